@@ -1,0 +1,64 @@
+"""The architecture parameters of K learners (or V virtual ones): alphas and, in PC-DARTS, betas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .spaces import Space
+
+FIELDS = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
+
+
+@dataclass
+class Arch:
+    """alphas_normal, alphas_reduce (K, E, O); betas_normal, betas_reduce (K, E), or None where the space has none.
+
+    Raw values, before any softmax. A plain mutable object: every attribute may be assigned.
+    """
+
+    alphas_normal: Tensor
+    alphas_reduce: Tensor
+    betas_normal: Tensor | None = None
+    betas_reduce: Tensor | None = None
+
+    def tensors(self) -> list[Tensor]:
+        """The tensors that are there, in the order of the fields."""
+        return [t for t in (getattr(self, f) for f in FIELDS) if t is not None]
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> Arch:
+        """An Arch of fn(tensor) for each tensor that is there."""
+        return Arch(*(None if t is None else fn(t) for t in (getattr(self, f) for f in FIELDS)))
+
+    def rows(self, index: Sequence[int]) -> Arch:
+        """The learners `index`, repeats allowed, as a new leading axis."""
+        return self.map(lambda t: t[torch.as_tensor(list(index), device=t.device)])
+
+    def flat(self) -> Tensor:
+        """(K, A): all entries of each learner in one row."""
+        return torch.cat([t.flatten(1) for t in self.tensors()], dim=1)
+
+    def from_flat(self, flat: Tensor) -> Arch:
+        """The inverse of `flat`, with this Arch as the template of shapes."""
+        parts = iter(flat.split([t[0].numel() for t in self.tensors()], dim=1))
+        return self.map(lambda t: next(parts).reshape(-1, *t.shape[1:]))
+
+    def __len__(self) -> int:
+        return self.alphas_normal.shape[0]
+
+
+def init_arch(
+    space: Space, learners: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None
+) -> Arch:
+    """1e-3 * randn for every alpha and beta; each learner its own draw."""
+
+    def draw(*shape: int) -> Tensor:
+        device = None if generator is None else generator.device
+        return 1e-3 * torch.randn(learners, *shape, generator=generator, dtype=dtype, device=device)
+
+    E, O = space.edges, space.ops_per_edge
+    alphas = draw(E, O), draw(E, O)
+    return Arch(*alphas, *((draw(E), draw(E)) if space.edge_norm else ()))

@@ -1,0 +1,145 @@
+"""What every search space of the DARTS family shares: the primitives, the cell's graph, the size rules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+PRIMITIVES = (
+    "none",
+    "max_pool_3x3",
+    "avg_pool_3x3",
+    "skip_connect",
+    "sep_conv_3x3",
+    "sep_conv_5x5",
+    "dil_conv_3x3",
+    "dil_conv_5x5",
+)
+KINDS = ("normal", "reduce")
+
+EdgeOps = tuple[tuple[str, ...], ...]
+
+
+def num_edges(nodes: int) -> int:
+    """E of a cell with that many intermediate nodes: node i has the i + 2 earlier states as sources."""
+    return nodes * (nodes + 3) // 2
+
+
+def edges_of(node: int) -> range:
+    """Edge indices that enter intermediate node `node`; the position in the range is the source state."""
+    start = num_edges(node)
+    return range(start, start + node + 2)
+
+
+@dataclass(frozen=True)
+class Space:
+    """One search space at one size. Build it with `sgl_fast.space(name, ...)`, which checks it.
+
+    channels    C of the first cell; it doubles at every reduction cell
+    ops         {"normal" | "reduce": E tuples of O primitives, canonical order}
+    partial     k: a mixed op sees the first C/k channels, the rest bypass it (PC-DARTS)
+    edge_norm   betas: a softmax over the in-edges of each node multiplies the edges (PC-DARTS)
+    aux_skip    an extra skip on every edge, weighted by `skip_beta` (DARTS-)
+    imagenet    the 224-pixel stem: three stride-2 convolutions in place of one of stride 1
+    stage       1, 2 or 3 in P-DARTS, 0 elsewhere
+    """
+
+    name: str
+    channels: int
+    layers: int
+    nodes: int
+    num_classes: int
+    ops_normal: EdgeOps
+    ops_reduce: EdgeOps
+    partial: int = 1
+    edge_norm: bool = False
+    aux_skip: bool = False
+    imagenet: bool = False
+    stage: int = 0
+    stem_multiplier: int = 3
+
+    def __post_init__(self) -> None:
+        for field in ("channels", "layers", "nodes", "num_classes"):
+            value = getattr(self, field)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"need {field} a whole number of at least 1; got {value!r}")
+        if self.channels % self.partial:
+            raise ValueError(
+                f"{self.name} mixes 1/{self.partial} of the channels: need channels divisible by {self.partial} "
+                f"({self.partial}, {2 * self.partial}, {4 * self.partial}, ...); got {self.channels}"
+            )
+        if self.imagenet and self.channels % 2:
+            raise ValueError(f"{self.name} halves the channels in its first cell: need even channels; got {self.channels}")
+        for kind in KINDS:
+            check_edge_ops(self.ops(kind), self.nodes, kind)
+        if len(self.ops_normal[0]) != len(self.ops_reduce[0]):
+            raise ValueError("need as many ops an edge in the reduction cell as in the normal cell")
+
+    def ops(self, kind: str) -> EdgeOps:
+        return self.ops_normal if kind == "normal" else self.ops_reduce
+
+    @property
+    def edges(self) -> int:
+        """E, edges of a cell."""
+        return num_edges(self.nodes)
+
+    @property
+    def ops_per_edge(self) -> int:
+        """O, operations of an edge, `none` included."""
+        return len(self.ops_normal[0])
+
+    @property
+    def reductions(self) -> frozenset[int]:
+        """Indices of the reduction cells."""
+        return frozenset((self.layers // 3, 2 * self.layers // 3))
+
+    def check_images(self, height: int, width: int) -> None:
+        """ValueError unless every reduction sees an even height and width."""
+        sizes = (height, width)
+        for side in sizes:
+            here = side
+            if self.imagenet:
+                here = (here + 3) // 4  # two stride-2 convolutions
+                if here % 2:
+                    raise ValueError(self._odd(side, here, "first cell"))
+                here //= 2
+            for cell in sorted(self.reductions):
+                if here % 2:
+                    raise ValueError(self._odd(side, here, f"reduction cell {cell}"))
+                here //= 2
+
+    def _odd(self, side: int, here: int, where: str) -> str:
+        need = (8 if self.imagenet else 1) * 2 ** len(self.reductions)
+        return (
+            f"{self.name} with {self.layers} layers cannot take images of {side} pixels a side: {here} is odd at the "
+            f"{where}; need a multiple of {need}"
+        )
+
+
+def check_edge_ops(edge_ops: EdgeOps, nodes: int, kind: str) -> None:
+    """ValueError unless there is one non-empty, sorted, duplicate-free tuple of primitives an edge, all of one length."""
+    if len(edge_ops) != num_edges(nodes):
+        raise ValueError(f"need {num_edges(nodes)} edges of ops for the {kind} cell with {nodes} nodes; got {len(edge_ops)}")
+    if len({len(ops) for ops in edge_ops}) != 1 or not edge_ops[0]:
+        raise ValueError(f"need the same number of ops, at least one, on every edge of the {kind} cell; got {[len(o) for o in edge_ops]}")
+    for edge, ops in enumerate(edge_ops):
+        if len(set(ops)) != len(ops):
+            raise ValueError(f"edge {edge} of the {kind} cell names an op twice: {list(ops)}")
+
+
+def canonical_ops(ops: Sequence[str | int], where: str) -> tuple[str, ...]:
+    """Ops given by index or name -> names in canonical order."""
+    indices = []
+    for op in ops:
+        if isinstance(op, str) and op in PRIMITIVES:
+            indices.append(PRIMITIVES.index(op))
+        elif isinstance(op, int) and not isinstance(op, bool) and 0 <= op < len(PRIMITIVES):
+            indices.append(op)
+        else:
+            raise ValueError(f"{where} names an unknown op {op!r}; the ops are {', '.join(PRIMITIVES)} or 0 to 7")
+    return tuple(PRIMITIVES[i] for i in sorted(indices))
+
+
+def all_ops(nodes: int) -> EdgeOps:
+    """Every primitive on every edge."""
+    return (PRIMITIVES,) * num_edges(nodes)
