@@ -1,0 +1,71 @@
+"""The one form in which every source gives its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .image_store import ImageStore
+
+Images = Tensor | ImageStore
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images and labels of one source, checked when it is made.
+
+    classes           the classes' names, or None where they have none
+    train, val, test  (images, labels): uint8 [M, 3, H, W] in CPU memory, or an ImageStore that decodes them when
+                      asked; int64 [M]
+    unlabeled         images of the same size, never empty
+    mean, std         of the channels, pixels counted from 0 to 1
+    note              one line for the user: what this is, where it comes from, how many images
+    """
+
+    name: str
+    classes: tuple[str, ...] | None
+    train: tuple[Images, Tensor]
+    val: tuple[Images, Tensor]
+    test: tuple[Images, Tensor]
+    unlabeled: Images
+    mean: Triple
+    std: Triple
+    note: str
+
+    def __post_init__(self) -> None:
+        size = self.train[0].shape[1:]
+        for split in ("train", "val", "test"):
+            images, labels = getattr(self, split)
+            _check_images(f"{self.name} {split}", images, size)
+            _check_labels(f"{self.name} {split}", labels, len(images), self.num_classes)
+        _check_images(f"{self.name} unlabeled", self.unlabeled, size)
+
+    @property
+    def num_classes(self) -> int:
+        """J; counted from the labels where the classes have no names."""
+        if self.classes is not None:
+            return len(self.classes)
+        return 1 + max(int(labels.max()) for _, labels in (self.train, self.val, self.test) if len(labels))
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.train[0].shape[2], self.train[0].shape[3]
+
+
+def _check_images(what: str, images: Images, size: tuple[int, ...]) -> None:
+    fits = len(images.shape) == 4 and images.shape[0] > 0 and images.shape[1] == 3 and images.shape[1:] == size
+    if not fits or images.dtype != torch.uint8:
+        need = f"need at least one image, uint8, {list(size)} as in train"
+        raise ValueError(f"{what}: {need}; got {list(images.shape)} {images.dtype}")
+
+
+def _check_labels(what: str, labels: Tensor, count: int, num_classes: int) -> None:
+    if labels.dtype != torch.int64 or labels.shape != (count,):
+        raise ValueError(f"{what}: need {count} labels int64; got {list(labels.shape)} {labels.dtype}")
+    if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
+        low, high = int(labels.min()), int(labels.max())
+        raise ValueError(f"{what}: need labels from 0 to {num_classes - 1}; got {low} to {high}")

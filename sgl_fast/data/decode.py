@@ -1,0 +1,41 @@
+"""Image files to RGB pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".webp"})
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files directly in a folder, sorted by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
+
+
+def to_pixels(image: Image.Image) -> Tensor:
+    """A PIL image of any mode -> uint8 [3, H, W]."""
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def decode(path: Path, shape: Callable[[Image.Image], Image.Image]) -> Tensor:
+    """One file, opened, shaped (cropped, resized) and decoded to uint8 [3, H, W]; a ValueError names a bad file."""
+    try:
+        with Image.open(path) as image:
+            return to_pixels(shape(image))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path}: not a readable image ({reason})") from None
+
+
+def decode_all(paths: Sequence[Path], shapes: Iterable[Callable[[Image.Image], Image.Image]]) -> list[Tensor]:
+    """`decode` for each pair, in threads: PIL lets go of the interpreter while it decodes and resizes."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(decode, paths, shapes))

@@ -1,0 +1,73 @@
+"""Fashion-MNIST: the subset in the package and the full set from its IDX files, as 32x32 colour images."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .dataset import Dataset
+from .idx import read_labeled
+from .make_embedded import EMBEDDED
+from .splits import split_by_class
+
+CLASSES = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+# Of the 60,000 training images at 28x28, before they are padded.
+MEAN, STD = 0.28604, 0.35302
+
+
+def embedded(path: Path = EMBEDDED) -> Dataset:
+    """The subset in the package: 2,000 / 2,000 / 1,000 unlabelled / 1,000 test images."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        parts = [(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "val", "test")]
+        unlabeled = arrays["unlabeled_images"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path}: not the embedded data ({error})") from None
+    return _dataset("embedded", parts, unlabeled, "Fashion-MNIST subset that ships in the package")
+
+
+def full(folder: Path, seed: int) -> Dataset:
+    """All of it: the training file split by seed, class by class, into 25/60, 25/60 and 10/60 unlabelled."""
+    images, labels = read_labeled(folder, "train")
+    train, val, unlabeled = split_by_class(labels, (25 / 60, 25 / 60, 10 / 60), seed)
+    parts = [(images[train], labels[train]), (images[val], labels[val]), read_labeled(folder, "t10k")]
+    return _dataset("fashion_mnist", parts, images[unlabeled], f"Fashion-MNIST from {folder}")
+
+
+def _dataset(name: str, parts: list[tuple[np.ndarray, np.ndarray]], unlabeled: np.ndarray, source: str) -> Dataset:
+    train, val, test = ((_colour(images), torch.from_numpy(labels.astype(np.int64))) for images, labels in parts)
+    counts = f"{len(train[1])} train, {len(val[1])} val, {len(unlabeled)} unlabelled, {len(test[1])} test"
+    return Dataset(
+        name=name,
+        classes=CLASSES,
+        train=train,
+        val=val,
+        test=test,
+        unlabeled=_colour(unlabeled),
+        mean=(MEAN,) * 3,
+        std=(STD,) * 3,
+        note=f"{source}: {counts}, 28x28 grey padded to 32x32",
+    )
+
+
+def _colour(images: np.ndarray) -> Tensor:
+    """Grey uint8 [M, 28, 28] -> [M, 3, 32, 32], zeros around it; the three channels are one memory."""
+    padded = F.pad(torch.from_numpy(np.ascontiguousarray(images)), (2, 2, 2, 2))
+    return padded[:, None].expand(-1, 3, -1, -1)

@@ -1,0 +1,134 @@
+"""Batches as a pure function of (seed, step): a run that resumes at a step sees what it would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..batch import Batch
+from .augment import augment, normalize
+from .dataset import Dataset, Images
+from .seeds import seed_of, shuffled
+
+_ROLES = ("train", "unlabeled", "val")
+# What a hash is for, so that a shuffle and the augmentation of the same step never share a seed.
+_SHUFFLE, _AUGMENT = 0, 1
+
+
+class Feed:
+    """Augmented batches of a data set on a device.
+
+    Images in memory are moved to the device once, as uint8, and augmented there. Every role goes through its set in
+    passes: each pass is a fresh permutation, its last incomplete batch dropped. A pass of the training set is an
+    epoch; the other roles' passes may be shorter or longer.
+
+    learners        K: every learner gets its own images, [K, N, ...]; None: all share one batch, learner 0's
+    crop, cutout    padding of the random crop, side of the cutout square, in pixels, 0 for none
+    limit           use only the first so many images of each role (tiny runs); the test set stays whole
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int,
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+        learners: int | None = None,
+        crop: int = 4,
+        flip: bool = True,
+        cutout: int = 0,
+        limit: int | None = None,
+    ) -> None:
+        self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
+        self.device, self.dtype, self.learners = torch.device(device), dtype, learners
+        self.crop, self.flip, self.cutout = crop, flip, cutout
+        images = {"train": dataset.train[0], "unlabeled": dataset.unlabeled, "val": dataset.val[0]}
+        self._size = {role: len(x) if limit is None else min(limit, len(x)) for role, x in images.items()}
+        for role, size in self._size.items():
+            if not 1 <= batch_size <= size:
+                raise ValueError(f"batch size {batch_size}: need 1 to {size}, the {role} images of {dataset.name}")
+        # Roles that share their images on the CPU share them on the device.
+        moved = {id(x): _move(x, self.device) for x in images.values()}
+        self._images = {role: moved[id(x)] for role, x in images.items()}
+        self._labels = {"train": dataset.train[1].to(self.device), "val": dataset.val[1].to(self.device)}
+        self._orders: dict[tuple[str, int], tuple[int, Tensor]] = {}
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self._size["train"] // self.batch_size
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, counted from 0 over the whole run."""
+        x_train, y_train = self.labeled("train", step)
+        x_val, y_val = self.labeled("val", step)
+        return Batch(x_train, y_train, self.unlabeled(step), x_val, y_val)
+
+    def labeled(self, role: str, step: int) -> tuple[Tensor, Tensor]:
+        """(x, y) of one role alone, "train" or "val", as in `batch(step)`."""
+        x, index = self._draw(role, step)
+        return x, self._labels[role][index]
+
+    def unlabeled(self, step: int) -> Tensor:
+        """x of the images without labels alone, as in `batch(step)`."""
+        return self._draw("unlabeled", step)[0]
+
+    def evaluation(self, split: str, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """(x, y) batches of all of "val" or "test", in order, only normalised; the last may be smaller."""
+        images, labels = {"val": (self._images["val"], self._labels["val"]), "test": self.dataset.test}[split]
+        size = self._size["val"] if split == "val" else len(images)
+        for start in range(0, size, batch_size):
+            index = torch.arange(start, min(start + batch_size, size))
+            x = images[index].to(self.device, non_blocking=True)
+            y = labels[index].to(self.device, non_blocking=True)
+            yield normalize(x, self.dataset.mean, self.dataset.std, self.dtype), y
+
+    def validation(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """`evaluation("val", batch_size)`."""
+        return self.evaluation("val", batch_size)
+
+    def _draw(self, role: str, step: int) -> tuple[Tensor, Tensor]:
+        """(images, their indices) of a role: [N, 3, H, W], [N], or with the learner axis in front."""
+        if self.learners is None:
+            return self._draw_one(role, step, 0)
+        x, index = zip(*(self._draw_one(role, step, learner) for learner in range(self.learners)), strict=True)
+        return torch.stack(x), torch.stack(index)
+
+    def _draw_one(self, role: str, step: int, learner: int) -> tuple[Tensor, Tensor]:
+        batches = self._size[role] // self.batch_size
+        start = step % batches * self.batch_size
+        index = self._order(role, step // batches, learner)[start : start + self.batch_size]
+        generator = torch.Generator().manual_seed(seed_of(self.seed, _AUGMENT, step, _ROLES.index(role), learner))
+        images = self._images[role]
+        if isinstance(images, Tensor):
+            pixels, crop = images[index], self.crop
+        else:
+            pixels, crop = images.random_crops(index, generator).to(self.device, non_blocking=True), 0
+        x = augment(
+            pixels,
+            self.dataset.mean,
+            self.dataset.std,
+            generator,
+            crop=crop,
+            flip=self.flip,
+            cutout_side=self.cutout,
+            dtype=self.dtype,
+        )
+        return x, index
+
+    def _order(self, role: str, number: int, learner: int) -> Tensor:
+        """The permutation of one pass, where the images are; the current one of each role and learner is kept."""
+        kept = self._orders.get((role, learner))
+        if kept is None or kept[0] != number:
+            order = torch.from_numpy(
+                shuffled(self._size[role], self.seed, _SHUFFLE, number, _ROLES.index(role), learner)
+            )
+            images = self._images[role]
+            kept = self._orders[role, learner] = (number, order.to(images.device))
+        return kept[1]
+
+
+def _move(images: Images, device: torch.device) -> Images:
+    return images.to(device) if isinstance(images, Tensor) else images

@@ -1,0 +1,66 @@
+"""Which data sets there are and which can be found. No torch here: command lines ask before they load it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from .idx import find_idx
+
+DATASETS = ("auto", "embedded", "fashion_mnist", "cifar10", "cifar100", "imagenet", "folder:PATH")
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+
+# The pickle-free form first; of each form the archive, whose md5 can be checked, before its extracted folder.
+CIFAR_FILES = {
+    "cifar10": ("cifar-10-binary.tar.gz", "cifar-10-batches-bin", "cifar-10-python.tar.gz", "cifar-10-batches-py"),
+    "cifar100": ("cifar-100-binary.tar.gz", "cifar-100-binary", "cifar-100-python.tar.gz", "cifar-100-python"),
+}
+_IDX_STEMS = tuple(f"{s}-{k}-ubyte" for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1"))
+
+
+def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+    """The folder that data sets are looked for in: `root`, else $SGL_FAST_DATA, else data/."""
+    return Path(root if root is not None else os.environ.get("SGL_FAST_DATA") or "data")
+
+
+def check_name(name: str) -> None:
+    """Raise a ValueError that lists the names where `name` is none of them."""
+    if name not in DATASETS[:-1] and not (name.startswith("folder:") and name != "folder:"):
+        raise ValueError(f"unknown data set {name!r}; there are {', '.join(DATASETS)}")
+
+
+def find(name: str, root: str | os.PathLike[str] | None = None) -> bool:
+    """Whether the files of a data set are there; cheap, nothing is opened."""
+    check_name(name)
+    folder = data_root(root)
+    if name.startswith("folder:"):
+        return Path(name.removeprefix("folder:")).is_dir()
+    if name == "imagenet":
+        return imagenet_folder(folder) is not None
+    if name == "fashion_mnist":
+        return fashion_mnist_folder(folder) is not None
+    return name not in CIFAR_FILES or cifar_path(name, folder) is not None
+
+
+def choose(name: str, root: str | os.PathLike[str] | None = None) -> str:
+    """What "auto" stands for: CIFAR-10 if it is found, else the full Fashion-MNIST, else the embedded subset."""
+    check_name(name)
+    if name != "auto":
+        return name
+    return next(n for n in ("cifar10", "fashion_mnist", "embedded") if find(n, root))
+
+
+def cifar_path(name: str, folder: Path) -> Path | None:
+    """The archive or extracted folder of "cifar10" or "cifar100" that is read, None where there is none."""
+    return next((folder / file for file in CIFAR_FILES[name] if (folder / file).exists()), None)
+
+
+def imagenet_folder(folder: Path) -> Path | None:
+    """The folder that holds train/ and val/: `folder` itself or imagenet/ in it."""
+    return next((c for c in (folder, folder / "imagenet") if (c / "train").is_dir() and (c / "val").is_dir()), None)
+
+
+def fashion_mnist_folder(folder: Path) -> Path | None:
+    """The first folder that holds the four IDX files: under `folder`, else where Debian's package puts them."""
+    candidates = (folder, folder / "fashion-mnist", folder / "FashionMNIST" / "raw", DEBIAN_FASHION_MNIST)
+    return next((c for c in candidates if all(find_idx(c, stem) for stem in _IDX_STEMS)), None)
