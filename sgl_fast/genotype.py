@@ -14,7 +14,8 @@ from .spaces import KINDS, PRIMITIVES, Space, edges_of
 if TYPE_CHECKING:
     from .arch import Arch
 
-EVAL_OPS = (*PRIMITIVES, "sep_conv_7x7", "conv_7x1_1x7")  # the last two only in NASNet and AmoebaNet
+# what a published genotype may name: 7x7 only in NASNet and AmoebaNet, noise only in the space S4
+EVAL_OPS = (*PRIMITIVES, "sep_conv_7x7", "conv_7x1_1x7", "noise")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 

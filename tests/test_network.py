@@ -1,0 +1,221 @@
+"""Networks against the recorded logits, losses and gradients of the published evaluation networks, in float64."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from sgl_fast.genotype import EVAL_OPS, Genotype, random_genotype
+from sgl_fast.network import Cell, Network, drop_images
+from sgl_fast.primitives import OPS
+from sgl_fast.published import genotypes
+
+ANSWERS = Path(__file__).parent / "known_answers"
+NETS = json.loads((ANSWERS / "eval_nets.json").read_text())
+OUTPUT_SHAPES = json.loads((ANSWERS / "eval_param_counts.json").read_text())["output_shapes"]
+OP_CASES = [case for case in json.loads((ANSWERS / "ops.json").read_text())["entries"] if case["form"] == "eval"]
+
+
+def noise(shape: tuple[int, ...], t: int) -> Tensor:
+    """u(shape, t) of known_answers/README.md section 1."""
+    i = torch.arange(math.prod(shape), dtype=torch.int64)
+    h = (1103 * i * i + 7919 * i + 3571 * t * t + 104729 * t + 12345) % 65521
+    return (2.0 * h.double() / 65520 - 1).reshape(shape)
+
+
+def fill(model: nn.Module) -> None:
+    """Section 2 of the same README; the order of parameters() must be the canonical one."""
+    kinds = {id(p): (m, name) for m in model.modules() for name, p in m.named_parameters(recurse=False)}
+    for t, parameter in enumerate(model.parameters()):
+        module, name = kinds[id(parameter)]
+        u = noise(parameter.shape, t)
+        if name == "bias":
+            value = 0.1 * u
+        elif isinstance(module, nn.BatchNorm2d):
+            value = 1 + 0.25 * u
+        else:
+            value = math.sqrt(6 / parameter[0].numel()) * u
+        parameter.data.copy_(value)
+
+
+def known_net(case: dict) -> Network:
+    model = Network(
+        genotypes[case["genotype"]],
+        case["C"],
+        case["layers"],
+        case["num_classes"],
+        imagenet=case["net"] != "cifar",
+        auxiliary_second_bn=case["net"] != "imagenet_aux_no_second_bn",
+    ).double()
+    fill(model)
+    return model
+
+
+def assert_known(found: Tensor, known: list) -> None:
+    expected = torch.tensor(known, dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize("case", NETS, ids=lambda c: f"{c['net']}-{c['genotype']}")
+def test_known_network(case: dict) -> None:
+    model = known_net(case)
+    assert sum(p.numel() for p in model.parameters()) == case["n_params"]
+    assert len(list(model.parameters())) == case["n_param_tensors"]
+    images, labels = noise(tuple(case["input_shape"]), 900001), torch.tensor(case["labels"])
+
+    with torch.no_grad():
+        assert_known(model.eval()(images)[:, :10], case["logits_eval_fresh_bn"])
+    logits, auxiliary = model.train()(images)
+    assert_known(logits[:, :10], case["logits_train"])
+    assert_known(auxiliary[:, :10], case["aux_logits_train"])
+    with torch.no_grad():
+        assert_known(model.eval()(images)[:, :10], case["logits_eval_after_one_train"])
+
+    loss = cross_entropy(logits, labels) + 0.4 * cross_entropy(auxiliary, labels)
+    assert_known(loss.detach(), case["loss_train_with_0.4_aux"])
+    loss.backward()
+    squares = torch.stack([p.grad.square().sum() for p in model.parameters()])
+    assert_known(squares, case["weight_grad_sumsq_by_param_index"])
+
+
+@pytest.mark.parametrize("case", OP_CASES, ids=lambda c: f"{c['op']}-{c['stride']}")
+def test_known_op(case: dict) -> None:
+    op = OPS[case["op"]](8, case["stride"]).double()
+    fill(op)
+    x = noise((2, 8, 8, 8), 900001)
+    out = op(x)
+    assert list(out.shape) == case["out_shape"]
+    assert_known(out.detach().flatten()[:8], case["out"]["first"])
+    assert_known(out.detach().square().sum(), case["out"]["sumsq"])
+    assert_known(op.eval()(x).detach().square().sum(), case["out_eval_after_one_train"]["sumsq"])
+
+
+@pytest.mark.parametrize("form", ["cifar_C36_L20", "imagenet_C48_L14"])
+def test_output_shapes(form: str) -> None:
+    """Every stage of the two standard networks, on meta tensors."""
+    imagenet = form.startswith("imagenet")
+    with torch.device("meta"):
+        sizes = (48, 14, 1000) if imagenet else (36, 20, 10)
+        model = Network(genotypes.DARTS_V2, *sizes, imagenet=imagenet)
+        images = torch.empty(2, 3, *((224, 224) if imagenet else (32, 32)))
+    found = {}
+
+    def record(name: str):
+        return lambda module, inputs, output: found.update({name: list(output.shape)})
+
+    for name, module in list(model.named_modules())[1:]:
+        module.register_forward_hook(record(name.replace("cells.", "cell").replace("auxiliary", "auxiliary_head")))
+    model(images)
+    shapes = {name: shape for name, shape in OUTPUT_SHAPES[form] if name not in ("aux_pool", "global_pooling")}
+    assert {name: found[name] for name in shapes} == shapes
+
+
+def small(genotype: Genotype | None = None, **options) -> Network:
+    return Network(genotype or genotypes.DARTS_V1, channels=4, layers=3, **options)
+
+
+def test_every_named_op_can_be_built() -> None:
+    assert set(OPS) == set(EVAL_OPS)
+    x = torch.randn(2, 4, 8, 8)
+    for name, build in OPS.items():
+        for stride in (1, 2):
+            assert build(4, stride)(x).shape == (2, 4, 8 // stride, 8 // stride), name
+
+
+def test_none_is_zero_and_noise_ignores_its_input() -> None:
+    x = torch.full((2, 4, 8, 8), 1e6)
+    assert OPS["none"](4, 2)(x).abs().max() == 0
+    noise_out = OPS["noise"](4, 1)(x)
+    assert noise_out.abs().max() < 10
+    assert 0.5 < noise_out.std() < 1.5
+
+
+@pytest.mark.parametrize("size", [16, 20, 28, 32, 64])
+def test_cifar_form_takes_other_sizes(size: int) -> None:
+    logits, auxiliary = small()(torch.randn(2, 3, size, size))
+    assert logits.shape == auxiliary.shape == (2, 10)
+
+
+def test_output_depends_on_mode_and_head() -> None:
+    images = torch.randn(2, 3, 16, 16)
+    assert isinstance(small().train()(images), tuple)
+    assert isinstance(small().eval()(images), Tensor)
+    assert isinstance(small(auxiliary=False).train()(images), Tensor)
+
+
+def test_an_odd_image_is_one_clear_line() -> None:
+    with pytest.raises(ValueError, match="even height and width at a reduction; got 15 x 15"):
+        Network(genotypes.DARTS_V1, channels=4, layers=4)(torch.randn(2, 3, 30, 30))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"channels": 0}, "channels"),
+        ({"layers": 1.5}, "layers"),
+        ({"num_classes": True}, "num_classes"),
+        ({"channels": 5, "imagenet": True}, "even"),
+        ({"drop_path": 1.0}, "drop_path"),
+    ],
+)
+def test_bad_sizes(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Network(genotypes.DARTS_V1, **options)
+
+
+def test_drop_path_drops_whole_images_and_keeps_the_mean() -> None:
+    torch.manual_seed(0)
+    out = drop_images(torch.ones(4000, 2, 3, 3), 0.25)
+    assert torch.equal(out, out[:, :1, :1, :1].expand_as(out))
+    assert sorted(out.unique().tolist()) == pytest.approx([0, 1 / 0.75])
+    assert out.mean().item() == pytest.approx(1, abs=0.05)
+
+
+def test_drop_path_never_touches_identities() -> None:
+    states = torch.randn(8, 4, 8, 8), torch.randn(8, 4, 8, 8)
+
+    def drift(op: str) -> float:
+        edges = [(op, 0), (op, 1), (op, 1), (op, 2)]
+        cell = Cell(Genotype(edges, [2, 3], edges, [2, 3]), 4, 4, 4, reduction=False, reduction_before=False)
+        return (cell(*states, 0.5) - cell(*states)).abs().max().item()
+
+    assert drift("skip_connect") == 0
+    assert drift("avg_pool_3x3") > 0
+
+
+def test_drop_path_acts_in_training_alone() -> None:
+    images = torch.randn(4, 3, 16, 16)
+    model = small(auxiliary=False)
+    for training in (True, False):
+        model.train(training)
+        model.drop_path = 0.0
+        plain = model(images)
+        model.drop_path = 0.5
+        assert torch.equal(model(images), plain) is not training
+
+
+def test_no_op_changes_its_input() -> None:
+    x = torch.randn(2, 4, 8, 8)
+    for build in OPS.values():
+        before = x.clone()
+        build(4, 2)(x)
+        assert torch.equal(x, before)
+
+
+def test_cells_with_any_number_of_nodes() -> None:
+    for nodes in (1, 2, 3, 5):
+        assert small(random_genotype(nodes, seed=nodes)).eval()(torch.randn(1, 3, 16, 16)).shape == (1, 10)
+
+
+def test_default_initialisation_is_pytorchs() -> None:
+    torch.manual_seed(3)
+    model = small()
+    torch.manual_seed(3)
+    stem = nn.Conv2d(3, 12, 3, padding=1, bias=False)
+    assert torch.equal(next(model.parameters()), stem.weight)
