@@ -22,7 +22,7 @@ class Dataset:
                       asked; int64 [M]
     unlabeled         images of the same size, never empty
     mean, std         of the channels, pixels counted from 0 to 1
-    note              one line for the user: what this is, where it comes from, how many images
+    source            what this is and where it comes from, for `note`
     """
 
     name: str
@@ -33,7 +33,7 @@ class Dataset:
     unlabeled: Images
     mean: Triple
     std: Triple
-    note: str
+    source: str
 
     def __post_init__(self) -> None:
         size = self.train[0].shape[1:]
@@ -54,6 +54,28 @@ class Dataset:
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
         return self.train[0].shape[2], self.train[0].shape[3]
+
+    @property
+    def note(self) -> str:
+        """One line for the user: what this is, where it comes from, how many images of which size."""
+        train, val, test = len(self.train[1]), len(self.val[1]), len(self.test[1])
+        same = " (the training images)" if self.unlabeled is self.train[0] else ""
+        height, width = self.image_size
+        sizes = f"{train} train, {val} val, {len(self.unlabeled)} unlabelled{same}, {test} test"
+        return f"{self.name}: {self.source}; {sizes}; {self.num_classes} classes, {height}x{width} pixels"
+
+
+def moments(images: Tensor) -> tuple[Triple, Triple]:
+    """Mean and standard deviation of each channel of uint8 [M, 3, H, W], pixels counted from 0 to 1; exact."""
+    value = torch.arange(256, dtype=torch.float64) / 255
+    means, stds = [], []
+    for channel in range(3):
+        weight = torch.bincount(images[:, channel].flatten(), minlength=256).double() / images[:, channel].numel()
+        mean = float(weight @ value)
+        means.append(mean)
+        # A channel that never varies would be divided by zero: half a grey level stands for its spread.
+        stds.append(max(float(weight @ (value - mean) ** 2) ** 0.5, 0.5 / 255))
+    return (means[0], means[1], means[2]), (stds[0], stds[1], stds[2])
 
 
 def _check_images(what: str, images: Images, size: tuple[int, ...]) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .dataset import Dataset
@@ -40,7 +39,7 @@ def embedded(path: Path = EMBEDDED) -> Dataset:
         unlabeled = arrays["unlabeled_images"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not the embedded data ({error})") from None
-    return _dataset("embedded", parts, unlabeled, "Fashion-MNIST subset that ships in the package")
+    return _dataset("embedded", parts, unlabeled, "the subset of Fashion-MNIST in the package")
 
 
 def full(folder: Path, seed: int) -> Dataset:
@@ -48,12 +47,13 @@ def full(folder: Path, seed: int) -> Dataset:
     images, labels = read_labeled(folder, "train")
     train, val, unlabeled = split_by_class(labels, (25 / 60, 25 / 60, 10 / 60), seed)
     parts = [(images[train], labels[train]), (images[val], labels[val]), read_labeled(folder, "t10k")]
-    return _dataset("fashion_mnist", parts, images[unlabeled], f"Fashion-MNIST from {folder}")
+    return _dataset(
+        "fashion_mnist", parts, images[unlabeled], f"all of Fashion-MNIST, from {folder}, split by seed {seed}"
+    )
 
 
 def _dataset(name: str, parts: list[tuple[np.ndarray, np.ndarray]], unlabeled: np.ndarray, source: str) -> Dataset:
     train, val, test = ((_colour(images), torch.from_numpy(labels.astype(np.int64))) for images, labels in parts)
-    counts = f"{len(train[1])} train, {len(val[1])} val, {len(unlabeled)} unlabelled, {len(test[1])} test"
     return Dataset(
         name=name,
         classes=CLASSES,
@@ -63,11 +63,11 @@ def _dataset(name: str, parts: list[tuple[np.ndarray, np.ndarray]], unlabeled: n
         unlabeled=_colour(unlabeled),
         mean=(MEAN,) * 3,
         std=(STD,) * 3,
-        note=f"{source}: {counts}, 28x28 grey padded to 32x32",
+        source=source,
     )
 
 
 def _colour(images: np.ndarray) -> Tensor:
     """Grey uint8 [M, 28, 28] -> [M, 3, 32, 32], zeros around it; the three channels are one memory."""
-    padded = F.pad(torch.from_numpy(np.ascontiguousarray(images)), (2, 2, 2, 2))
+    padded = torch.from_numpy(np.pad(images, ((0, 0), (2, 2), (2, 2))))
     return padded[:, None].expand(-1, 3, -1, -1)

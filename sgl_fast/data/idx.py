@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         raise ValueError(f"{path}: not an IDX file of {ndim}-dimensional uint8 data")
     shape = tuple(np.frombuffer(data[4 : 4 + 4 * ndim], dtype=">u4").tolist())
     body = data[4 + 4 * ndim :]
-    if len(shape) != ndim or len(body) != np.prod(shape, dtype=np.int64):
+    if len(shape) != ndim or len(body) != math.prod(shape):
         raise ValueError(f"{path}: truncated or too long for its header: {len(body)} bytes for {list(shape)}")
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 

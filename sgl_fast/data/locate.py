@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .cifar_forms import FORMS, Form
 from .idx import find_idx
 
 DATASETS = ("auto", "embedded", "fashion_mnist", "cifar10", "cifar100", "imagenet", "folder:PATH")
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
-# The pickle-free form first; of each form the archive, whose md5 can be checked, before its extracted folder.
-CIFAR_FILES = {
-    "cifar10": ("cifar-10-binary.tar.gz", "cifar-10-batches-bin", "cifar-10-python.tar.gz", "cifar-10-batches-py"),
-    "cifar100": ("cifar-100-binary.tar.gz", "cifar-100-binary", "cifar-100-python.tar.gz", "cifar-100-python"),
-}
 _IDX_STEMS = tuple(f"{s}-{k}-ubyte" for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1"))
 
 
@@ -39,7 +35,7 @@ def find(name: str, root: str | os.PathLike[str] | None = None) -> bool:
         return imagenet_folder(folder) is not None
     if name == "fashion_mnist":
         return fashion_mnist_folder(folder) is not None
-    return name not in CIFAR_FILES or cifar_path(name, folder) is not None
+    return name not in FORMS or cifar_path(name, folder) is not None
 
 
 def choose(name: str, root: str | os.PathLike[str] | None = None) -> str:
@@ -50,9 +46,13 @@ def choose(name: str, root: str | os.PathLike[str] | None = None) -> str:
     return next(n for n in ("cifar10", "fashion_mnist", "embedded") if find(n, root))
 
 
-def cifar_path(name: str, folder: Path) -> Path | None:
-    """The archive or extracted folder of "cifar10" or "cifar100" that is read, None where there is none."""
-    return next((folder / file for file in CIFAR_FILES[name] if (folder / file).exists()), None)
+def cifar_path(name: str, folder: Path) -> tuple[Form, Path] | None:
+    """The archive or extracted folder of "cifar10" or "cifar100" that is read, None where there is none.
+
+    The pickle-free form first; of each form the archive, whose md5 can be checked, before its extracted folder.
+    """
+    places = ((form, folder / file) for form in FORMS[name] for file in (form.archive, form.folder))
+    return next(((form, path) for form, path in places if path.exists()), None)
 
 
 def imagenet_folder(folder: Path) -> Path | None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
+
+from torch import Tensor
+
+from .cifar import open_cifar
+from .cifar_forms import FORMS
 from .dataset import Dataset
 from .fashion_mnist import embedded, full
-from .locate import check_name, choose, data_root, fashion_mnist_folder
+from .image_folder import open_folder, unlabeled_images
+from .imagenet import open_imagenet
+from .locate import choose, data_root, fashion_mnist_folder, imagenet_folder
 
 
 def open_dataset(
@@ -15,13 +24,45 @@ def open_dataset(
     seed: int = 0,
     download: bool = False,
 ) -> Dataset:
-    """The data set `name`, one of `locate.DATASETS`, split and checked; a ValueError of one line where it can't be."""
-    check_name(name)
+    """The data set `name`, one of `DATASETS`, split and checked; a ValueError of one line where it can't be.
+
+    root        folder that data sets are looked for in; None: $SGL_FAST_DATA, else data/
+    unlabeled   None: what the data set has for it (CIFAR: the other CIFAR's training images; a folder of images: its
+                training images); "train": the training images, as the released code does; else a folder of images
+    image_size  of "imagenet" (224 by default) and "folder:PATH" (the files' own by default); the others have 32
+    seed        of the splits; CIFAR's split needs none, it is the first and the second half of the training file
+    download    let torchvision fetch the CIFAR archives that are missing; without it nothing is ever fetched
+    """
     name = choose(name, root)
+    _check_image_size(name, image_size)
+    if unlabeled not in (None, "train") and not Path(str(unlabeled)).is_dir():
+        raise ValueError(f"unlabeled: need the word train or a folder of images; there is no folder {unlabeled}")
+    dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download)
+    if unlabeled is None:
+        return dataset
+    images = dataset.train[0]
+    if unlabeled == "train":
+        return dataclasses.replace(dataset, unlabeled=images)
+    others = unlabeled_images(Path(unlabeled), dataset.image_size, lazy=not isinstance(images, Tensor))
+    source = f"{dataset.source}, unlabelled images from {unlabeled}"
+    return dataclasses.replace(dataset, unlabeled=others, source=source)
+
+
+def _open(name: str, folder: Path, image_size: int | None, seed: int, external: bool, download: bool) -> Dataset:
+    if name.startswith("folder:"):
+        return open_folder(Path(name.removeprefix("folder:")), image_size, seed)
+    if name in FORMS:
+        return open_cifar(name, folder, external, download)
     if name == "embedded":
         return embedded()
-    if name == "fashion_mnist":
-        folder = fashion_mnist_folder(data_root(root))
-        assert folder
-        return full(folder, seed)
-    raise ValueError(f"{name} cannot be read yet")
+    place = imagenet_folder(folder) if name == "imagenet" else fashion_mnist_folder(folder)
+    if place is None:
+        need = "folder with train/ and val/" if name == "imagenet" else "IDX files"
+        raise ValueError(f"{name}: no {need} in {folder} (root, SGL_FAST_DATA)")
+    return open_imagenet(place, image_size or 224, seed) if name == "imagenet" else full(place, seed)
+
+
+def _check_image_size(name: str, image_size: int | None) -> None:
+    free = name == "imagenet" or name.startswith("folder:")
+    if image_size is not None and not (image_size > 0 if free else image_size == 32):
+        raise ValueError(f"image_size: {name} takes {'one above 0' if free else '32 only'}; got {image_size}")

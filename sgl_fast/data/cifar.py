@@ -1,0 +1,76 @@
+"""CIFAR-10 and CIFAR-100 as the published searches use them."""
+
+from __future__ import annotations
+
+import http.client
+from pathlib import Path
+
+from .cifar_files import read
+from .cifar_forms import FORMS, Form
+from .dataset import Dataset, Triple
+from .locate import cifar_path
+
+_OTHER = {"cifar10": "cifar100", "cifar100": "cifar10"}
+
+_MOMENTS: dict[str, tuple[Triple, Triple]] = {
+    "cifar10": ((0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)),
+    "cifar100": ((0.5071, 0.4867, 0.4408), (0.2675, 0.2565, 0.2761)),
+}
+
+
+def open_cifar(name: str, folder: Path, external: bool, download: bool) -> Dataset:
+    """The first half of the training file is train, the second val, in the file's order.
+
+    external   the unlabelled images are the other CIFAR's training images, as in the paper; else the training images
+    download   let torchvision fetch what is missing
+    """
+    form, path = _locate(name, folder, download)
+    other = _locate_other(name, folder, download) if external else None
+    images, labels = (content := read(form, path)).train
+    half = len(labels) // 2
+    train = images[:half], labels[:half]
+    mean, std = _MOMENTS[name]
+    return Dataset(
+        name=name,
+        classes=content.classes,
+        train=train,
+        val=(images[half:], labels[half:]),
+        test=content.test,
+        unlabeled=read(*other).train[0] if other else train[0],
+        mean=mean,
+        std=std,
+        source=f"{path}, unlabelled images from {other[1]}" if other else str(path),
+    )
+
+
+def _locate(name: str, folder: Path, download: bool) -> tuple[Form, Path]:
+    found = cifar_path(name, folder)
+    if found is None and download:
+        _download(name, folder)
+        found = cifar_path(name, folder)
+    if found is None:
+        files = ", ".join(file for form in FORMS[name] for file in (form.archive, form.folder))
+        raise ValueError(f"{name}: none of {files} in {folder} (root, SGL_FAST_DATA)")
+    return found
+
+
+def _locate_other(name: str, folder: Path, download: bool) -> tuple[Form, Path]:
+    try:
+        return _locate(_OTHER[name], folder, download)
+    except ValueError as error:
+        hint = f'its images are the unlabelled ones of {name}; unlabeled="train" uses the training images instead'
+        raise ValueError(f"{error}; {hint}") from None
+
+
+def _download(name: str, folder: Path) -> None:
+    from torchvision import datasets
+    from torchvision.datasets.utils import download_url
+
+    url = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name].url
+    form = next(form for form in FORMS[name] if url.endswith(form.archive))
+    try:
+        download_url(url, str(folder), form.archive, form.md5)
+    except (OSError, RuntimeError, http.client.HTTPException) as error:
+        # Half an archive would be taken for the data set next time.
+        (folder / form.archive).unlink(missing_ok=True)
+        raise ValueError(f"download: {name} from {url} failed ({error})") from None

@@ -1,0 +1,101 @@
+"""The ImageNet subset of the published searches: 10% / 2.5% / 10% of each class, kept in an index file."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .dataset import Dataset
+from .image_folder import class_files
+from .image_store import ImageStore
+from .splits import split_by_class
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_SHARES = {"train": 0.1, "val": 0.025, "unlabeled": 0.1}
+
+
+def open_imagenet(root: Path, image_size: int, seed: int) -> Dataset:
+    """train, val and unlabelled images from root/train by the index of this seed, test from root/val."""
+    index, path = load_index(root, seed)
+    classes = index["classes"]
+    tested = class_files(root / "val")
+    if list(tested) != classes:
+        raise ValueError(f"{root}: the {len(tested)} classes of val/ are not the {len(classes)} of train/")
+    return Dataset(
+        name="imagenet",
+        classes=tuple(classes),
+        train=_labeled(root, index["train"], classes, image_size),
+        val=_labeled(root, index["val"], classes, image_size),
+        test=_labeled(
+            root, [f"val/{name}/{p.name}" for name, found in tested.items() for p in found], classes, image_size
+        ),
+        unlabeled=ImageStore([root / p for p in index["unlabeled"]], image_size),
+        mean=MEAN,
+        std=STD,
+        source=f"{root}, split by {path.name}",
+    )
+
+
+def load_index(root: Path, seed: int) -> tuple[dict[str, Any], Path]:
+    """The index of a seed and its path: read where root has it, else made and, where root can be written, saved."""
+    path = root / f"sgl_split_seed{seed}.json"
+    if not path.exists():
+        index = make_index(root, seed)
+        _save(path, index)
+        return index, path
+    try:
+        index = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a readable index ({error})") from None
+    _check_index(path, index, seed)
+    return index, path
+
+
+def make_index(root: Path, seed: int) -> dict[str, Any]:
+    """{"seed", "fractions", "classes", and for each part the paths below root, shuffled}"""
+    files = class_files(root / "train")
+    paths = [f"train/{name}/{p.name}" for name, found in files.items() for p in found]
+    labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
+    parts = split_by_class(labels, list(_SHARES.values()), seed, list(files))
+    chosen = {part: [paths[i] for i in positions] for part, positions in zip(_SHARES, parts, strict=True)}
+    return {"seed": seed, "fractions": _SHARES, "classes": list(files), **chosen}
+
+
+def _save(path: Path, index: dict[str, Any]) -> None:
+    # The split follows from the seed and the folder, so a folder that cannot be written loses nothing.
+    if not os.access(path.parent, os.W_OK):
+        return
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(index))
+    os.replace(temporary, path)
+
+
+def _check_index(path: Path, index: Any, seed: int) -> None:
+    if not isinstance(index, dict) or index.get("seed") != seed or index.get("fractions") != _SHARES:
+        raise ValueError(f"{path}: not an index of seed {seed} with fractions {_SHARES}; move it away to make it anew")
+    classes = index.get("classes")
+    known = set(classes) if isinstance(classes, list) and all(isinstance(c, str) for c in classes) else set()
+    for part in _SHARES:
+        paths = index.get(part)
+        if not isinstance(paths, list) or not paths:
+            raise ValueError(f"{path}: {part} is not a list of paths")
+        wrong = next((p for p in paths if not _fits(p, known)), None)
+        if wrong is not None:
+            raise ValueError(f"{path}: {wrong!r} is not train/<class>/<file> of one of its classes")
+
+
+def _fits(entry: object, classes: set[str]) -> bool:
+    parts = entry.split("/") if isinstance(entry, str) else []
+    return len(parts) == 3 and parts[0] == "train" and parts[1] in classes and parts[2] not in ("", ".", "..")
+
+
+def _labeled(root: Path, paths: list[str], classes: list[str], size: int) -> tuple[ImageStore, Tensor]:
+    label = {name: i for i, name in enumerate(classes)}
+    labels = torch.tensor([label[p.split("/")[1]] for p in paths])
+    return ImageStore([root / p for p in paths], size), labels
