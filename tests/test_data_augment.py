@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from sgl_fast.data.augment import augment, crop_flip, cutout, draw, normalize
 
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 2.0)
@@ -69,9 +70,9 @@ def test_cutout_zeroes_a_square_and_is_clipped_at_the_borders() -> None:
     out = cutout(x, ints(4, 0, 7, 0), ints(4, 0, 7, 7), side=4)
     holes = [[(y, c) for y in range(8) for c in range(8) if out[n, 0, y, c] == 0] for n in range(4)]
     assert holes[0] == [(y, c) for y in range(2, 6) for c in range(2, 6)]
-    assert holes[1] == [(y, c) for y in range(0, 2) for c in range(0, 2)]
+    assert holes[1] == [(y, c) for y in range(2) for c in range(2)]
     assert holes[2] == [(y, c) for y in range(5, 8) for c in range(5, 8)]
-    assert holes[3] == [(y, c) for y in range(0, 2) for c in range(5, 8)]
+    assert holes[3] == [(y, c) for y in range(2) for c in range(5, 8)]
     assert torch.equal(out[:, 0], out[:, 1]) and float(x.min()) == 1
 
 

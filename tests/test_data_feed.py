@@ -6,6 +6,7 @@ import dataclasses
 
 import pytest
 import torch
+
 from sgl_fast.batch import Batch
 from sgl_fast.data.dataset import Dataset
 from sgl_fast.data.loader import Feed
@@ -103,7 +104,7 @@ def test_evaluation_is_the_whole_set_in_order(dataset: Dataset) -> None:
     feed = Feed(dataset, 4, seed=0)
     x, y = (torch.cat(parts) for parts in zip(*feed.validation(4), strict=True))
     assert ids(x) == list(range(100, 109)) and torch.equal(y, dataset.val[1])
-    torch.testing.assert_close(x, dataset.val[0].float() / 255)
+    torch.testing.assert_close(x, numbered(SIZES["val"], 100).float() / 255)
     assert [len(y) for _, y in feed.evaluation("test", 4)] == [4, 4, 3]
 
 

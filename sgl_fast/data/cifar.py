@@ -8,6 +8,7 @@ from pathlib import Path
 from .cifar_files import read
 from .cifar_forms import FORMS, Form
 from .dataset import Dataset, Triple
+from .errors import reason
 from .locate import cifar_path
 
 _OTHER = {"cifar10": "cifar100", "cifar100": "cifar10"}
@@ -73,4 +74,4 @@ def _download(name: str, folder: Path) -> None:
     except (OSError, RuntimeError, http.client.HTTPException) as error:
         # Half an archive would be taken for the data set next time.
         (folder / form.archive).unlink(missing_ok=True)
-        raise ValueError(f"download: {name} from {url} failed ({error})") from None
+        raise ValueError(f"download: {name} from {url} failed ({reason(error)})") from None

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .cifar_forms import Form
+from .errors import reason
 from .safe_pickle import loads
 
 _PIXELS = 3 * 32 * 32
@@ -57,7 +58,7 @@ def _read_archive(form: Form, path: Path) -> dict[str, bytes]:
                 if content:
                     files[wanted[member.name]] = content.read()
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise ValueError(f"{path}: truncated or damaged ({error})") from None
+        raise ValueError(f"{path}: truncated or damaged ({reason(error)})") from None
     missing = sorted(set(wanted.values()) - set(files))
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing in {form.folder}/")

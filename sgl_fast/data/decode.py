@@ -12,6 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .errors import reason
+
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".webp"})
 
 
@@ -31,8 +33,7 @@ def decode(path: Path, shape: Callable[[Image.Image], Image.Image]) -> Tensor:
         with Image.open(path) as image:
             return to_pixels(shape(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path}: not a readable image ({reason})") from None
+        raise ValueError(f"{path}: not a readable image ({reason(error)})") from None
 
 
 def decode_all(paths: Sequence[Path], shapes: Iterable[Callable[[Image.Image], Image.Image]]) -> list[Tensor]:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .dataset import Dataset
+from .errors import reason
 from .idx import read_labeled
 from .make_embedded import EMBEDDED
 from .splits import split_by_class
@@ -33,12 +34,13 @@ MEAN, STD = 0.28604, 0.35302
 def embedded(path: Path = EMBEDDED) -> Dataset:
     """The subset in the package: 2,000 / 2,000 / 1,000 unlabelled / 1,000 test images."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here: np.load leaves a file that it refuses open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
         parts = [(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "val", "test")]
         unlabeled = arrays["unlabeled_images"]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path}: not the embedded data ({error})") from None
+        raise ValueError(f"{path}: not the embedded data ({reason(error)})") from None
     return _dataset("embedded", parts, unlabeled, "the subset of Fashion-MNIST in the package")
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .errors import reason
+
 _UINT8 = 0x08
 
 
@@ -21,12 +23,12 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         raw = path.read_bytes()
         data = gzip.decompress(raw) if path.suffix == ".gz" else raw
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot read it ({error})") from None
+        raise ValueError(f"{path}: cannot read it ({reason(error)})") from None
     if data[:4] != bytes((0, 0, _UINT8, ndim)):
         raise ValueError(f"{path}: not an IDX file of {ndim}-dimensional uint8 data")
-    shape = tuple(np.frombuffer(data[4 : 4 + 4 * ndim], dtype=">u4").tolist())
-    body = data[4 + 4 * ndim :]
-    if len(shape) != ndim or len(body) != math.prod(shape):
+    header, body = data[4 : 4 + 4 * ndim], data[4 + 4 * ndim :]
+    shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, 4 * ndim, 4))
+    if len(header) != 4 * ndim or len(body) != math.prod(shape):
         raise ValueError(f"{path}: truncated or too long for its header: {len(body)} bytes for {list(shape)}")
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 

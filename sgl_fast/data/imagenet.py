@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .dataset import Dataset
+from .errors import reason
 from .image_folder import class_files
 from .image_store import ImageStore
 from .splits import split_by_class
@@ -52,7 +53,7 @@ def load_index(root: Path, seed: int) -> tuple[dict[str, Any], Path]:
     try:
         index = json.loads(path.read_text())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: not a readable index ({error})") from None
+        raise ValueError(f"{path}: not a readable index ({reason(error)})") from None
     _check_index(path, index, seed)
     return index, path
 

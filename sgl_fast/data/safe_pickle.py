@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from .errors import reason
+
 # numpy's module of this function has changed its name; the function is reached without naming it.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]
 _ALLOWED = {
@@ -34,4 +36,4 @@ def loads(raw: bytes, source: str) -> Any:
     try:
         return _Unpickler(io.BytesIO(raw), encoding="bytes").load()
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise ValueError(f"{source}: not a pickle of image data ({error or type(error).__name__})") from None
+        raise ValueError(f"{source}: not a pickle of image data ({reason(error)})") from None

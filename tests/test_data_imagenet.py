@@ -1,0 +1,116 @@
+"""The ImageNet subset and the images that are decoded when asked, from tiny files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from sgl_fast.data import Feed, open_dataset
+from sgl_fast.data.image_store import crop_box
+
+
+def refused(*args: Any, **kwargs: Any) -> str:
+    """The one line that opening it ends with."""
+    with pytest.raises(ValueError) as caught:
+        open_dataset(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def paint(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+
+
+@pytest.fixture
+def imagenet(tmp_path: Path) -> Path:
+    for wnid, colour in (("n01", 40), ("n02", 200)):
+        for number in range(40):
+            paint(tmp_path / "imagenet" / "train" / wnid / f"{number}.JPEG", (colour, number, 0), (30, 20))
+        for number in range(2):
+            paint(tmp_path / "imagenet" / "val" / wnid / f"{number}.JPEG", (colour, 0, 0), (16, 24))
+    return tmp_path / "imagenet"
+
+
+def test_imagenet_split_is_saved_and_read_again(imagenet: Path) -> None:
+    data = open_dataset("imagenet", str(imagenet), image_size=8)
+    assert [len(y) for _, y in (data.train, data.val, data.test)] == [8, 2, 4] and len(data.unlabeled) == 8
+    path = imagenet / "sgl_split_seed0.json"
+    index = json.loads(path.read_text())
+    assert index["seed"] == 0 and index["fractions"] == {"train": 0.1, "val": 0.025, "unlabeled": 0.1}
+    chosen = [p for part in ("train", "val", "unlabeled") for p in index[part]]
+    assert len(set(chosen)) == 18 and all((imagenet / p).is_file() for p in chosen)
+
+    index["train"] = ["train/n02/5.JPEG", "train/n01/7.JPEG"]
+    path.write_text(json.dumps(index))
+    data = open_dataset("imagenet", str(imagenet.parent), image_size=8)
+    assert data.train[1].tolist() == [1, 0] and len(data.train[0]) == 2
+    assert json.loads(path.read_text()) == index
+    other = open_dataset("imagenet", str(imagenet), image_size=8, seed=1)
+    assert "sgl_split_seed1.json" in other.note and len(other.train[0]) == 8
+
+
+def test_imagenet_images_are_decoded_when_asked(imagenet: Path) -> None:
+    data = open_dataset("imagenet", str(imagenet), image_size=8)
+    red = torch.tensor([40, 200])
+    images = data.train[0][torch.tensor([3, 0, 5])]
+    assert images.shape == (3, 3, 8, 8) and images.dtype == torch.uint8
+    assert (images[:, 0, 4, 4] - red[data.train[1][[3, 0, 5]]]).abs().max() < 8
+    feed = Feed(data, 2, seed=0)
+    for step in range(4):
+        batch = feed.batch(step)
+        batch.check()
+        assert torch.equal(batch.x_train, Feed(data, 2, seed=0).batch(step).x_train)
+    assert [len(y) for _, y in feed.evaluation("test", 3)] == [3, 1]
+    assert open_dataset("imagenet", str(imagenet), unlabeled="train", image_size=8).unlabeled is not data.unlabeled
+    lazy = open_dataset("imagenet", str(imagenet), unlabeled=str(imagenet / "val"), image_size=8).unlabeled
+    assert lazy.shape == (4, 3, 8, 8) and not isinstance(lazy, torch.Tensor)
+
+
+def test_a_damaged_imagenet_file_is_named(imagenet: Path) -> None:
+    data = open_dataset("imagenet", str(imagenet), image_size=8)
+    first = json.loads((imagenet / "sgl_split_seed0.json").read_text())["train"][0]
+    (imagenet / first).write_bytes((imagenet / first).read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{first}: not a readable image"):
+        data.train[0][torch.tensor([0])]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 4}, "not an index of seed 0"),
+        ({"fractions": {"train": 0.5}}, "not an index of seed 0 with fractions"),
+        ({"val": []}, "val is not a list of paths"),
+        ({"train": ["train/n01/../../../secret.JPEG"]}, "is not train/<class>/<file>"),
+        ({"train": ["/etc/passwd"]}, "is not train/<class>/<file>"),
+        ({"unlabeled": ["train/n09/1.JPEG"]}, "is not train/<class>/<file>"),
+        ({"classes": None}, "is not train/<class>/<file>"),
+    ],
+)
+def test_bad_imagenet_indices(imagenet: Path, change: dict[str, Any], message: str) -> None:
+    open_dataset("imagenet", str(imagenet))
+    path = imagenet / "sgl_split_seed0.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    line = refused("imagenet", str(imagenet))
+    assert message in line and path.name in line
+    path.write_text("{")
+    assert "not a readable index" in refused("imagenet", str(imagenet))
+
+
+def test_random_windows_fit_and_fall_back_to_the_centre() -> None:
+    generator = torch.Generator().manual_seed(0)
+    areas = []
+    for draws in torch.rand(200, 10, 4, generator=generator).tolist():
+        left, top, right, bottom = crop_box(50, 40, draws)
+        assert 0 <= left < right <= 50 and 0 <= top < bottom <= 40
+        areas.append((right - left) * (bottom - top) / 2000)
+        assert 0.6 < (right - left) / (bottom - top) < 1.6
+    assert min(areas) < 0.15 and max(areas) > 0.85
+    assert crop_box(100, 10, [[1.0, 0.5, 0.0, 0.0]]) == (43, 0, 56, 10)
+    assert crop_box(64, 64, [[1.0, 0.5, 0.0, 0.0]]) == (0, 0, 64, 64)
+    assert crop_box(64, 64, [[0.25 / 0.92 - 0.08 / 0.92, 0.5, 0.999, 0.5]]) == (32, 16, 64, 48)
