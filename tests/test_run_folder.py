@@ -18,11 +18,9 @@ HOLDER = """
 import os, sys, time
 from sgl_fast.run_folder import RunFolder
 run = RunFolder.create(sys.argv[1], {"seed": 1})
-worker = os.fork()
-if worker == 0:
+if os.fork() == 0:
+    print(os.getpid(), flush=True)
     os.close(1)
-    time.sleep(60)
-print(worker, flush=True)
 time.sleep(60)
 """
 
