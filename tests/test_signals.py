@@ -10,16 +10,17 @@ import pytest
 
 from sgl_fast.signals import Stop, stop_requested
 
-# A loop that stops between two steps, with a forked worker that must still end at SIGTERM.
+# A loop that stops between two steps, with a forked worker that must still end at SIGTERM. It speaks first, since
+# CPython drops a signal that comes before its fork is done.
 LOOP = """
 import os, sys, time
 from sgl_fast.signals import stop_requested
 with stop_requested() as stop:
     worker = os.fork()
     if worker == 0:
-        time.sleep(60)
+        print("worker", flush=True)
+        time.sleep(20)
         os._exit(7)
-    print(worker, flush=True)
     while stop.signal is None:
         time.sleep(0.01)
     os.kill(worker, 15)
