@@ -88,6 +88,10 @@ def test_options_switch_off() -> None:
     images = pictures()
     still = augment(images, MEAN, STD, torch.Generator(), crop=0, flip=False)
     assert torch.equal(still, normalize(images, MEAN, STD))
+    cropped = augment(images, MEAN, STD, torch.Generator().manual_seed(1), flip=False)
+    draws = draw(6, 8, 8, 4, torch.Generator().manual_seed(1))
+    assert draws.flip.any()
+    assert torch.equal(cropped, normalize(crop_flip(images, draws.dy, draws.dx, draws.flip * 0, 4), MEAN, STD))
     flipped = augment(images, MEAN, STD, torch.Generator(), crop=0)
     mirrored = normalize(images.flip(3), MEAN, STD)
     kinds = {(torch.equal(a, b), torch.equal(a, c)) for a, b, c in zip(flipped, still, mirrored, strict=True)}

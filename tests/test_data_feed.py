@@ -57,6 +57,12 @@ def test_batch_is_a_pure_function_of_seed_and_step(dataset: Dataset) -> None:
     assert not same(forward[0], forward[1])
 
 
+def test_an_image_is_augmented_anew_at_every_step(dataset: Dataset) -> None:
+    feed = Feed(dataset, 1, seed=0, limit=1)
+    seen = torch.cat([feed.batch(step).x_val for step in range(12)])
+    assert set(ids(seen)) == {100} and len(seen.flatten(1).unique(dim=0)) > 6
+
+
 def test_shapes_dtypes_and_labels_belong_to_their_images(dataset: Dataset) -> None:
     feed = Feed(dataset, 4, seed=0, dtype=torch.float64)
     assert feed.steps_per_epoch == 5

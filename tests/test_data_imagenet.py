@@ -62,10 +62,10 @@ def test_imagenet_images_are_decoded_when_asked(imagenet: Path) -> None:
     assert images.shape == (3, 3, 8, 8) and images.dtype == torch.uint8
     assert (images[:, 0, 4, 4] - red[data.train[1][[3, 0, 5]]]).abs().max() < 8
     feed = Feed(data, 2, seed=0)
-    for step in range(4):
-        batch = feed.batch(step)
+    for step in (0, 1, 2, 5, 4, 5, 6):
+        batch, fresh = feed.batch(step), Feed(data, 2, seed=0).batch(step)
         batch.check()
-        assert torch.equal(batch.x_train, Feed(data, 2, seed=0).batch(step).x_train)
+        assert torch.equal(batch.x_train, fresh.x_train) and torch.equal(batch.x_unlabeled, fresh.x_unlabeled)
     assert [len(y) for _, y in feed.evaluation("test", 3)] == [3, 1]
     assert open_dataset("imagenet", str(imagenet), unlabeled="train", image_size=8).unlabeled is not data.unlabeled
     lazy = open_dataset("imagenet", str(imagenet), unlabeled=str(imagenet / "val"), image_size=8).unlabeled
@@ -87,6 +87,7 @@ def test_a_damaged_imagenet_file_is_named(imagenet: Path) -> None:
         ({"fractions": {"train": 0.5}}, "not an index of seed 0 with fractions"),
         ({"val": []}, "val is not a list of paths"),
         ({"train": ["train/n01/../../../secret.JPEG"]}, "is not train/<class>/<file>"),
+        ({"train": ["train/n01/x/../../../../secret.JPEG"]}, "is not train/<class>/<file>"),
         ({"train": ["/etc/passwd"]}, "is not train/<class>/<file>"),
         ({"unlabeled": ["train/n09/1.JPEG"]}, "is not train/<class>/<file>"),
         ({"classes": None}, "is not train/<class>/<file>"),

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .locate import DATASETS, choose, find
+
+if TYPE_CHECKING:
+    from .dataset import Dataset
+    from .loader import Feed
+    from .open import open_dataset
+    from .torch_dataset import from_torch
 
 _HOME = {"Dataset": "dataset", "Feed": "loader", "from_torch": "torch_dataset", "open_dataset": "open"}
 __all__ = ["DATASETS", "Dataset", "Feed", "choose", "find", "from_torch", "open_dataset"]

@@ -23,7 +23,7 @@ _SHARES = {"train": 0.1, "val": 0.025, "unlabeled": 0.1}
 
 def open_imagenet(root: Path, image_size: int, seed: int) -> Dataset:
     """train, val and unlabelled images from root/train by the index of this seed, test from root/val."""
-    index, path = load_index(root, seed)
+    index, kept = load_index(root, seed)
     classes = index["classes"]
     tested = class_files(root / "val")
     if list(tested) != classes:
@@ -33,48 +33,48 @@ def open_imagenet(root: Path, image_size: int, seed: int) -> Dataset:
         classes=tuple(classes),
         train=_labeled(root, index["train"], classes, image_size),
         val=_labeled(root, index["val"], classes, image_size),
-        test=_labeled(
-            root, [f"val/{name}/{p.name}" for name, found in tested.items() for p in found], classes, image_size
-        ),
+        test=_labeled(root, _paths("val", tested), classes, image_size),
         unlabeled=ImageStore([root / p for p in index["unlabeled"]], image_size),
         mean=MEAN,
         std=STD,
-        source=f"{root}, split by {path.name}",
+        source=f"{root}, split by {kept}",
     )
 
 
-def load_index(root: Path, seed: int) -> tuple[dict[str, Any], Path]:
-    """The index of a seed and its path: read where root has it, else made and, where root can be written, saved."""
+def load_index(root: Path, seed: int) -> tuple[dict[str, Any], str]:
+    """The index of a seed, read from its file in root, else made and saved there; and words on where it is kept."""
     path = root / f"sgl_split_seed{seed}.json"
     if not path.exists():
         index = make_index(root, seed)
-        _save(path, index)
-        return index, path
+        return index, path.name if _save(path, index) else f"seed {seed}, index not saved: {root} cannot be written"
     try:
         index = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not a readable index ({reason(error)})") from None
     _check_index(path, index, seed)
-    return index, path
+    return index, path.name
 
 
 def make_index(root: Path, seed: int) -> dict[str, Any]:
     """{"seed", "fractions", "classes", and for each part the paths below root, shuffled}"""
     files = class_files(root / "train")
-    paths = [f"train/{name}/{p.name}" for name, found in files.items() for p in found]
+    paths = _paths("train", files)
     labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
     parts = split_by_class(labels, list(_SHARES.values()), seed, list(files))
     chosen = {part: [paths[i] for i in positions] for part, positions in zip(_SHARES, parts, strict=True)}
     return {"seed": seed, "fractions": _SHARES, "classes": list(files), **chosen}
 
 
-def _save(path: Path, index: dict[str, Any]) -> None:
-    # The split follows from the seed and the folder, so a folder that cannot be written loses nothing.
-    if not os.access(path.parent, os.W_OK):
-        return
+def _save(path: Path, index: dict[str, Any]) -> bool:
+    """Whether it could be written; the split follows from the seed and the files, so nothing is lost without it."""
     temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    temporary.write_text(json.dumps(index))
-    os.replace(temporary, path)
+    try:
+        temporary.write_text(json.dumps(index))
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        return False
+    return True
 
 
 def _check_index(path: Path, index: Any, seed: int) -> None:
@@ -94,6 +94,10 @@ def _check_index(path: Path, index: Any, seed: int) -> None:
 def _fits(entry: object, classes: set[str]) -> bool:
     parts = entry.split("/") if isinstance(entry, str) else []
     return len(parts) == 3 and parts[0] == "train" and parts[1] in classes and parts[2] not in ("", ".", "..")
+
+
+def _paths(split: str, files: dict[str, list[Path]]) -> list[str]:
+    return [f"{split}/{name}/{path.name}" for name, found in files.items() for path in found]
 
 
 def _labeled(root: Path, paths: list[str], classes: list[str], size: int) -> tuple[ImageStore, Tensor]:

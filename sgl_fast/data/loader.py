@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 from torch import Tensor
@@ -43,28 +44,39 @@ class Feed:
         limit: int | None = None,
     ) -> None:
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
-        self.device, self.dtype, self.learners = torch.device(device), dtype, learners
+        self.dtype, self.learners = dtype, learners
         self.crop, self.flip, self.cutout = crop, flip, cutout
         images = {"train": dataset.train[0], "unlabeled": dataset.unlabeled, "val": dataset.val[0]}
         self._size = {role: len(x) if limit is None else min(limit, len(x)) for role, x in images.items()}
         for role, size in self._size.items():
             if not 1 <= batch_size <= size:
                 raise ValueError(f"batch size {batch_size}: need 1 to {size}, the {role} images of {dataset.name}")
+        self._labels = {"train": dataset.train[1].to(device), "val": dataset.val[1].to(device)}
+        # With its index: in another thread a bare "cuda" may be another device.
+        self.device = self._labels["train"].device
         # Roles that share their images on the CPU share them on the device.
         moved = {id(x): _move(x, self.device) for x in images.values()}
         self._images = {role: moved[id(x)] for role, x in images.items()}
-        self._labels = {"train": dataset.train[1].to(self.device), "val": dataset.val[1].to(self.device)}
         self._orders: dict[tuple[str, int], tuple[int, Tensor]] = {}
+        lazy = not all(isinstance(x, Tensor) for x in images.values())
+        self._decoder = ThreadPoolExecutor(1) if lazy else None
+        self._begun: dict[int, Future[Batch]] = {}
 
     @property
     def steps_per_epoch(self) -> int:
         return self._size["train"] // self.batch_size
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0 over the whole run."""
-        x_train, y_train = self.labeled("train", step)
-        x_val, y_val = self.labeled("val", step)
-        return Batch(x_train, y_train, self.unlabeled(step), x_val, y_val)
+        """The batch of a step, counted from 0 over the whole run.
+
+        Where files must be decoded, the next step's batch is begun in a thread: as a pure function it can't differ.
+        """
+        if self._decoder is None:
+            return self._make(step)
+        begun = self._begun.pop(step, None)
+        batch = self._make(step) if begun is None else begun.result()
+        self._begun = {step + 1: self._decoder.submit(self._make, step + 1)}
+        return batch
 
     def labeled(self, role: str, step: int) -> tuple[Tensor, Tensor]:
         """(x, y) of one role alone, "train" or "val", as in `batch(step)`."""
@@ -80,14 +92,19 @@ class Feed:
         images, labels = {"val": (self._images["val"], self._labels["val"]), "test": self.dataset.test}[split]
         size = self._size["val"] if split == "val" else len(images)
         for start in range(0, size, batch_size):
-            index = torch.arange(start, min(start + batch_size, size))
-            x = images[index].to(self.device, non_blocking=True)
-            y = labels[index].to(self.device, non_blocking=True)
+            stop = min(start + batch_size, size)
+            x = images[torch.arange(start, stop, device=images.device)].to(self.device, non_blocking=True)
+            y = labels[start:stop].to(self.device, non_blocking=True)
             yield normalize(x, self.dataset.mean, self.dataset.std, self.dtype), y
 
     def validation(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """`evaluation("val", batch_size)`."""
         return self.evaluation("val", batch_size)
+
+    def _make(self, step: int) -> Batch:
+        x_train, y_train = self.labeled("train", step)
+        x_val, y_val = self.labeled("val", step)
+        return Batch(x_train, y_train, self.unlabeled(step), x_val, y_val)
 
     def _draw(self, role: str, step: int) -> tuple[Tensor, Tensor]:
         """(images, their indices) of a role: [N, 3, H, W], [N], or with the learner axis in front."""
