@@ -55,6 +55,21 @@ def test_imagenet_split_is_saved_and_read_again(imagenet: Path) -> None:
     assert "sgl_split_seed1.json" in other.note and len(other.train[0]) == 8
 
 
+def test_an_index_that_cannot_be_saved_is_said_and_loses_nothing(
+    imagenet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(source: object, target: object) -> None:
+        raise OSError("no space left on device")
+
+    saved = open_dataset("imagenet", str(imagenet), image_size=8)
+    (imagenet / "sgl_split_seed0.json").unlink()
+    monkeypatch.setattr("os.replace", full)
+    data = open_dataset("imagenet", str(imagenet), image_size=8)
+    assert "index not saved" in data.note and "index not saved" not in saved.note
+    assert torch.equal(data.train[1], saved.train[1])
+    assert sorted(p.name for p in imagenet.iterdir()) == ["train", "val"]
+
+
 def test_imagenet_images_are_decoded_when_asked(imagenet: Path) -> None:
     data = open_dataset("imagenet", str(imagenet), image_size=8)
     red = torch.tensor([40, 200])
