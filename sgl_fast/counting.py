@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 Rule = Literal["conv", "conv_linear", "conv_linear_2bn_relu"]
+RULES: tuple[Rule, ...] = get_args(Rule)
 
 
 def count_parameters(model: nn.Module, auxiliary: bool = False) -> int:
@@ -16,8 +17,8 @@ def count_parameters(model: nn.Module, auxiliary: bool = False) -> int:
     return sum(p.numel() for name, p in model.named_parameters() if auxiliary or not name.startswith("auxiliary."))
 
 
-def count_macs(model: nn.Module, image_size: int = 32, rule: Rule = "conv_linear") -> int:
-    """Multiply-adds of one image (3, image_size, image_size) in evaluation.
+def count_macs(model: nn.Module, image_size: int | tuple[int, int] = 32, rule: Rule = "conv_linear") -> int:
+    """Multiply-adds of one image of that size, a side or (H, W) in pixels, in evaluation.
 
     conv                   convolutions
     conv_linear            and fully connected layers
@@ -25,8 +26,8 @@ def count_macs(model: nn.Module, image_size: int = 32, rule: Rule = "conv_linear
                            behind the published 557M, 586M and 597M of P-DARTS and PC-DARTS
     Pools, sums and biases count nothing. The model, its device and its mode stay as they are.
     """
-    if rule not in get_args(Rule):
-        raise ValueError(f"need a counting rule out of {', '.join(get_args(Rule))}; got {rule!r}")
+    if rule not in RULES:
+        raise ValueError(f"need a counting rule out of {', '.join(RULES)}; got {rule!r}")
     total = 0
 
     def add(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -38,9 +39,10 @@ def count_macs(model: nn.Module, image_size: int = 32, rule: Rule = "conv_linear
     try:
         model.eval()
         shapes = {name: t.to("meta") for name, t in [*model.named_parameters(), *model.named_buffers()]}
+        sides = (image_size, image_size) if isinstance(image_size, int) else image_size
         dtype = next(model.parameters()).dtype
         with torch.no_grad():
-            functional_call(model, shapes, torch.empty(1, 3, image_size, image_size, dtype=dtype, device="meta"))
+            functional_call(model, shapes, torch.empty(1, 3, *sides, dtype=dtype, device="meta"))
     finally:
         for hook in hooks:
             hook.remove()

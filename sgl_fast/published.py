@@ -1,4 +1,4 @@
-"""The published genotypes by name: `sgl_fast.genotypes["darts.DARTS_V2"]` or `sgl_fast.genotypes.DARTS_V2`."""
+"""The published genotypes, `sgl_fast.genotypes["darts.DARTS_V2"]` or `.DARTS_V2`, and files that hold genotypes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
-from .genotype import Genotype
+from .genotype import FIELDS, Genotype
 
 
 class Published(Mapping[str, Genotype]):
@@ -25,12 +27,12 @@ class Published(Mapping[str, Genotype]):
 
     def __getitem__(self, name: str) -> Genotype:
         if name not in self._names:
-            raise KeyError(self._unknown(name))
+            raise KeyError(self.unknown(name))
         return self._genotypes[self._names[name]]
 
     def __getattr__(self, name: str) -> Genotype:
         if name.startswith("_") or name not in self._names:
-            raise AttributeError(f"no attribute {name!r}" if name.startswith("_") else self._unknown(name))
+            raise AttributeError(f"no attribute {name!r}" if name.startswith("_") else self.unknown(name))
         return self[name]
 
     def __contains__(self, name: object) -> bool:
@@ -45,7 +47,8 @@ class Published(Mapping[str, Genotype]):
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(name for name in self._names if name.isidentifier())]
 
-    def _unknown(self, name: str) -> str:
+    def unknown(self, name: str) -> str:
+        """The message for a name that is not here."""
         near = get_close_matches(name, self._names, n=5, cutoff=0.5)
         return f"unknown genotype {name!r}; " + (
             f"near it: {', '.join(near)}" if near else f"there are {', '.join(self)}"
@@ -59,3 +62,38 @@ def load() -> Published:
 
 
 genotypes = load()
+
+
+def read_genotype(source: str, learner: int | None = None) -> Genotype:
+    """A genotype by its published name or from a JSON file: what `to_json` gives, a list of that with one for each
+    learner, or an object with either under "genotype" or "genotypes". Anything else is a ValueError of one line.
+    """
+    if source in genotypes:
+        return genotypes[source]
+    path = Path(source)
+    if not path.is_file():
+        looks_like_a_path = path.suffix == ".json" or len(path.parts) > 1
+        raise ValueError(f"there is no file {source}" if looks_like_a_path else genotypes.unknown(source))
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"cannot read {source}: {getattr(error, 'strerror', None) or error}") from error
+    try:
+        return genotype_in(found, learner)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+
+
+def genotype_in(found: Any, learner: int | None) -> Genotype:
+    """The genotype in a file's JSON, or that of one learner; a file of several needs `learner`."""
+    if isinstance(found, dict):
+        found = found.get("genotype", found.get("genotypes", found))
+    if isinstance(found, list):
+        if learner is None and len(found) > 1:
+            raise ValueError(f"holds {len(found)} genotypes, need a learner from 0 to {len(found) - 1}")
+        if not 0 <= (learner or 0) < len(found):
+            raise ValueError(f"need a learner from 0 to {len(found) - 1}; got {learner or 0}")
+        found = found[learner or 0]
+    if not isinstance(found, dict) or not set(FIELDS) <= set(found):
+        raise ValueError(f"holds no genotype: need the keys {', '.join(FIELDS)}")
+    return Genotype(**{field: found[field] for field in FIELDS})

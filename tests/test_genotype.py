@@ -15,7 +15,7 @@ import torch
 import sgl_fast
 from sgl_fast.arch import Arch
 from sgl_fast.genotype import Genotype, count_skips, derive, drop_ops, random_genotype, restricted
-from sgl_fast.published import genotypes
+from sgl_fast.published import genotypes, read_genotype
 from sgl_fast.spaces.p_darts import DROPS
 
 ANSWERS = Path(__file__).parent / "known_answers"
@@ -81,14 +81,17 @@ def test_ties_are_opposite_in_p_darts() -> None:
     assert last == [("dil_conv_5x5", s) for s in (0, 1, 1, 2, 2, 3, 3, 4)]
 
 
-def test_equal_alphas_in_another_order_are_a_tie() -> None:
-    """The softmax of a permuted row is the permuted softmax to the last bit, so that the lower source wins."""
-    space = sgl_fast.space("darts", nodes=2)
+@pytest.mark.parametrize("seed", range(20))
+def test_equal_alphas_in_another_order_are_a_tie(seed: int) -> None:
+    """The softmax of a permuted row is the permuted softmax to the last bit, so that the lower sources win."""
+    space = sgl_fast.space("darts")
     arch = zeros(space)
-    row = torch.randn(8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    row = torch.randn(8, generator=generator, dtype=torch.float64)
     row[0] = -5
-    arch.alphas_normal = torch.stack([row[[0, *(torch.randperm(7) + 1).tolist()]] for _ in range(5)])[None]
-    assert [source for _, source in derive(space, arch).normal] == [0, 1, 0, 1]
+    orders = [[0, *(torch.randperm(7, generator=generator) + 1).tolist()] for _ in range(14)]
+    arch.alphas_normal = torch.stack([row[order] for order in orders])[None]
+    assert [source for _, source in derive(space, arch).normal] == [0, 1] * 4
 
 
 def test_each_learner_has_its_own() -> None:
@@ -154,6 +157,7 @@ def test_value_not_container_decides_equality() -> None:
     assert lists == tuples
     assert hash(lists) == hash(tuples)
     assert lists.normal == GOOD["normal"] and GOOD["normal"] == lists.normal
+    assert (lists.normal != GOOD["normal"]) is False and (GOOD["normal"] != lists.normal) is False
     assert lists.normal == [to_tuple(entry) for entry in GOOD["normal"]]
     assert lists.normal_concat == range(2, 4) and lists.normal_concat != [2, 4]
     assert lists.normal[:1] != lists.normal
@@ -237,6 +241,48 @@ def test_unknown_published_names_list_the_nearest() -> None:
     with pytest.raises(TypeError):
         genotypes["mine"] = genotypes.DARTS_V1
     assert copy.copy(genotypes)["DARTS_V1"] == genotypes.DARTS_V1
+
+
+@pytest.mark.parametrize(
+    ("content", "learner", "expected"),
+    [
+        (GOOD, None, GOOD),
+        ([GOOD], None, GOOD),
+        ({"genotype": GOOD, "learner": 1}, None, GOOD),
+        ({"step": 3, "genotypes": [{**GOOD, "reduce_concat": [2]}, GOOD]}, 1, GOOD),
+    ],
+)
+def test_genotypes_from_files(tmp_path: Path, content: object, learner: int | None, expected: dict) -> None:
+    path = tmp_path / "genotype.json"
+    path.write_text(json.dumps(content))
+    assert read_genotype(str(path), learner) == Genotype(**expected)
+
+
+@pytest.mark.parametrize(
+    ("content", "learner", "message"),
+    [
+        ("{", None, "cannot read"),
+        ("3", None, "holds no genotype"),
+        ('{"normal": []}', None, "need the keys normal"),
+        (json.dumps([GOOD, GOOD]), None, "holds 2 genotypes, need a learner from 0 to 1"),
+        (json.dumps([GOOD, GOOD]), 2, "need a learner from 0 to 1; got 2"),
+        (json.dumps({**GOOD, "normal": [["magic", 0], ["magic", 1]]}), None, "unknown op 'magic'"),
+    ],
+)
+def test_genotype_files_that_are_none(tmp_path: Path, content: str, learner: int | None, message: str) -> None:
+    path = tmp_path / "genotype.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_genotype(str(path), learner)
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_genotypes_by_name_or_missing_file() -> None:
+    assert read_genotype("DARTS_V2") == genotypes.DARTS_V2
+    with pytest.raises(ValueError, match="near it: .*DARTS_V2"):
+        read_genotype("DARTS_V3")
+    with pytest.raises(ValueError, match="there is no file runs/x"):
+        read_genotype("runs/x")
 
 
 def test_genotypes_need_no_torch() -> None:

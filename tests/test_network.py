@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
-from pathlib import Path
 
 import pytest
 import torch
+from known import COTANGENT, X, close, close_summary, load, u
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -16,31 +15,22 @@ from sgl_fast.network import Cell, Network, drop_images
 from sgl_fast.primitives import OPS
 from sgl_fast.published import genotypes
 
-ANSWERS = Path(__file__).parent / "known_answers"
-NETS = json.loads((ANSWERS / "eval_nets.json").read_text())
-OUTPUT_SHAPES = json.loads((ANSWERS / "eval_param_counts.json").read_text())["output_shapes"]
-OP_CASES = [case for case in json.loads((ANSWERS / "ops.json").read_text())["entries"] if case["form"] == "eval"]
-
-
-def noise(shape: tuple[int, ...], t: int) -> Tensor:
-    """u(shape, t) of known_answers/README.md section 1."""
-    i = torch.arange(math.prod(shape), dtype=torch.int64)
-    h = (1103 * i * i + 7919 * i + 3571 * t * t + 104729 * t + 12345) % 65521
-    return (2.0 * h.double() / 65520 - 1).reshape(shape)
+OUTPUT_SHAPES = load("eval_param_counts")["output_shapes"]
+OP_CASES = [case for case in load("ops")["entries"] if case["form"] == "eval"]
 
 
 def fill(model: nn.Module) -> None:
-    """Section 2 of the same README; the order of parameters() must be the canonical one."""
+    """The parameters of known_answers/README.md, section 2: parameters() must come in its canonical order."""
     kinds = {id(p): (m, name) for m in model.modules() for name, p in m.named_parameters(recurse=False)}
     for t, parameter in enumerate(model.parameters()):
         module, name = kinds[id(parameter)]
-        u = noise(parameter.shape, t)
+        values = u(parameter.shape, t)
         if name == "bias":
-            value = 0.1 * u
+            value = 0.1 * values
         elif isinstance(module, nn.BatchNorm2d):
-            value = 1 + 0.25 * u
+            value = 1 + 0.25 * values
         else:
-            value = math.sqrt(6 / parameter[0].numel()) * u
+            value = math.sqrt(6 / parameter[0].numel()) * values
         parameter.data.copy_(value)
 
 
@@ -57,43 +47,40 @@ def known_net(case: dict) -> Network:
     return model
 
 
-def assert_known(found: Tensor, known: list) -> None:
-    expected = torch.tensor(known, dtype=torch.float64)
-    torch.testing.assert_close(found, expected, rtol=1e-8, atol=1e-10 * expected.abs().max().item())
-
-
-@pytest.mark.parametrize("case", NETS, ids=lambda c: f"{c['net']}-{c['genotype']}")
+@pytest.mark.parametrize("case", load("eval_nets"), ids=lambda c: f"{c['net']}-{c['genotype']}")
 def test_known_network(case: dict) -> None:
     model = known_net(case)
     assert sum(p.numel() for p in model.parameters()) == case["n_params"]
     assert len(list(model.parameters())) == case["n_param_tensors"]
-    images, labels = noise(tuple(case["input_shape"]), 900001), torch.tensor(case["labels"])
+    images, labels = u(tuple(case["input_shape"]), X), torch.tensor(case["labels"])
 
     with torch.no_grad():
-        assert_known(model.eval()(images)[:, :10], case["logits_eval_fresh_bn"])
+        close(model.eval()(images)[:, :10], case["logits_eval_fresh_bn"])
     logits, auxiliary = model.train()(images)
-    assert_known(logits[:, :10], case["logits_train"])
-    assert_known(auxiliary[:, :10], case["aux_logits_train"])
+    close(logits[:, :10], case["logits_train"])
+    close(auxiliary[:, :10], case["aux_logits_train"])
     with torch.no_grad():
-        assert_known(model.eval()(images)[:, :10], case["logits_eval_after_one_train"])
+        close(model.eval()(images)[:, :10], case["logits_eval_after_one_train"])
 
     loss = cross_entropy(logits, labels) + 0.4 * cross_entropy(auxiliary, labels)
-    assert_known(loss.detach(), case["loss_train_with_0.4_aux"])
+    close(loss.detach(), case["loss_train_with_0.4_aux"])
     loss.backward()
     squares = torch.stack([p.grad.square().sum() for p in model.parameters()])
-    assert_known(squares, case["weight_grad_sumsq_by_param_index"])
+    close(squares, case["weight_grad_sumsq_by_param_index"])
 
 
 @pytest.mark.parametrize("case", OP_CASES, ids=lambda c: f"{c['op']}-{c['stride']}")
 def test_known_op(case: dict) -> None:
     op = OPS[case["op"]](8, case["stride"]).double()
     fill(op)
-    x = noise((2, 8, 8, 8), 900001)
+    x = u((2, 8, 8, 8), X).requires_grad_()
     out = op(x)
     assert list(out.shape) == case["out_shape"]
-    assert_known(out.detach().flatten()[:8], case["out"]["first"])
-    assert_known(out.detach().square().sum(), case["out"]["sumsq"])
-    assert_known(op.eval()(x).detach().square().sum(), case["out_eval_after_one_train"]["sumsq"])
+    close_summary(out.detach(), case["out"])
+    close_summary(op.eval()(x).detach(), case["out_eval_after_one_train"])
+    if case["op"] != "none":
+        (out * u(tuple(out.shape), COTANGENT)).sum().backward()
+        close_summary(x.grad, case["dx"])
 
 
 @pytest.mark.parametrize("form", ["cifar_C36_L20", "imagenet_C48_L14"])

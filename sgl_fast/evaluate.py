@@ -1,0 +1,140 @@
+"""python -m sgl_fast.evaluate: trains the network that a genotype denotes, or counts it. No torch before parsing."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+from .evaluate_args import PROG, genotype_of, open_run, parser, recipe_of
+from .genotype import Genotype
+from .progress import Progress
+from .recipe import Recipe
+from .run_folder import CONFIG, RunFolder
+from .signals import stop_requested
+
+if TYPE_CHECKING:
+    from .retrain import Retraining
+
+GENOTYPE, RESULT, CURVES = "genotype.json", "result.json", "curves.png"
+SHOW_EVERY = 20  # steps between two readings of the running loss, which wait for the device
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 done, 2 bad arguments or data, 130 and 143 stopped by SIGINT and SIGTERM."""
+    args = parser().parse_args(argv)
+    try:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", args.device):
+            raise ValueError(f"--device: need auto, cpu, cuda or cuda:N; got {args.device}")
+        if args.count:
+            return print_counts(args)
+        run = open_run(args)
+    except ValueError as error:
+        return refuse(error)
+    with run:
+        try:
+            retraining = prepare(run, args.device)
+        except ValueError as error:
+            if not args.resume:
+                run.path(CONFIG).unlink()  # nothing was begun: the folder stays free
+            return refuse(error)
+        return fit(run, retraining, args.quiet)
+
+
+def refuse(error: ValueError) -> int:
+    print(f"{PROG}: {error}", file=sys.stderr)
+    return 2
+
+
+def print_counts(args: argparse.Namespace) -> int:
+    """Parameters, and multiply-adds by each rule, of the network that the arguments describe."""
+    genotype, recipe = genotype_of(args), recipe_of(args, "paper")
+    import torch
+
+    from .counting import RULES, count_macs, count_parameters
+    from .network import Network
+
+    classes = 10 if args.classes is None else args.classes
+    size = args.image_size or (224 if recipe.imagenet else 32)
+    with torch.device("meta"):
+        network = Network(genotype, recipe.channels, recipe.layers, classes, imagenet=recipe.imagenet)
+    print(f"{recipe.channels} channels, {recipe.layers} layers, {classes} classes, {size} x {size} pixels")
+    print(f"{'parameters':<36}{count_parameters(network):>15,}")
+    print(f"{'parameters with the auxiliary head':<36}{count_parameters(network, auxiliary=True):>15,}")
+    for rule in RULES:
+        print(f"{f'multiply-adds, {rule}':<36}{count_macs(network, size, rule):>15,}")
+    return 0
+
+
+def prepare(run: RunFolder, device: str) -> Retraining:
+    """Data and network of a run, at its checkpoint if there is one."""
+    import torch
+
+    from .data import open_dataset
+    from .retrain import Retraining
+
+    count = torch.cuda.device_count()
+    if device == "auto":
+        device = "cuda" if count else "cpu"
+    elif device.startswith("cuda") and (torch.device(device).index or 0) >= count:
+        raise ValueError(f"--device: there is no {device}; torch finds {count} CUDA devices")
+    config = run.config
+    recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
+    dataset = open_dataset(config["data"], config["root"], "train", config["image_size"], recipe.seed)
+    retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, device)
+    print(f"{dataset.name}: {dataset.source}\n{retraining.note}", file=sys.stderr)
+    if (state := run.load()) is not None:
+        retraining.load_state_dict(state)
+    return retraining
+
+
+def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
+    """Trains to the end or to a signal, with a checkpoint at either and after every epoch."""
+    run.write_json(GENOTYPE, run.config["genotype"])
+    run.truncate_metrics(retraining.step)
+    steps, epochs = retraining.steps, retraining.recipe.epochs
+    shown: dict[str, Any] = {}
+    bar = Progress(steps, epochs, retraining.recipe.batch_size, retraining.step, quiet)
+    with stop_requested() as stop, bar:
+        while retraining.step < steps:
+            epoch = retraining.epoch + 1
+            with bar.waiting():
+                batch = retraining.batch()
+            retraining.train_step(batch)
+            if retraining.step % SHOW_EVERY == 0 and not quiet:
+                shown |= retraining.running()
+            if retraining.epoch_ended:
+                shown = retraining.finish_epoch()
+                run.log(shown)
+                run.save(retraining.state_dict())
+                draw(run, bar)
+            bar.update(retraining.step, epoch, shown)
+            if stop.signal is not None:
+                run.save(retraining.state_dict())
+                return stop.exit_code
+    finish(run, retraining)
+    return 0
+
+
+def draw(run: RunFolder, bar: Progress) -> None:
+    """curves.png; what goes wrong with a picture is said and does not end the run."""
+    try:
+        from .plots import plot_curves
+
+        plot_curves(run.path(CURVES), run.read_metrics())
+    except Exception as error:
+        bar.write(f"{CURVES} is not drawn: {error}")
+
+
+def finish(run: RunFolder, retraining: Retraining) -> None:
+    """result.json and the line that says it: the last epoch's accuracy, since the best one would be chosen on tests."""
+    result = {**run.read_metrics()[-1], **retraining.sizes}
+    run.write_json(RESULT, result)
+    accuracy, epochs = result["test_accuracy"], result["epoch"]
+    print(f"test accuracy {100 * accuracy:.2f}% after the last of {epochs} epochs; {run.path(RESULT)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The arguments of `python -m sgl_fast.evaluate` and the run that they describe. No torch."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NoReturn
+
+from .data.locate import DATASETS, choose, find
+from .genotype import Genotype
+from .published import genotypes, read_genotype
+from .recipe import SCALES, Recipe
+from .run_folder import RunFolder
+
+PROG = "python -m sgl_fast.evaluate"
+DATA = ("data", "root", "image_size")  # keys of a run's config.json beside the genotype and the recipe
+HELP = {
+    "channels": "channels of the first cells",
+    "layers": "cells",
+    "epochs": "passes over the training and validation images",
+    "batch_size": "images a step",
+    "lr": "learning rate of the first epoch, cosine to 0",
+    "weight_decay": "L2 penalty",
+    "cutout": "side in pixels of the square cut out of each image, 0 for none",
+    "drop_path": "probability to drop an op's output, reached linearly over the epochs",
+    "auxiliary_weight": "weight of the auxiliary head's loss, 0 for no head",
+    "seed": "of the initialisation and of the batches",
+    "limit": "use only the first so many training and validation images",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A bad argument is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def parser() -> Parser:
+    """Options that are not given are None, so that --resume can tell what was asked for."""
+    p = Parser(prog=PROG, description="Train from scratch the network that a genotype denotes, and test it.")
+    p.add_argument("--genotype", metavar="FILE|NAME", help="a genotype.json, or a published genotype such as DARTS_V2")
+    p.add_argument("--learner", type=int, metavar="K", help="which genotype of a file that holds several, from 0")
+    p.add_argument("--data", metavar="NAME", help=f"{', '.join(DATASETS)} (default auto: the best that is found)")
+    p.add_argument("--root", metavar="DIR", help="where data sets lie (default $SGL_FAST_DATA, else data/)")
+    p.add_argument("--image-size", type=int, metavar="PIXELS", help="to resize to, for imagenet and folder:PATH")
+    p.add_argument("--scale", choices=list(SCALES), help="what the options below default to (default tiny)")
+    for field in fields(Recipe):
+        flag = f"--{field.name.replace('_', '-')}"
+        if field.name == "imagenet":
+            p.add_argument(flag, action="store_const", const=True, help="the stem for images of 224 pixels")
+        else:
+            p.add_argument(flag, type=float if field.type == "float" else int, metavar="N", help=HELP[field.name])
+    p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    p.add_argument("--out", type=Path, default=Path("runs/evaluate"), metavar="DIR", help="run folder (%(default)s)")
+    p.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    p.add_argument("--quiet", action="store_true", help="no progress line")
+    p.add_argument("--count", action="store_true", help="only print parameters and multiply-adds (default scale paper)")
+    p.add_argument("--classes", type=int, metavar="J", help="classes, for --count (default 10)")
+    return p
+
+
+def genotype_of(args: argparse.Namespace) -> Genotype:
+    if args.genotype is None:
+        raise ValueError(f"--genotype: need a file or a name, such as {', '.join(list(genotypes)[2:5])}")
+    try:
+        return read_genotype(args.genotype, args.learner)
+    except ValueError as error:
+        raise ValueError(f"--genotype: {error}") from error
+
+
+def recipe_of(args: argparse.Namespace, scale: str) -> Recipe:
+    """The recipe of --scale, or of `scale`, with what the arguments say in its place."""
+    given = {field.name: getattr(args, field.name) for field in fields(Recipe)}
+    return Recipe(**{**SCALES[args.scale or scale], **{name: v for name, v in given.items() if v is not None}})
+
+
+def open_run(args: argparse.Namespace) -> RunFolder:
+    """A new run folder, or with --resume the one in --out. A ValueError of one line where it cannot be."""
+    if args.resume:
+        run = RunFolder.open(args.out)
+        try:
+            check_same(args, run.config)
+        except BaseException:
+            run.close()
+            raise
+        return run
+    genotype, recipe = genotype_of(args), recipe_of(args, "tiny")
+    data = choose(args.data or "auto", args.root)
+    if not find(data, args.root):
+        raise ValueError(f"--data: {data} is not in {args.root or '$SGL_FAST_DATA, nor in data/'}; see --root")
+    where = dict(zip(DATA, (data, args.root, args.image_size), strict=True))
+    return RunFolder.create(args.out, {"genotype": json.loads(genotype.to_json()), **where, **recipe.as_dict()})
+
+
+def check_same(args: argparse.Namespace, config: dict[str, Any]) -> None:
+    """ValueError if an argument says something else than the config of the run that it is to go on with."""
+    try:
+        known = {"genotype": Genotype(**config["genotype"]), **{name: config[name] for name in DATA}}
+        known |= Recipe(**{field.name: config[field.name] for field in fields(Recipe)}).as_dict()
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"--resume: {args.out} holds no run of this command") from error
+    if args.genotype is not None and genotype_of(args) != known["genotype"]:
+        raise ValueError(f"--genotype: the run in {args.out} trains another one; leave it out to go on")
+    preset = SCALES[args.scale] if args.scale else {}
+    for name, value in known.items():
+        given = getattr(args, name)
+        given = preset.get(name) if given is None else given
+        if given not in (None, value) and name != "genotype":
+            raise ValueError(f"--{name.replace('_', '-')}: the run in {args.out} began with {value}; got {given}")

@@ -1,0 +1,193 @@
+"""Trains the network that a genotype denotes from scratch, on training and validation images together."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from .counting import count_macs, count_parameters
+from .data import Dataset, Feed
+from .data.dataset import Images
+from .data.image_store import ImageStore
+from .data.seeds import seed_of
+from .genotype import Genotype
+from .network import Network
+from .recipe import Recipe
+
+MOMENTUM, CLIP = 0.9, 5.0
+_INIT, _STEP, _TEST = 0, 1, 2  # what a seed is for
+
+
+class Retraining:
+    """A network, its optimiser and its batches; `train_step` after `train_step`, `test` when an epoch is over.
+
+    The published recipe: SGD with momentum 0.9, cosine to 0 over the epochs, gradient norm clipped at 5, an auxiliary
+    head, drop-path that grows linearly. Every random number is a function of (seed, step), so that a state loaded
+    from `state_dict` goes on to the same numbers as if it had never stopped.
+    """
+
+    def __init__(self, genotype: Genotype, dataset: Dataset, recipe: Recipe, device: str = "cpu") -> None:
+        self.recipe, self.device, self.step = recipe, torch.device(device), 0
+        torch.manual_seed(seed_of(recipe.seed, _INIT))
+        self.network = Network(
+            genotype,
+            recipe.channels,
+            recipe.layers,
+            dataset.num_classes,
+            auxiliary=recipe.auxiliary_weight > 0,
+            imagenet=recipe.imagenet,
+        ).to(self.device)
+        self.optimizer = torch.optim.SGD(
+            self.network.parameters(), recipe.lr, MOMENTUM, weight_decay=recipe.weight_decay
+        )
+        self.feed = Feed(
+            with_validation(dataset, recipe.limit),
+            recipe.batch_size,
+            recipe.seed,
+            self.device,
+            cutout=recipe.cutout,
+        )
+        self.sums = self._no_sums()
+        self.sizes = {
+            "parameters": count_parameters(self.network),
+            "multiply_adds_conv_linear": count_macs(self.network, dataset.image_size),
+        }
+
+    @property
+    def note(self) -> str:
+        """One line for the user: how large the network is, by which count, and what it learns from."""
+        parameters, macs = self.sizes.values()
+        sizes = f"{self.recipe.channels} channels, {self.recipe.layers} layers"
+        counts = f"{parameters / 1e6:.3f} M parameters, {macs / 1e6:.2f} M multiply-adds (conv_linear)"
+        images = [len(labels) for _, labels in (self.feed.dataset.train, self.feed.dataset.test)]
+        return f"network: {sizes}; {counts}; trained on {images[0]} images, tested on {images[1]}"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.feed.steps_per_epoch
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.recipe.epochs * self.steps_per_epoch
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next step belongs to, from 0."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def epoch_ended(self) -> bool:
+        """The last step was the last one of its epoch."""
+        return self.step % self.steps_per_epoch == 0
+
+    def batch(self) -> tuple[Tensor, Tensor]:
+        """The augmented images and labels of the next step."""
+        return self.feed.labeled("train", self.step)
+
+    def train_step(self, batch: tuple[Tensor, Tensor]) -> None:
+        """Forward, backward, clip, update."""
+        share = self.epoch / self.recipe.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.lr
+        self.network.train()
+        self.network.drop_path = self.recipe.drop_path * share
+        x, y = batch
+        torch.manual_seed(seed_of(self.recipe.seed, _STEP, self.step))
+        logits, loss = self._loss(x, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        self.optimizer.step()
+        self.sums += sums_of(logits.detach(), y)
+        self.step += 1
+
+    @property
+    def lr(self) -> float:
+        """Closed form of the cosine at the current epoch."""
+        return self.recipe.lr * (1 + math.cos(math.pi * self.epoch / self.recipe.epochs)) / 2
+
+    def running(self) -> dict[str, float]:
+        """Loss and accuracy of the epoch so far; waits for the device."""
+        loss, accuracy = averages(self.sums)
+        return {"train_loss": loss, "train_accuracy": accuracy}
+
+    def finish_epoch(self) -> dict[str, Any]:
+        """The record of the epoch that the last step completed; starts the sums of the next one."""
+        train = self.running()
+        self.sums = self._no_sums()
+        test_loss, test_accuracy = self.test()
+        return {
+            "step": self.step,
+            "epoch": self.step // self.steps_per_epoch,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "drop_path": self.network.drop_path,
+            **train,
+            "test_loss": test_loss,
+            "test_accuracy": test_accuracy,
+        }
+
+    @torch.no_grad()
+    def test(self) -> tuple[float, float]:
+        """(cross-entropy, accuracy) over the whole test set."""
+        self.network.eval()
+        torch.manual_seed(seed_of(self.recipe.seed, _TEST, self.step))
+        sums = self._no_sums()
+        for x, y in self.feed.evaluation("test", self.recipe.batch_size):
+            sums += sums_of(self.network(x), y)
+        return averages(sums)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "sums": self.sums,
+            "network": dict(self.network.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step, self.sums = state["step"], state["sums"].to(self.device)
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits, and the loss with the auxiliary head's share."""
+        out = self.network(x)
+        if self.network.auxiliary is None:
+            return out, cross_entropy(out, y)
+        logits, auxiliary = out
+        return logits, cross_entropy(logits, y) + self.recipe.auxiliary_weight * cross_entropy(auxiliary, y)
+
+    def _no_sums(self) -> Tensor:
+        return torch.zeros(3, dtype=torch.float64, device=self.device)
+
+
+def sums_of(logits: Tensor, y: Tensor) -> Tensor:
+    """(3,) float64: summed cross-entropy, images that are right, images; kept on the device, so that nothing waits."""
+    loss = cross_entropy(logits, y, reduction="sum")
+    right = (logits.argmax(1) == y).sum()
+    return torch.stack([loss.double(), right.double(), torch.full_like(loss, len(y), dtype=torch.float64)])
+
+
+def averages(sums: Tensor) -> tuple[float, float]:
+    """(loss, accuracy) of an image."""
+    loss, right, images = sums.tolist()
+    return loss / images, right / images
+
+
+def with_validation(dataset: Dataset, limit: int | None = None) -> Dataset:
+    """The data set whose training images are training and validation images, each cut to `limit` before."""
+    (x_train, y_train), (x_val, y_val) = dataset.train, dataset.val
+    if isinstance(x_train, Tensor) and isinstance(x_val, Tensor):
+        images: Images = torch.cat([x_train[:limit], x_val[:limit]])
+    elif isinstance(x_train, ImageStore) and isinstance(x_val, ImageStore):
+        images = ImageStore([*x_train.paths[:limit], *x_val.paths[:limit]], x_train.size)
+    else:
+        raise ValueError(f"{dataset.name}: need training and validation images both in memory or both in files")
+    both = images, torch.cat([y_train[:limit], y_val[:limit]])
+    return replace(dataset, train=both, val=both, unlabeled=images)
