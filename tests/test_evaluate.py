@@ -34,7 +34,7 @@ def data() -> Dataset:
     g = torch.Generator().manual_seed(0)
 
     def split() -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.randint(256, (12, 3, 16, 16), generator=g).byte(), torch.arange(12) % 3
+        return torch.randint(256, (12, 3, 16, 16), generator=g).byte(), torch.randperm(12, generator=g) % 3
 
     train, val, test = split(), split(), split()
     return Dataset("toy", None, train, val, test, train[0], (0.5,) * 3, (0.25,) * 3, "random images")
