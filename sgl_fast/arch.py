@@ -31,7 +31,8 @@ class Arch:
 
     def map(self, fn: Callable[[Tensor], Tensor]) -> Arch:
         """An Arch of fn(tensor) for each tensor that is there."""
-        return Arch(*(None if t is None else fn(t) for t in (getattr(self, f) for f in FIELDS)))
+        betas = (None if t is None else fn(t) for t in (self.betas_normal, self.betas_reduce))
+        return Arch(fn(self.alphas_normal), fn(self.alphas_reduce), *betas)
 
     def rows(self, index: Sequence[int]) -> Arch:
         """The learners `index`, repeats allowed, as a new leading axis."""

@@ -69,7 +69,7 @@ class Space:
                 f"({self.partial}, {2 * self.partial}, {4 * self.partial}, ...); got {self.channels}"
             )
         if self.imagenet and self.channels % 2:
-            raise ValueError(f"{self.name} halves the channels in its first cell: need even channels; got {self.channels}")
+            raise ValueError(f"{self.name} halves the channels in cell 0: need even channels; got {self.channels}")
         for kind in KINDS:
             check_edge_ops(self.ops(kind), self.nodes, kind)
         if len(self.ops_normal[0]) != len(self.ops_reduce[0]):
@@ -117,11 +117,13 @@ class Space:
 
 
 def check_edge_ops(edge_ops: EdgeOps, nodes: int, kind: str) -> None:
-    """ValueError unless there is one non-empty, sorted, duplicate-free tuple of primitives an edge, all of one length."""
-    if len(edge_ops) != num_edges(nodes):
-        raise ValueError(f"need {num_edges(nodes)} edges of ops for the {kind} cell with {nodes} nodes; got {len(edge_ops)}")
-    if len({len(ops) for ops in edge_ops}) != 1 or not edge_ops[0]:
-        raise ValueError(f"need the same number of ops, at least one, on every edge of the {kind} cell; got {[len(o) for o in edge_ops]}")
+    """ValueError unless every edge has its ops: as many on each, at least one, none twice."""
+    E = num_edges(nodes)
+    if len(edge_ops) != E:
+        raise ValueError(f"need ops for {E} edges of the {kind} cell ({nodes} nodes); got {len(edge_ops)}")
+    sizes = [len(ops) for ops in edge_ops]
+    if len(set(sizes)) != 1 or not sizes[0]:
+        raise ValueError(f"need the same number of ops, at least one, on every edge of the {kind} cell; got {sizes}")
     for edge, ops in enumerate(edge_ops):
         if len(set(ops)) != len(ops):
             raise ValueError(f"edge {edge} of the {kind} cell names an op twice: {list(ops)}")

@@ -13,7 +13,9 @@ def darts_minus(channels: int = 16, layers: int = 8, nodes: int = 4, num_classes
     return Space("darts_minus", channels, layers, nodes, num_classes, all_ops(nodes), all_ops(nodes), aux_skip=True)
 
 
-def skip_beta(epoch: int, epochs: int, base: float = 1.0, decay: str = "linear", start: int = 0, stop: int | None = None) -> float:
+def skip_beta(
+    epoch: int, epochs: int, base: float = 1.0, decay: str = "linear", start: int = 0, stop: int | None = None
+) -> float:
     """Coefficient of the auxiliary skip at an epoch: `base` before `start`, decayed to `stop`, frozen after.
 
     As published, a late start shifts the linear decay but not the cosine ones.

@@ -1,0 +1,185 @@
+"""Where each tensor of a supernet lies in its flat weight vector, in canonical order: the order of first use."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from .spaces import Space, edges_of
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One weight tensor: conv (out, in/groups, kh, kw), linear (J, C), batch norm and linear bias (C,)."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+
+    @property
+    def size(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """One batch norm: `offset` into the running statistics of S channels."""
+
+    name: str
+    channels: int
+    offset: int
+
+
+@dataclass(frozen=True)
+class Section:
+    """A contiguous piece of the network: the stem, one cell or the classifier."""
+
+    name: str
+    entries: tuple[Entry, ...]
+    norms: tuple[Norm, ...]
+
+    @property
+    def num_weights(self) -> int:
+        return sum(e.size for e in self.entries)
+
+    @property
+    def num_statistics(self) -> int:
+        return sum(n.channels for n in self.norms)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The shape of one cell. Its inputs are s0 (c_prev_prev channels) and s1 (c_prev), its nodes have `channels`.
+
+    shrink0: s0 is twice as large as s1, so its preprocessing is a factorised reduction.
+    """
+
+    index: int
+    kind: str
+    shrink0: bool
+    c_prev_prev: int
+    c_prev: int
+    channels: int
+    nodes: int
+    ops: tuple[tuple[str, ...], ...]
+    partial: int
+    aux_skip: bool
+
+    def stride(self, source: int) -> int:
+        """Stride of the edges that leave state `source`."""
+        return 2 if self.kind == "reduce" and source < 2 else 1
+
+
+@dataclass(frozen=True)
+class Layout:
+    stem: Section
+    cells: tuple[tuple[Cell, Section], ...]
+    classifier: Section
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        return (self.stem, *(section for _, section in self.cells), self.classifier)
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        return tuple(e for s in self.sections for e in s.entries)
+
+
+class Writer:
+    """Appends tensors one after the other and cuts sections."""
+
+    def __init__(self) -> None:
+        self.offset = self.statistics = 0
+        self.entries: list[Entry] = []
+        self.norms: list[Norm] = []
+
+    def tensor(self, name: str, *shape: int) -> None:
+        self.entries.append(Entry(name, shape, self.offset))
+        self.offset += math.prod(shape)
+
+    def norm(self, name: str, channels: int, affine: bool = False) -> None:
+        if affine:
+            self.tensor(f"{name}.weight", channels)
+            self.tensor(f"{name}.bias", channels)
+        self.norms.append(Norm(name, channels, self.statistics))
+        self.statistics += channels
+
+    def cut(self, name: str) -> Section:
+        section = Section(name, tuple(self.entries), tuple(self.norms))
+        self.entries, self.norms = [], []
+        return section
+
+
+def build(space: Space) -> Layout:
+    """The layout of a search space's supernet."""
+    writer = Writer()
+    c_stem = write_stem(writer, space)
+    stem = writer.cut("stem")
+    cells = []
+    c_prev_prev = c_prev = c_stem
+    channels, shrink0 = space.channels, space.imagenet
+    for index in range(space.layers):
+        reduction = index in space.reductions
+        channels *= 2 if reduction else 1
+        kind = "reduce" if reduction else "normal"
+        shape = (index, kind, shrink0, c_prev_prev, c_prev, channels, space.nodes)
+        cell = Cell(*shape, space.ops(kind), space.partial, space.aux_skip)
+        write_cell(writer, cell)
+        cells.append((cell, writer.cut(f"cells.{index}")))
+        c_prev_prev, c_prev, shrink0 = c_prev, space.nodes * channels, reduction
+    writer.tensor("classifier.weight", space.num_classes, c_prev)
+    writer.tensor("classifier.bias", space.num_classes)
+    return Layout(stem, tuple(cells), writer.cut("classifier"))
+
+
+def write_stem(writer: Writer, space: Space) -> int:
+    C = space.stem_multiplier * space.channels
+    if not space.imagenet:
+        writer.tensor("stem.conv.weight", C, 3, 3, 3)
+        writer.norm("stem.norm", C, affine=True)
+        return C
+    for name, c_in, c_out in (("stem0.0", 3, C // 2), ("stem0.1", C // 2, C), ("stem1", C, C)):
+        writer.tensor(f"{name}.conv.weight", c_out, c_in, 3, 3)
+        writer.norm(f"{name}.norm", c_out, affine=True)
+    return C
+
+
+def write_cell(writer: Writer, cell: Cell) -> None:
+    prefix = f"cells.{cell.index}"
+    if cell.shrink0:
+        write_factorized_reduce(writer, f"{prefix}.preprocess0", cell.c_prev_prev, cell.channels)
+    else:
+        write_conv_norm(writer, f"{prefix}.preprocess0", cell.c_prev_prev, cell.channels)
+    write_conv_norm(writer, f"{prefix}.preprocess1", cell.c_prev, cell.channels)
+    C = cell.channels // cell.partial
+    for node in range(cell.nodes):
+        for source, edge in enumerate(edges_of(node)):
+            name, stride = f"{prefix}.edges.{edge}", cell.stride(source)
+            for op in cell.ops[edge]:
+                write_op(writer, f"{name}.{op}", op, C, stride)
+            if cell.aux_skip and stride == 2:
+                write_factorized_reduce(writer, f"{name}.aux_skip", cell.channels, cell.channels)
+
+
+def write_op(writer: Writer, name: str, op: str, C: int, stride: int) -> None:
+    if op.endswith("pool_3x3"):
+        writer.norm(f"{name}.norm", C)
+    elif op == "skip_connect" and stride == 2:
+        write_factorized_reduce(writer, name, C, C)
+    elif "conv" in op:
+        side = int(op[-1])
+        for half in ("first", "second") if op.startswith("sep") else ("first",):
+            writer.tensor(f"{name}.{half}.depthwise.weight", C, 1, side, side)
+            writer.tensor(f"{name}.{half}.pointwise.weight", C, C, 1, 1)
+            writer.norm(f"{name}.{half}.norm", C)
+
+
+def write_conv_norm(writer: Writer, name: str, c_in: int, c_out: int) -> None:
+    writer.tensor(f"{name}.conv.weight", c_out, c_in, 1, 1)
+    writer.norm(f"{name}.norm", c_out)
+
+
+def write_factorized_reduce(writer: Writer, name: str, c_in: int, c_out: int) -> None:
+    writer.tensor(f"{name}.even.weight", c_out // 2, c_in, 1, 1)
+    writer.tensor(f"{name}.odd.weight", c_out // 2, c_in, 1, 1)
+    writer.norm(f"{name}.norm", c_out)

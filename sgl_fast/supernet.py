@@ -1,0 +1,154 @@
+"""The supernet as a function: logits = net(weights, arch, images) over V virtual learners with flat weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .arch import Arch, init_arch
+from .backend import choose
+from .layout import Entry, build
+from .pattern import Pattern
+from .reference import mixed_cell
+from .spaces import Space, edges_of
+from .walk import Mode, RunningStats, Walk, fold, unfold
+
+__all__ = ["RunningStats", "Supernet"]
+
+
+class Supernet:
+    """The supernet of a search space. It holds no state: weights, architecture and statistics are arguments.
+
+    num_weights   P, weights of one learner
+    layout        P's tensors: entries with .name, .shape, .offset, contiguous and in canonical order
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.sections = build(space)
+        self.layout: tuple[Entry, ...] = self.sections.entries
+        self.num_weights = sum(e.size for e in self.layout)
+        self.num_statistics = sum(s.num_statistics for s in self.sections.sections)
+
+    def init_weights(
+        self, V: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """(V, P), PyTorch's default initialisation layer by layer."""
+        device = None if generator is None else generator.device
+        weights = torch.empty(V, self.num_weights, dtype=dtype, device=device)
+        fan_in = 1
+        for entry in self.layout:
+            part = weights.narrow(1, entry.offset, entry.size)
+            if len(entry.shape) > 1:
+                fan_in = math.prod(entry.shape[1:])
+            if len(entry.shape) == 1 and entry.name != "classifier.bias":
+                part.fill_(1.0 if entry.name.endswith(".weight") else 0.0)
+            else:
+                part.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        return weights
+
+    def init_arch(self, K: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None) -> Arch:
+        """1e-3 * randn; each learner its own draw."""
+        return init_arch(self.space, K, generator, dtype)
+
+    def init_running(
+        self, V: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> RunningStats:
+        """Mean 0 and variance 1 of every batch norm."""
+        mean = torch.zeros(V, self.num_statistics, dtype=dtype, device=device)
+        return RunningStats(mean, torch.ones_like(mean))
+
+    def __call__(
+        self,
+        weights: Tensor,
+        arch: Arch,
+        images: Tensor,
+        training: bool = True,
+        running: RunningStats | None = None,
+        backend: str | None = None,
+        skip_beta: float = 1.0,
+        skip_dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+        pattern: Pattern | None = None,
+        dropout_seeds: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Logits (V, N, J), differentiable in weights, arch and images.
+
+        weights (V, P); arch with leading axis V; images (V, N, 3, H, W), or (N, 3, H, W) shared by all
+        training     batch statistics per virtual learner, which update `running` if that is given; False reads it
+        skip_beta    DARTS-: coefficient of the auxiliary skips
+        skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
+                     `dropout_seeds`, one a virtual learner
+        pattern      a new Pattern is recorded, a recorded one replayed
+        ValueError where a shape does not fit, or where training=False comes without `running`.
+        """
+        choose(backend)
+        self._check(weights, arch, images, training, running)
+        V = weights.shape[0]
+        if skip_dropout and training and dropout_seeds is None:
+            dropout_seeds = draw_seeds(V, generator)
+        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds or ())
+        logits = self._forward(weights, arch, images, mode, skip_beta)
+        if pattern is not None:
+            pattern.finish()
+        return logits
+
+    def _forward(self, weights: Tensor, arch: Arch, images: Tensor, mode: Mode, skip_beta: float) -> Tensor:
+        net, V = self.sections, weights.shape[0]
+        stem, *cells, classifier = weights.split([s.num_weights for s in net.sections], dim=1)
+        x = fold(images) if images.dim() == 5 else images
+        s0, s1 = (unfold(s, V) for s in self._stem(Walk(net.stem, stem, mode), x))
+        op_weights = {"normal": arch.alphas_normal.softmax(-1), "reduce": arch.alphas_reduce.softmax(-1)}
+        betas = {"normal": arch.betas_normal, "reduce": arch.betas_reduce}
+        edge_weights = {kind: self._edge_softmax(b) for kind, b in betas.items()}
+        for (cell, section), w in zip(net.cells, cells, strict=True):
+            mixture = op_weights[cell.kind], edge_weights[cell.kind]
+            s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *mixture, mode, skip_beta)
+        walk = Walk(net.classifier, classifier, mode)
+        weight, bias = walk.weight(), walk.weight()
+        return torch.baddbmm(bias.unsqueeze(1), s1.mean((3, 4)), weight.transpose(1, 2))
+
+    def _stem(self, walk: Walk, x: Tensor) -> tuple[Tensor, Tensor]:
+        if not self.space.imagenet:
+            s = walk.norm(walk.conv(x, 1, 1), affine=True)
+            return s, s
+        s0 = walk.relu(walk.norm(walk.conv(x, 2, 1), affine=True))
+        s0 = walk.norm(walk.conv(s0, 2, 1), affine=True)
+        return s0, walk.norm(walk.conv(walk.relu(s0), 2, 1), affine=True)
+
+    def _edge_softmax(self, betas: Tensor | None) -> Tensor | None:
+        """Softmax of betas (V, E) over the in-edges of each node."""
+        if betas is None:
+            return None
+        groups = betas.split([len(edges_of(node)) for node in range(self.space.nodes)], dim=1)
+        return torch.cat([g.softmax(1) for g in groups], dim=1)
+
+    def _check(self, weights: Tensor, arch: Arch, images: Tensor, training: bool, running: RunningStats | None) -> None:
+        V, P, E, O = weights.shape[0], self.num_weights, self.space.edges, self.space.ops_per_edge
+        if weights.shape != (V, P):
+            raise ValueError(f"need weights (V, {P}); got {tuple(weights.shape)}")
+        for name in ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce"):
+            tensor = getattr(arch, name)
+            if name.startswith("betas") and not self.space.edge_norm:
+                continue
+            shape = (V, E, O) if name.startswith("alphas") else (V, E)
+            if tensor is None or tensor.shape != shape:
+                raise ValueError(f"need {name} {shape}; got {None if tensor is None else tuple(tensor.shape)}")
+        if images.shape[-3] != 3 or images.dim() not in (4, 5) or (images.dim() == 5 and images.shape[0] != V):
+            raise ValueError(f"need images ({V}, N, 3, H, W) or (N, 3, H, W); got {tuple(images.shape)}")
+        if images.dtype != weights.dtype:
+            raise ValueError(f"need images of the weights' dtype {weights.dtype}; got {images.dtype}")
+        self.space.check_images(*images.shape[-2:])
+        if not training and running is None:
+            raise ValueError("need running statistics where training is False; got None")
+        if running is not None and running.mean.shape != (V, self.num_statistics):
+            raise ValueError(f"need running statistics ({V}, {self.num_statistics}); got {tuple(running.mean.shape)}")
+
+
+def draw_seeds(V: int, generator: torch.Generator | None) -> list[int]:
+    """One dropout seed a virtual learner."""
+    device = "cpu" if generator is None else generator.device
+    return torch.randint(2**62, (V,), generator=generator, device=device).tolist()

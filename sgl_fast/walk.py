@@ -1,0 +1,124 @@
+"""One walk through a section of the network: each layer takes its weights, statistics and kinks in canonical order.
+
+Activations are "folded", (N, V*C, H, W): the virtual learners ride in the channel axis, so that one library call serves
+all of them and batch statistics come out per virtual learner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .layout import Section
+from .pattern import Pattern
+
+EPS = 1e-5
+MOMENTUM = 0.1
+
+
+@dataclass
+class RunningStats:
+    """Running mean and unbiased variance of every batch norm: (V, S) each, in the order of `layout.Norm.offset`."""
+
+    mean: Tensor
+    var: Tensor
+
+
+@dataclass
+class Mode:
+    """How a pass runs: what it normalises with, and where it records or replays kinks and draws dropout.
+
+    Dropout masks are a function of a virtual learner's seed alone, so they repeat in every pass that has the seed,
+    however the V axis is chunked.
+    """
+
+    training: bool = True
+    running: RunningStats | None = None
+    pattern: Pattern | None = None
+    dropout: float = 0.0
+    dropout_seeds: Sequence[int] = ()
+    _generators: list[torch.Generator] = field(default_factory=list)
+
+    def dropout_mask(self, shape: torch.Size, device: torch.device) -> Tensor:
+        """(V, N, C, H, W) of 0 and 1/(1 - p)."""
+        if not self._generators:
+            self._generators = [torch.Generator(device).manual_seed(seed) for seed in self.dropout_seeds]
+        draws = [torch.rand(shape[1:], generator=g, device=device) for g in self._generators]
+        return (torch.stack(draws) >= self.dropout) / (1 - self.dropout)
+
+
+def fold(x: Tensor) -> Tensor:
+    """(V, N, C, H, W) -> (N, V*C, H, W); free for what `unfold` made."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def unfold(x: Tensor, V: int) -> Tensor:
+    """(N, V*C, H, W) -> (V, N, C, H, W), a view."""
+    return x.unflatten(1, (V, -1)).transpose(0, 1)
+
+
+class Walk:
+    """Weights (V, section.num_weights), consumed layer by layer; every method maps folded to folded activations."""
+
+    def __init__(self, section: Section, weights: Tensor, mode: Mode) -> None:
+        self.V = weights.shape[0]
+        self.mode = mode
+        parts = weights.split([e.size for e in section.entries], dim=1)
+        self._weights = iter([p.unflatten(1, e.shape) for p, e in zip(parts, section.entries, strict=True)])
+        self._norms = iter(section.norms)
+
+    def weight(self) -> Tensor:
+        """The next weight tensor, (V, *shape)."""
+        return next(self._weights)
+
+    def conv(self, x: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
+        """Depthwise where the weight has one input channel and the activations have more; else dense.
+
+        An x of as many channels as ONE virtual learner takes is an input shared by all of them.
+        """
+        weight = self.weight()
+        groups = x.shape[1] // weight.shape[2]
+        return F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
+
+    def norm(self, x: Tensor, affine: bool = False) -> Tensor:
+        weight, bias = (self.weight().flatten(), self.weight().flatten()) if affine else (None, None)
+        norm = next(self._norms)
+        if self.mode.running is None:
+            return F.batch_norm(x, None, None, weight, bias, training=True, momentum=MOMENTUM, eps=EPS)
+        stats = [t.narrow(1, norm.offset, norm.channels) for t in (self.mode.running.mean, self.mode.running.var)]
+        mean, var = (t.clone().flatten() for t in stats)
+        out = F.batch_norm(x, mean, var, weight, bias, self.mode.training, MOMENTUM, EPS)
+        if self.mode.training:
+            for kept, new in zip(stats, (mean, var), strict=True):
+                kept.copy_(new.view_as(kept))
+        return out
+
+    def relu(self, x: Tensor) -> Tensor:
+        pattern = self.mode.pattern
+        if pattern is None:
+            return torch.relu(x)
+        if pattern.recorded:
+            return x.masked_fill(fold(pattern.replay()), 0)
+        pattern.record(unfold(x <= 0, self.V))
+        return torch.relu(x)
+
+    def max_pool(self, x: Tensor, side: int, stride: int, padding: int = 0) -> Tensor:
+        pattern = self.mode.pattern
+        if pattern is None:
+            return F.max_pool2d(x, side, stride, padding)
+        if pattern.recorded:
+            chosen = fold(pattern.replay()).long()
+            return x.flatten(2).gather(2, chosen.flatten(2)).view_as(chosen)
+        out, chosen = F.max_pool2d(x, side, stride, padding, return_indices=True)
+        pattern.record(unfold(chosen.int(), self.V))
+        return out
+
+    def dropout(self, x: Tensor) -> Tensor:
+        if not self.mode.dropout or not self.mode.training:
+            return x
+        y = unfold(x, self.V)
+        return fold(y * self.mode.dropout_mask(y.shape, y.device).to(y.dtype))
