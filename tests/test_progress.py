@@ -70,6 +70,7 @@ def test_the_final_step_is_shown_once(clock: Clock) -> None:
     with Progress(2, 1, file=out, clock=clock) as progress:
         progress.update(1, 1, {})
         progress.update(2, 1, {})
+        assert "step 2/2" in out.getvalue(), "the last step waits for nothing"
     assert len(out.getvalue().splitlines()) == 2
 
 
