@@ -23,18 +23,31 @@ class Pattern:
         self.recorded = bool(kinks)
         self._next = 0
 
+    def start(self) -> None:
+        """Marks the start of a pass, so that one that failed midway leaves nothing behind."""
+        self._next = 0
+        if not self.recorded:
+            self.kinks.clear()
+
     def finish(self) -> None:
-        """Marks the end of a pass: the next one replays from the start."""
+        """Marks the end of a pass: the next one replays. ValueError if it left kinks over."""
         if self.recorded and self._next != len(self.kinks):
-            raise RuntimeError(f"the pass met {self._next} kinks of a pattern of {len(self.kinks)}")
-        self.recorded, self._next = True, 0
+            raise ValueError(f"need a pattern of this network; got {len(self.kinks)} kinks where it has {self._next}")
+        self.recorded = True
 
     def record(self, kink: Tensor) -> None:
         self.kinks.append(kink)
 
-    def replay(self) -> Tensor:
+    def replay(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """The next kink, (V, N, C, H, W). ValueError if it is of another shape or kind, or if there is none."""
+        if self._next == len(self.kinks):
+            raise ValueError(f"need a pattern of this network; got {self._next} kinks where it has more")
+        kink = self.kinks[self._next]
+        if kink.shape != torch.Size(shape) or kink.dtype != dtype:
+            need, got = (f"{tuple(s)} {d}" for s, d in ((shape, dtype), (kink.shape, kink.dtype)))
+            raise ValueError(f"need a pattern of this network and batch: kink {self._next} {need}; got {got}")
         self._next += 1
-        return self.kinks[self._next - 1]
+        return kink
 
     def split(self) -> list[Pattern]:
         """One pattern a virtual learner, sharing this one's memory."""

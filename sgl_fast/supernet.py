@@ -83,17 +83,23 @@ class Supernet:
         skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
                      `dropout_seeds`, one a virtual learner
         pattern      a new Pattern is recorded, a recorded one replayed
-        ValueError where a shape does not fit, or where training=False comes without `running`.
+        ValueError where a shape or dtype does not fit, or where training=False comes without `running`.
         """
         choose(backend)
         self._check(weights, arch, images, training, running)
         V = weights.shape[0]
+        if not 0 <= skip_dropout < 1:
+            raise ValueError(f"need skip_dropout of at least 0 and below 1; got {skip_dropout}")
         if skip_dropout and training and dropout_seeds is None:
             dropout_seeds = draw_seeds(V, generator)
+        if dropout_seeds is not None and len(dropout_seeds) != V:
+            raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
         mode = Mode(training, running, pattern, skip_dropout, dropout_seeds or ())
+        if pattern is None:
+            return self._forward(weights, arch, images, mode, skip_beta)
+        pattern.start()
         logits = self._forward(weights, arch, images, mode, skip_beta)
-        if pattern is not None:
-            pattern.finish()
+        pattern.finish()
         return logits
 
     def _forward(self, weights: Tensor, arch: Arch, images: Tensor, mode: Mode, skip_beta: float) -> Tensor:
@@ -127,25 +133,32 @@ class Supernet:
         return torch.cat([g.softmax(1) for g in groups], dim=1)
 
     def _check(self, weights: Tensor, arch: Arch, images: Tensor, training: bool, running: RunningStats | None) -> None:
-        V, P, E, O = weights.shape[0], self.num_weights, self.space.edges, self.space.ops_per_edge
-        if weights.shape != (V, P):
-            raise ValueError(f"need weights (V, {P}); got {tuple(weights.shape)}")
-        for name in ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce"):
-            tensor = getattr(arch, name)
-            if name.startswith("betas") and not self.space.edge_norm:
-                continue
-            shape = (V, E, O) if name.startswith("alphas") else (V, E)
-            if tensor is None or tensor.shape != shape:
-                raise ValueError(f"need {name} {shape}; got {None if tensor is None else tuple(tensor.shape)}")
-        if images.shape[-3] != 3 or images.dim() not in (4, 5) or (images.dim() == 5 and images.shape[0] != V):
+        if weights.dim() != 2:
+            raise ValueError(f"need weights (V, {self.num_weights}); got {tuple(weights.shape)}")
+        V, E, O, S = weights.shape[0], self.space.edges, self.space.ops_per_edge, self.num_statistics
+        need(weights, "weights", (V, self.num_weights), weights)
+        need(arch.alphas_normal, "alphas_normal", (V, E, O), weights)
+        need(arch.alphas_reduce, "alphas_reduce", (V, E, O), weights)
+        if self.space.edge_norm:
+            need(arch.betas_normal, "betas_normal", (V, E), weights)
+            need(arch.betas_reduce, "betas_reduce", (V, E), weights)
+        if images.dim() not in (4, 5) or images.shape[-3] != 3 or (images.dim() == 5 and images.shape[0] != V):
             raise ValueError(f"need images ({V}, N, 3, H, W) or (N, 3, H, W); got {tuple(images.shape)}")
-        if images.dtype != weights.dtype:
-            raise ValueError(f"need images of the weights' dtype {weights.dtype}; got {images.dtype}")
+        need(images, "images", images.shape, weights)
         self.space.check_images(*images.shape[-2:])
         if not training and running is None:
             raise ValueError("need running statistics where training is False; got None")
-        if running is not None and running.mean.shape != (V, self.num_statistics):
-            raise ValueError(f"need running statistics ({V}, {self.num_statistics}); got {tuple(running.mean.shape)}")
+        if running is not None:
+            need(running.mean, "running mean", (V, S), weights)
+            need(running.var, "running variance", (V, S), weights)
+
+
+def need(tensor: Tensor | None, name: str, shape: Sequence[int], weights: Tensor) -> None:
+    """ValueError unless the tensor is there, of that shape and of the weights' dtype."""
+    if tensor is None or tensor.shape != torch.Size(shape):
+        raise ValueError(f"need {name} {tuple(shape)}; got {None if tensor is None else tuple(tensor.shape)}")
+    if tensor.dtype != weights.dtype:
+        raise ValueError(f"need {name} of the weights' dtype {weights.dtype}; got {tensor.dtype}")
 
 
 def draw_seeds(V: int, generator: torch.Generator | None) -> list[int]:

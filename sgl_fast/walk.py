@@ -102,7 +102,7 @@ class Walk:
         if pattern is None:
             return torch.relu(x)
         if pattern.recorded:
-            return x.masked_fill(fold(pattern.replay()), 0)
+            return x.masked_fill(fold(pattern.replay(unfold(x, self.V).shape, torch.bool)), 0)
         pattern.record(unfold(x <= 0, self.V))
         return torch.relu(x)
 
@@ -111,7 +111,8 @@ class Walk:
         if pattern is None:
             return F.max_pool2d(x, side, stride, padding)
         if pattern.recorded:
-            chosen = fold(pattern.replay()).long()
+            sides = [(n + 2 * padding - side) // stride + 1 for n in x.shape[2:]]
+            chosen = fold(pattern.replay((*unfold(x, self.V).shape[:3], *sides), torch.int32)).long()
             return x.flatten(2).gather(2, chosen.flatten(2)).view_as(chosen)
         out, chosen = F.max_pool2d(x, side, stride, padding, return_indices=True)
         pattern.record(unfold(chosen.int(), self.V))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -27,8 +28,8 @@ def space(name: str, **sizes: Any) -> Space:
     """
     if name not in SPACES:
         raise ValueError(f"unknown space {name!r}; the spaces are {', '.join(SPACES)}")
-    try:
-        return SPACES[name](**sizes)
-    except TypeError as error:
-        options = "channels, layers, nodes, num_classes" + (", stage, edge_ops" if name == "p_darts" else "")
-        raise ValueError(f"space {name!r} takes {options}; got {', '.join(sizes)}") from error
+    options = inspect.signature(SPACES[name]).parameters
+    unknown = [size for size in sizes if size not in options]
+    if unknown:
+        raise ValueError(f"space {name!r} takes {', '.join(options)}; got {', '.join(unknown)}")
+    return SPACES[name](**sizes)

@@ -60,9 +60,7 @@ class Space:
 
     def __post_init__(self) -> None:
         for field in ("channels", "layers", "nodes", "num_classes"):
-            value = getattr(self, field)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"need {field} a whole number of at least 1; got {value!r}")
+            check_size(field, getattr(self, field))
         if self.channels % self.partial:
             raise ValueError(
                 f"{self.name} mixes 1/{self.partial} of the channels: need channels divisible by {self.partial} "
@@ -116,6 +114,11 @@ class Space:
         )
 
 
+def check_size(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"need {name} a whole number of at least 1; got {value!r}")
+
+
 def check_edge_ops(edge_ops: EdgeOps, nodes: int, kind: str) -> None:
     """ValueError unless every edge has its ops: as many on each, at least one, none twice."""
     E = num_edges(nodes)
@@ -131,6 +134,8 @@ def check_edge_ops(edge_ops: EdgeOps, nodes: int, kind: str) -> None:
 
 def canonical_ops(ops: Sequence[str | int], where: str) -> tuple[str, ...]:
     """Ops given by index or name -> names in canonical order."""
+    if isinstance(ops, str) or not isinstance(ops, Sequence):
+        raise ValueError(f"{where} needs a list of ops; got {ops!r}")
     indices = []
     for op in ops:
         if isinstance(op, str) and op in PRIMITIVES:
@@ -144,4 +149,5 @@ def canonical_ops(ops: Sequence[str | int], where: str) -> tuple[str, ...]:
 
 def all_ops(nodes: int) -> EdgeOps:
     """Every primitive on every edge."""
+    check_size("nodes", nodes)
     return (PRIMITIVES,) * num_edges(nodes)

@@ -27,8 +27,11 @@ def p_darts(
             raise ValueError(f"stage {stage} of p_darts needs edge_ops, the ops that survived stage {stage - 1}")
         alive = {kind: all_ops(nodes) for kind in KINDS}
     else:
-        if set(edge_ops) != set(KINDS):
-            raise ValueError(f"need edge_ops with the keys normal and reduce; got {sorted(map(str, edge_ops))}")
+        if not isinstance(edge_ops, Mapping) or set(edge_ops) != set(KINDS):
+            raise ValueError(f"need edge_ops with the keys normal and reduce; got {edge_ops!r:.80}")
+        for kind, edges in edge_ops.items():
+            if not isinstance(edges, Sequence):
+                raise ValueError(f"need a list of ops for each edge of the {kind} cell; got {edges!r}")
         alive = {
             kind: tuple(canonical_ops(ops, f"edge {e} of the {kind} cell") for e, ops in enumerate(edge_ops[kind]))
             for kind in KINDS
