@@ -97,6 +97,14 @@ def test_cells_overlap_nowhere(draw: Callable[..., Figure]) -> None:
     for (x, y), (text, box) in boxes_of(figure).items():
         inner, outer = labels[round(x, 3), round(y + 0.01, 3)], box.get_window_extent()
         assert outer.x0 < inner.x0 and inner.x1 < outer.x1, f"{text} sticks out"
+    drawn = [line.get_xydata() for line in ax.lines if line.get_linestyle() != "None"]
+    upright = [line for line in drawn if len(line) == 2 and line[0][0] == line[1][0]]
+    read = [{source for _, source in getattr(genotypes[g], kind)} for g in ("AmoebaNet", "PDARTS") for kind in OPS]
+    assert len(upright) == sum(map(len, read))
+    for (x, begin), (_, end) in upright:
+        for (bx, by), (text, box) in boxes_of(figure).items():
+            if begin < by < end:
+                assert abs(bx - x) > box.get_width() / 2 + 0.05, f"a line runs through {text}"
     titles = [t.get_window_extent() for t in ax.texts if "cell" in t.get_text()]
     assert len(titles) == 4 and not any(t.overlaps(box) for t in titles for box in boxes)
 
