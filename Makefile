@@ -1,0 +1,24 @@
+# The commands of the README. PYTHON, VENV and TORCH may be overridden: make test VENV=/path PYTHON=python3.12
+PYTHON ?= python3
+VENV ?= .venv
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+
+READY := $(VENV)/.ready
+RUN := $(VENV)/bin/python
+
+.PHONY: test lint environment
+
+test: lint
+	OMP_NUM_THREADS=1 $(RUN) -m pytest
+
+lint: environment
+	$(VENV)/bin/ruff check sgl_fast tests
+	$(VENV)/bin/mypy
+
+environment: $(READY)
+
+$(READY): pyproject.toml setup.py
+	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet "setuptools>=77" wheel $(TORCH)
+	$(VENV)/bin/pip install --quiet --no-build-isolation --editable ".[test]"
+	touch $@
