@@ -1,0 +1,32 @@
+"""Small nets and random inputs that the tests of the supernet share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sgl_fast.arch import Arch
+from sgl_fast.spaces import KINDS, space
+from sgl_fast.supernet import Supernet
+
+F64 = torch.float64
+
+
+def both(ops: Any) -> dict[str, Any]:
+    """The same ops in both kinds of cell."""
+    return dict.fromkeys(KINDS, ops)
+
+
+def small(name: str, **sizes: Any) -> Supernet:
+    return Supernet(space(name, **{"channels": 4, "layers": 3, "nodes": 2, "num_classes": 5, **sizes}))
+
+
+def draws(net: Supernet, V: int, seed: int = 0, N: int = 3) -> tuple[Tensor, Arch, Tensor]:
+    """Weights, architecture (far from uniform) and images of V different virtual learners, float64."""
+    generator = torch.Generator().manual_seed(seed)
+    weights = net.init_weights(V, generator, F64)
+    arch = net.init_arch(V, generator, F64).map(lambda t: 500 * t)
+    side = 64 if net.space.imagenet else 8
+    return weights, arch, torch.randn(V, N, 3, side, side, generator=generator, dtype=F64)
