@@ -27,6 +27,7 @@ def draws(net: Supernet, V: int, seed: int = 0, N: int = 3) -> tuple[Tensor, Arc
     """Weights, architecture (far from uniform) and images of V different virtual learners, float64."""
     generator = torch.Generator().manual_seed(seed)
     weights = net.init_weights(V, generator, F64)
+    weights += 0.05 * torch.randn(weights.shape, generator=generator, dtype=F64)  # batch norms differ, too
     arch = net.init_arch(V, generator, F64).map(lambda t: 500 * t)
     side = 64 if net.space.imagenet else 8
     return weights, arch, torch.randn(V, N, 3, side, side, generator=generator, dtype=F64)

@@ -19,7 +19,7 @@ from sgl_fast.backend import use_backend, why_not
         ({"weights": lambda w: w[:, 1:]}, r"need weights \(2, \d+\); got \(2, \d+\)"),
         ({"images": lambda x: x.float()}, "need images of the weights' dtype torch.float64; got torch.float32"),
         (
-            wrong(images=lambda x: x[:, :, :2]),
+            {"images": lambda x: x[:, :, :2]},
             r"need images \(2, N, 3, H, W\) or \(N, 3, H, W\); got \(2, 3, 2, 8, 8\)",
         ),
         ({"images": lambda x: x[:1]}, r"need images \(2, N, 3, H, W\) .*; got \(1, 3, 3, 8, 8\)"),
