@@ -1,0 +1,254 @@
+"""The three stages of one SGL step and the hypergradient of eqs (6)-(11), by the cheapest exact schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from . import exact
+from .arch import Arch
+from .batch import Batch
+from .passes import Gradients, Held, Passes, Rows, one_hot
+from .pattern import Pattern
+from .supernet import Supernet, draw_seeds
+from .walk import RunningStats
+
+METHODS = ("finite_difference", "frozen", "exact")
+Update = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a hypergradient is made of.
+
+    order     1: only the direct term grad_A L(W', A, val); 2: the implicit terms too
+    method    of the second derivatives: "finite_difference" (eq 8), "frozen" (the same with the activation pattern of
+              the base pass replayed), "exact" (double backward)
+    r         the finite difference's radius, eps = r / ||v||
+    human_labels  False drops L(W, A, tr) from stage 2, eq (15)
+    """
+
+    xi_w: float
+    xi_v: float
+    lam: float = 1.0
+    order: int = 2
+    r: float = 1e-2
+    method: str = "frozen"
+    explicit_pseudo_label_grad: bool = False
+    human_labels: bool = True
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"need method one of {', '.join(METHODS)}; got {self.method!r}")
+        if self.order not in (1, 2):
+            raise ValueError(f"need order 1 or 2; got {self.order!r}")
+        if not self.r > 0:
+            raise ValueError(f"need a radius r above 0; got {self.r!r}")
+
+
+@dataclass
+class Step:
+    """What the stages leave: new weights, the hypergradient, and the losses by name, (K) each."""
+
+    v: Tensor
+    w: Tensor
+    hypergradient: Arch
+    losses: dict[str, Tensor]
+
+
+@dataclass
+class Base:
+    """Stages 1 and 2 as the implicit terms need them."""
+
+    on_train: Gradients
+    on_unlabeled: Gradients | None
+    teachers: Held | None
+    rows_train: Rows
+    rows_unlabeled: Rows | None
+
+
+def hypergradient(
+    net: Supernet,
+    w: Tensor,
+    v: Tensor,
+    arch: Arch,
+    batch: Batch,
+    xi_w: float,
+    xi_v: float,
+    lam: float = 1.0,
+    order: int = 2,
+    r: float = 1e-2,
+    method: str = "frozen",
+    explicit_pseudo_label_grad: bool = False,
+    skip_beta: float = 1.0,
+    skip_dropout: float = 0.0,
+    generator: torch.Generator | None = None,
+    backend: str | None = None,
+    chunk: int | None = None,
+) -> Arch:
+    """h_k of eqs (6)-(11) with the plain inner steps (4), (5), for all K learners: an Arch of gradients.
+
+    w, v (K, P); arch with leading axis K; see `Options` and `Supernet.__call__` for the rest.
+    """
+    options = Options(xi_w, xi_v, lam, order, r, method, explicit_pseudo_label_grad)
+    model = {"skip_beta": skip_beta, "skip_dropout": skip_dropout, "backend": backend}
+    passes = Passes(net, arch, chunk, **model)
+
+    def plain(step: float) -> Update:
+        return lambda weights, grad: weights - step * grad
+
+    return sgl_step(passes, w, v, batch, options, plain(xi_w), plain(xi_v), generator).hypergradient
+
+
+def sgl_step(
+    passes: Passes,
+    w: Tensor,
+    v: Tensor,
+    batch: Batch,
+    options: Options,
+    update_w: Update,
+    update_v: Update,
+    generator: torch.Generator | None = None,
+    running: RunningStats | None = None,
+) -> Step:
+    """Stages 1 and 2 with the given updates, and the hypergradient at what they give (Algorithm 1, one step)."""
+    batch.check()
+    K, w, v = len(w), w.detach(), v.detach()
+    coupled = K > 1 and options.lam != 0
+    seeds = draw_seeds(5 * K, generator) if passes.options.get("skip_dropout") else None
+    base, losses = _stage_one(passes, w, v, batch, options, coupled, seeds, running)
+    grad_w = base.on_train.weights[-K:] if options.human_labels else torch.zeros_like(w)
+    v_new = v
+    if coupled:
+        v_new = update_v(v, base.on_train.weights[:K])
+        base.on_unlabeled = _stage_two(passes, w, v_new, batch, options, base, seeds)
+        losses["pseudo"] = base.on_unlabeled.loss
+        grad_w = grad_w + base.on_unlabeled.weights
+    w_new = update_w(w, grad_w)
+    targets = one_hot(batch.y_val, passes.net.space.num_classes, K, w.dtype)
+    rows = Rows(range(K), w_new, batch.x_val, targets, seeds=_seeds(seeds, 4, K))
+    direct = passes.gradients(rows, weights=options.order == 2, arch=True)
+    losses["val"] = direct.loss
+    h = direct.arch
+    if options.order == 2:
+        h = _add(h, _implicit_terms(passes, base, direct.weights, options, K))
+    return Step(v_new, w_new, h, losses)
+
+
+def _stage_one(
+    passes: Passes,
+    w: Tensor,
+    v: Tensor,
+    batch: Batch,
+    options: Options,
+    coupled: bool,
+    seeds: list[int] | None,
+    running: RunningStats | None,
+) -> tuple[Base, dict[str, Tensor]]:
+    """V and W on the training images, eq (4) and the first term of eq (5); V only where there are pseudo-labels."""
+    K, J = len(w), passes.net.space.num_classes
+    both = [v, w] if coupled else [w]
+    images = batch.x_train if batch.x_train.dim() == 4 else batch.x_train.repeat(len(both), 1, 1, 1, 1)
+    targets = one_hot(batch.y_train, J, K, w.dtype).repeat(len(both), 1, 1)
+    row_seeds = None if seeds is None else seeds[: len(both) * K]
+    rows = Rows([*range(K)] * len(both), torch.cat(both), images, targets, seeds=row_seeds)
+    record = options.order == 2 and options.method == "frozen"
+    stats = None
+    if running is not None:  # of the W_k; those of the V_k are never read
+        stats = RunningStats(running.mean.repeat(len(both), 1), running.var.repeat(len(both), 1))
+    got = passes.gradients(rows, weights=True, record=record, running=stats)
+    if running is not None and stats is not None:
+        running.mean.copy_(stats.mean[-K:])
+        running.var.copy_(stats.var[-K:])
+    losses = {"train": got.loss[-K:]} | ({"train_v": got.loss[:K]} if coupled else {})
+    return Base(got, None, None, rows, None), losses
+
+
+def _stage_two(
+    passes: Passes, w: Tensor, v_new: Tensor, batch: Batch, options: Options, base: Base, seeds: list[int] | None
+) -> Gradients:
+    """Pseudo-labels of the V' and the second term of eq (5)."""
+    K = len(w)
+    base.teachers = passes.hold(Rows(range(K), v_new, batch.x_unlabeled, seeds=_seeds(seeds, 2, K)))
+    p = base.teachers.logits.detach().softmax(-1)
+    rows = Rows(range(K), w, batch.x_unlabeled, p.sum(0) - p, options.lam, seeds=_seeds(seeds, 3, K))
+    record = options.order == 2 and options.method == "frozen"
+    base.rows_unlabeled = rows
+    return passes.gradients(rows, weights=True, record=record)
+
+
+def _implicit_terms(passes: Passes, base: Base, g: Tensor, options: Options, K: int) -> Arch:
+    """-xi_w * own + xi_w xi_v lam * cross (eqs 7-11), and the explicit term if it is wanted."""
+    train = _tail(base.rows_train, base.on_train.patterns, K)
+    own: Arch | None = None
+    if options.human_labels or base.rows_unlabeled is None:
+        own, _ = _derivative(passes, train, g, options)
+    if base.rows_unlabeled is None or base.teachers is None:
+        assert own is not None
+        return own.map(lambda t: -options.xi_w * t)
+    unlabeled = base.rows_unlabeled
+    unlabeled.patterns = base.on_unlabeled.patterns or None if base.on_unlabeled else None
+    pseudo, tau = _derivative(passes, unlabeled, g, options)
+    own = pseudo if own is None else _add(own, pseudo)
+    p = base.teachers.logits.detach().softmax(-1)
+    others = tau.sum(0) - tau
+    cotangent = -p * (others - (p * others).sum(-1, keepdim=True)) / p.shape[1]
+    u, explicit = passes.pull(base.teachers, cotangent)
+    cross, _ = _derivative(passes, _head(base.rows_train, base.on_train.patterns, K), u, options)
+    a, b = options.xi_w, options.xi_w * options.xi_v * options.lam
+    total = _add(own.map(lambda t: -a * t), cross.map(lambda t: b * t))
+    if options.explicit_pseudo_label_grad:
+        total = _add(total, explicit.map(lambda t: -a * options.lam * t))
+    return total
+
+
+def _derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options) -> tuple[Arch, Tensor]:
+    """d/de of grad_A loss and of the log-probabilities at weights + e * direction, e = 0; 0 where direction is 0."""
+    if options.method == "exact":
+        return exact.derivative(passes, rows, direction)
+    norm = direction.norm(dim=1, keepdim=True)
+    eps = torch.where(norm > 0, options.r / norm, 0.0)
+    V = len(rows.learners)
+    doubled = Rows(
+        [*rows.learners] * 2,
+        torch.cat([rows.weights + eps * direction, rows.weights - eps * direction]),
+        rows.images if rows.images.dim() == 4 else rows.images.repeat(2, 1, 1, 1, 1),
+        None if rows.targets is None else rows.targets.repeat(2, 1, 1),
+        rows.weight,
+        None if rows.patterns is None else [*rows.patterns] * 2,
+        None if rows.seeds is None else [*rows.seeds] * 2,
+    )
+    got = passes.gradients(doubled, arch=True)
+    span = torch.where(eps > 0, 2 * eps, 1.0)
+
+    def quotient(t: Tensor) -> Tensor:
+        return (t[:V] - t[V:]) / span.view(V, *[1] * (t.dim() - 1))
+
+    return got.arch.map(quotient), quotient(got.log_probs)
+
+
+def _tail(rows: Rows, patterns: list[Pattern], K: int) -> Rows:
+    """The last K virtual learners of stage 1, the W_k, with their patterns."""
+    return _with_patterns(rows.part(slice(len(rows.learners) - K, None)), patterns[-K:])
+
+
+def _head(rows: Rows, patterns: list[Pattern], K: int) -> Rows:
+    """The first K, the V_k."""
+    return _with_patterns(rows.part(slice(0, K)), patterns[:K])
+
+
+def _with_patterns(rows: Rows, patterns: list[Pattern]) -> Rows:
+    rows.patterns = patterns or None
+    return rows
+
+
+def _seeds(seeds: list[int] | None, group: int, K: int) -> list[int] | None:
+    return None if seeds is None else seeds[group * K : (group + 1) * K]
+
+
+def _add(a: Arch, b: Arch) -> Arch:
+    rest = iter(b.tensors())
+    return a.map(lambda t: t + next(rest))

@@ -1,0 +1,202 @@
+"""The hypergradient against autograd through eqs (4)-(5), written out naively, in float64 on small nets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import sgl_fast
+from sgl_fast import exact, implicit
+from sgl_fast.arch import Arch
+from sgl_fast.batch import Batch
+from sgl_fast.implicit import Options, hypergradient, sgl_step
+from sgl_fast.passes import Passes, Rows, cross_entropy
+from sgl_fast.supernet import Supernet
+
+XI_W, XI_V, LAM = 0.1, 0.07, 0.8
+SPACES = ("darts", "darts_minus", "pc_darts")
+
+
+class Problem:
+    """A small net, weights, architectures and a batch, drawn from a seed."""
+
+    def __init__(self, name: str, K: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> None:
+        C = 8 if name.startswith("pc") else 2
+        self.net = Supernet(sgl_fast.space(name, channels=C, layers=3, nodes=2, num_classes=5))
+        draw = torch.Generator().manual_seed(seed + K)
+        self.w, self.v = (self.net.init_weights(K, draw, torch.float64).to(dtype) for _ in range(2))
+        self.arch = self.net.init_arch(K, draw, torch.float64).map(lambda t: (300 * t).to(dtype))
+
+        def images(N: int) -> Tensor:
+            return torch.randn(N, 3, 8, 8, generator=draw, dtype=torch.float64).to(dtype)
+
+        def labels(N: int) -> Tensor:
+            return torch.randint(5, (N,), generator=draw)
+
+        self.batch = Batch(images(6), labels(6), images(5), images(4), labels(4))
+
+    def hypergradient(self, **options: object) -> Arch:
+        settings = {"xi_w": XI_W, "xi_v": XI_V, "lam": LAM, **options}
+        return hypergradient(self.net, self.w, self.v, self.arch, self.batch, **settings)  # type: ignore[arg-type]
+
+    def oracle(self, explicit: bool) -> Arch:
+        """grad_A of sum_j L(W'_j, A_j, val), differentiated through both inner steps by autograd."""
+        K, net, b = len(self.w), self.net, self.batch
+        arch = self.arch.map(lambda t: t.clone().requires_grad_())
+        w, v = (t.clone().requires_grad_() for t in (self.w, self.v))
+
+        def labelled(weights: Tensor, x: Tensor, y: Tensor) -> Tensor:
+            return sum(F.cross_entropy(logits, y) for logits in net(weights, arch, x))  # type: ignore[return-value]
+
+        (grad_v,) = torch.autograd.grad(labelled(v, b.x_train, b.y_train), v, create_graph=True)
+        teacher = arch if explicit else arch.map(Tensor.detach)
+        p = net(v - XI_V * grad_v, teacher, b.x_unlabeled).softmax(-1)
+        log_q = net(w, arch, b.x_unlabeled).log_softmax(-1)
+        stage2 = labelled(w, b.x_train, b.y_train)
+        for k in range(K):
+            for j in range(K):
+                if j != k:
+                    stage2 = stage2 - LAM * (p[j] * log_q[k]).sum(-1).mean()
+        (grad_w,) = torch.autograd.grad(stage2, w, create_graph=True)
+        loss = labelled(w - XI_W * grad_w, b.x_val, b.y_val)
+        grads = iter(torch.autograd.grad(loss, arch.tensors()))
+        return arch.map(lambda _: next(grads))
+
+
+def error(got: Arch, want: Arch) -> float:
+    a, b = got.flat().double(), want.flat().double()
+    return ((a - b).norm() / b.norm()).item()
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("K", [1, 2, 3])
+@pytest.mark.parametrize("name", SPACES)
+def test_exact_is_autograd(name: str, K: int, explicit: bool) -> None:
+    problem = Problem(name, K)
+    got = problem.hypergradient(method="exact", explicit_pseudo_label_grad=explicit)
+    assert error(got, problem.oracle(explicit)) < 1e-8
+
+
+@pytest.mark.parametrize("K", [1, 2, 3])
+@pytest.mark.parametrize("name", SPACES)
+def test_frozen_converges_as_r_squared(name: str, K: int) -> None:
+    """Gradients of these untrained nets are tiny, so eps is large at r = 0.01; the rate is what counts."""
+    problem = Problem(name, K)
+    want = problem.hypergradient(method="exact", explicit_pseudo_label_grad=True)
+    at = {r: error(problem.hypergradient(r=r, explicit_pseudo_label_grad=True), want) for r in (3e-3, 3e-4)}
+    assert at[3e-4] < 1e-3
+    assert 50 < at[3e-3] / at[3e-4] < 200
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_finite_difference_at_a_tiny_radius(name: str) -> None:
+    problem = Problem(name, 2)
+    want = problem.hypergradient(method="exact")
+    assert error(problem.hypergradient(method="finite_difference", r=1e-7), want) < 1e-5
+
+
+def test_frozen_in_float32() -> None:
+    want = Problem("pc_darts", 2).hypergradient(method="exact")
+    assert error(Problem("pc_darts", 2, torch.float32).hypergradient(r=1e-2), want) < 2e-3
+
+
+@pytest.mark.parametrize("method", ["frozen", "finite_difference"])
+def test_chunks_give_the_same_numbers(method: str) -> None:
+    problem = Problem("pc_darts", 3)
+    whole = problem.hypergradient(method=method)
+    for chunk in (1, 2):
+        assert error(problem.hypergradient(method=method, chunk=chunk), whole) < 1e-9
+
+
+@pytest.mark.parametrize(
+    ("K", "order", "forwards", "backwards"), [(2, 2, 11, 11), (3, 2, 11, 11), (2, 1, 5, 4), (1, 2, 4, 4)]
+)
+def test_passes_are_the_minimal_schedule(K: int, order: int, forwards: int, backwards: int) -> None:
+    problem = Problem("darts", K)
+    passes = Passes(problem.net, problem.arch)
+
+    def plain(weights: Tensor, grad: Tensor) -> Tensor:
+        return weights - XI_W * grad
+
+    sgl_step(passes, problem.w, problem.v, problem.batch, Options(XI_W, XI_V, order=order), plain, plain)
+    assert (passes.forwards / K, passes.backwards / K) == (forwards, backwards)
+
+
+def test_images_of_each_learner_may_differ() -> None:
+    problem = Problem("pc_darts", 2)
+    shared = problem.hypergradient(method="exact")
+    b = problem.batch
+    own = [t.expand(2, *t.shape).contiguous() for t in (b.x_train, b.y_train, b.x_unlabeled, b.x_val, b.y_val)]
+    problem.batch = Batch(*own)
+    assert error(problem.hypergradient(method="exact"), shared) < 1e-12
+
+
+def test_dropout_masks_repeat_between_the_passes() -> None:
+    """With masks that changed between W+ and W- the quotient would be noise of the size 1/eps."""
+    net = Supernet(sgl_fast.space("p_darts", channels=2, layers=3, nodes=2, num_classes=5))
+    problem = Problem("darts", 2)
+    problem.net = net
+
+    def at(method: str) -> Arch:
+        draw = torch.Generator().manual_seed(3)
+        return problem.hypergradient(method=method, r=3e-4, skip_dropout=0.5, generator=draw)
+
+    assert error(at("frozen"), at("exact")) < 1e-3
+
+
+def test_zero_direction_gives_zero() -> None:
+    problem = Problem("darts", 2)
+    passes = Passes(problem.net, problem.arch)
+    targets = torch.full((2, 6, 5), 0.2, dtype=torch.float64)
+    rows = Rows(range(2), problem.w, problem.batch.x_train, targets)
+    for method in ("finite_difference", "exact"):
+        got, tau = implicit._derivative(passes, rows, torch.zeros_like(problem.w), Options(0.1, 0.1, method=method))
+        assert not got.flat().any() and not tau.any()
+
+
+def test_cross_entropy_against_the_library() -> None:
+    draw = torch.Generator().manual_seed(1)
+    logits = torch.randn(3, 7, 5, generator=draw, dtype=torch.float64, requires_grad=True)
+    targets = torch.rand(3, 7, 5, generator=draw, dtype=torch.float64)
+    loss, cotangent = cross_entropy(logits.detach().log_softmax(-1), targets, 0.3)
+    want = torch.stack([F.cross_entropy(a, t) for a, t in zip(logits, targets, strict=True)])
+    torch.testing.assert_close(loss, want.detach())
+    (grad,) = torch.autograd.grad(0.3 * want.sum(), logits)
+    torch.testing.assert_close(cotangent, grad)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"method": "magic"}, "method"), ({"order": 3}, "order"), ({"r": 0.0}, "radius")]
+)
+def test_bad_options(change: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Problem("darts", 1).hypergradient(**change)
+
+
+def test_mutants_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faults that popular ports have, planted one by one: each is far off the oracle."""
+    problem = Problem("pc_darts", 2)
+    want = problem.oracle(explicit=False)
+    original = exact.derivative
+
+    def halved(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:
+        arch, tau = original(passes, rows, direction)
+        return arch.map(lambda t: t * 1e-2), tau
+
+    def flipped(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:
+        arch, tau = original(passes, rows, direction)
+        return arch.map(torch.neg), tau
+
+    def stepped(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:
+        moved = Rows(rows.learners, rows.weights - 0.1 * direction, rows.images, rows.targets, rows.weight)
+        return original(passes, moved, direction)
+
+    for mutant in (halved, flipped, stepped):
+        monkeypatch.setattr(exact, "derivative", mutant)
+        assert error(problem.hypergradient(method="exact"), want) > 1e-3
+    monkeypatch.undo()
+    b = problem.batch
+    problem.batch = Batch(b.x_val, b.y_val, b.x_unlabeled, b.x_train, b.y_train)
+    assert error(problem.hypergradient(method="exact"), want) > 1e-3
