@@ -51,11 +51,11 @@ class Options:
 
 @dataclass
 class Step:
-    """What the stages leave: new weights, the hypergradient, and the losses by name, (K) each."""
+    """What the stages leave: new weights, the hypergradient if stage 3 ran, and the losses by name, (K) each."""
 
     v: Tensor
     w: Tensor
-    hypergradient: Arch
+    hypergradient: Arch | None
     losses: dict[str, Tensor]
 
 
@@ -100,7 +100,9 @@ def hypergradient(
     def plain(step: float) -> Update:
         return lambda weights, grad: weights - step * grad
 
-    return sgl_step(passes, w, v, batch, options, plain(xi_w), plain(xi_v), generator).hypergradient
+    h = sgl_step(passes, w, v, batch, options, plain(xi_w), plain(xi_v), generator).hypergradient
+    assert h is not None
+    return h
 
 
 def sgl_step(
@@ -113,8 +115,12 @@ def sgl_step(
     update_v: Update,
     generator: torch.Generator | None = None,
     running: RunningStats | None = None,
+    stage_three: bool = True,
 ) -> Step:
-    """Stages 1 and 2 with the given updates, and the hypergradient at what they give (Algorithm 1, one step)."""
+    """Stages 1 and 2 with the given updates, and the hypergradient at what they give (Algorithm 1, one step).
+
+    running: statistics of the W_k, updated by the training images.
+    """
     batch.check()
     K, w, v = len(w), w.detach(), v.detach()
     coupled = K > 1 and options.lam != 0
@@ -128,6 +134,8 @@ def sgl_step(
         losses["pseudo"] = base.on_unlabeled.loss
         grad_w = grad_w + base.on_unlabeled.weights
     w_new = update_w(w, grad_w)
+    if not stage_three:
+        return Step(v_new, w_new, None, losses)
     targets = one_hot(batch.y_val, passes.net.space.num_classes, K, w.dtype)
     rows = Rows(range(K), w_new, batch.x_val, targets, seeds=_seeds(seeds, 4, K))
     direct = passes.gradients(rows, weights=options.order == 2, arch=True)

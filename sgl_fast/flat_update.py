@@ -1,0 +1,49 @@
+"""Optimisers on flat state: one row a learner, each row clipped by its own norm."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def clipped(grad: Tensor, limit: float) -> Tensor:
+    """grad (K, P) with each row's norm at most `limit`; 0 for no limit."""
+    if not limit:
+        return grad
+    norm = grad.norm(dim=1, keepdim=True)
+    return grad * (limit / (norm + 1e-6)).clamp(max=1.0)
+
+
+def sgd(
+    weights: Tensor, grad: Tensor, momentum_buffer: Tensor, lr: float, momentum: float, weight_decay: float, clip: float
+) -> Tensor:
+    """weights - lr * buffer, all (K, P).
+
+    The buffer is updated in place: momentum * buffer + clipped gradient + weight_decay * weights.
+    """
+    momentum_buffer.mul_(momentum).add_(clipped(grad, clip)).add_(weights, alpha=weight_decay)
+    return weights - lr * momentum_buffer
+
+
+def adam(
+    params: Tensor,
+    grad: Tensor,
+    moments: tuple[Tensor, Tensor],
+    step: int,
+    lr: float,
+    betas: tuple[float, float],
+    weight_decay: float,
+    eps: float = 1e-8,
+) -> Tensor:
+    """Adam with L2 decay in the gradient; moments (first, second) updated in place, step counted from 1. All (K, A)."""
+    grad = grad + weight_decay * params
+    first, second = moments
+    first.lerp_(grad, 1 - betas[0])
+    second.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    denominator = (second / (1 - betas[1] ** step)).sqrt() + eps
+    return params - lr / (1 - betas[0] ** step) * first / denominator
+
+
+def norms(rows: Tensor) -> list[float]:
+    """The norm of each row."""
+    return torch.linalg.vector_norm(rows, dim=1).tolist()

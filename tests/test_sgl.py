@@ -1,0 +1,117 @@
+"""The search step with its optimisers: schedules, updates against torch.optim, state, refusals."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import known
+import pytest
+import torch
+
+import sgl_fast
+from sgl_fast.batch import Batch
+from sgl_fast.config import Config
+from sgl_fast.flat_update import adam, sgd
+from sgl_fast.sgl import Search
+from sgl_fast.supernet import Supernet
+
+SCHEDULES = {
+    "darts_search_lr_50ep_0.025_to_0.001": {"lr_min": 0.001},
+    "pc_darts_cifar_search_lr_50ep_0.1_to_0": {"lr": 0.1},
+    "pc_darts_imagenet_search_lr_50ep_0.5_to_0_warmup5": {"lr": 0.5, "warmup_epochs": 5},
+    "p_darts_search_lr_25ep_0.025_to_0": {"epochs": 25},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_learning_rates(name: str) -> None:
+    config = Config(**SCHEDULES[name])
+    known.close([config.lr_at(e) for e in range(config.epochs)], known.load("schedules")[name], 1e-12)
+
+
+def test_updates_are_the_librarys() -> None:
+    draw = torch.Generator().manual_seed(2)
+    w = torch.randn(1, 9, generator=draw, dtype=torch.float64)
+    a, b = (w.clone().requires_grad_() for _ in range(2))
+    optimisers = (
+        torch.optim.SGD([a], lr=0.1, momentum=0.9, weight_decay=3e-4),
+        torch.optim.Adam([b], lr=3e-3, betas=(0.5, 0.999), weight_decay=1e-3),
+    )
+    ours, buffer = w.clone(), torch.zeros_like(w)
+    ours_adam, moments = w.clone(), (torch.zeros_like(w), torch.zeros_like(w))
+    for step in range(1, 5):
+        grad = 4 * torch.randn(1, 9, generator=draw, dtype=torch.float64)
+        a.grad, b.grad = grad.clone(), grad.clone()
+        torch.nn.utils.clip_grad_norm_([a], 5.0)
+        for optimiser in optimisers:
+            optimiser.step()
+        ours = sgd(ours, grad, buffer, 0.1, 0.9, 3e-4, 5.0)
+        ours_adam = adam(ours_adam, grad, moments, step, 3e-3, (0.5, 0.999), 1e-3)
+    torch.testing.assert_close(ours, a.detach())
+    torch.testing.assert_close(ours_adam, b.detach())
+
+
+def search(name: str = "pc_darts", **changes: object) -> Search:
+    net = Supernet(sgl_fast.space(name, channels=8, layers=3, nodes=2, num_classes=5))
+    return Search(net, replace(Config.preset(name), arch_start=0, steps_per_epoch=2, **changes))  # type: ignore[arg-type]
+
+
+def batch(step: int) -> Batch:
+    draw = torch.Generator().manual_seed(100 + step)
+    x = [torch.randn(4, 3, 8, 8, generator=draw) for _ in range(3)]
+    y = [torch.randint(5, (4,), generator=draw) for _ in range(2)]
+    return Batch(x[0], y[0], x[1], x[2], y[1])
+
+
+@pytest.mark.parametrize("name", ["darts", "darts_minus", "p_darts", "pc_darts"])
+def test_resume_is_bit_exact(name: str) -> None:
+    changes = {"skip_dropout": 0.3} if name == "p_darts" else {}
+    whole, first = search(name, **changes), search(name, **changes)
+    for step in range(4):
+        whole.step(batch(step))
+    for step in range(2):
+        first.step(batch(step))
+    second = search(name, seed=9, **changes)
+    second.config = first.config
+    second.load_state_dict(first.state_dict())
+    for step in range(2, 4):
+        second.step(batch(step))
+    assert torch.equal(second.arch.flat(), whole.arch.flat()) and torch.equal(second.w, whole.w)
+    assert torch.equal(second.running.var, whole.running.var)
+
+
+def test_one_step_counts_and_moves() -> None:
+    s = search()
+    before = s.arch.flat().clone()
+    record = s.step(batch(0))
+    assert (record["forwards"], record["backwards"]) == (22, 22)
+    assert not torch.equal(s.arch.flat(), before)
+    assert {"train_loss", "train_v_loss", "pseudo_loss", "val_loss"} <= set(record)
+
+
+def test_the_architecture_waits_for_its_epoch() -> None:
+    s = search(order=1)
+    s.config = replace(s.config, arch_start=1)
+    before = s.arch.flat().clone()
+    for step in range(2):
+        assert s.step(batch(step))["backwards"] == 6
+    assert torch.equal(s.arch.flat(), before)
+    s.step(batch(2))
+    assert not torch.equal(s.arch.flat(), before)
+
+
+def test_a_loss_that_is_not_finite_is_named_and_changes_nothing() -> None:
+    s = search()
+    s.w[1] = float("nan")
+    v, steps = s.v.clone(), s.steps
+    with pytest.raises(FloatingPointError, match="step 0: train_loss of learner 1"):
+        s.step(batch(0))
+    assert torch.equal(s.v, v) and s.steps == steps and not s.momentum_v.any()
+
+
+@pytest.mark.parametrize("change", [{"learners": 0}, {"lr": 0.0}, {"skip_dropout": 1.0}, {"lam": float("nan")}])
+def test_bad_settings(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        Config(**change)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the algorithms are best, paper"):
+        Config.preset("darts", "magic")
