@@ -1,0 +1,25 @@
+"""Loss and accuracy of every learner in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .sgl import Search
+
+
+@torch.no_grad()
+def validate(search: Search, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, list[float]]:
+    """validation_loss and validation_accuracy, (K) each, of the weights w with their running statistics."""
+    K = len(search.w)
+    loss, correct, count = torch.zeros(K), torch.zeros(K), 0
+    for x, y in batches:
+        logits = search.net(search.w, search.arch, x, training=False, running=search.running)
+        targets = y.expand(K, -1)
+        loss += F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1).cpu()
+        correct += (logits.argmax(-1) == targets).sum(1).cpu()
+        count += len(y)
+    return {"validation_loss": (loss / count).tolist(), "validation_accuracy": (correct / count).tolist()}
