@@ -19,7 +19,7 @@ def derivative(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Ten
     loss = -rows.weight * (rows.targets * log_probs).sum(-1).mean(-1).sum()
     (grad_w,) = torch.autograd.grad(loss, weights, create_graph=True)
     along = (grad_w * direction).sum()
-    second = iter(torch.autograd.grad(along, arch.tensors(), retain_graph=True))
+    second = iter(torch.autograd.grad(along, arch.tensors(), retain_graph=True, materialize_grads=True))
     probe = torch.zeros_like(log_probs, requires_grad=True)
     (pulled,) = torch.autograd.grad(log_probs, weights, probe, create_graph=True)
     (tangent,) = torch.autograd.grad((pulled * direction).sum(), probe)

@@ -114,7 +114,7 @@ class Passes:
 
     def pull(self, held: Held, cotangent: Tensor) -> tuple[Tensor, Arch]:
         """The vector-Jacobian products of a held pass: (V, P), and an Arch of V rows."""
-        grads = torch.autograd.grad(held.logits, held.inputs, cotangent)
+        grads = torch.autograd.grad(held.logits, held.inputs, cotangent, materialize_grads=True)
         self.backwards += len(held.logits)
         return grads[0], _like(held.template, grads[1:])
 
@@ -135,7 +135,7 @@ class Passes:
         log_probs = F.log_softmax(logits.detach(), -1)
         loss, cotangent = cross_entropy(log_probs, rows.targets, rows.weight)
         inputs = [w] * weights + a.tensors() * arch
-        grads = list(torch.autograd.grad(logits, inputs, cotangent))
+        grads = list(torch.autograd.grad(logits, inputs, cotangent, materialize_grads=True))
         self.forwards += V
         self.backwards += V
         grad_w = grads.pop(0) if weights else w.new_empty(V, 0)
