@@ -6,7 +6,10 @@ TORCH ?= torch==2.14.1 torchvision==0.29.1
 READY := $(VENV)/.ready
 RUN := $(VENV)/bin/python
 
-.PHONY: test lint environment
+.PHONY: search test lint environment
+
+search: environment
+	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
 
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest
