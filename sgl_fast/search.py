@@ -15,7 +15,7 @@ from .evaluate_args import Parser
 from .progress import Progress
 from .run_folder import RunFolder
 from .signals import Stop, stop_requested
-from .spaces import SPACES, space
+from .spaces import KINDS, SPACES, space
 
 if TYPE_CHECKING:
     from .data import Feed
@@ -125,6 +125,7 @@ def fit(run: RunFolder, search: Search, feed: Feed, quiet: bool) -> int:
             if stop.signal is not None:
                 run.save(search.state_dict())
                 return stop.exit_code
+    finish(run, search)
     return 0
 
 
@@ -158,13 +159,53 @@ def finish_epoch(run: RunFolder, search: Search, feed: Feed, bar: Progress) -> d
     for k, count in enumerate(skips):
         if count["normal"] > search.net.space.nodes:
             bar.write(f"learner {k} collapses: {count['normal']} skips in its normal cell")
-    try:
-        from .plots import plot_cells
+    shares = {f"alphas_{kind}": getattr(search.arch, f"alphas_{kind}").softmax(-1).tolist() for kind in KINDS}
+    entry = {"step": search.steps, **shares}
+    draw(run, search, genotypes, entry, bar)
+    return {**result, "best_learner": best, "skips": skips, **shares}
 
-        plot_cells(run.path("cells.png"), genotypes, [f"learner {k}" for k in range(len(genotypes))])
-    except Exception as error:
-        bar.write(f"cells.png is not drawn: {error}")
-    return {**result, "best_learner": best, "skips": skips}
+
+def draw(run: RunFolder, search: Search, genotypes: list[Any], entry: dict[str, Any], bar: Progress) -> None:
+    """The three pictures; what goes wrong with one is said and does not end the run."""
+    from . import plots
+
+    records = run.read_metrics()
+    history = [r for r in records if "alphas_normal" in r] + [entry]
+    ops = {kind: search.net.space.ops(kind) for kind in KINDS}
+    titles = [f"learner {k}" for k in range(len(genotypes))]
+    pictures = {
+        "alphas.png": lambda path: plots.plot_alphas(path, history, ops),
+        "cells.png": lambda path: plots.plot_cells(path, genotypes, titles),
+        "curves.png": lambda path: plots.plot_curves(path, records),
+    }
+    for name, plot in pictures.items():
+        try:
+            plot(run.path(name))
+        except Exception as error:
+            bar.write(f"{name} is not drawn: {error}")
+
+
+def finish(run: RunFolder, search: Search) -> None:
+    """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
+    import torch
+
+    from .counting import count_macs, count_parameters
+    from .genotype import Genotype
+    from .network import Network
+
+    last = run.read_metrics()[-1]
+    best = last["best_learner"]
+    genotype = Genotype.from_json(run.path("best.json").read_text(encoding="utf-8"))
+    imagenet = search.net.space.imagenet
+    channels, layers, side = (48, 14, 224) if imagenet else (36, 20, 32)
+    with torch.device("meta"):
+        network = Network(genotype, channels, layers, search.net.space.num_classes, imagenet=imagenet)
+    parameters, macs = count_parameters(network), count_macs(network, side, "conv_linear")
+    print(f"learner {best} has the least validation loss, {last['validation_loss'][best]:.3f}", end="; ")
+    print(f"accuracy {last['validation_accuracy'][best]:.1%}\n{genotype.to_json()}")
+    print(f"{channels} channels, {layers} layers: {parameters:,} parameters, ", end="")
+    print(f"{macs:,} multiply-adds (convolutions and classifier)")
+    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {run.path('best.json')}")
 
 
 def refuse(error: ValueError) -> int:

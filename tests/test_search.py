@@ -25,13 +25,16 @@ def state(folder: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("name", ["darts", "darts_minus", "pc_darts"])
-def test_a_search_ends_with_a_genotype(name: str, tmp_path: Path) -> None:
+def test_a_search_ends_with_a_genotype(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "run"
     assert main([*SMALL, "--space", name, "--out", str(out)]) == 0
     assert len(Genotype.from_json((out / "best.json").read_text()).normal) == 2
     records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert [r["step"] for r in records] == list(range(1, 7))
-    assert len(records[-1]["validation_accuracy"]) == 2 and (out / "cells.png").exists()
+    assert len(records[-1]["validation_accuracy"]) == 2
+    assert all((out / f"{picture}.png").exists() for picture in ("alphas", "cells", "curves"))
+    said = capsys.readouterr().out
+    assert "multiply-adds" in said and f"--genotype {out / 'best.json'}" in said
 
 
 def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path) -> None:
