@@ -81,6 +81,10 @@ class Walk:
         An x of as many channels as ONE virtual learner takes is an input shared by all of them.
         """
         weight = self.weight()
+        if weight.shape[-1] == 1:
+            # 1x1: one batched matrix product, about 3 times faster on a CPU than a convolution of V groups
+            x = unfold(x[:, :, ::stride, ::stride], self.V).transpose(0, 1)
+            return (weight.flatten(2) @ x.flatten(3)).unflatten(3, x.shape[3:]).flatten(1, 2)
         groups = x.shape[1] // weight.shape[2]
         return F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
 
