@@ -29,6 +29,7 @@ class Options:
               the base pass replayed), "exact" (double backward)
     r         the finite difference's radius, eps = r / ||v||
     human_labels  False drops L(W, A, tr) from stage 2, eq (15)
+    stage_one     False: pseudo-labels from the W_j themselves, no V at all, eq (12)
     """
 
     xi_w: float
@@ -39,6 +40,7 @@ class Options:
     method: str = "frozen"
     explicit_pseudo_label_grad: bool = False
     human_labels: bool = True
+    stage_one: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -125,11 +127,11 @@ def sgl_step(
     K, w, v = len(w), w.detach(), v.detach()
     coupled = K > 1 and options.lam != 0
     seeds = draw_seeds(5 * K, generator) if passes.options.get("skip_dropout") else None
-    base, losses = _stage_one(passes, w, v, batch, options, coupled, seeds, running)
+    base, losses = _stage_one(passes, w, v, batch, options, coupled and options.stage_one, seeds, running)
     grad_w = base.on_train.weights[-K:] if options.human_labels else torch.zeros_like(w)
     v_new = v
     if coupled:
-        v_new = update_v(v, base.on_train.weights[:K])
+        v_new = update_v(v, base.on_train.weights[:K]) if options.stage_one else v
         base.on_unlabeled = _stage_two(passes, w, v_new, batch, options, base, seeds)
         losses["pseudo"] = base.on_unlabeled.loss
         grad_w = grad_w + base.on_unlabeled.weights
@@ -178,9 +180,11 @@ def _stage_one(
 def _stage_two(
     passes: Passes, w: Tensor, v_new: Tensor, batch: Batch, options: Options, base: Base, seeds: list[int] | None
 ) -> Gradients:
-    """Pseudo-labels of the V' and the second term of eq (5)."""
+    """Pseudo-labels of the V' (or the W) and the second term of eq (5)."""
     K = len(w)
-    base.teachers = passes.hold(Rows(range(K), v_new, batch.x_unlabeled, seeds=_seeds(seeds, 2, K)))
+    base.teachers = passes.hold(
+        Rows(range(K), v_new if options.stage_one else w, batch.x_unlabeled, seeds=_seeds(seeds, 2, K))
+    )
     p = base.teachers.logits.detach().softmax(-1)
     rows = Rows(range(K), w, batch.x_unlabeled, p.sum(0) - p, options.lam, seeds=_seeds(seeds, 3, K))
     record = options.order == 2 and options.method == "frozen"
@@ -201,13 +205,17 @@ def _implicit_terms(passes: Passes, base: Base, g: Tensor, options: Options, K: 
     unlabeled.patterns = base.on_unlabeled.patterns or None if base.on_unlabeled else None
     pseudo, tau = _derivative(passes, unlabeled, g, options)
     own = pseudo if own is None else _add(own, pseudo)
+    a, b = options.xi_w, options.xi_w * options.xi_v * options.lam
+    total = own.map(lambda t: -a * t)
+    if not (options.stage_one or options.explicit_pseudo_label_grad):
+        return total
     p = base.teachers.logits.detach().softmax(-1)
     others = tau.sum(0) - tau
     cotangent = -p * (others - (p * others).sum(-1, keepdim=True)) / p.shape[1]
     u, explicit = passes.pull(base.teachers, cotangent)
-    cross, _ = _derivative(passes, _head(base.rows_train, base.on_train.patterns, K), u, options)
-    a, b = options.xi_w, options.xi_w * options.xi_v * options.lam
-    total = _add(own.map(lambda t: -a * t), cross.map(lambda t: b * t))
+    if options.stage_one:
+        cross, _ = _derivative(passes, _head(base.rows_train, base.on_train.patterns, K), u, options)
+        total = _add(total, cross.map(lambda t: b * t))
     if options.explicit_pseudo_label_grad:
         total = _add(total, explicit.map(lambda t: -a * options.lam * t))
     return total

@@ -101,7 +101,8 @@ class Search:
 
     def _options(self, lr: float) -> Options:
         c = self.config
-        return Options(lr, lr, c.lam, c.order, c.r, c.method, c.explicit_pseudo_label_grad, c.human_labels)
+        explicit, ablations = c.explicit_pseudo_label_grad, (c.human_labels, c.stage_one)
+        return Options(lr, lr, c.lam, c.order, c.r, c.method, explicit, *ablations)
 
     def _model_options(self) -> dict[str, Any]:
         beta = skip_beta(self.epoch, self.config.epochs) if self.net.space.aux_skip else 1.0

@@ -41,7 +41,15 @@ class Problem:
         settings = {"xi_w": XI_W, "xi_v": XI_V, "lam": LAM, **options}
         return hypergradient(self.net, self.w, self.v, self.arch, self.batch, **settings)  # type: ignore[arg-type]
 
-    def oracle(self, explicit: bool) -> Arch:
+    def ablated(self, explicit: bool, **ablation: bool) -> Arch:
+        options = Options(XI_W, XI_V, LAM, method="exact", explicit_pseudo_label_grad=explicit, **ablation)
+        passes = Passes(self.net, self.arch)
+        updates = (lambda w, g: w - XI_W * g), (lambda v, g: v - XI_V * g)
+        h = sgl_step(passes, self.w, self.v, self.batch, options, *updates).hypergradient
+        assert h is not None
+        return h
+
+    def oracle(self, explicit: bool, human_labels: bool = True, stage_one: bool = True) -> Arch:
         """grad_A of sum_j L(W'_j, A_j, val), differentiated through both inner steps by autograd."""
         K, net, b = len(self.w), self.net, self.batch
         arch = self.arch.map(lambda t: t.clone().requires_grad_())
@@ -52,9 +60,9 @@ class Problem:
 
         (grad_v,) = torch.autograd.grad(labelled(v, b.x_train, b.y_train), v, create_graph=True)
         teacher = arch if explicit else arch.map(Tensor.detach)
-        p = net(v - XI_V * grad_v, teacher, b.x_unlabeled).softmax(-1)
+        p = net(v - XI_V * grad_v if stage_one else w.detach(), teacher, b.x_unlabeled).softmax(-1)
         log_q = net(w, arch, b.x_unlabeled).log_softmax(-1)
-        stage2 = labelled(w, b.x_train, b.y_train)
+        stage2 = labelled(w, b.x_train, b.y_train) if human_labels else 0 * w.sum()
         for k in range(K):
             for j in range(K):
                 if j != k:
@@ -77,6 +85,14 @@ def test_exact_is_autograd(name: str, K: int, explicit: bool) -> None:
     problem = Problem(name, K)
     got = problem.hypergradient(method="exact", explicit_pseudo_label_grad=explicit)
     assert error(got, problem.oracle(explicit)) < 1e-8
+
+
+@pytest.mark.parametrize("explicit", [False, True])
+@pytest.mark.parametrize("ablation", [{"stage_one": False}, {"human_labels": False}], ids=str)
+def test_ablations_are_autograd(ablation: dict[str, bool], explicit: bool) -> None:
+    """Eqs (12) and (15)."""
+    problem = Problem("pc_darts", 3)
+    assert error(problem.ablated(explicit, **ablation), problem.oracle(explicit, **ablation)) < 1e-8
 
 
 @pytest.mark.parametrize("K", [1, 2, 3])
