@@ -24,7 +24,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 class Config:
     """Settings of `Search`; the defaults are section 4.2's.
 
-    order, method, r, explicit_pseudo_label_grad, lam, human_labels, stage_one   as in `implicit.Options`
+    order, method, r, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `implicit.Options`
     lr, lr_min       of W and V, cosine over the epochs; linear over the first `warmup_epochs`
     arch_start       epoch at which the architecture starts to move
     clip, arch_clip  largest gradient norm of a learner's weights and architecture; 0 for none
@@ -39,7 +39,7 @@ class Config:
     r: float = 1e-2
     explicit_pseudo_label_grad: bool = True
     human_labels: bool = True
-    stage_one: bool = True
+    teacher: str = "preliminary"
     epochs: int = 50
     steps_per_epoch: int = 500
     lr: float = 0.025

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from .supernet import Supernet, draw_seeds
 from .walk import RunningStats
 
 METHODS = ("finite_difference", "frozen", "exact")
+TEACHERS = ("preliminary", "self", "frozen")
 Update = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -29,7 +30,8 @@ class Options:
               the base pass replayed), "exact" (double backward)
     r         the finite difference's radius, eps = r / ||v||
     human_labels  False drops L(W, A, tr) from stage 2, eq (15)
-    stage_one     False: pseudo-labels from the W_j themselves, no V at all, eq (12)
+    teacher       whose pseudo-labels: "preliminary" the V'_j of stage 1; "self" the W_j, no stage 1, eq (12); "frozen"
+                  weights and architectures that stay as they are, eq (14)
     """
 
     xi_w: float
@@ -40,13 +42,15 @@ class Options:
     method: str = "frozen"
     explicit_pseudo_label_grad: bool = False
     human_labels: bool = True
-    stage_one: bool = True
+    teacher: str = "preliminary"
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
             raise ValueError(f"need method one of {', '.join(METHODS)}; got {self.method!r}")
         if self.order not in (1, 2):
             raise ValueError(f"need order 1 or 2; got {self.order!r}")
+        if self.teacher not in TEACHERS:
+            raise ValueError(f"need teacher one of {', '.join(TEACHERS)}; got {self.teacher!r}")
         if not self.r > 0:
             raise ValueError(f"need a radius r above 0; got {self.r!r}")
 
@@ -118,27 +122,35 @@ def sgl_step(
     generator: torch.Generator | None = None,
     running: RunningStats | None = None,
     stage_three: bool = True,
+    teachers: Passes | None = None,
 ) -> Step:
     """Stages 1 and 2 with the given updates, and the hypergradient at what they give (Algorithm 1, one step).
 
-    running: statistics of the W_k, updated by the training images.
+    running     statistics of the W_k, updated by the training images
+    stage_three False: the hypergradient is left out
+    teachers    passes with the architectures of the frozen teachers, whose weights are v (options.teacher "frozen")
     """
     batch.check()
     K, w, v = len(w), w.detach(), v.detach()
     coupled = K > 1 and options.lam != 0
     seeds = draw_seeds(5 * K, generator) if passes.options.get("skip_dropout") else None
-    base, losses = _stage_one(passes, w, v, batch, options, coupled and options.stage_one, seeds, running)
+    base, losses = _stage_one(
+        passes, w, v, batch, options, coupled and options.teacher == "preliminary", seeds, running
+    )
     grad_w = base.on_train.weights[-K:] if options.human_labels else torch.zeros_like(w)
     v_new = v
     if coupled:
-        v_new = update_v(v, base.on_train.weights[:K]) if options.stage_one else v
-        base.on_unlabeled = _stage_two(passes, w, v_new, batch, options, base, seeds)
+        if options.teacher == "preliminary":
+            v_new = update_v(v, base.on_train.weights[:K])
+        label = Rows(range(K), w if options.teacher == "self" else v_new, batch.x_unlabeled, seeds=_seeds(seeds, 2, K))
+        base.teachers = (passes if teachers is None else teachers).hold(label)
+        base.on_unlabeled = _stage_two(passes, w, batch, options, base, seeds)
         losses["pseudo"] = base.on_unlabeled.loss
         grad_w = grad_w + base.on_unlabeled.weights
     w_new = update_w(w, grad_w)
     if not stage_three:
         return Step(v_new, w_new, None, losses)
-    targets = one_hot(batch.y_val, passes.net.space.num_classes, K, w.dtype)
+    targets = one_hot(batch.y_val, passes.num_classes, K, w.dtype)
     rows = Rows(range(K), w_new, batch.x_val, targets, seeds=_seeds(seeds, 4, K))
     direct = passes.gradients(rows, weights=options.order == 2, arch=True)
     losses["val"] = direct.loss
@@ -159,7 +171,7 @@ def _stage_one(
     running: RunningStats | None,
 ) -> tuple[Base, dict[str, Tensor]]:
     """V and W on the training images, eq (4) and the first term of eq (5); V only where there are pseudo-labels."""
-    K, J = len(w), passes.net.space.num_classes
+    K, J = len(w), passes.num_classes
     both = [v, w] if coupled else [w]
     images = batch.x_train if batch.x_train.dim() == 4 else batch.x_train.repeat(len(both), 1, 1, 1, 1)
     targets = one_hot(batch.y_train, J, K, w.dtype).repeat(len(both), 1, 1)
@@ -178,14 +190,12 @@ def _stage_one(
 
 
 def _stage_two(
-    passes: Passes, w: Tensor, v_new: Tensor, batch: Batch, options: Options, base: Base, seeds: list[int] | None
+    passes: Passes, w: Tensor, batch: Batch, options: Options, base: Base, seeds: list[int] | None
 ) -> Gradients:
-    """Pseudo-labels of the V' (or the W) and the second term of eq (5)."""
+    """The second term of eq (5), against the teachers' pseudo-labels."""
     K = len(w)
-    base.teachers = passes.hold(
-        Rows(range(K), v_new if options.stage_one else w, batch.x_unlabeled, seeds=_seeds(seeds, 2, K))
-    )
-    p = base.teachers.logits.detach().softmax(-1)
+    assert base.teachers is not None
+    p = base.teachers.logits.softmax(-1)
     rows = Rows(range(K), w, batch.x_unlabeled, p.sum(0) - p, options.lam, seeds=_seeds(seeds, 3, K))
     record = options.order == 2 and options.method == "frozen"
     base.rows_unlabeled = rows
@@ -201,23 +211,23 @@ def _implicit_terms(passes: Passes, base: Base, g: Tensor, options: Options, K: 
     if base.rows_unlabeled is None or base.teachers is None:
         assert own is not None
         return own.map(lambda t: -options.xi_w * t)
-    unlabeled = base.rows_unlabeled
-    unlabeled.patterns = base.on_unlabeled.patterns or None if base.on_unlabeled else None
+    unlabeled = _with_patterns(base.rows_unlabeled, base.on_unlabeled.patterns if base.on_unlabeled else [])
     pseudo, tau = _derivative(passes, unlabeled, g, options)
     own = pseudo if own is None else _add(own, pseudo)
     a, b = options.xi_w, options.xi_w * options.xi_v * options.lam
     total = own.map(lambda t: -a * t)
-    if not (options.stage_one or options.explicit_pseudo_label_grad):
+    explicit = options.explicit_pseudo_label_grad
+    if options.teacher == "frozen" or (options.teacher == "self" and not explicit):
         return total
-    p = base.teachers.logits.detach().softmax(-1)
+    p = base.teachers.logits.softmax(-1)
     others = tau.sum(0) - tau
     cotangent = -p * (others - (p * others).sum(-1, keepdim=True)) / p.shape[1]
-    u, explicit = passes.pull(base.teachers, cotangent)
-    if options.stage_one:
+    u, direct = passes.pull(base.teachers, cotangent)
+    if options.teacher == "preliminary":
         cross, _ = _derivative(passes, _head(base.rows_train, base.on_train.patterns, K), u, options)
         total = _add(total, cross.map(lambda t: b * t))
-    if options.explicit_pseudo_label_grad:
-        total = _add(total, explicit.map(lambda t: -a * options.lam * t))
+    if explicit:
+        total = _add(total, direct.map(lambda t: -a * options.lam * t))
     return total
 
 
@@ -248,17 +258,16 @@ def _derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options)
 
 def _tail(rows: Rows, patterns: list[Pattern], K: int) -> Rows:
     """The last K virtual learners of stage 1, the W_k, with their patterns."""
-    return _with_patterns(rows.part(slice(len(rows.learners) - K, None)), patterns[-K:])
+    return _with_patterns(rows.take(range(len(rows.learners) - K, len(rows.learners))), patterns[-K:])
 
 
 def _head(rows: Rows, patterns: list[Pattern], K: int) -> Rows:
     """The first K, the V_k."""
-    return _with_patterns(rows.part(slice(0, K)), patterns[:K])
+    return _with_patterns(rows.take(range(K)), patterns[:K])
 
 
 def _with_patterns(rows: Rows, patterns: list[Pattern]) -> Rows:
-    rows.patterns = patterns or None
-    return rows
+    return replace(rows, patterns=patterns or None)
 
 
 def _seeds(seeds: list[int] | None, group: int, K: int) -> list[int] | None:

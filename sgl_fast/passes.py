@@ -32,15 +32,20 @@ class Rows:
     patterns: Sequence[Pattern] | None = None
     seeds: Sequence[int] | None = None
 
-    def part(self, index: slice) -> Rows:
-        """A chunk of the virtual learners."""
+    def take(self, positions: Sequence[int]) -> Rows:
+        """Some of the virtual learners."""
+        if list(positions) == list(range(len(self.learners))):
+            return self
+        index = torch.as_tensor(list(positions), device=self.weights.device)
 
-        def cut(x: Any) -> Any:
-            return None if x is None else x[index]
+        def pick(values: Sequence[Any] | None) -> list[Any] | None:
+            return None if values is None else [values[i] for i in positions]
 
         images = self.images[index] if self.images.dim() == 5 else self.images
-        fields = cut(self.targets), self.weight, cut(self.patterns), cut(self.seeds)
-        return Rows(self.learners[index], self.weights[index], images, *fields)
+        targets = None if self.targets is None else self.targets[index]
+        learners = [self.learners[i] for i in positions]
+        kept = pick(self.patterns), pick(self.seeds)
+        return Rows(learners, self.weights[index], images, targets, self.weight, *kept)
 
 
 @dataclass
@@ -59,25 +64,37 @@ class Gradients:
 
 @dataclass
 class Held:
-    """A forward pass that keeps its graph for one later backward."""
+    """A forward pass that keeps its graph for one later backward: logits (V, N, J), and each group's graph."""
 
     logits: Tensor
-    inputs: list[Tensor]
-    template: Arch
+    groups: list[list[int]]
+    graphs: list[tuple[Tensor, Tensor, Arch]]
 
 
 class Passes:
-    """Runs passes of one supernet.
+    """Runs passes of K learners, whose supernets may differ in their operations (P-DARTS).
 
+    nets      one for all, or one a learner; weights and statistics of a smaller net are padded with zeros at the end
     chunk     at most so many virtual learners at a time; None for all. The numbers are the same.
     options   skip_beta, skip_dropout and backend of `Supernet.__call__`
     forwards, backwards   passes so far, counted per virtual learner
     """
 
-    def __init__(self, net: Supernet, arch: Arch, chunk: int | None = None, **options: object) -> None:
-        self.net, self.arch, self.options = net, arch.map(Tensor.detach), options
-        self.chunk = chunk
+    def __init__(
+        self, nets: Supernet | Sequence[Supernet], arch: Arch, chunk: int | None = None, **options: Any
+    ) -> None:
+        self.nets = [nets] * len(arch) if isinstance(nets, Supernet) else list(nets)
+        self.arch, self.chunk, self.options = arch.map(Tensor.detach), chunk, options
+        self.num_classes = self.nets[0].space.num_classes
         self.forwards = self.backwards = 0
+
+    def groups(self, learners: Sequence[int]) -> list[list[int]]:
+        """Positions of the virtual learners that run together: of one net, at most `chunk`."""
+        by_net: dict[int, list[int]] = {}
+        for position, learner in enumerate(learners):
+            by_net.setdefault(id(self.nets[learner]), []).append(position)
+        size = self.chunk or len(learners)
+        return [p[start : start + size] for p in by_net.values() for start in range(0, len(p), size)]
 
     def gradients(
         self,
@@ -88,63 +105,75 @@ class Passes:
         running: RunningStats | None = None,
     ) -> Gradients:
         """One forward and one backward; `record` keeps the activation patterns, rows.patterns replays them."""
-        V = len(rows.learners)
-        chunk = self.chunk or V
+        groups = self.groups(rows.learners)
         parts = []
-        for start in range(0, V, chunk):
-            index = slice(start, start + chunk)
-            stats = None if running is None else RunningStats(running.mean[index], running.var[index])
-            parts.append(self._chunk(rows.part(index), weights, arch, record, stats))
-        if len(parts) == 1:
-            return parts[0]
+        for group in groups:
+            net, stats = self.nets[rows.learners[group[0]]], None
+            if running is not None:
+                stats = RunningStats(*(t[group, : net.num_statistics] for t in (running.mean, running.var)))
+            parts.append(self._gradients(net, rows.take(group), weights, arch, record, stats))
+            if running is not None and stats is not None:
+                running.mean[group, : net.num_statistics] = stats.mean
+                running.var[group, : net.num_statistics] = stats.var
+        patterns = dict(zip((i for g in groups for i in g), (p for part in parts for p in part.patterns), strict=False))
         return Gradients(
-            torch.cat([p.loss for p in parts]),
-            torch.cat([p.log_probs for p in parts]),
-            torch.cat([p.weights for p in parts]),
-            _cat_arch([p.arch for p in parts]),
-            [pattern for p in parts for pattern in p.patterns],
+            merge(groups, [p.loss for p in parts]),
+            merge(groups, [p.log_probs for p in parts]),
+            merge(groups, [p.weights for p in parts], rows.weights.shape[1] * weights),
+            merge_arch(groups, [p.arch for p in parts]),
+            [patterns[i] for i in sorted(patterns)],
         )
 
     def hold(self, rows: Rows) -> Held:
         """A forward whose backward, in weights and architecture, comes later with a cotangent."""
-        w, a = rows.weights.detach().requires_grad_(), self._arch(rows.learners, True)
-        logits = self.net(w, a, rows.images, dropout_seeds=rows.seeds, **self.options)  # type: ignore[arg-type]
-        self.forwards += len(rows.learners)
-        return Held(logits, [w, *a.tensors()], a)
+        groups, graphs = self.groups(rows.learners), []
+        for group in groups:
+            part = rows.take(group)
+            w, a = self.leaves(part, True, True)
+            logits = self.forward(part, w, a)
+            graphs.append((logits, w, a))
+        return Held(merge(groups, [g[0].detach() for g in graphs]), groups, graphs)
 
     def pull(self, held: Held, cotangent: Tensor) -> tuple[Tensor, Arch]:
         """The vector-Jacobian products of a held pass: (V, P), and an Arch of V rows."""
-        grads = torch.autograd.grad(held.logits, held.inputs, cotangent, materialize_grads=True)
-        self.backwards += len(held.logits)
-        return grads[0], _like(held.template, grads[1:])
+        weights, archs = [], []
+        for group, (logits, w, a) in zip(held.groups, held.graphs, strict=True):
+            grads = torch.autograd.grad(logits, [w, *a.tensors()], cotangent[group], materialize_grads=True)
+            weights.append(grads[0])
+            archs.append(like(a, grads[1:]))
+            self.backwards += len(group)
+        width = max(net.num_weights for net in self.nets)
+        return merge(held.groups, weights, width), merge_arch(held.groups, archs)
 
-    def _chunk(self, rows: Rows, weights: bool, arch: bool, record: bool, running: RunningStats | None) -> Gradients:
+    def leaves(self, rows: Rows, weights: bool, arch: bool) -> tuple[Tensor, Arch]:
+        """Weights and architectures of virtual learners of one net, as leaves that may want a gradient."""
+        net = self.nets[rows.learners[0]]
+        w = rows.weights[:, : net.num_weights].detach().requires_grad_(weights)
+        return w, self.arch.rows(rows.learners).map(lambda t: t.requires_grad_(arch))
+
+    def forward(self, rows: Rows, weights: Tensor, arch: Arch, **options: Any) -> Tensor:
+        """Logits (V, N, J) of virtual learners of one net."""
+        self.forwards += len(rows.learners)
+        net = self.nets[rows.learners[0]]
+        return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **self.options, **options)
+
+    def _gradients(
+        self, net: Supernet, rows: Rows, weights: bool, arch: bool, record: bool, running: RunningStats | None
+    ) -> Gradients:
         V = len(rows.learners)
         pattern = join(rows.patterns) if rows.patterns else Pattern() if record else None
-        w, a = rows.weights.detach().requires_grad_(weights), self._arch(rows.learners, arch)
-        logits = self.net(
-            w,
-            a,
-            rows.images,
-            running=running,
-            pattern=pattern,
-            dropout_seeds=rows.seeds,
-            **self.options,  # type: ignore[arg-type]
-        )
+        w, a = self.leaves(rows, weights, arch)
+        logits = self.forward(rows, w, a, running=running, pattern=pattern)
         assert rows.targets is not None
         log_probs = F.log_softmax(logits.detach(), -1)
         loss, cotangent = cross_entropy(log_probs, rows.targets, rows.weight)
         inputs = [w] * weights + a.tensors() * arch
         grads = list(torch.autograd.grad(logits, inputs, cotangent, materialize_grads=True))
-        self.forwards += V
         self.backwards += V
         grad_w = grads.pop(0) if weights else w.new_empty(V, 0)
-        grad_a = _like(a, grads) if arch else a.map(lambda t: t.new_empty(V, 0))
+        grad_a = like(a, grads) if arch else a.map(lambda t: t.new_empty(V, 0))
         patterns = pattern.split() if record and pattern is not None else []
         return Gradients(loss, log_probs, grad_w, grad_a, patterns)
-
-    def _arch(self, learners: Sequence[int], grad: bool) -> Arch:
-        return self.arch.rows(learners).map(lambda t: t.requires_grad_(grad))
 
 
 def cross_entropy(log_probs: Tensor, targets: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -163,11 +192,22 @@ def one_hot(labels: Tensor, classes: int, V: int, dtype: torch.dtype) -> Tensor:
     return targets if targets.dim() == 3 else targets.expand(V, -1, -1)
 
 
-def _like(template: Arch, tensors: Sequence[Tensor]) -> Arch:
+def like(template: Arch, tensors: Sequence[Tensor]) -> Arch:
+    """An Arch of the tensors, in the order of the template's."""
     rest = iter(tensors)
     return template.map(lambda _: next(rest))
 
 
-def _cat_arch(parts: Sequence[Arch]) -> Arch:
+def merge(groups: Sequence[Sequence[int]], parts: Sequence[Tensor], width: int | None = None) -> Tensor:
+    """Each group's rows back at their positions; rows (., P) padded with zeros to `width`."""
+    if width is not None:
+        parts = [F.pad(p, (0, width - p.shape[1])) if p.shape[1] < width else p for p in parts]
+    if len(parts) == 1:
+        return parts[0]
+    order = torch.as_tensor([i for group in groups for i in group], device=parts[0].device)
+    return torch.cat(list(parts))[order.argsort()]
+
+
+def merge_arch(groups: Sequence[Sequence[int]], parts: Sequence[Arch]) -> Arch:
     columns = zip(*(p.tensors() for p in parts), strict=True)
-    return _like(parts[0], [torch.cat(c) for c in columns])
+    return like(parts[0], [merge(groups, column) for column in columns])

@@ -101,7 +101,7 @@ class Search:
 
     def _options(self, lr: float) -> Options:
         c = self.config
-        explicit, ablations = c.explicit_pseudo_label_grad, (c.human_labels, c.stage_one)
+        explicit, ablations = c.explicit_pseudo_label_grad, (c.human_labels, c.teacher)
         return Options(lr, lr, c.lam, c.order, c.r, c.method, explicit, *ablations)
 
     def _model_options(self) -> dict[str, Any]:
