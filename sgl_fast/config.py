@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "best": {"order": 2, "method": "frozen", "explicit_pseudo_label_grad": True},
     "paper": {"order": 2, "method": "finite_difference", "explicit_pseudo_label_grad": False},
+    "released": {"schedule": "released", "order": 1, "explicit_pseudo_label_grad": False, "arch_clip": 5.0},
 }
+ABLATIONS: dict[str, dict[str, Any]] = {
+    "no_stage_one": {"teacher": "self"},
+    "separate": {"schedule": "separate"},
+    "no_human_labels": {"human_labels": False},
+}
+SCHEDULES = ("joint", "released", "separate")
 # What each space's own authors published; the paper of SGL keeps the rest of section 4.2.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "darts": {"lr_min": 0.001},
@@ -18,13 +25,24 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "pc_darts": {"lr": 0.1, "arch_lr": 6e-4, "arch_start": 15},
     "pc_darts_imagenet": {"lr": 0.5, "arch_lr": 6e-3, "arch_clip": 5.0, "arch_start": 35, "warmup_epochs": 5},
 }
+# Epochs of the released code: pre-training of V, then the joint ones; P-DARTS's are those of each stage.
+RELEASED: dict[str, dict[str, Any]] = {
+    "darts": {"epochs": 50, "pretrain_epochs": 5, "arch_start": 5},
+    "darts_minus": {"epochs": 50, "pretrain_epochs": 5, "arch_start": 5},
+    "p_darts": {"epochs": 25, "pretrain_epochs": 5, "arch_start": 15},
+    "pc_darts": {"epochs": 60, "pretrain_epochs": 15, "arch_start": 30},
+    "pc_darts_imagenet": {"epochs": 55, "pretrain_epochs": 10, "arch_start": 45},
+}
 
 
 @dataclass(frozen=True)
 class Config:
     """Settings of `Search`; the defaults are section 4.2's.
 
+    schedule         "joint": Algorithm 1; "released": A, V, W as in the released code; "separate": eq (13) for `epochs`
+                     epochs, then eq (14) for as many
     order, method, r, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `implicit.Options`
+    pretrain_epochs  epochs, counted in `epochs`, in which only V learns
     lr, lr_min       of W and V, cosine over the epochs; linear over the first `warmup_epochs`
     arch_start       epoch at which the architecture starts to move
     clip, arch_clip  largest gradient norm of a learner's weights and architecture; 0 for none
@@ -33,6 +51,7 @@ class Config:
     """
 
     learners: int = 2
+    schedule: str = "joint"
     lam: float = 1.0
     order: int = 2
     method: str = "frozen"
@@ -41,6 +60,7 @@ class Config:
     human_labels: bool = True
     teacher: str = "preliminary"
     epochs: int = 50
+    pretrain_epochs: int = 0
     steps_per_epoch: int = 500
     lr: float = 0.025
     lr_min: float = 0.0
@@ -74,6 +94,9 @@ class Config:
             self._need(name, 0 <= getattr(self, name) < math.inf, "of at least 0")
         for name in ("lr", "arch_lr", "r"):
             self._need(name, 0 < getattr(self, name) < math.inf, "above 0")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"need schedule one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
+        self._need("pretrain_epochs", 0 <= self.pretrain_epochs < self.epochs, "from 0 to below epochs")
         self._need("skip_dropout", 0 <= self.skip_dropout < 1, "from 0 to below 1")
 
     @classmethod
@@ -83,13 +106,21 @@ class Config:
             raise ValueError(f"unknown algorithm {algorithm!r}; the algorithms are {', '.join(ALGORITHMS)}")
         if space not in PUBLISHED:
             raise ValueError(f"unknown space {space!r}; the spaces are {', '.join(PUBLISHED)}")
-        return replace(cls(**PUBLISHED[space], **ALGORITHMS[algorithm]), **changes)
+        settings = {**PUBLISHED[space], **ALGORITHMS[algorithm]}
+        if algorithm == "released":
+            settings |= RELEASED[space]
+        return cls(**{**settings, **changes})
 
-    def lr_at(self, epoch: int) -> float:
-        """Learning rate of an epoch, in closed form."""
+    @property
+    def total_epochs(self) -> int:
+        return 2 * self.epochs if self.schedule == "separate" else self.epochs
+
+    def lr_at(self, epoch: int, epochs: int | None = None) -> float:
+        """Learning rate of an epoch out of `epochs`, in closed form."""
+        epochs = self.epochs if epochs is None else epochs
         if epoch < self.warmup_epochs:
             return self.lr * (epoch + 1) / self.warmup_epochs
-        wave = (1 + math.cos(math.pi * epoch / self.epochs)) / 2
+        wave = (1 + math.cos(math.pi * epoch / epochs)) / 2
         return self.lr_min + (self.lr - self.lr_min) * wave
 
     def as_dict(self) -> dict[str, Any]:

@@ -16,13 +16,13 @@ def clipped(grad: Tensor, limit: float) -> Tensor:
 
 def sgd(
     weights: Tensor, grad: Tensor, momentum_buffer: Tensor, lr: float, momentum: float, weight_decay: float, clip: float
-) -> Tensor:
-    """weights - lr * buffer, all (K, P).
+) -> tuple[Tensor, Tensor]:
+    """weights - lr * buffer and the new buffer, all (K, P).
 
-    The buffer is updated in place: momentum * buffer + clipped gradient + weight_decay * weights.
+    buffer = momentum * momentum_buffer + clipped gradient + weight_decay * weights
     """
-    momentum_buffer.mul_(momentum).add_(clipped(grad, clip)).add_(weights, alpha=weight_decay)
-    return weights - lr * momentum_buffer
+    buffer = momentum * momentum_buffer + clipped(grad, clip) + weight_decay * weights
+    return weights - lr * buffer, buffer
 
 
 def adam(
@@ -34,14 +34,13 @@ def adam(
     betas: tuple[float, float],
     weight_decay: float,
     eps: float = 1e-8,
-) -> Tensor:
-    """Adam with L2 decay in the gradient; moments (first, second) updated in place, step counted from 1. All (K, A)."""
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Adam with L2 decay in the gradient: new parameters and new moments (first, second); step counts from 1. (K, A)"""
     grad = grad + weight_decay * params
-    first, second = moments
-    first.lerp_(grad, 1 - betas[0])
-    second.mul_(betas[1]).addcmul_(grad, grad, value=1 - betas[1])
+    first = torch.lerp(moments[0], grad, 1 - betas[0])
+    second = torch.addcmul(betas[1] * moments[1], grad, grad, value=1 - betas[1])
     denominator = (second / (1 - betas[1] ** step)).sqrt() + eps
-    return params - lr / (1 - betas[0] ** step) * first / denominator
+    return params - lr / (1 - betas[0] ** step) * first / denominator, (first, second)
 
 
 def norms(rows: Tensor) -> list[float]:

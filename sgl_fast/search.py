@@ -117,7 +117,8 @@ def prepare(run: RunFolder) -> tuple[Search, Feed]:
 
 def fit(run: RunFolder, search: Search, feed: Feed, quiet: bool) -> int:
     """Searches to the end or to a signal, with a checkpoint at either and after every epoch."""
-    epochs, steps = search.config.epochs, search.config.epochs * feed.steps_per_epoch
+    epochs = search.config.total_epochs
+    steps = epochs * feed.steps_per_epoch
     images = 3 * run.config["batch_size"]
     with stop_requested() as stop, Progress(steps, epochs, images, search.steps, quiet) as bar:
         while search.steps < steps:
@@ -149,7 +150,7 @@ def finish_epoch(run: RunFolder, search: Search, feed: Feed, bar: Progress) -> d
     from .validate import validate
 
     result = validate(search, feed.validation(100))
-    genotypes = [derive(search.net.space, search.arch, k) for k in range(len(search.arch))]
+    genotypes = [derive(search.space, search.arch, k) for k in range(len(search.arch))]
     losses = result["validation_loss"]
     best = losses.index(min(losses))
     skips = [count_skips(g) for g in genotypes]
@@ -157,7 +158,7 @@ def finish_epoch(run: RunFolder, search: Search, feed: Feed, bar: Progress) -> d
     run.write_json("best.json", json.loads(genotypes[best].to_json()))
     bar.write(f"epoch {search.epoch}: validation accuracy {result['validation_accuracy']}, best learner {best}")
     for k, count in enumerate(skips):
-        if count["normal"] > search.net.space.nodes:
+        if count["normal"] > search.space.nodes:
             bar.write(f"learner {k} collapses: {count['normal']} skips in its normal cell")
     shares = {f"alphas_{kind}": getattr(search.arch, f"alphas_{kind}").softmax(-1).tolist() for kind in KINDS}
     entry = {"step": search.steps, **shares}
@@ -171,7 +172,7 @@ def draw(run: RunFolder, search: Search, genotypes: list[Any], entry: dict[str, 
 
     records = run.read_metrics()
     history = [r for r in records if "alphas_normal" in r] + [entry]
-    ops = {kind: search.net.space.ops(kind) for kind in KINDS}
+    ops = {kind: search.space.ops(kind) for kind in KINDS}
     titles = [f"learner {k}" for k in range(len(genotypes))]
     pictures = {
         "alphas.png": lambda path: plots.plot_alphas(path, history, ops),
@@ -196,10 +197,10 @@ def finish(run: RunFolder, search: Search) -> None:
     last = run.read_metrics()[-1]
     best = last["best_learner"]
     genotype = Genotype.from_json(run.path("best.json").read_text(encoding="utf-8"))
-    imagenet = search.net.space.imagenet
+    imagenet = search.space.imagenet
     channels, layers, side = (48, 14, 224) if imagenet else (36, 20, 32)
     with torch.device("meta"):
-        network = Network(genotype, channels, layers, search.net.space.num_classes, imagenet=imagenet)
+        network = Network(genotype, channels, layers, search.space.num_classes, imagenet=imagenet)
     parameters, macs = count_parameters(network), count_macs(network, side, "conv_linear")
     print(f"learner {best} has the least validation loss, {last['validation_loss'][best]:.3f}", end="; ")
     print(f"accuracy {last['validation_accuracy'][best]:.1%}\n{genotype.to_json()}")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ TINY = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1"
 SMALL = [*TINY, "--epochs", "2", "--quiet"]
 
 
-def state(folder: Path) -> dict[str, torch.Tensor]:
+def state(folder: Path) -> dict[str, Any]:
     return torch.load(folder / "checkpoint.pt", weights_only=True)
 
 
@@ -48,8 +49,8 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert main([*SMALL, "--out", str(cut), "--resume"]) == 0
-    for name, tensor in state(whole)["arch"].items():
-        assert torch.equal(tensor, state(cut)["arch"][name])
+    for name, tensor in state(whole)["architect"]["arch"].items():
+        assert torch.equal(tensor, state(cut)["architect"]["arch"][name])
     assert (whole / "metrics.jsonl").read_bytes() == (cut / "metrics.jsonl").read_bytes()
 
 

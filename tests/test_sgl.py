@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import known
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 import sgl_fast
 from sgl_fast.batch import Batch
@@ -45,8 +48,8 @@ def test_updates_are_the_librarys() -> None:
         torch.nn.utils.clip_grad_norm_([a], 5.0)
         for optimiser in optimisers:
             optimiser.step()
-        ours = sgd(ours, grad, buffer, 0.1, 0.9, 3e-4, 5.0)
-        ours_adam = adam(ours_adam, grad, moments, step, 3e-3, (0.5, 0.999), 1e-3)
+        ours, buffer = sgd(ours, grad, buffer, 0.1, 0.9, 3e-4, 5.0)
+        ours_adam, moments = adam(ours_adam, grad, moments, step, 3e-3, (0.5, 0.999), 1e-3)
     torch.testing.assert_close(ours, a.detach())
     torch.testing.assert_close(ours_adam, b.detach())
 
@@ -98,6 +101,85 @@ def test_the_architecture_waits_for_its_epoch() -> None:
     assert torch.equal(s.arch.flat(), before)
     s.step(batch(2))
     assert not torch.equal(s.arch.flat(), before)
+
+
+def test_released_is_a_v_w_with_the_first_order_term() -> None:
+    """Its own step written out: A at the current W, V, pseudo-labels of the new V, W."""
+    s = search(schedule="released", order=1, arch_clip=5.0, lr=0.05)
+    b, K, net = batch(0), 2, s.nets[0]
+    arch = s.arch.map(lambda t: t.clone().requires_grad_())
+    loss = sum(F.cross_entropy(logits, b.y_val) for logits in net(s.w, arch, b.x_val))
+    grad = torch.cat([g.flatten(1) for g in torch.autograd.grad(loss, arch.tensors())], 1)  # type: ignore[arg-type]
+    zeros = torch.zeros_like(grad)
+    flat, _ = adam(s.arch.flat(), grad, (zeros, zeros), 1, s.config.arch_lr, (0.5, 0.999), 1e-3)
+    moved = s.arch.from_flat(flat)
+
+    def stepped(weights: Tensor, loss_of: Any) -> Tensor:
+        leaf = weights.clone().requires_grad_()
+        (g,) = torch.autograd.grad(loss_of(leaf), leaf)
+        return sgd(weights, g, torch.zeros_like(g), 0.05, 0.9, 3e-4, 5.0)[0]
+
+    def labelled(weights: Tensor) -> Any:
+        return sum(F.cross_entropy(logits, b.y_train) for logits in net(weights, moved, b.x_train))
+
+    v = stepped(s.v, labelled)
+    p = net(v, moved, b.x_unlabeled).softmax(-1).flip(0)
+
+    def coupled(weights: Tensor) -> Any:
+        log_q = net(weights, moved, b.x_unlabeled).log_softmax(-1)
+        return labelled(weights) - (p * log_q).sum(-1).mean(-1).sum()
+
+    w = stepped(s.w, coupled)
+    record = s.step(b)
+    assert (record["forwards"], record["backwards"]) == (5 * K, 4 * K)
+    torch.testing.assert_close(s.arch.flat(), flat, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(s.v, v, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(s.w, w, rtol=1e-4, atol=1e-6)
+
+
+def test_pretraining_moves_v_alone() -> None:
+    s = search(schedule="released", order=1, pretrain_epochs=1)
+    w, v, flat = s.w, s.v, s.arch.flat()
+    assert s.step(batch(0))["forwards"] == 2
+    assert torch.equal(s.w, w) and torch.equal(s.arch.flat(), flat) and not torch.equal(s.v, v)
+    s.step(batch(1))
+    s.step(batch(2))
+    assert not torch.equal(s.w, w)
+
+
+def test_separate_teachers_then_students() -> None:
+    s = search(schedule="separate", epochs=1)
+    w, flat = s.w, s.arch.flat()
+    before = s.architect_v.arch.flat()
+    for step in range(2):
+        s.step(batch(step))
+    assert torch.equal(s.w, w) and torch.equal(s.arch.flat(), flat)
+    teachers = s.v, s.architect_v.arch.flat()
+    assert not torch.equal(teachers[1], before)
+    for step in range(2, 4):
+        s.step(batch(step))
+    assert torch.equal(s.v, teachers[0]) and torch.equal(s.architect_v.arch.flat(), teachers[1])
+    assert not torch.equal(s.w, w) and not torch.equal(s.arch.flat(), flat)
+
+
+@pytest.mark.parametrize("method", ["frozen", "finite_difference"])
+def test_learners_with_different_operations(method: str) -> None:
+    """Two learners of P-DARTS's second stage whose edges keep other ops, in another order of the learners."""
+    ops = [["none", "skip_connect", "dil_conv_3x3"], ["max_pool_3x3", "sep_conv_5x5", "dil_conv_5x5"]]
+    nets = []
+    for alive in ops:
+        edge_ops = {"normal": [alive] * 5, "reduce": [alive[:2] + ["avg_pool_3x3"]] * 5}
+        sizes = {"channels": 4, "layers": 3, "nodes": 2, "num_classes": 5}
+        nets.append(Supernet(sgl_fast.space("p_darts", stage=2, edge_ops=edge_ops, **sizes)))
+    config = Config.preset("p_darts", arch_start=0, steps_per_epoch=2, method=method, r=0.1)
+    one, other = Search(nets, config), Search(nets[::-1], config)
+    other.w, other.v = one.w.flip(0), one.v.flip(0)
+    other.architect.arch = one.arch.rows([1, 0])
+    records = [s.step(batch(0)) for s in (one, other)]
+    assert records[0]["val_loss"] == pytest.approx(records[1]["val_loss"][::-1], rel=1e-4)
+    assert records[0]["grad_norm_w"] == pytest.approx(records[1]["grad_norm_w"][::-1], rel=1e-3)
+    small = nets[0].num_weights
+    assert small < nets[1].num_weights and not one.w[0, small:].any() and one.w[1, small:].any()
 
 
 def test_a_loss_that_is_not_finite_is_named_and_changes_nothing() -> None:
