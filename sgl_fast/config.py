@@ -16,6 +16,8 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "separate": {"schedule": "separate"},
     "no_human_labels": {"human_labels": False},
 }
+METHODS = ("finite_difference", "frozen", "exact")
+TEACHERS = ("preliminary", "self", "frozen")
 SCHEDULES = ("joint", "released", "separate")
 # What each space's own authors published; the paper of SGL keeps the rest of section 4.2.
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -94,8 +96,10 @@ class Config:
             self._need(name, 0 <= getattr(self, name) < math.inf, "of at least 0")
         for name in ("lr", "arch_lr", "r"):
             self._need(name, 0 < getattr(self, name) < math.inf, "above 0")
-        if self.schedule not in SCHEDULES:
-            raise ValueError(f"need schedule one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
+        named = {"schedule": SCHEDULES, "method": METHODS, "teacher": TEACHERS, "order": (1, 2)}
+        for name, choices in named.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"need {name} one of {', '.join(map(str, choices))}; got {getattr(self, name)!r}")
         self._need("pretrain_epochs", 0 <= self.pretrain_epochs < self.epochs, "from 0 to below epochs")
         self._need("skip_dropout", 0 <= self.skip_dropout < 1, "from 0 to below 1")
 

@@ -11,13 +11,12 @@ from torch import Tensor
 from . import exact
 from .arch import Arch
 from .batch import Batch
+from .config import METHODS, TEACHERS
 from .passes import Gradients, Held, Passes, Rows, one_hot
 from .pattern import Pattern
 from .supernet import Supernet, draw_seeds
 from .walk import RunningStats
 
-METHODS = ("finite_difference", "frozen", "exact")
-TEACHERS = ("preliminary", "self", "frozen")
 Update = Callable[[Tensor, Tensor], Tensor]
 
 

@@ -49,14 +49,15 @@ def test_killed_and_resumed_is_the_uninterrupted_run(tmp_path: Path) -> None:
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert main([*SMALL, "--out", str(cut), "--resume"]) == 0
-    for name, tensor in state(whole)["architect"]["arch"].items():
-        assert torch.equal(tensor, state(cut)["architect"]["arch"][name])
+    wanted, got = (state(folder)["search"]["architect"]["arch"] for folder in (whole, cut))
+    for name, tensor in wanted.items():
+        assert torch.equal(tensor, got[name])
     assert (whole / "metrics.jsonl").read_bytes() == (cut / "metrics.jsonl").read_bytes()
 
 
 BAD = [
     ["--space", "nas"],
-    ["--space", "p_darts"],
+    ["--ablation", "everything"],
     ["--algorithm", "magic"],
     ["--scale", "huge"],
     ["--learners", "0"],
@@ -75,6 +76,11 @@ BAD = [
     ["--data", "cifar10", "--root", "/nowhere"],
     ["--resume"],
     ["--unknown"],
+    ["--memory", "0.000001"],
+    ["--device", "tpu"],
+    ["--config", "/nowhere.toml"],
+    ["--data", "embedded", "--unlabeled", "/nowhere"],
+    ["--max-skips", "-1"],
 ]
 
 
@@ -83,12 +89,70 @@ def test_a_bad_command_line_is_one_line_and_exit_2(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     try:
-        code = main([*arguments, "--out", str(tmp_path / "run")])
+        code = main([*TINY, *arguments, "--out", str(tmp_path / "run")])
     except SystemExit as end:
         code = end.code  # type: ignore[assignment]
     assert code == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("python -m sgl_fast.search: ")
+
+
+def test_p_darts_goes_through_its_stages(tmp_path: Path) -> None:
+    """Stopped in the second stage and resumed, it is the uninterrupted run; every learner keeps its own operations."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    tiny = [*TINY, "--space", "p_darts", "--epochs", "1", "--quiet"]
+    assert main([*tiny, "--out", str(whole)]) == 0
+    end = state(whole)
+    assert end["stage"] == 2
+    assert [len(ops) for learner in end["edge_ops"] for ops in learner["normal"]] == [3] * 4
+    assert end["edge_ops"][0] != end["edge_ops"][1]
+    assert run_until(cut, tiny, step=4) == 143
+    assert state(cut)["stage"] == 1
+    assert main([*tiny, "--out", str(cut), "--resume"]) == 0
+    assert torch.equal(end["search"]["w"], state(cut)["search"]["w"])
+    assert (whole / "metrics.jsonl").read_bytes() == (cut / "metrics.jsonl").read_bytes()
+
+
+def run_until(out: Path, arguments: list[str], step: int) -> int:
+    """The exit code of a run that gets a SIGTERM after a step."""
+    command = [sys.executable, "-m", "sgl_fast.search", *arguments, "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    metrics = out / "metrics.jsonl"
+    while time.monotonic() < deadline and process.poll() is None:
+        if metrics.exists() and len(metrics.read_bytes().splitlines()) >= step:
+            break
+        time.sleep(0.002)
+    process.send_signal(signal.SIGTERM)
+    return process.wait()
+
+
+@pytest.mark.parametrize("options", [["--algorithm", "released"], ["--ablation", "separate"], ["--algorithm", "paper"]])
+def test_the_other_algorithms_run(options: list[str], tmp_path: Path) -> None:
+    assert main([*TINY, "--quiet", *options, "--out", str(tmp_path / "run")]) == 0
+
+
+def test_a_file_of_options_and_a_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command line goes before the file; a small budget chunks the virtual learners and changes no number."""
+    options = tmp_path / "options.toml"
+    options.write_text('lr = 0.2\nmemory = 0.02\nspace = "pc_darts"\nepochs = 1\n')
+    runs = {}
+    for name, more in {"chunked": ["--config", str(options)], "whole": ["--lr", "0.2"]}.items():
+        assert main([*SMALL, *more, "--out", str(tmp_path / name)]) == 0
+        runs[name] = state(tmp_path / name)["search"]["architect"]["arch"]
+    config = json.loads((tmp_path / "chunked" / "config.json").read_text())
+    assert (config["config"]["lr"], config["config"]["epochs"], config["memory"]) == (0.2, 2, 0.02)
+    torch.testing.assert_close(runs["chunked"]["alphas_reduce"], runs["whole"]["alphas_reduce"], rtol=1e-2, atol=1e-4)
+    options.write_text("speed = 9\n")
+    assert main(["--config", str(options)]) == 2
+    assert "'speed', which is no option" in capsys.readouterr().err
+
+
+def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["--out", str(tmp_path / "run")]
+    assert main([*SMALL, *out]) == 0
+    assert main([*SMALL, *out, "--resume", "--lr", "0.7"]) == 2
+    assert "--lr 0.7: the run to resume has" in capsys.readouterr().err
 
 
 def test_a_second_run_in_a_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

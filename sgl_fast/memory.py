@@ -1,0 +1,38 @@
+"""How much memory a pass keeps for its backward, measured, and how many virtual learners fit a budget."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .supernet import Supernet
+
+
+def saved_bytes(net: Supernet, N: int, height: int, width: int, device: torch.device | str = "cpu") -> int:
+    """Bytes that autograd keeps between forward and backward for one virtual learner and N images, weights left out."""
+    weights = net.init_weights(1).to(device).requires_grad_()
+    arch = net.init_arch(1).map(lambda t: t.to(device))
+    images = torch.zeros(N, 3, height, width, device=device)
+    seen: dict[int, tuple[int, Tensor]] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        # the tensor stays referenced, so that no later one reuses its address
+        seen[storage.data_ptr()] = storage.nbytes(), tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        net(weights, arch, images)
+    seen.pop(weights.untyped_storage().data_ptr(), None)
+    return sum(size for size, _ in seen.values())
+
+
+def chunk_for(budget: float, net: Supernet, N: int, height: int, width: int, device: torch.device | str = "cpu") -> int:
+    """Virtual learners at a time that keep within `budget` bytes; a budget too small for one is a ValueError."""
+    each = saved_bytes(net, N, height, width, device)
+    if each > budget:
+        need = f"{each / 1e9:.3g} GB for one virtual learner and {N} images"
+        raise ValueError(
+            f"--memory: need at least {need}; got {budget / 1e9:.3g} GB (a smaller --batch-size needs less)"
+        )
+    return int(budget // each)

@@ -1,0 +1,164 @@
+"""The arguments of `python -m sgl_fast.search` and the settings that they describe. No torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from .config import ABLATIONS, ALGORITHMS, Config
+from .data.locate import DATASETS
+from .evaluate_args import Parser
+from .spaces import SPACES, space
+from .spaces.p_darts import LAYERS
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PROG = "python -m sgl_fast.search"
+SCALES: dict[str, dict[str, Any]] = {
+    "tiny": {"channels": 8, "layers": 3, "nodes": 3, "batch_size": 16, "epochs": 2, "limit": 800, "arch_start": 0},
+    "paper": {"channels": 16, "layers": None, "nodes": 4, "batch_size": 50, "limit": None},
+}
+SKIP_DROPOUT = [0.1, 0.4, 0.7]  # P-DARTS, by stage
+SIZES = {
+    "channels": "channels of the first cell; a reduction cell doubles them",
+    "layers": "cells; P-DARTS adds one in its second stage and two in its third (paper: 5, 11 and 17)",
+    "nodes": "intermediate nodes of a cell",
+    "batch_size": "images of each role a step",
+    "limit": "use only the first so many images of each role",
+}
+DATA = {
+    "data": f"{', '.join(DATASETS)} (default auto: the best that is found)",
+    "root": "where data sets lie (default $SGL_FAST_DATA, else data/)",
+    "unlabeled": "folder of the images without labels; train: the training images",
+    "image_size": "to resize to, for imagenet and folder:PATH",
+}
+HELP = {
+    "learners": "K",
+    "lam": "weight of the pseudo-labels",
+    "order": "2: with the implicit terms of the hypergradient; 1: without",
+    "method": "of the second derivatives: frozen, finite_difference, exact",
+    "r": "radius of the finite difference",
+    "epochs": "of the search; of each stage in P-DARTS",
+    "pretrain_epochs": "epochs in which only the preliminary weights learn",
+    "lr": "of the weights in the first epoch",
+    "lr_min": "of the weights after the last",
+    "arch_lr": "of the architecture",
+    "arch_start": "epoch at which the architecture starts to move",
+    "seed": "of everything that is drawn",
+    "chunk": "at most so many virtual learners at a time, the same numbers in less memory",
+}
+FLAGS = (*SIZES, *DATA, *HELP, "space", "algorithm", "ablation", "scale", "memory", "max_skips")
+
+
+def parser() -> Parser:
+    """Options that are not given are None: the file, the scale, the space and the algorithm decide."""
+    p = Parser(prog=PROG, description="Search architectures with a small group of learners.")
+    p.add_argument("--space", choices=list(SPACES), help="search space (default pc_darts)")
+    p.add_argument("--algorithm", choices=list(ALGORITHMS), help="best (default), the paper's equations, released code")
+    p.add_argument("--ablation", choices=list(ABLATIONS), help="section 4.4 of the paper")
+    p.add_argument("--scale", choices=list(SCALES), help="tiny: small and quick (a CPU); paper: section 4.2 (a GPU)")
+    for name, text in SIZES.items():
+        p.add_argument(_flag(name), type=int, metavar="N", help=text)
+    for name, text in DATA.items():
+        p.add_argument(_flag(name), type=int if name == "image_size" else str, metavar=name.upper(), help=text)
+    kinds = {"str": str, "int": int, "float": float, "int | None": int}
+    for field in fields(Config):
+        if field.name in HELP:
+            p.add_argument(_flag(field.name), type=kinds[str(field.type)], metavar="X", help=HELP[field.name])
+    p.add_argument("--memory", type=float, metavar="GB", help="for activations: chooses --chunk")
+    p.add_argument("--max-skips", type=int, metavar="N", help="skips allowed in the normal cell (P-DARTS: 2)")
+    p.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options above")
+    p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
+    p.add_argument("--deterministic", action="store_true", help="only algorithms that repeat to the bit")
+    p.add_argument("--out", type=Path, default=Path("runs/search"), metavar="DIR", help="run folder (%(default)s)")
+    p.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    p.add_argument("--print-config", action="store_true", help="print the settings and end")
+    p.add_argument("--dry-run", action="store_true", help="check settings and data, print the settings and end")
+    p.add_argument("--quiet", action="store_true", help="no progress line")
+    return p
+
+
+def given_of(args: argparse.Namespace) -> dict[str, Any]:
+    """What the command line says, and below it what the file says."""
+    said = {name: value for name in FLAGS if (value := getattr(args, name)) is not None}
+    return {**(_read(args.config) if args.config else {}), **said}
+
+
+def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
+    """What config.json holds, checked: the space, its sizes, the data and every field of `Config`."""
+    name, algorithm = given.get("space", "pc_darts"), given.get("algorithm", "best")
+    scale = given.get("scale", "tiny" if device == "cpu" else "paper")
+    for flag, value, choices in (
+        ("space", name, SPACES),
+        ("algorithm", algorithm, ALGORITHMS),
+        ("scale", scale, SCALES),
+    ):
+        if value not in choices:
+            raise ValueError(f"--{flag}: need one of {', '.join(choices)}; got {value!r}")
+    chosen = {**SCALES[scale], **_ablation(given.get("ablation")), **given}
+    if algorithm == "released" and scale == "tiny":
+        chosen = {"epochs": 3, "pretrain_epochs": 1, **{k: v for k, v in chosen.items() if k != "epochs"}, **given}
+        chosen["arch_start"] = given.get("arch_start", chosen["pretrain_epochs"])
+    sizes = {key: chosen[key] for key in SIZES}
+    sizes["layers"] = _layers(name, sizes["layers"])
+    for key in ("batch_size", "limit", "memory", "max_skips", "image_size"):
+        least = {"batch_size": 2, "max_skips": 0, "memory": 1e-6}.get(key, 1)
+        if chosen.get(key) is not None and chosen[key] < least:
+            raise ValueError(f"{_flag(key)}: need at least {least}; got {chosen[key]}")
+    for layers in sizes["layers"]:
+        space(name, channels=sizes["channels"], layers=layers, nodes=sizes["nodes"])
+    config = Config.preset(name, algorithm, **{f.name: chosen[f.name] for f in fields(Config) if f.name in chosen})
+    data = {key: chosen.get(key) for key in DATA}
+    data["data"] = data["data"] or "auto"
+    if algorithm == "released" and data["unlabeled"] is None:
+        data["unlabeled"] = "train"
+    max_skips = chosen.get("max_skips", 2 if name == "p_darts" else None)
+    rest = {"memory": chosen.get("memory"), "max_skips": max_skips, "skip_dropout": SKIP_DROPOUT}
+    return {"space": name, "algorithm": algorithm, "scale": scale, **sizes, **data, **rest, "config": config.as_dict()}
+
+
+def check_resumed(given: dict[str, Any], settings: dict[str, Any]) -> None:
+    """ValueError where an option asks for something else than the run to resume has."""
+    stored = {**settings, **settings["config"], "layers": settings["layers"][0]}
+    for name, value in given.items():
+        if name in stored and stored[name] != value:
+            raise ValueError(f"{_flag(name)} {value}: the run to resume has {stored[name]}, and keeps it")
+
+
+def _ablation(name: str | None) -> dict[str, Any]:
+    if name is not None and name not in ABLATIONS:
+        raise ValueError(f"--ablation: need one of {', '.join(ABLATIONS)}; got {name!r}")
+    return {} if name is None else ABLATIONS[name]
+
+
+def _layers(name: str, layers: int | None) -> list[int]:
+    """Cells of each stage."""
+    if name != "p_darts":
+        return [8 if layers is None else layers]
+    return list(LAYERS) if layers is None else [layers, layers + 1, layers + 2]
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--config: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
+    kinds = {**{f.name: str(f.type) for f in fields(Config)}, **dict.fromkeys(SIZES, "int"), "memory": "float"}
+    for name, value in content.items():
+        if name not in FLAGS:
+            raise ValueError(f"--config: {path} sets {name!r}, which is no option; the options are {', '.join(FLAGS)}")
+        kind = kinds.get(name, "int" if name in ("max_skips", "image_size") else "str")
+        types = {"str": (str,), "float": (int, float)}.get(kind, (int,))
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise ValueError(f"--config: {name} in {path} needs a value of type {kind}; got {value!r}")
+    return content

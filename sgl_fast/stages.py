@@ -1,0 +1,103 @@
+"""The stages of a run: one for most spaces, three for P-DARTS, each a new search on the operations that survived."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from .config import Config
+from .data import Dataset, Feed
+from .data.seeds import seed_of
+from .genotype import Genotype, derive, drop_ops
+from .memory import chunk_for
+from .sgl import Search
+from .spaces import Space, space
+from .spaces.p_darts import DROPS
+from .supernet import Supernet
+
+EdgeOps = list[dict[str, list[list[str]]]]
+
+
+class Stages:
+    """The search of the current stage, and where the whole run is.
+
+    settings   of `search_args.settings_of`
+    edge_ops   operations that each learner kept, empty in the first stage
+    """
+
+    def __init__(self, settings: dict[str, Any], dataset: Dataset, device: str) -> None:
+        self.settings, self.dataset, self.device = settings, dataset, device
+        self.config = Config(**settings["config"])
+        batch, limit = settings["batch_size"], settings["limit"]
+        self.feed = Feed(dataset, batch, self.config.seed, device, limit=limit)
+        self.config = replace(self.config, steps_per_epoch=self.feed.steps_per_epoch)
+        self.stage, self.edge_ops = 0, list[Any]()
+        self.search = self._search()
+
+    @property
+    def count(self) -> int:
+        return len(self.settings["layers"])
+
+    @property
+    def stage_steps(self) -> int:
+        return self.config.total_epochs * self.feed.steps_per_epoch
+
+    @property
+    def step(self) -> int:
+        """Steps done in the whole run."""
+        return self.stage * self.stage_steps + self.search.steps
+
+    @property
+    def steps(self) -> int:
+        return self.count * self.stage_steps
+
+    @property
+    def epoch(self) -> int:
+        return self.step // self.feed.steps_per_epoch
+
+    def genotypes(self) -> list[Genotype]:
+        """Every learner's, as its architecture stands."""
+        skips = self.settings["max_skips"]
+        nets = self.search.nets
+        return [derive(net.space, self.search.arch, k, skips) for k, net in enumerate(nets)]
+
+    def next_stage(self) -> None:
+        """Each learner drops its own operations; a new search begins."""
+        drop = DROPS[self.stage]
+        self.edge_ops = [drop_ops(n.space, self.search.arch, k, drop) for k, n in enumerate(self.search.nets)]
+        self.stage += 1
+        self.search = self._search()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"stage": self.stage, "edge_ops": self.edge_ops, "search": self.search.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.stage, self.edge_ops = state["stage"], state["edge_ops"]
+        self.search = self._search()
+        self.search.load_state_dict(state["search"])
+
+    def _search(self) -> Search:
+        config, height, width = self.config, *self.dataset.image_size
+        nets = self._nets()
+        nets[0].space.check_images(height, width)
+        if self.settings["memory"] is not None:
+            size = self.settings["batch_size"], height, width, self.device
+            budget = 1e9 * self.settings["memory"]
+            config = replace(config, chunk=min(chunk_for(budget, net, *size) for net in set(nets)))
+        if self.settings["space"] == "p_darts":
+            config = replace(config, skip_dropout=self.settings["skip_dropout"][self.stage])
+        if self.stage:
+            config = replace(config, seed=seed_of(config.seed, self.stage))
+        return Search(nets, config, self.device)
+
+    def _nets(self) -> list[Supernet]:
+        """One a learner; learners of equal spaces share theirs."""
+        sizes = {name: self.settings[name] for name in ("channels", "nodes")}
+        sizes |= {"layers": self.settings["layers"][self.stage], "num_classes": self.dataset.num_classes}
+        name, K = self.settings["space"], self.config.learners
+        if self.stage:
+            spaces = [space(name, stage=self.stage + 1, edge_ops=ops, **sizes) for ops in self.edge_ops]
+        else:
+            spaces = [space(name, **sizes)] * K
+        nets: dict[Space, Supernet] = {s: Supernet(s) for s in spaces}
+        return [nets[s] for s in spaces]
