@@ -28,7 +28,7 @@ class Problem:
     """A small net, weights, architectures and a batch, drawn from a seed."""
 
     def __init__(self, name: str, K: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> None:
-        C = 8 if name.startswith("pc") else 2
+        C = 8 if name.startswith("pc") else 4
         self.net = Supernet(sgl_fast.space(name, channels=C, layers=3, nodes=2, num_classes=5))
         draw = torch.Generator().manual_seed(seed + K)
         self.w, self.v = (self.net.init_weights(K, draw, torch.float64).to(dtype) for _ in range(2))
@@ -40,7 +40,7 @@ class Problem:
         def labels(N: int) -> Tensor:
             return torch.randint(5, (N,), generator=draw)
 
-        self.batch = Batch(images(6), labels(6), images(5), images(4), labels(4))
+        self.batch = Batch(images(12), labels(12), images(10), images(8), labels(8))
 
     def hypergradient(self, **options: object) -> Arch:
         settings = {"xi_w": XI_W, "xi_v": XI_V, "lam": LAM, **options}
@@ -103,12 +103,11 @@ def test_ablations_are_autograd(ablation: dict[str, Any], explicit: bool) -> Non
 @pytest.mark.parametrize("K", [1, 2, 3])
 @pytest.mark.parametrize("name", SPACES)
 def test_frozen_converges_as_r_squared(name: str, K: int) -> None:
-    """Gradients of these untrained nets are tiny, so eps is large at r = 0.01; the rate is what counts."""
     problem = Problem(name, K)
     want = problem.hypergradient(method="exact", explicit_pseudo_label_grad=True)
-    at = {r: error(problem.hypergradient(r=r, explicit_pseudo_label_grad=True), want) for r in (3e-3, 3e-4)}
-    assert at[3e-4] < 1e-3
-    assert 50 < at[3e-3] / at[3e-4] < 200
+    at = {r: error(problem.hypergradient(r=r, explicit_pseudo_label_grad=True), want) for r in (1e-2, 1e-3)}
+    assert at[1e-2] < 1e-3
+    assert 50 < at[1e-2] / at[1e-3] < 200
 
 
 @pytest.mark.parametrize("name", SPACES)
@@ -118,9 +117,10 @@ def test_finite_difference_at_a_tiny_radius(name: str) -> None:
     assert error(problem.hypergradient(method="finite_difference", r=1e-7), want) < 1e-5
 
 
-def test_frozen_in_float32() -> None:
-    want = Problem("pc_darts", 2).hypergradient(method="exact")
-    assert error(Problem("pc_darts", 2, torch.float32).hypergradient(r=1e-2), want) < 2e-3
+@pytest.mark.parametrize("name", SPACES)
+def test_frozen_in_float32(name: str) -> None:
+    want = Problem(name, 2).hypergradient(method="exact")
+    assert error(Problem(name, 2, torch.float32).hypergradient(r=1e-2), want) < 2e-3
 
 
 @pytest.mark.parametrize("method", ["frozen", "finite_difference"])
@@ -156,7 +156,7 @@ def test_images_of_each_learner_may_differ() -> None:
 
 def test_dropout_masks_repeat_between_the_passes() -> None:
     """With masks that changed between W+ and W- the quotient would be noise of the size 1/eps."""
-    net = Supernet(sgl_fast.space("p_darts", channels=2, layers=3, nodes=2, num_classes=5))
+    net = Supernet(sgl_fast.space("p_darts", channels=4, layers=3, nodes=2, num_classes=5))
     problem = Problem("darts", 2)
     problem.net = net
 
@@ -170,7 +170,7 @@ def test_dropout_masks_repeat_between_the_passes() -> None:
 def test_zero_direction_gives_zero() -> None:
     problem = Problem("darts", 2)
     passes = Passes(problem.net, problem.arch)
-    targets = torch.full((2, 6, 5), 0.2, dtype=torch.float64)
+    targets = torch.full((2, 12, 5), 0.2, dtype=torch.float64)
     rows = Rows(range(2), problem.w, problem.batch.x_train, targets)
     for method in ("finite_difference", "exact"):
         got, tau = implicit._derivative(passes, rows, torch.zeros_like(problem.w), Options(0.1, 0.1, method=method))
