@@ -56,12 +56,13 @@ class Options:
 
 @dataclass
 class Step:
-    """What the stages leave: new weights, the hypergradient if stage 3 ran, and the losses by name, (K) each."""
+    """What the stages leave: new weights, the hypergradient if stage 3 ran, losses and accuracies by name, (K) each."""
 
     v: Tensor
     w: Tensor
     hypergradient: Arch | None
     losses: dict[str, Tensor]
+    accuracies: dict[str, Tensor]
 
 
 @dataclass
@@ -133,6 +134,7 @@ def sgl_step(
     K, w, v = len(w), w.detach(), v.detach()
     coupled = K > 1 and options.lam != 0
     seeds = draw_seeds(5 * K, generator) if passes.options.get("skip_dropout") else None
+    accuracies: dict[str, Tensor] = {}
     base, losses = _stage_one(
         passes, w, v, batch, options, coupled and options.teacher == "preliminary", seeds, running
     )
@@ -147,16 +149,17 @@ def sgl_step(
         losses["pseudo"] = base.on_unlabeled.loss
         grad_w = grad_w + base.on_unlabeled.weights
     w_new = update_w(w, grad_w)
+    accuracies["train"] = _accuracy(base.on_train, base.rows_train)[-K:]
     if not stage_three:
-        return Step(v_new, w_new, None, losses)
+        return Step(v_new, w_new, None, losses, accuracies)
     targets = one_hot(batch.y_val, passes.num_classes, K, w.dtype)
     rows = Rows(range(K), w_new, batch.x_val, targets, seeds=_seeds(seeds, 4, K))
     direct = passes.gradients(rows, weights=options.order == 2, arch=True)
-    losses["val"] = direct.loss
+    losses["val"], accuracies["val"] = direct.loss, _accuracy(direct, rows)
     h = direct.arch
     if options.order == 2:
         h = _add(h, _implicit_terms(passes, base, direct.weights, options, K))
-    return Step(v_new, w_new, h, losses)
+    return Step(v_new, w_new, h, losses, accuracies)
 
 
 def _stage_one(
@@ -253,6 +256,12 @@ def _derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options)
         return (t[:V] - t[V:]) / span.view(V, *[1] * (t.dim() - 1))
 
     return got.arch.map(quotient), quotient(got.log_probs)
+
+
+def _accuracy(got: Gradients, rows: Rows) -> Tensor:
+    """Share of the images whose label is the most probable class, (V)."""
+    assert rows.targets is not None
+    return (got.log_probs.argmax(-1) == rows.targets.argmax(-1)).to(got.loss.dtype).mean(-1)
 
 
 def _tail(rows: Rows, patterns: list[Pattern], K: int) -> Rows:

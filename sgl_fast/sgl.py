@@ -151,7 +151,7 @@ class Search:
         got = self._run(passes, batch, self._options(), norm, self.moving)
         if got.hypergradient is not None:
             self._move("architect", got.hypergradient, norm)
-        return self._record(got.losses, norm, passes)
+        return self._record(got, norm, passes)
 
     def _released(self, batch: Batch) -> dict[str, Any]:
         """What the released code runs: A by its own first-order term at the current W, then V, then W."""
@@ -165,7 +165,8 @@ class Search:
             self._move("architect", got.arch, norm)
             counted.append(self.passes(self.arch))
         step = self._run(counted[-1], batch, self._options(order=1), norm, moving=False)
-        return self._record({**step.losses, **losses}, norm, *counted)
+        step.losses |= losses
+        return self._record(step, norm, *counted)
 
     def _pretrain(self, batch: Batch) -> dict[str, Any]:
         """Only the preliminary weights learn."""
@@ -181,7 +182,7 @@ class Search:
         got = self._run(passes, batch, self._options(teacher="frozen"), norm, self.moving, teachers)
         if got.hypergradient is not None:
             self._move("architect", got.hypergradient, norm)
-        return self._record(got.losses, norm, passes, teachers)
+        return self._record(got, norm, passes, teachers)
 
     @property
     def moving(self) -> bool:
@@ -200,7 +201,10 @@ class Search:
         self.v = got.w
         if got.hypergradient is not None:
             self._move("architect_v", got.hypergradient, norm)
-        return self._record({f"{name}_v": loss for name, loss in got.losses.items()}, norm, passes)
+        got.losses, got.accuracies = (
+            {f"{name}_v": value for name, value in values.items()} for values in (got.losses, got.accuracies)
+        )
+        return self._record(got, norm, passes)
 
     def _run(
         self,
@@ -255,14 +259,15 @@ class Search:
         norm["hypergradient_norm"] = norms(gradient.flat())
         setattr(self, name, getattr(self, name).moved(gradient, self.config))
 
-    def _record(self, losses: dict[str, Tensor], norm: Norms, *passes: Passes) -> dict[str, Any]:
+    def _record(self, step: Step, norm: Norms, *passes: Passes) -> dict[str, Any]:
         counts = {name: sum(getattr(p, name) for p in passes) for name in ("forwards", "backwards")}
-        named = {f"{name}_loss": loss.tolist() for name, loss in losses.items()}
+        named = {f"{name}_loss": loss.tolist() for name, loss in step.losses.items()}
         for name, values in named.items():
             for k, value in enumerate(values):
                 if not abs(value) < float("inf"):
                     raise FloatingPointError(f"step {self.steps}: {name} of learner {k} is {value}")
-        return {**named, **norm, **counts}
+        accuracies = {f"{name}_accuracy": value.tolist() for name, value in step.accuracies.items()}
+        return {**named, **accuracies, **norm, **counts}
 
     def _init_weights(self, draw: torch.Generator) -> Tensor:
         rows = [net.init_weights(1, draw, torch.float32) for net in self.nets]

@@ -90,6 +90,9 @@ def test_one_step_counts_and_moves() -> None:
     assert (record["forwards"], record["backwards"]) == (22, 22)
     assert not torch.equal(s.arch.flat(), before)
     assert {"train_loss", "train_v_loss", "pseudo_loss", "val_loss"} <= set(record)
+    logits = search().nets[0](search().w, search().arch, batch(0).x_train)
+    right = (logits.argmax(-1) == batch(0).y_train).float().mean(-1)
+    assert record["train_accuracy"] == pytest.approx(right.tolist())
 
 
 def test_the_architecture_waits_for_its_epoch() -> None:

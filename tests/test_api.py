@@ -1,0 +1,41 @@
+"""The public face: every name loads, backends are chosen or refused with a reason."""
+
+from __future__ import annotations
+
+import pytest
+
+import sgl_fast
+from sgl_fast import backend
+
+
+def test_every_public_name_loads() -> None:
+    for name in sgl_fast.__all__:
+        assert getattr(sgl_fast, name) is not None
+    assert set(sgl_fast.__all__) <= set(dir(sgl_fast))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = sgl_fast.nothing
+
+
+def test_functions_are_not_hidden_by_modules_of_their_name() -> None:
+    for name in ("space", "hypergradient", "derive", "use_backend", "why_not"):
+        assert callable(getattr(sgl_fast, name))
+
+
+def test_backends() -> None:
+    assert sgl_fast.why_not("reference") is None
+    assert "unknown backend 'gpu'" in str(sgl_fast.why_not("gpu"))
+    for name in ("cpu", "triton", "cuda"):
+        assert name in str(sgl_fast.why_not(name))
+        with pytest.raises(RuntimeError, match=name):
+            sgl_fast.use_backend(name)
+    with sgl_fast.use_backend("reference"):
+        assert backend.choose() == "reference"
+    with pytest.raises(ValueError, match="unknown backend"):
+        backend.choose("gpu")
+
+
+def test_the_environment_chooses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGL_FAST_BACKEND", "cuda")
+    with pytest.raises(RuntimeError, match="cuda"):
+        backend.choose()
+    assert backend.choose("reference") == "reference"
