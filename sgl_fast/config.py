@@ -100,6 +100,8 @@ class Config:
         for name, choices in named.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"need {name} one of {', '.join(map(str, choices))}; got {getattr(self, name)!r}")
+        if not self.human_labels and (self.learners < 2 or not self.lam):
+            raise ValueError("need learners of at least 2 and lam above 0 where human labels are left out")
         self._need("pretrain_epochs", 0 <= self.pretrain_epochs < self.epochs, "from 0 to below epochs")
         self._need("skip_dropout", 0 <= self.skip_dropout < 1, "from 0 to below 1")
 

@@ -133,6 +133,12 @@ def sgl_step(
     batch.check()
     K, w, v = len(w), w.detach(), v.detach()
     coupled = K > 1 and options.lam != 0
+    if not (coupled or options.human_labels):
+        raise ValueError(
+            "need two learners and lam above 0 where human labels are left out: nothing else is learnt from"
+        )
+    if not stage_three:
+        options = replace(options, order=1)  # nothing is kept for the implicit terms
     seeds = draw_seeds(5 * K, generator) if passes.options.get("skip_dropout") else None
     accuracies: dict[str, Tensor] = {}
     base, losses = _stage_one(
@@ -144,7 +150,8 @@ def sgl_step(
         if options.teacher == "preliminary":
             v_new = update_v(v, base.on_train.weights[:K])
         label = Rows(range(K), w if options.teacher == "self" else v_new, batch.x_unlabeled, seeds=_seeds(seeds, 2, K))
-        base.teachers = (passes if teachers is None else teachers).hold(label)
+        differentiated = options.order == 2 and options.teacher != "frozen"
+        base.teachers = (passes if teachers is None else teachers).hold(label, differentiated)
         base.on_unlabeled = _stage_two(passes, w, batch, options, base, seeds)
         losses["pseudo"] = base.on_unlabeled.loss
         grad_w = grad_w + base.on_unlabeled.weights

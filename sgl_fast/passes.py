@@ -124,12 +124,12 @@ class Passes:
             [patterns[i] for i in sorted(patterns)],
         )
 
-    def hold(self, rows: Rows) -> Held:
-        """A forward whose backward, in weights and architecture, comes later with a cotangent."""
+    def hold(self, rows: Rows, grad: bool = True) -> Held:
+        """A forward whose backward, in weights and architecture, comes later with a cotangent; without grad, never."""
         groups, graphs = self.groups(rows.learners), []
         for group in groups:
             part = rows.take(group)
-            w, a = self.leaves(part, True, True)
+            w, a = self.leaves(part, grad, grad)
             logits = self.forward(part, w, a)
             graphs.append((logits, w, a))
         return Held(merge(groups, [g[0].detach() for g in graphs]), groups, graphs)

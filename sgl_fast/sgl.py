@@ -194,7 +194,7 @@ class Search:
     def _alone(self, batch: Batch, passes: Passes, moving: bool) -> dict[str, Any]:
         """V (and B, if it moves) without pseudo-labels."""
         norm = Norms()
-        options = self._options(lam=0.0)
+        options = self._options(lam=0.0, human_labels=True)
         draw = self._generator()
         update = self._updater("v", norm)
         got = sgl_step(passes, self.v, self.v, batch, options, update, update, draw, None, moving)

@@ -92,6 +92,7 @@ BAD = [
     ["--data", "cifar10", "--root", "/nowhere"],
     ["--resume"],
     ["--unknown"],
+    ["--ablation", "no_human_labels", "--learners", "1"],
     ["--memory", "0.000001"],
     ["--device", "tpu"],
     ["--config", "/nowhere.toml"],
