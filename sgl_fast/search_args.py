@@ -21,7 +21,7 @@ else:
 
 PROG = "python -m sgl_fast.search"
 SCALES: dict[str, dict[str, Any]] = {
-    "tiny": {"channels": 8, "layers": 3, "nodes": 3, "batch_size": 16, "epochs": 2, "limit": 800, "arch_start": 0},
+    "tiny": {"channels": 8, "layers": 3, "nodes": 2, "batch_size": 16, "epochs": 4, "limit": 800, "arch_start": 0},
     "paper": {"channels": 16, "layers": None, "nodes": 4, "batch_size": 50, "limit": None},
 }
 SKIP_DROPOUT = [0.1, 0.4, 0.7]  # P-DARTS, by stage
