@@ -16,9 +16,12 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "separate": {"schedule": "separate"},
     "no_human_labels": {"human_labels": False},
 }
-METHODS = ("finite_difference", "frozen", "exact")
-TEACHERS = ("preliminary", "self", "frozen")
-SCHEDULES = ("joint", "released", "separate")
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "method": ("finite_difference", "frozen", "exact"),
+    "teacher": ("preliminary", "self", "frozen"),
+    "schedule": ("joint", "released", "separate"),
+    "order": (1, 2),
+}
 # What each space's own authors published; the paper of SGL keeps the rest of section 4.2.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "darts": {"lr_min": 0.001},
@@ -35,6 +38,12 @@ RELEASED: dict[str, dict[str, Any]] = {
     "pc_darts": {"epochs": 60, "pretrain_epochs": 15, "arch_start": 30},
     "pc_darts_imagenet": {"epochs": 55, "pretrain_epochs": 10, "arch_start": 45},
 }
+
+
+def check_choice(name: str, value: Any) -> None:
+    """ValueError unless the setting of that name may have the value."""
+    if value not in CHOICES[name]:
+        raise ValueError(f"need {name} one of {', '.join(map(str, CHOICES[name]))}; got {value!r}")
 
 
 @dataclass(frozen=True)
@@ -83,23 +92,13 @@ class Config:
     def __post_init__(self) -> None:
         for name in ("learners", "epochs", "steps_per_epoch"):
             self._need(name, getattr(self, name) >= 1, "of at least 1")
-        for name in (
-            "lam",
-            "lr_min",
-            "momentum",
-            "weight_decay",
-            "clip",
-            "arch_weight_decay",
-            "arch_clip",
-            "arch_start",
-        ):
+        decays = ("momentum", "weight_decay", "arch_weight_decay")
+        for name in ("lam", "lr_min", "clip", "arch_clip", "arch_start", *decays):
             self._need(name, 0 <= getattr(self, name) < math.inf, "of at least 0")
         for name in ("lr", "arch_lr", "r"):
             self._need(name, 0 < getattr(self, name) < math.inf, "above 0")
-        named = {"schedule": SCHEDULES, "method": METHODS, "teacher": TEACHERS, "order": (1, 2)}
-        for name, choices in named.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"need {name} one of {', '.join(map(str, choices))}; got {getattr(self, name)!r}")
+        for name in CHOICES:
+            check_choice(name, getattr(self, name))
         if not self.human_labels and (self.learners < 2 or not self.lam):
             raise ValueError("need learners of at least 2 and lam above 0 where human labels are left out")
         self._need("pretrain_epochs", 0 <= self.pretrain_epochs < self.epochs, "from 0 to below epochs")

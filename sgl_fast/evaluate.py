@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from .command import check_device, device_of, draw, refuse
 from .evaluate_args import PROG, genotype_of, open_run, parser, recipe_of
 from .genotype import Genotype
 from .progress import Progress
@@ -26,26 +26,20 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 2 bad arguments or data, 130 and 143 stopped by SIGINT and SIGTERM."""
     args = parser().parse_args(argv)
     try:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", args.device):
-            raise ValueError(f"--device: need auto, cpu, cuda or cuda:N; got {args.device}")
+        check_device(args.device)
         if args.count:
             return print_counts(args)
         run = open_run(args)
     except ValueError as error:
-        return refuse(error)
+        return refuse(PROG, error)
     with run:
         try:
             retraining = prepare(run, args.device)
         except ValueError as error:
             if not args.resume:
                 run.path(CONFIG).unlink()  # nothing was begun: the folder stays free
-            return refuse(error)
+            return refuse(PROG, error)
         return fit(run, retraining, args.quiet)
-
-
-def refuse(error: ValueError) -> int:
-    print(f"{PROG}: {error}", file=sys.stderr)
-    return 2
 
 
 def print_counts(args: argparse.Namespace) -> int:
@@ -70,20 +64,13 @@ def print_counts(args: argparse.Namespace) -> int:
 
 def prepare(run: RunFolder, device: str) -> Retraining:
     """Data and network of a run, at its checkpoint if there is one."""
-    import torch
-
     from .data import open_dataset
     from .retrain import Retraining
 
-    count = torch.cuda.device_count()
-    if device == "auto":
-        device = "cuda" if count else "cpu"
-    elif device.startswith("cuda") and (torch.device(device).index or 0) >= count:
-        raise ValueError(f"--device: there is no {device}; torch finds {count} CUDA devices")
     config = run.config
     recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
     dataset = open_dataset(config["data"], config["root"], "train", config["image_size"], recipe.seed)
-    retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, device)
+    retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, device_of(device))
     print(f"{dataset.name}: {dataset.source}\n{retraining.note}", file=sys.stderr)
     if (state := run.load()) is not None:
         retraining.load_state_dict(state)
@@ -92,6 +79,8 @@ def prepare(run: RunFolder, device: str) -> Retraining:
 
 def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
     """Trains to the end or to a signal, with a checkpoint at either and after every epoch."""
+    from .plots import plot_curves
+
     run.write_json(GENOTYPE, run.config["genotype"])
     run.truncate_metrics(retraining.step)
     steps, epochs = retraining.steps, retraining.recipe.epochs
@@ -109,23 +98,13 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
                 shown = retraining.finish_epoch()
                 run.log(shown)
                 run.save(retraining.state_dict())
-                draw(run, bar)
+                draw(run, bar, CURVES, lambda path: plot_curves(path, run.read_metrics()))
             bar.update(retraining.step, epoch, shown)
             if stop.signal is not None:
                 run.save(retraining.state_dict())
                 return stop.exit_code
     finish(run, retraining)
     return 0
-
-
-def draw(run: RunFolder, bar: Progress) -> None:
-    """curves.png; what goes wrong with a picture is said and does not end the run."""
-    try:
-        from .plots import plot_curves
-
-        plot_curves(run.path(CURVES), run.read_metrics())
-    except Exception as error:
-        bar.write(f"{CURVES} is not drawn: {error}")
 
 
 def finish(run: RunFolder, retraining: Retraining) -> None:

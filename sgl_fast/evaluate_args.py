@@ -6,8 +6,9 @@ import argparse
 import json
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from .command import Parser, resumed
 from .data.locate import DATASETS, choose, find
 from .genotype import Genotype
 from .published import genotypes, read_genotype
@@ -29,13 +30,6 @@ HELP = {
     "seed": "of the initialisation and of the batches",
     "limit": "use only the first so many training and validation images",
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """A bad argument is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 def parser() -> Parser:
@@ -80,13 +74,7 @@ def recipe_of(args: argparse.Namespace, scale: str) -> Recipe:
 def open_run(args: argparse.Namespace) -> RunFolder:
     """A new run folder, or with --resume the one in --out. A ValueError of one line where it cannot be."""
     if args.resume:
-        run = RunFolder.open(args.out)
-        try:
-            check_same(args, run.config)
-        except BaseException:
-            run.close()
-            raise
-        return run
+        return resumed(args.out, lambda config: check_same(args, config))
     genotype, recipe = genotype_of(args), recipe_of(args, "tiny")
     data = choose(args.data or "auto", args.root)
     if not find(data, args.root):

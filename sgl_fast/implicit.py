@@ -11,9 +11,8 @@ from torch import Tensor
 from . import exact
 from .arch import Arch
 from .batch import Batch
-from .config import METHODS, TEACHERS
+from .config import check_choice
 from .passes import Gradients, Held, Passes, Rows, one_hot
-from .pattern import Pattern
 from .supernet import Supernet, draw_seeds
 from .walk import RunningStats
 
@@ -44,12 +43,8 @@ class Options:
     teacher: str = "preliminary"
 
     def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"need method one of {', '.join(METHODS)}; got {self.method!r}")
-        if self.order not in (1, 2):
-            raise ValueError(f"need order 1 or 2; got {self.order!r}")
-        if self.teacher not in TEACHERS:
-            raise ValueError(f"need teacher one of {', '.join(TEACHERS)}; got {self.teacher!r}")
+        for name in ("method", "order", "teacher"):
+            check_choice(name, getattr(self, name))
         if not self.r > 0:
             raise ValueError(f"need a radius r above 0; got {self.r!r}")
 
@@ -67,13 +62,15 @@ class Step:
 
 @dataclass
 class Base:
-    """Stages 1 and 2 as the implicit terms need them."""
+    """Stages 1 and 2 as the implicit terms need them: the rows with the patterns of their base passes.
+
+    rows_train are the V_k, where stage 1 has them, then the W_k.
+    """
 
     on_train: Gradients
-    on_unlabeled: Gradients | None
-    teachers: Held | None
     rows_train: Rows
-    rows_unlabeled: Rows | None
+    rows_unlabeled: Rows | None = None
+    teachers: Held | None = None
 
 
 def hypergradient(
@@ -140,10 +137,8 @@ def sgl_step(
     if not stage_three:
         options = replace(options, order=1)  # nothing is kept for the implicit terms
     seeds = draw_seeds(5 * K, generator) if passes.options.get("skip_dropout") else None
-    accuracies: dict[str, Tensor] = {}
-    base, losses = _stage_one(
-        passes, w, v, batch, options, coupled and options.teacher == "preliminary", seeds, running
-    )
+    with_v = coupled and options.teacher == "preliminary"
+    base, losses = _stage_one(passes, w, v, batch, options, with_v, seeds, running)
     grad_w = base.on_train.weights[-K:] if options.human_labels else torch.zeros_like(w)
     v_new = v
     if coupled:
@@ -152,11 +147,11 @@ def sgl_step(
         label = Rows(range(K), w if options.teacher == "self" else v_new, batch.x_unlabeled, seeds=_seeds(seeds, 2, K))
         differentiated = options.order == 2 and options.teacher != "frozen"
         base.teachers = (passes if teachers is None else teachers).hold(label, differentiated)
-        base.on_unlabeled = _stage_two(passes, w, batch, options, base, seeds)
-        losses["pseudo"] = base.on_unlabeled.loss
-        grad_w = grad_w + base.on_unlabeled.weights
+        on_unlabeled = _stage_two(passes, w, batch, options, base, seeds)
+        losses["pseudo"] = on_unlabeled.loss
+        grad_w = grad_w + on_unlabeled.weights
     w_new = update_w(w, grad_w)
-    accuracies["train"] = _accuracy(base.on_train, base.rows_train)[-K:]
+    accuracies = {"train": _accuracy(base.on_train, base.rows_train)[-K:]}
     if not stage_three:
         return Step(v_new, w_new, None, losses, accuracies)
     targets = one_hot(batch.y_val, passes.num_classes, K, w.dtype)
@@ -175,13 +170,13 @@ def _stage_one(
     v: Tensor,
     batch: Batch,
     options: Options,
-    coupled: bool,
+    with_v: bool,
     seeds: list[int] | None,
     running: RunningStats | None,
 ) -> tuple[Base, dict[str, Tensor]]:
     """V and W on the training images, eq (4) and the first term of eq (5); V only where there are pseudo-labels."""
     K, J = len(w), passes.num_classes
-    both = [v, w] if coupled else [w]
+    both = [v, w] if with_v else [w]
     images = batch.x_train if batch.x_train.dim() == 4 else batch.x_train.repeat(len(both), 1, 1, 1, 1)
     targets = one_hot(batch.y_train, J, K, w.dtype).repeat(len(both), 1, 1)
     row_seeds = None if seeds is None else seeds[: len(both) * K]
@@ -194,8 +189,8 @@ def _stage_one(
     if running is not None and stats is not None:
         running.mean.copy_(stats.mean[-K:])
         running.var.copy_(stats.var[-K:])
-    losses = {"train": got.loss[-K:]} | ({"train_v": got.loss[:K]} if coupled else {})
-    return Base(got, None, None, rows, None), losses
+    losses = {"train": got.loss[-K:]} | ({"train_v": got.loss[:K]} if with_v else {})
+    return Base(got, _with_patterns(rows, got)), losses
 
 
 def _stage_two(
@@ -207,21 +202,21 @@ def _stage_two(
     p = base.teachers.logits.softmax(-1)
     rows = Rows(range(K), w, batch.x_unlabeled, p.sum(0) - p, options.lam, seeds=_seeds(seeds, 3, K))
     record = options.order == 2 and options.method == "frozen"
-    base.rows_unlabeled = rows
-    return passes.gradients(rows, weights=True, record=record)
+    got = passes.gradients(rows, weights=True, record=record)
+    base.rows_unlabeled = _with_patterns(rows, got)
+    return got
 
 
 def _implicit_terms(passes: Passes, base: Base, g: Tensor, options: Options, K: int) -> Arch:
     """-xi_w * own + xi_w xi_v lam * cross (eqs 7-11), and the explicit term if it is wanted."""
-    train = _tail(base.rows_train, base.on_train.patterns, K)
+    V = len(base.rows_train.learners)
     own: Arch | None = None
     if options.human_labels or base.rows_unlabeled is None:
-        own, _ = _derivative(passes, train, g, options)
+        own, _ = _derivative(passes, base.rows_train.take(range(V - K, V)), g, options)
     if base.rows_unlabeled is None or base.teachers is None:
         assert own is not None
         return own.map(lambda t: -options.xi_w * t)
-    unlabeled = _with_patterns(base.rows_unlabeled, base.on_unlabeled.patterns if base.on_unlabeled else [])
-    pseudo, tau = _derivative(passes, unlabeled, g, options)
+    pseudo, tau = _derivative(passes, base.rows_unlabeled, g, options)
     own = pseudo if own is None else _add(own, pseudo)
     a, b = options.xi_w, options.xi_w * options.xi_v * options.lam
     total = own.map(lambda t: -a * t)
@@ -233,7 +228,7 @@ def _implicit_terms(passes: Passes, base: Base, g: Tensor, options: Options, K: 
     cotangent = -p * (others - (p * others).sum(-1, keepdim=True)) / p.shape[1]
     u, direct = passes.pull(base.teachers, cotangent)
     if options.teacher == "preliminary":
-        cross, _ = _derivative(passes, _head(base.rows_train, base.on_train.patterns, K), u, options)
+        cross, _ = _derivative(passes, base.rows_train.take(range(K)), u, options)
         total = _add(total, cross.map(lambda t: b * t))
     if explicit:
         total = _add(total, direct.map(lambda t: -a * options.lam * t))
@@ -271,18 +266,9 @@ def _accuracy(got: Gradients, rows: Rows) -> Tensor:
     return (got.log_probs.argmax(-1) == rows.targets.argmax(-1)).to(got.loss.dtype).mean(-1)
 
 
-def _tail(rows: Rows, patterns: list[Pattern], K: int) -> Rows:
-    """The last K virtual learners of stage 1, the W_k, with their patterns."""
-    return _with_patterns(rows.take(range(len(rows.learners) - K, len(rows.learners))), patterns[-K:])
-
-
-def _head(rows: Rows, patterns: list[Pattern], K: int) -> Rows:
-    """The first K, the V_k."""
-    return _with_patterns(rows.take(range(K)), patterns[:K])
-
-
-def _with_patterns(rows: Rows, patterns: list[Pattern]) -> Rows:
-    return replace(rows, patterns=patterns or None)
+def _with_patterns(rows: Rows, got: Gradients) -> Rows:
+    """The rows, to be replayed as they ran, if their pass was recorded."""
+    return replace(rows, patterns=got.patterns or None)
 
 
 def _seeds(seeds: list[int] | None, group: int, K: int) -> list[int] | None:

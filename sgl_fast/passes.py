@@ -108,13 +108,12 @@ class Passes:
         groups = self.groups(rows.learners)
         parts = []
         for group in groups:
-            net, stats = self.nets[rows.learners[group[0]]], None
-            if running is not None:
-                stats = RunningStats(*(t[group, : net.num_statistics] for t in (running.mean, running.var)))
-            parts.append(self._gradients(net, rows.take(group), weights, arch, record, stats))
+            part = rows.take(group)
+            stats = None if running is None else self._statistics(part, running, group)
+            parts.append(self._gradients(part, weights, arch, record, stats))
             if running is not None and stats is not None:
-                running.mean[group, : net.num_statistics] = stats.mean
-                running.var[group, : net.num_statistics] = stats.var
+                S = stats.mean.shape[1]
+                running.mean[group, :S], running.var[group, :S] = stats.mean, stats.var
         patterns = dict(zip((i for g in groups for i in g), (p for part in parts for p in part.patterns), strict=False))
         return Gradients(
             merge(groups, [p.loss for p in parts]),
@@ -123,6 +122,17 @@ class Passes:
             merge_arch(groups, [p.arch for p in parts]),
             [patterns[i] for i in sorted(patterns)],
         )
+
+    @torch.no_grad()
+    def evaluate(self, rows: Rows, running: RunningStats) -> Tensor:
+        """Logits (V, N, J) in evaluation mode, with the running statistics of the rows."""
+        groups, parts = self.groups(rows.learners), []
+        for group in groups:
+            part = rows.take(group)
+            weights, arch = self.leaves(part, False, False)
+            stats = self._statistics(part, running, group)
+            parts.append(self.forward(part, weights, arch, training=False, running=stats))
+        return merge(groups, parts)
 
     def hold(self, rows: Rows, grad: bool = True) -> Held:
         """A forward whose backward, in weights and architecture, comes later with a cotangent; without grad, never."""
@@ -157,8 +167,13 @@ class Passes:
         net = self.nets[rows.learners[0]]
         return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **self.options, **options)
 
+    def _statistics(self, part: Rows, running: RunningStats, group: list[int]) -> RunningStats:
+        """A copy of the statistics of one group, without the padding."""
+        S = self.nets[part.learners[0]].num_statistics
+        return RunningStats(running.mean[group, :S], running.var[group, :S])
+
     def _gradients(
-        self, net: Supernet, rows: Rows, weights: bool, arch: bool, record: bool, running: RunningStats | None
+        self, rows: Rows, weights: bool, arch: bool, record: bool, running: RunningStats | None
     ) -> Gradients:
         V = len(rows.learners)
         pattern = join(rows.patterns) if rows.patterns else Pattern() if record else None

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .command import check_device, device_of, draw, refuse, resumed
 from .progress import Progress
 from .run_folder import CONFIG, RunFolder
 from .search_args import PROG, check_resumed, given_of, parser, settings_of
@@ -24,13 +23,12 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 a loss is not finite, 2 bad arguments or data, 130 and 143 stopped by SIGINT and SIGTERM."""
     args = parser().parse_args(argv)
     try:
-        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", args.device):
-            raise ValueError(f"--device: need auto, cpu, cuda or cuda:N; got {args.device}")
+        check_device(args.device)
         given = given_of(args)
         if args.resume:
-            run = resumed(args.out, given)
+            run = resumed(args.out, lambda config: check_resumed(given, config))
         else:
-            settings_of(given, "cpu")
+            settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
             device = device_of(args.device)
             settings = settings_of(given, device)
             if args.print_config:
@@ -40,47 +38,19 @@ def main(argv: list[str] | None = None) -> int:
                 return dry_run(settings)
             run = RunFolder.create(args.out, settings)
     except ValueError as error:
-        return refuse(error)
+        return refuse(PROG, error)
     with run:
         try:
             stages = prepare(run, args)
         except ValueError as error:
             if not args.resume:
                 run.path(CONFIG).unlink()  # nothing was begun: the folder stays free
-            return refuse(error)
+            return refuse(PROG, error)
         try:
             return fit(run, stages, args.quiet)
         except FloatingPointError as error:
             print(f"{PROG}: {error}; the last good checkpoint stays in {run.folder}", file=sys.stderr)
             return 1
-
-
-def resumed(folder: Path, given: dict[str, Any]) -> RunFolder:
-    """The run in a folder, if the options given agree with its settings."""
-    run = RunFolder.open(folder)
-    try:
-        check_resumed(given, run.config)
-    except ValueError:
-        run.close()
-        raise
-    return run
-
-
-def refuse(error: ValueError) -> int:
-    print(f"{PROG}: {error}", file=sys.stderr)
-    return 2
-
-
-def device_of(name: str) -> str:
-    """auto is cuda where there is one; a device that is not there is a ValueError."""
-    import torch
-
-    count = torch.cuda.device_count()
-    if name == "auto":
-        return "cuda" if count else "cpu"
-    if name.startswith("cuda") and (torch.device(name).index or 0) >= count:
-        raise ValueError(f"--device: there is no {name}; torch finds {count} CUDA devices")
-    return name
 
 
 def open_data(settings: dict[str, Any]) -> Any:
@@ -131,7 +101,10 @@ def fit(run: RunFolder, stages: Stages, quiet: bool) -> int:
 
 
 def advance(run: RunFolder, stages: Stages, bar: Progress) -> None:
-    """One step; at the end of an epoch validation, genotypes, pictures and a checkpoint."""
+    """One step; at the end of an epoch validation, genotypes, a checkpoint and pictures."""
+    if stages.stage_ended:
+        stages.next_stage()
+        bar.write(f"stage {stages.stage + 1} of {stages.count}: {stages.search.space.ops_per_edge} ops an edge")
     epoch = stages.epoch + 1
     with bar.waiting():
         batch = stages.feed.batch(stages.step)
@@ -143,11 +116,8 @@ def advance(run: RunFolder, stages: Stages, bar: Progress) -> None:
         record |= finish_epoch(run, stages, bar)
     run.log(record)
     if ended:
-        if stages.search.steps == stages.stage_steps and stages.stage + 1 < stages.count:
-            stages.next_stage()
-            bar.write(f"stage {stages.stage + 1} of {stages.count}: {stages.search.space.ops_per_edge} ops an edge")
         run.save(stages.state_dict())
-        draw(run, stages, bar)
+        draw_all(run, stages, bar)
 
 
 def finish_epoch(run: RunFolder, stages: Stages, bar: Progress) -> dict[str, Any]:
@@ -177,26 +147,17 @@ def as_json(genotype: Genotype) -> Any:
     return json.loads(genotype.to_json())
 
 
-def draw(run: RunFolder, stages: Stages, bar: Progress) -> None:
-    """The three pictures; what goes wrong with one is said and does not end the run."""
-    from . import plots
+def draw_all(run: RunFolder, stages: Stages, bar: Progress) -> None:
+    """The three pictures; that of the alphas shows the current stage."""
+    from .plots import plot_alphas, plot_cells, plot_curves
 
-    records, search = run.read_metrics(), stages.search
+    records, genotypes = run.read_metrics(), stages.genotypes()
     history = [r for r in records if r.get("stage") == stages.stage]
-    ops = {kind: search.nets[0].space.ops(kind) for kind in KINDS}
-    genotypes = stages.genotypes()
+    ops = {kind: stages.search.space.ops(kind) for kind in KINDS}
     titles = [f"learner {k}" for k in range(len(genotypes))]
-    pictures = {
-        "cells.png": lambda path: plots.plot_cells(path, genotypes, titles),
-        "curves.png": lambda path: plots.plot_curves(path, records),
-    }
-    if history:
-        pictures["alphas.png"] = lambda path: plots.plot_alphas(path, history, ops)
-    for name, plot in pictures.items():
-        try:
-            plot(run.path(name))
-        except Exception as error:
-            bar.write(f"{name} is not drawn: {error}")
+    draw(run, bar, "alphas.png", lambda path: plot_alphas(path, history, ops))
+    draw(run, bar, "cells.png", lambda path: plot_cells(path, genotypes, titles))
+    draw(run, bar, "curves.png", lambda path: plot_curves(path, records))
 
 
 def finish(run: RunFolder, stages: Stages) -> None:
@@ -204,12 +165,11 @@ def finish(run: RunFolder, stages: Stages) -> None:
     import torch
 
     from .counting import count_macs, count_parameters
-    from .genotype import Genotype
     from .network import Network
 
     last = run.read_metrics()[-1]
     best, space = last["best_learner"], stages.search.space
-    genotype = Genotype.from_json(run.path("best.json").read_text(encoding="utf-8"))
+    genotype = stages.genotypes()[best]
     channels, layers, side = (48, 14, 224) if space.imagenet else (36, 20, 32)
     with torch.device("meta"):
         network = Network(genotype, channels, layers, space.num_classes, imagenet=space.imagenet)

@@ -8,9 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from .command import Parser
 from .config import ABLATIONS, ALGORITHMS, Config
 from .data.locate import DATASETS
-from .evaluate_args import Parser
 from .spaces import SPACES, space
 from .spaces.p_darts import LAYERS
 
@@ -101,10 +101,10 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     ):
         if value not in choices:
             raise ValueError(f"--{flag}: need one of {', '.join(choices)}; got {value!r}")
-    chosen = {**SCALES[scale], **_ablation(given.get("ablation")), **given}
+    scaled = dict(SCALES[scale])
     if algorithm == "released" and scale == "tiny":
-        chosen = {"epochs": 3, "pretrain_epochs": 1, **{k: v for k, v in chosen.items() if k != "epochs"}, **given}
-        chosen["arch_start"] = given.get("arch_start", chosen["pretrain_epochs"])
+        scaled |= {"epochs": 3, "pretrain_epochs": 1, "arch_start": given.get("pretrain_epochs", 1)}
+    chosen = {**scaled, **_ablation(given.get("ablation")), **given}
     sizes = {key: chosen[key] for key in SIZES}
     sizes["layers"] = _layers(name, sizes["layers"])
     for key in ("batch_size", "limit", "memory", "max_skips", "image_size"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from .batch import Batch
 from .config import Config
 from .data.seeds import seed_of
 from .flat_update import adam, clipped, norms, sgd
-from .implicit import Options, Step, sgl_step
+from .implicit import Options, Step, Update, sgl_step
 from .passes import Passes, Rows, one_hot
 from .spaces.darts_minus import skip_beta
 from .spaces.p_darts import skip_dropout
@@ -137,7 +137,8 @@ class Search:
             dropout = skip_dropout(self.epoch, c.total_epochs, dropout, c.arch_start)
         return Passes(self.nets, arch, c.chunk, skip_beta=beta, skip_dropout=dropout)
 
-    def _phase(self) -> Any:
+    def _phase(self) -> Callable[[Batch], dict[str, Any]]:
+        """What a step of the current epoch is."""
         c = self.config
         if self.epoch < c.pretrain_epochs:
             return self._pretrain
@@ -147,20 +148,15 @@ class Search:
 
     def _joint(self, batch: Batch) -> dict[str, Any]:
         """Algorithm 1: V, W, A."""
-        passes, norm = self.passes(self.arch), Norms()
-        got = self._run(passes, batch, self._options(), norm, self.moving)
-        if got.hypergradient is not None:
-            self._move("architect", got.hypergradient, norm)
-        return self._record(got, norm, passes)
+        return self._together(batch, self._options())
 
     def _released(self, batch: Batch) -> dict[str, Any]:
         """What the released code runs: A by its own first-order term at the current W, then V, then W."""
-        norm = Norms()
-        passes, losses = self.passes(self.arch), {}
-        counted = [passes]
+        norm, losses = Norms(), dict[str, Tensor]()
+        counted = [self.passes(self.arch)]
         if self.moving:
-            targets = one_hot(batch.y_val, passes.num_classes, len(self.w), self.w.dtype)
-            got = passes.gradients(Rows(range(len(self.w)), self.w, batch.x_val, targets), arch=True)
+            targets = one_hot(batch.y_val, self.space.num_classes, len(self.w), self.w.dtype)
+            got = counted[0].gradients(Rows(range(len(self.w)), self.w, batch.x_val, targets), arch=True)
             losses["val"] = got.loss
             self._move("architect", got.arch, norm)
             counted.append(self.passes(self.arch))
@@ -178,11 +174,15 @@ class Search:
 
     def _separate_students(self, batch: Batch) -> dict[str, Any]:
         """Eq (14): W and A, on the pseudo-labels of the V and B that stay as they are."""
-        passes, teachers, norm = self.passes(self.arch), self.passes(self.architect_v.arch), Norms()
-        got = self._run(passes, batch, self._options(teacher="frozen"), norm, self.moving, teachers)
+        return self._together(batch, self._options(teacher="frozen"), self.passes(self.architect_v.arch))
+
+    def _together(self, batch: Batch, options: Options, teachers: Passes | None = None) -> dict[str, Any]:
+        """W (and V, unless the teachers are others) with pseudo-labels, then A."""
+        passes, norm = self.passes(self.arch), Norms()
+        got = self._run(passes, batch, options, norm, self.moving, teachers)
         if got.hypergradient is not None:
             self._move("architect", got.hypergradient, norm)
-        return self._record(got, norm, passes, teachers)
+        return self._record(got, norm, passes, *([] if teachers is None else [teachers]))
 
     @property
     def moving(self) -> bool:
@@ -221,7 +221,7 @@ class Search:
         self.w, self.v = got.w, got.v
         return got
 
-    def _updater(self, name: str, norm: Norms) -> Any:
+    def _updater(self, name: str, norm: Norms) -> Update:
         c, lr = self.config, self._lr(name)
 
         def update(weights: Tensor, grad: Tensor) -> Tensor:

@@ -31,7 +31,8 @@ class Stages:
         batch, limit = settings["batch_size"], settings["limit"]
         self.feed = Feed(dataset, batch, self.config.seed, device, limit=limit)
         self.config = replace(self.config, steps_per_epoch=self.feed.steps_per_epoch)
-        self.stage, self.edge_ops = 0, list[Any]()
+        self.stage = 0
+        self.edge_ops: EdgeOps = []
         self.search = self._search()
 
     @property
@@ -41,6 +42,11 @@ class Stages:
     @property
     def stage_steps(self) -> int:
         return self.config.total_epochs * self.feed.steps_per_epoch
+
+    @property
+    def stage_ended(self) -> bool:
+        """The current stage is over and another one follows."""
+        return self.search.steps == self.stage_steps and self.stage + 1 < self.count
 
     @property
     def step(self) -> int:

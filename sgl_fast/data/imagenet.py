@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint import write_text_atomic
 from .dataset import Dataset
 from .errors import reason
 from .image_folder import class_files
@@ -67,12 +67,9 @@ def make_index(root: Path, seed: int) -> dict[str, Any]:
 
 def _save(path: Path, index: dict[str, Any]) -> bool:
     """Whether it could be written; the split follows from the seed and the files, so nothing is lost without it."""
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
     try:
-        temporary.write_text(json.dumps(index))
-        os.replace(temporary, path)
+        write_text_atomic(path, json.dumps(index))
     except OSError:
-        temporary.unlink(missing_ok=True)
         return False
     return True
 
