@@ -15,7 +15,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest
 
 lint: environment
-	$(VENV)/bin/ruff check sgl_fast tests
+	$(VENV)/bin/ruff check sgl_fast tests bench
 	$(VENV)/bin/mypy
 
 environment: $(READY)

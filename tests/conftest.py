@@ -1,11 +1,22 @@
-"""Shared settings: one thread, so that parallel test processes do not fight over the cores."""
+"""Shared settings and fixtures: one thread, so that parallel test processes do not fight over the cores."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
+
+
+@pytest.fixture
+def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No data set of this machine takes part."""
+    from sgl_fast.data import locate
+
+    monkeypatch.setattr(locate, "DEBIAN_FASHION_MNIST", tmp_path / "not-installed")
+    monkeypatch.delenv("SGL_FAST_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)

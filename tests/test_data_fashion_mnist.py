@@ -6,34 +6,20 @@ import gzip
 import hashlib
 import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from sources import refused
 
 from sgl_fast.data import locate, make_embedded, open_dataset
 from sgl_fast.data.dataset import moments
 from sgl_fast.data.fashion_mnist import MEAN, embedded
 
+pytestmark = pytest.mark.usefixtures("nothing_installed")
+
 DEBIAN = locate.DEBIAN_FASHION_MNIST
 DIGEST = "998a9af704cbac0a0575ef510d6adc79df6f823b691c66ac2a0e1ae2b706d6a4"
-
-
-@pytest.fixture(autouse=True)
-def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No data set of this machine takes part."""
-    monkeypatch.setattr(locate, "DEBIAN_FASHION_MNIST", tmp_path / "not-installed")
-    monkeypatch.delenv("SGL_FAST_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-def refused(*args: Any, **kwargs: Any) -> str:
-    """The one line that opening it ends with."""
-    with pytest.raises(ValueError) as caught:
-        open_dataset(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def write_idx(path: Path, array: np.ndarray) -> None:

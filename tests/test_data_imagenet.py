@@ -8,23 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from PIL import Image
+from sources import paint, refused
 
 from sgl_fast.data import Feed, open_dataset
 from sgl_fast.data.image_store import crop_box
-
-
-def refused(*args: Any, **kwargs: Any) -> str:
-    """The one line that opening it ends with."""
-    with pytest.raises(ValueError) as caught:
-        open_dataset(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def paint(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (8, 8)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", size, colour).save(path)
 
 
 @pytest.fixture

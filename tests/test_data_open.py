@@ -11,27 +11,14 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from sources import refused
 
 from sgl_fast.data import DATASETS, choose, find, locate, open_dataset
 from sgl_fast.data.dataset import Dataset
 
+pytestmark = pytest.mark.usefixtures("nothing_installed")
+
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture(autouse=True)
-def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No data set of this machine takes part."""
-    monkeypatch.setattr(locate, "DEBIAN_FASHION_MNIST", tmp_path / "not-installed")
-    monkeypatch.delenv("SGL_FAST_DATA", raising=False)
-    monkeypatch.chdir(tmp_path)
-
-
-def refused(*args: Any, **kwargs: Any) -> str:
-    """The one line that opening it ends with."""
-    with pytest.raises(ValueError) as caught:
-        open_dataset(*args, **kwargs)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 def touch_fashion(folder: Path) -> Path:
