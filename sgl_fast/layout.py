@@ -52,6 +52,7 @@ class Cell:
     """The shape of one cell. Its inputs are s0 (c_prev_prev channels) and s1 (c_prev), its nodes have `channels`.
 
     shrink0: s0 is twice as large as s1, so its preprocessing is a factorised reduction.
+    preprocess: False where s0 and s1 already are the states, of `channels` channels and one size.
     """
 
     index: int
@@ -64,6 +65,7 @@ class Cell:
     ops: tuple[tuple[str, ...], ...]
     partial: int
     aux_skip: bool
+    preprocess: bool = True
 
     def stride(self, source: int) -> int:
         """Stride of the edges that leave state `source`."""
@@ -146,11 +148,10 @@ def write_stem(writer: Writer, space: Space) -> int:
 
 def write_cell(writer: Writer, cell: Cell) -> None:
     prefix = f"cells.{cell.index}"
-    if cell.shrink0:
-        write_factorized_reduce(writer, f"{prefix}.preprocess0", cell.c_prev_prev, cell.channels)
-    else:
-        write_conv_norm(writer, f"{prefix}.preprocess0", cell.c_prev_prev, cell.channels)
-    write_conv_norm(writer, f"{prefix}.preprocess1", cell.c_prev, cell.channels)
+    if cell.preprocess:
+        write_first = write_factorized_reduce if cell.shrink0 else write_conv_norm
+        write_first(writer, f"{prefix}.preprocess0", cell.c_prev_prev, cell.channels)
+        write_conv_norm(writer, f"{prefix}.preprocess1", cell.c_prev, cell.channels)
     C = cell.channels // cell.partial
     for node in range(cell.nodes):
         for source, edge in enumerate(edges_of(node)):

@@ -35,9 +35,9 @@ def mixed_cell(
     -> (V, N, nodes * channels, H', W')                        H' = H/2 in a reduction cell
     """
     walk = Walk(section, weights, mode)
-    x0, x1 = fold(s0), fold(s1)
-    states = [factorized_reduce(walk, walk.relu(x0)) if cell.shrink0 else relu_conv_norm(walk, x0)]
-    states.append(relu_conv_norm(walk, x1))
+    states = [fold(s0), fold(s1)]
+    if cell.preprocess:
+        states = preprocess(walk, cell, *states)
     active = [walk.relu(x) for x in states]
     coefficients = [edge.unbind(1) for edge in op_weights.unbind(1)]
     betas = None if edge_weights is None else edge_weights.unbind(1)
@@ -53,6 +53,12 @@ def mixed_cell(
         states.append(total)
         active.append(walk.relu(total) if node < cell.nodes - 1 else total)
     return torch.cat([unfold(x, walk.V) for x in states[2:]], dim=2)
+
+
+def preprocess(walk: Walk, cell: Cell, x0: Tensor, x1: Tensor) -> list[Tensor]:
+    """The first two states, of the cell's channels and size."""
+    first = factorized_reduce(walk, walk.relu(x0)) if cell.shrink0 else relu_conv_norm(walk, x0)
+    return [first, relu_conv_norm(walk, x1)]
 
 
 def mixed_edge(
