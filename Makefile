@@ -4,6 +4,7 @@ VENV ?= .venv
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
 READY := $(VENV)/.ready
+BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
 
 .PHONY: search test lint environment
@@ -18,10 +19,14 @@ lint: environment
 	$(VENV)/bin/ruff check sgl_fast tests bench
 	$(VENV)/bin/mypy
 
-environment: $(READY)
+environment: $(BUILT)
 
 $(READY): pyproject.toml setup.py
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/pip install --quiet "setuptools>=77" wheel $(TORCH)
-	$(VENV)/bin/pip install --quiet --no-build-isolation --editable ".[test]"
+	$(VENV)/bin/pip install --quiet "setuptools>=77" wheel ninja $(TORCH)
+	SGL_FAST_NO_EXT=1 $(VENV)/bin/pip install --quiet --no-build-isolation --editable ".[test]"
+	touch $@
+
+$(BUILT): $(READY) $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h)
+	$(RUN) setup.py --quiet build_ext --inplace
 	touch $@
