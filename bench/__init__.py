@@ -1,0 +1,1 @@
+"""Benchmarks against eager PyTorch, interleaved in one process: pytest bench --benchmark-only."""
