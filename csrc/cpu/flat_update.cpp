@@ -1,0 +1,84 @@
+#include "flat_update.h"
+
+#include <vector>
+
+#define SGL_FAST_LOOPS "flat_update_loops.h"
+#include "each_isa.h"
+
+namespace sgl_fast {
+namespace {
+
+constexpr int64_t block = 8192;  // floats: a fixed part of a row, whose sum does not depend on the threads
+constexpr int64_t grain = 4;     // blocks below which another thread costs more than it saves
+
+int64_t blocks_of(int64_t P) { return (P + block - 1) / block; }
+
+// Calls body(b, k, offset, count) for every block b: floats offset to offset + count of all, which are in row k.
+template <class Body>
+void for_blocks(const Pool& pool, int64_t K, int64_t P, const Body& body) {
+    const int64_t blocks = blocks_of(P);
+    split(pool, K * blocks, grain, [&](int64_t begin, int64_t end) {
+        for (int64_t b = begin; b < end; ++b) {
+            const int64_t k = b / blocks, start = b % blocks * block;
+            body(b, k, k * P + start, std::min(block, P - start));
+        }
+    });
+}
+
+std::vector<double> norms_of(const Pool& pool, int64_t K, int64_t P, const float* rows) {
+    const auto squares = SGL_FAST_PICK(sum_of_squares);
+    const int64_t blocks = blocks_of(P);
+    std::vector<double> sums(K * blocks), norms(K);
+    for_blocks(pool, K, P, [&](int64_t b, int64_t, int64_t offset, int64_t count) {
+        sums[b] = squares(count, rows + offset);
+    });
+    for (int64_t k = 0; k < K; ++k) {
+        double total = 0;
+        for (int64_t b = 0; b < blocks; ++b) total += sums[k * blocks + b];
+        norms[k] = std::sqrt(total);
+    }
+    return norms;
+}
+
+// Not std::min: a norm that is NaN must stay one.
+float clip_scale(double norm, float clip) {
+    const double scale = clip / (norm + 1e-6);
+    return clip > 0 ? static_cast<float>(scale > 1 ? 1.0 : scale) : 1.0f;
+}
+
+}  // namespace
+
+void row_norms(const Pool& pool, int64_t K, int64_t P, const float* rows, float* norms) {
+    const std::vector<double> found = norms_of(pool, K, P, rows);
+    std::copy(found.begin(), found.end(), norms);
+}
+
+void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const float* weights, const float* grad,
+                  const float* buffer, float* new_weights, float* new_buffer, float* norms) {
+    const std::vector<double> found = norms_of(pool, K, P, grad);
+    std::copy(found.begin(), found.end(), norms);
+    const auto run = SGL_FAST_PICK(sgd_run);
+    for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
+        const float scale = clip_scale(found[k], settings.clip);
+        run(count, settings, scale, weights + i, grad + i, buffer + i, new_weights + i, new_buffer + i);
+    });
+}
+
+void perturb(const Pool& pool, int64_t K, int64_t P, float r, const float* weights, const float* direction, float* both,
+             float* eps) {
+    const std::vector<double> found = norms_of(pool, K, P, direction);
+    for (int64_t k = 0; k < K; ++k) eps[k] = found[k] == 0 ? 0.0f : static_cast<float>(r / found[k]);
+    const auto run = SGL_FAST_PICK(perturb_run);
+    for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
+        run(count, eps[k], weights + i, direction + i, both + i, both + K * P + i);
+    });
+}
+
+void quotient(const Pool& pool, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
+    const auto run = SGL_FAST_PICK(quotient_run);
+    for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
+        run(count, eps[k] == 0 ? 1.0f : 2 * eps[k], both + i, both + K * P + i, out + i);
+    });
+}
+
+}  // namespace sgl_fast

@@ -1,0 +1,32 @@
+#pragma once
+
+#include <cstdint>
+
+#include "pool.h"
+
+// On flat weights: K rows of P floats, contiguous. Sums are taken over blocks of fixed size in double, so that the
+// results do not depend on the number of threads.
+namespace sgl_fast {
+
+struct Sgd {
+  float lr, momentum, weight_decay;
+  float clip;  // the largest norm of a row of the gradient; 0 for no limit
+};
+
+// norms[k] = the Euclidean norm of row k; (K, P) -> (K).
+void row_norms(const Pool& pool, int64_t K, int64_t P, const float* rows, float* norms);
+
+// new_buffer = momentum * buffer + clipped gradient + weight_decay * weights; new_weights = weights - lr * new_buffer;
+// norms (K) of the gradient before clipping; the others (K, P).
+void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const float* weights, const float* grad,
+         const float* buffer, float* new_weights, float* new_buffer, float* norms);
+
+// both = weights + eps * direction, then weights - eps * direction, (2K, P), with eps[k] = r / norm of direction[k],
+// or 0 where that norm is 0.
+void perturb(const Pool& pool, int64_t K, int64_t P, float r, const float* weights, const float* direction, float* both,
+             float* eps);
+
+// out = (both[:K] - both[K:]) / (2 eps), and the difference itself where eps is 0; (2K, P) -> (K, P).
+void quotient(const Pool& pool, int64_t K, int64_t P, const float* both, const float* eps, float* out);
+
+}  // namespace sgl_fast
