@@ -13,7 +13,8 @@ import sgl_fast
 from bench import eager
 from sgl_fast import Arch, Batch, Config, Search, Supernet
 
-PLAIN = {"momentum": 0.0, "weight_decay": 0.0, "clip": 0.0}
+PLAIN: dict[str, Any] = {"momentum": 0.0, "weight_decay": 0.0, "clip": 0.0}
+CLIPPED: dict[str, Any] = {"clip": 0.3, "arch_clip": 0.01}  # both bite
 
 
 def eager_net(net: Supernet, weights: torch.Tensor, arch: Arch, k: int) -> tuple[eager.Supernet, eager.Alphas]:
@@ -93,7 +94,7 @@ def test_pairwise_hypergradient_is_the_finite_difference(name: str, learners: in
 
 @pytest.mark.parametrize("name", ["darts", "pc_darts"])
 def test_pairwise_step_is_the_search_of_the_paper(name: str) -> None:
-    search = double_search(name, "paper")
+    search = double_search(name, "paper", **CLIPPED)
     made = eager_learners(search)
     baseline = eager.Pairwise(made)
     for step in range(2):
@@ -106,7 +107,7 @@ def test_pairwise_step_is_the_search_of_the_paper(name: str) -> None:
 @pytest.mark.parametrize("learners", [2, 3])
 @pytest.mark.parametrize("name", ["darts", "pc_darts"])
 def test_released_step_is_the_released_search(name: str, learners: int) -> None:
-    search = double_search(name, "released", learners=learners)
+    search = double_search(name, "released", learners=learners, **CLIPPED)
     made = eager_learners(search)
     baseline = eager.Released(made)
     for step in range(2):
