@@ -10,8 +10,11 @@ from torch import Tensor
 
 from . import exact
 from .arch import Arch
+from .backend import asked_for
 from .batch import Batch
 from .config import check_choice
+from .ops.flat_update import perturb, quotient
+from .ops.pseudo_label import pseudo_labels, teacher_cotangent
 from .passes import Gradients, Held, Passes, Rows, one_hot
 from .supernet import Supernet, draw_seeds
 from .walk import RunningStats
@@ -64,13 +67,14 @@ class Step:
 class Base:
     """Stages 1 and 2 as the implicit terms need them: the rows with the patterns of their base passes.
 
-    rows_train are the V_k, where stage 1 has them, then the W_k.
+    rows_train are the V_k, where stage 1 has them, then the W_k; p (K, N, J) the teachers' softmax.
     """
 
     on_train: Gradients
     rows_train: Rows
     rows_unlabeled: Rows | None = None
     teachers: Held | None = None
+    p: Tensor | None = None
 
 
 def hypergradient(
@@ -128,6 +132,8 @@ def sgl_step(
     teachers    passes with the architectures of the frozen teachers, whose weights are v (options.teacher "frozen")
     """
     batch.check()
+    if options.method == "exact" and options.order == 2 and asked_for(passes.backend) not in (None, "reference"):
+        raise ValueError(f"method 'exact' needs backend 'reference'; got {asked_for(passes.backend)!r}")
     K, w, v = len(w), w.detach(), v.detach()
     coupled = K > 1 and options.lam != 0
     if not (coupled or options.human_labels):
@@ -199,8 +205,8 @@ def _stage_two(
     """The second term of eq (5), against the teachers' pseudo-labels."""
     K = len(w)
     assert base.teachers is not None
-    p = base.teachers.logits.softmax(-1)
-    rows = Rows(range(K), w, batch.x_unlabeled, p.sum(0) - p, options.lam, seeds=_seeds(seeds, 3, K))
+    base.p, targets = pseudo_labels(base.teachers.logits, passes.backend)
+    rows = Rows(range(K), w, batch.x_unlabeled, targets, options.lam, seeds=_seeds(seeds, 3, K))
     record = options.order == 2 and options.method == "frozen"
     got = passes.gradients(rows, weights=True, record=record)
     base.rows_unlabeled = _with_patterns(rows, got)
@@ -213,7 +219,7 @@ def _implicit_terms(passes: Passes, base: Base, g: Tensor, options: Options, K: 
     own: Arch | None = None
     if options.human_labels or base.rows_unlabeled is None:
         own, _ = _derivative(passes, base.rows_train.take(range(V - K, V)), g, options)
-    if base.rows_unlabeled is None or base.teachers is None:
+    if base.rows_unlabeled is None or base.teachers is None or base.p is None:
         assert own is not None
         return own.map(lambda t: -options.xi_w * t)
     pseudo, tau = _derivative(passes, base.rows_unlabeled, g, options)
@@ -223,10 +229,7 @@ def _implicit_terms(passes: Passes, base: Base, g: Tensor, options: Options, K: 
     explicit = options.explicit_pseudo_label_grad
     if options.teacher == "frozen" or (options.teacher == "self" and not explicit):
         return total
-    p = base.teachers.logits.softmax(-1)
-    others = tau.sum(0) - tau
-    cotangent = -p * (others - (p * others).sum(-1, keepdim=True)) / p.shape[1]
-    u, direct = passes.pull(base.teachers, cotangent)
+    u, direct = passes.pull(base.teachers, teacher_cotangent(base.p, tau, passes.backend))
     if options.teacher == "preliminary":
         cross, _ = _derivative(passes, base.rows_train.take(range(K)), u, options)
         total = _add(total, cross.map(lambda t: b * t))
@@ -239,12 +242,10 @@ def _derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options)
     """d/de of grad_A loss and of the log-probabilities at weights + e * direction, e = 0; 0 where direction is 0."""
     if options.method == "exact":
         return exact.derivative(passes, rows, direction)
-    norm = direction.norm(dim=1, keepdim=True)
-    eps = torch.where(norm > 0, options.r / norm, 0.0)
-    V = len(rows.learners)
+    both, eps = perturb(rows.weights, direction, options.r, passes.backend)
     doubled = Rows(
         [*rows.learners] * 2,
-        torch.cat([rows.weights + eps * direction, rows.weights - eps * direction]),
+        both,
         rows.images if rows.images.dim() == 4 else rows.images.repeat(2, 1, 1, 1, 1),
         None if rows.targets is None else rows.targets.repeat(2, 1, 1),
         rows.weight,
@@ -252,12 +253,8 @@ def _derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options)
         None if rows.seeds is None else [*rows.seeds] * 2,
     )
     got = passes.gradients(doubled, arch=True)
-    span = torch.where(eps > 0, 2 * eps, 1.0)
-
-    def quotient(t: Tensor) -> Tensor:
-        return (t[:V] - t[V:]) / span.view(V, *[1] * (t.dim() - 1))
-
-    return got.arch.map(quotient), quotient(got.log_probs)
+    arch = got.arch.map(lambda t: quotient(t, eps, passes.backend))
+    return arch, quotient(got.log_probs, eps, passes.backend)
 
 
 def _accuracy(got: Gradients, rows: Rows) -> Tensor:

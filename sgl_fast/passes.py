@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .arch import Arch
+from .ops.pseudo_label import cross_entropy
 from .pattern import Pattern, join
 from .supernet import Supernet
 from .walk import RunningStats
@@ -123,6 +124,11 @@ class Passes:
             [patterns[i] for i in sorted(patterns)],
         )
 
+    @property
+    def backend(self) -> str | None:
+        """The backend that was asked for by name."""
+        return self.options.get("backend")
+
     @torch.no_grad()
     def evaluate(self, rows: Rows, running: RunningStats) -> Tensor:
         """Logits (V, N, J) in evaluation mode, with the running statistics of the rows."""
@@ -165,7 +171,7 @@ class Passes:
         """Logits (V, N, J) of virtual learners of one net."""
         self.forwards += len(rows.learners)
         net = self.nets[rows.learners[0]]
-        return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **self.options, **options)
+        return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **{**self.options, **options})
 
     def _statistics(self, part: Rows, running: RunningStats, group: list[int]) -> RunningStats:
         """A copy of the statistics of one group, without the padding."""
@@ -180,8 +186,7 @@ class Passes:
         w, a = self.leaves(rows, weights, arch)
         logits = self.forward(rows, w, a, running=running, pattern=pattern)
         assert rows.targets is not None
-        log_probs = F.log_softmax(logits.detach(), -1)
-        loss, cotangent = cross_entropy(log_probs, rows.targets, rows.weight)
+        loss, log_probs, cotangent = cross_entropy(logits.detach(), rows.targets, rows.weight, self.backend)
         inputs = [w] * weights + a.tensors() * arch
         grads = list(torch.autograd.grad(logits, inputs, cotangent, materialize_grads=True))
         self.backwards += V
@@ -189,16 +194,6 @@ class Passes:
         grad_a = like(a, grads) if arch else a.map(lambda t: t.new_empty(V, 0))
         patterns = pattern.split() if record and pattern is not None else []
         return Gradients(loss, log_probs, grad_w, grad_a, patterns)
-
-
-def cross_entropy(log_probs: Tensor, targets: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
-    """-mean_n sum_c targets * log_probs, (V); and the gradient of weight times it in the logits, (V, N, J).
-
-    targets (V, N, J) need not sum to 1: the sum of K - 1 cross-entropies is one against the sum of their targets.
-    """
-    N = log_probs.shape[1]
-    loss = -(targets * log_probs).sum(-1).mean(-1)
-    return loss, (log_probs.exp() * targets.sum(-1, keepdim=True) - targets) * (weight / N)
 
 
 def one_hot(labels: Tensor, classes: int, V: int, dtype: torch.dtype) -> Tensor:

@@ -13,9 +13,10 @@ from .arch import FIELDS, Arch, init_arch
 from .batch import Batch
 from .config import Config
 from .data.seeds import seed_of
-from .flat_update import adam, clipped, norms, sgd
 from .implicit import Options, Step, Update, sgl_step
+from .ops.flat_update import adam, row_norms, sgd
 from .passes import Passes, Rows, one_hot
+from .reference_flat import clipped
 from .spaces.darts_minus import skip_beta
 from .spaces.p_darts import skip_dropout
 from .supernet import Supernet
@@ -225,10 +226,10 @@ class Search:
         c, lr = self.config, self._lr(name)
 
         def update(weights: Tensor, grad: Tensor) -> Tensor:
-            norm[f"grad_norm_{name}"] = norms(grad)
             buffer = getattr(self, f"momentum_{name}")
-            new, buffer = sgd(weights, grad, buffer, lr, c.momentum, c.weight_decay, c.clip)
+            new, buffer, grad_norms = sgd(weights, grad, buffer, lr, c.momentum, c.weight_decay, c.clip)
             setattr(self, f"momentum_{name}", buffer)
+            norm[f"grad_norm_{name}"] = grad_norms.tolist()
             return new
 
         return update
@@ -256,7 +257,7 @@ class Search:
         return torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
 
     def _move(self, name: str, gradient: Arch, norm: Norms) -> None:
-        norm["hypergradient_norm"] = norms(gradient.flat())
+        norm["hypergradient_norm"] = row_norms(gradient.flat()).tolist()
         setattr(self, name, getattr(self, name).moved(gradient, self.config))
 
     def _record(self, step: Step, norm: Norms, *passes: Passes) -> dict[str, Any]:

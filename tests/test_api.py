@@ -24,7 +24,7 @@ def test_functions_are_not_hidden_by_modules_of_their_name() -> None:
 def test_backends() -> None:
     assert sgl_fast.why_not("reference") is None
     assert "unknown backend 'gpu'" in str(sgl_fast.why_not("gpu"))
-    for name in ("cpu", "triton", "cuda"):
+    for name in ("triton", "cuda"):
         assert name in str(sgl_fast.why_not(name))
         with pytest.raises(RuntimeError, match=name):
             sgl_fast.use_backend(name)
