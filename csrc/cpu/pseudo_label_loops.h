@@ -1,20 +1,22 @@
 // Rows of J logits, one at a time. Included once per instruction set: see each_isa.h.
 
 typedef F<lanes> Floats;
+constexpr int chains = 4;  // sums that run side by side, since each waits for its own last addition
 
-inline Floats load_row(const float* row, int64_t j, int64_t J, float rest = 0) {
-    const int n = static_cast<int>(J - j < lanes ? J - j : lanes);
-    const Floats x = load_up_to<lanes>(row + j, n);
-    return n == lanes || rest == 0 ? x : select<lanes>(lane_numbers<lanes>() < n, x, splat<lanes>(rest));
+// Calls body(j, count, chain) for every vector of the row: floats j to j + count, count < lanes for the last one only.
+template <class Body> INLINE void sweep(int64_t J, Body&& body) {
+    int64_t j = 0;
+    for (; j + chains * lanes <= J; j += chains * lanes)
+        unrolled<chains>([&](auto chain) { body(j + chain * lanes, lanes, chain); });
+    for (; j + lanes <= J; j += lanes) body(j, lanes, 0);
+    if (j < J) body(j, static_cast<int>(J - j), 0);
 }
 
-inline void store_row(float* row, int64_t j, int64_t J, Floats x) {
-    store_up_to<lanes>(row + j, x, static_cast<int>(J - j < lanes ? J - j : lanes));
-}
+INLINE float total_of(const Floats* sums) { return sum<lanes>((sums[0] + sums[1]) + (sums[2] + sums[3])); }
 
 // e^x for x <= 0, 0 where that is no normal number, NaN for NaN: 2^n e^f with f within ln(2)/2 of 0, by Taylor's
 // polynomial of degree 7, off by f^8 / 8! < 1e-8. ln(2) comes in two parts, so that f is exact.
-inline Floats exponential(Floats x) {
+INLINE Floats exponential(Floats x) {
     const float rounder = 12582912.0f;  // 1.5 * 2^23: a sum with it is rounded to an integer, that of its low bits
     const Floats shifted = x * 1.44269504f + rounder;
     const Floats n = shifted - rounder;
@@ -26,63 +28,78 @@ inline Floats exponential(Floats x) {
     return select<lanes>(x < -87.0f, Floats{}, e * power);
 }
 
-// to = e^(x - top), top being the largest x; returns their sum.
-inline float exponentials(int64_t J, const float* x, float* to, float& top) {
-    const float lowest = -std::numeric_limits<float>::infinity();
-    Floats tops = splat<lanes>(lowest), total = {};
-    for (int64_t j = 0; j < J; j += lanes) {
-        const Floats v = load_row(x, j, J, lowest);
-        tops = select<lanes>(v > tops, v, tops);
-    }
-    top = tops[0];
-    for (int i = 1; i < lanes; i++) top = tops[i] > top ? tops[i] : top;
-    for (int64_t j = 0; j < J; j += lanes) {
-        const Floats e = exponential(load_row(x, j, J, lowest) - top);
-        store_row(to, j, J, e);
-        total += e;
-    }
-    return sum<lanes>(total);
+INLINE float largest(int64_t J, const float* x) {
+    const Floats lowest = splat<lanes>(-std::numeric_limits<float>::infinity());
+    Floats tops[chains] = {lowest, lowest, lowest, lowest};
+    sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
+        Floats v = load_up_to<lanes>(x + j, count);
+        if (count < lanes) v = select<lanes>(lane_numbers<lanes>() < count, v, lowest);
+        tops[chain] = select<lanes>(v > tops[chain], v, tops[chain]);
+    });
+    float top = tops[0][0];
+    for (const Floats& v : tops)
+        for (int i = 0; i < lanes; i++) top = v[i] > top ? v[i] : top;
+    return top;
+}
+
+// to = e^(x - top); returns the sum.
+INLINE float exponentials(int64_t J, const float* x, float top, float* to) {
+    Floats totals[chains] = {};
+    sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
+        Floats e = exponential(load_up_to<lanes>(x + j, count) - top);
+        if (count < lanes) e = zero_unless<lanes>(lane_numbers<lanes>() < count, e);
+        store_up_to<lanes>(to + j, e, count);
+        totals[chain] += e;
+    });
+    return total_of(totals);
 }
 
 // log_probs = log softmax(x); returns -sum of targets * log_probs; grad = scale * the gradient of that.
 double cross_entropy_row(int64_t J, float scale, const float* x, const float* targets, float* log_probs, float* grad) {
-    float top;
-    const float total = exponentials(J, x, grad, top), log_total = std::log(total);
-    Floats mass = {}, loss = {};
-    for (int64_t j = 0; j < J; j += lanes) {
-        const Floats t = load_row(targets, j, J);
-        const Floats log_p = (load_row(x, j, J, top) - top) - log_total;  // past J: finite, and t is 0
-        store_row(log_probs, j, J, log_p);
-        mass += t;
-        loss += t * log_p;
-    }
-    const float share = sum<lanes>(mass) / total;
-    for (int64_t j = 0; j < J; j += lanes)
-        store_row(grad, j, J, (load_row(grad, j, J) * share - load_row(targets, j, J)) * scale);
-    return -static_cast<double>(sum<lanes>(loss));
+    const float top = largest(J, x), total = exponentials(J, x, top, grad), log_total = std::log(total);
+    Floats masses[chains] = {}, losses[chains] = {};
+    sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
+        const Floats t = load_up_to<lanes>(targets + j, count);
+        Floats log_p = (load_up_to<lanes>(x + j, count) - top) - log_total;
+        if (count < lanes) log_p = zero_unless<lanes>(lane_numbers<lanes>() < count, log_p);
+        store_up_to<lanes>(log_probs + j, log_p, count);
+        masses[chain] += t;
+        losses[chain] += t * log_p;
+    });
+    const float share = total_of(masses) / total;
+    sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
+        const Floats t = load_up_to<lanes>(targets + j, count), e = load_up_to<lanes>(grad + j, count);
+        store_up_to<lanes>(grad + j, (e * share - t) * scale, count);
+    });
+    return -static_cast<double>(total_of(losses));
 }
 
 void softmax_row(int64_t J, const float* x, float* p) {
-    float top;
-    const float inverse = 1.0f / exponentials(J, x, p, top);
-    for (int64_t j = 0; j < J; j += lanes) store_row(p, j, J, load_row(p, j, J) * inverse);
+    const float inverse = 1.0f / exponentials(J, x, largest(J, x), p);
+    sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
+        store_up_to<lanes>(p + j, load_up_to<lanes>(p + j, count) * inverse, count);
+    });
 }
 
 // to = the sum of the K rows, `stride` floats apart, without row k.
 void others_row(int64_t K, int64_t k, int64_t J, int64_t stride, const float* rows, float* to) {
-    for (int64_t j = 0; j < J; j += lanes) {
+    sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
         Floats total = {};
         for (int64_t other = 0; other < K; other++)
-            if (other != k) total += load_row(rows + other * stride, j, J);
-        store_row(to, j, J, total);
-    }
+            if (other != k) total += load_up_to<lanes>(rows + other * stride + j, count);
+        store_up_to<lanes>(to + j, total, count);
+    });
 }
 
 // to = scale * p * (to - sum of p * to)
 void pull_back_row(int64_t J, float scale, const float* p, float* to) {
-    Floats inner = {};
-    for (int64_t j = 0; j < J; j += lanes) inner += load_row(p, j, J) * load_row(to, j, J);
-    const float mean = sum<lanes>(inner);
-    for (int64_t j = 0; j < J; j += lanes)
-        store_row(to, j, J, load_row(p, j, J) * (load_row(to, j, J) - mean) * scale);
+    Floats inner[chains] = {};
+    sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
+        inner[chain] += load_up_to<lanes>(p + j, count) * load_up_to<lanes>(to + j, count);
+    });
+    const float mean = total_of(inner);
+    sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
+        const Floats others = load_up_to<lanes>(to + j, count);
+        store_up_to<lanes>(to + j, load_up_to<lanes>(p + j, count) * (others - mean) * scale, count);
+    });
 }

@@ -1,0 +1,181 @@
+"""Which backend is in force: asked for, best of this machine, or refused with the reason."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from nets import draws, small
+
+import sgl_fast
+from sgl_fast import backend as backends
+from sgl_fast.backend import asked_for, choose, compiled, use_backend, why_not
+from sgl_fast.ops import flat_update
+from sgl_fast.ops.flat_update import row_norms
+
+pytestmark = pytest.mark.usefixtures("nothing_asked")
+
+
+@pytest.fixture
+def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SGL_FAST_BACKEND", "SGL_FAST_ISA"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No extension, as in a pure-Python install."""
+    monkeypatch.setitem(sys.modules, "sgl_fast._C", None)
+    monkeypatch.setattr(backends, "_found", None)
+
+
+@pytest.mark.usefixtures("extension")
+def test_the_best_that_can_run() -> None:
+    assert choose() == choose("auto") == choose(None, torch.device("cpu"), torch.float32) == "cpu"
+    assert choose(None, "cpu", torch.float64) == "reference"
+    assert choose(None, torch.device("cuda", 0), torch.float32) == "reference"
+
+
+@pytest.mark.usefixtures("extension")
+def test_what_is_asked_for_is_done_or_refused() -> None:
+    x = torch.ones(2, 3)
+    assert choose("reference") == "reference"
+    with pytest.raises(ValueError, match="'cpu' needs float32 tensors on the CPU; got torch.float64 on cpu"):
+        row_norms(x.double(), backend="cpu")
+    with pytest.raises(ValueError, match="'cpu' needs float32 tensors on the CPU; got torch.float32 on meta"):
+        row_norms(x.to("meta"), backend="cpu")
+    with use_backend("cpu"), pytest.raises(ValueError, match="'cpu' needs float32"):
+        row_norms(x.double())
+
+
+@pytest.mark.usefixtures("extension")
+def test_argument_then_setting_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGL_FAST_BACKEND", "reference")
+    assert choose() == "reference"
+    with use_backend("cpu"):
+        assert choose() == "cpu" and choose("reference") == "reference"
+        with use_backend("auto"):
+            assert asked_for() is None and choose() == "cpu"
+        assert asked_for() == "cpu"
+    assert choose() == "reference"
+    assert asked_for("auto") is None
+    monkeypatch.setenv("SGL_FAST_BACKEND", "auto")
+    assert asked_for() is None
+
+
+@pytest.mark.usefixtures("extension")
+def test_the_kernel_of_the_backend_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither backend is the other in disguise."""
+    x = torch.tensor([[3.0, 4.0]])
+    called: list[str] = []
+    for name in ("_row_norms", "reference"):
+        monkeypatch.setattr(flat_update, name, _Spy(name, called))
+    for backend in ("cpu", "reference", None):
+        row_norms(x, backend)
+    assert called == ["_row_norms", "reference", "_row_norms"]
+
+
+class _Spy:
+    """Stands for a kernel, or a module of them."""
+
+    def __init__(self, name: str, called: list[str]) -> None:
+        self.name, self.called = name, called
+
+    def __call__(self, *inputs: Any) -> None:
+        self.called.append(self.name)
+
+    def __getattr__(self, name: str) -> Any:
+        return self
+
+
+@pytest.mark.usefixtures("missing")
+def test_without_the_extension() -> None:
+    reason = why_not("cpu")
+    assert reason is not None and "\n" not in reason
+    assert "compiled extension, which is not installed: pip install --no-build-isolation ." in reason
+    assert choose() == "reference"
+    assert row_norms(torch.tensor([[3.0, 4.0]])) == 5
+    for refused in (lambda: use_backend("cpu"), lambda: choose("cpu"), compiled):
+        with pytest.raises(RuntimeError) as error:
+            refused()
+        assert str(error.value) == reason
+    with pytest.raises(RuntimeError, match="which is not installed"):
+        flat_update._row_norms(torch.ones(1, 2))
+
+
+def test_an_extension_of_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = importlib.import_module
+
+    def broken(name: str) -> Any:
+        if name == "sgl_fast._C":
+            raise ImportError("_C.so: undefined symbol: _ZN2at5\nand more")
+        return original(name)
+
+    monkeypatch.setattr(backends, "_found", None)
+    monkeypatch.setattr(importlib, "import_module", broken)
+    reason = why_not("cpu")
+    assert reason is not None and "does not load (_C.so: undefined symbol: _ZN2at5): pip install" in reason
+
+
+@pytest.mark.usefixtures("extension")
+@pytest.mark.parametrize("value", ["sse9", "AVX2"])
+def test_an_unknown_instruction_set_is_an_error(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SGL_FAST_ISA", value)
+    with pytest.raises(RuntimeError, match=f"^need SGL_FAST_ISA to be plain, avx2 or avx512; got {value}$"):
+        row_norms(torch.ones(1, 2))
+
+
+@pytest.mark.usefixtures("extension")
+def test_instruction_sets_can_be_forced(monkeypatch: pytest.MonkeyPatch) -> None:
+    best = compiled().isa()
+    order = ["plain", "avx2", "avx512"]
+    for name in order:
+        monkeypatch.setenv("SGL_FAST_ISA", name)
+        if order.index(name) <= order.index(best):
+            assert compiled().isa() == name
+        else:
+            with pytest.raises(RuntimeError, match=f"^SGL_FAST_ISA is {name}, which this processor does not have$"):
+                compiled().isa()
+
+
+@pytest.mark.usefixtures("extension")
+def test_exact_needs_the_reference() -> None:
+    net = small("darts")
+    w, arch, images = draws(net, 2)
+    y = torch.tensor([0, 1, 2])
+    batch = sgl_fast.Batch(images[0], y, images[0], images[1], y)
+    inputs = {"net": net, "w": w, "v": w, "arch": arch, "batch": batch, "xi_w": 0.1, "xi_v": 0.1, "method": "exact"}
+    with pytest.raises(ValueError, match="method 'exact' needs backend 'reference'; got 'cpu'"):
+        sgl_fast.hypergradient(**inputs, backend="cpu")
+    with use_backend("cpu"), pytest.raises(ValueError, match="method 'exact' needs backend 'reference'; got 'cpu'"):
+        sgl_fast.hypergradient(**inputs)
+    assert sgl_fast.hypergradient(**inputs).flat().isfinite().all()
+
+
+THREADS = """
+import os, torch
+from sgl_fast.ops.flat_update import row_norms
+count = lambda: len(os.listdir("/proc/self/task"))
+torch.set_num_threads(3)
+before = count()
+row_norms(torch.ones(4, 100_000), backend="cpu")
+ours = count()
+torch.ones(1_000_000).exp()
+print(ours - before, count() - ours)
+"""
+
+
+@pytest.mark.usefixtures("extension")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts the threads in /proc")
+def test_the_threads_are_torchs() -> None:
+    """Our kernel starts torch's own two helpers; a kernel of torch then finds them there."""
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}
+    root = Path(__file__).parent.parent
+    done = subprocess.run([sys.executable, "-c", THREADS], cwd=root, env=environment, capture_output=True, timeout=120)
+    assert done.stdout.split() == [b"2", b"0"], done
