@@ -27,6 +27,10 @@ _HOME = {
     "genotypes": "published",
     "use_backend": "backend",
     "why_not": "backend",
+    "accelerate": "dropin",
+    "restore": "dropin",
+    "report": "dropin",
+    "stack": "dropin",
 }
 __all__ = ["__version__", *_HOME]
 

@@ -1,0 +1,154 @@
+"""A cell's call as the fused operation computes it, one model at a time or several as virtual learners."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import reference
+from ..backend import asked_for, choose, why_not
+from ..spaces import edges_of
+from ..walk import Mode, RunningStats
+from .arguments import Reading, flat, get, softmax_rows
+from .plan import Plan
+
+MixedCell = Callable[..., Tensor]
+
+
+@dataclass
+class Request:
+    """One model's call of one cell.
+
+    s0, s1 (N, C, H, W)   before the cell's preprocessing, or after it where that is the model's own
+    weights (P,), ops (E, O), betas (E) or None
+    """
+
+    plan: Plan
+    s0: Tensor
+    s1: Tensor
+    weights: Tensor
+    ops: Tensor
+    betas: Tensor | None
+    skip_beta: float
+    training: bool
+    dropout: float
+    backend: str
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What calls must have in common to run as one."""
+        plan, inputs = self.plan, (self.s0, self.s1)
+        how = (plan.cell, plan.kept, plan.tracked, self.training, self.dropout, self.skip_beta, self.backend)
+        return (*how, self.betas is None, *((t.shape, t.dtype, t.device) for t in inputs))
+
+
+def request(plan: Plan, reading: Reading, arguments: Mapping[str, Any], backend: str) -> Request:
+    """The request that a call's arguments make."""
+    s0, s1 = (get(arguments, path) for path in reading.states)
+    if plan.preprocess:
+        s0, s1 = (module(x) for module, x in zip(plan.preprocess, (s0, s1), strict=True))
+    ops = flat(get(arguments, reading.ops)).to(s1)
+    if reading.ops_softmax:
+        ops = softmax_rows(ops, plan.widths)
+    if plan.columns is not None:
+        ops = ops.index_select(0, plan.columns.to(ops.device))
+    betas = None
+    if reading.betas is not None:
+        betas = flat(get(arguments, reading.betas)).to(s1)
+        if reading.betas_softmax:
+            betas = softmax_rows(betas, [len(edges_of(node)) for node in range(plan.cell.nodes)])
+    skip_beta = 1.0 if reading.skip_beta is None else float(get(arguments, reading.skip_beta))
+    training = plan.norms[0].training or not plan.tracked if plan.norms else True
+    dropout = plan.skips[0].p if plan.skips and plan.skips[0] is not None and plan.skips[0].training else 0.0
+    shape = len(plan.widths), len(plan.cell.ops[0])
+    weights = plan.weights().to(s1)
+    return Request(plan, s0, s1, weights, ops.view(shape), betas, skip_beta, training, dropout, backend)
+
+
+def compute(requests: Sequence[Request], mixed_cell: MixedCell | None = None) -> list[Tensor]:
+    """(N, nodes * C, H', W') of each request; they share their key. Updates the running statistics of each."""
+    plan, first = requests[0].plan, requests[0]
+    plans = [r.plan for r in requests]
+    running = gather(plans) if plan.tracked and plan.norms else None
+    seeds = torch.randint(2**62, (len(requests),)).tolist() if first.dropout else ()
+    mode = Mode(first.training, running, dropout=first.dropout, dropout_seeds=seeds)
+    betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
+    out = (mixed_cell or fused(first.backend))(
+        plan.cell,
+        plan.section,
+        join([r.s0 for r in requests]),
+        join([r.s1 for r in requests]),
+        torch.stack([r.weights for r in requests]),
+        torch.stack([r.ops for r in requests]),
+        betas,
+        mode,
+        first.skip_beta,
+    )
+    if running is not None and first.training:
+        scatter(plans, running)
+    kept = plan.kept * plan.cell.channels
+    return [out[v, :, -kept:] if kept < out.shape[2] else out[v] for v in range(len(requests))]
+
+
+def fused(backend: str) -> MixedCell:
+    """The fused cell of the chosen backend."""
+    return reference.mixed_cell
+
+
+def backend_for(asked: str | None, device: torch.device, dtype: torch.dtype) -> tuple[str, str | None]:
+    """The backend of such tensors, and why the model's own cell is to be preferred, None if it is not.
+
+    Where compiled backends are at hand and none was named, plain PyTorch is no gain over the model's own.
+    """
+    try:
+        name = choose(asked, device, dtype)
+    except ValueError as error:
+        return "", str(error)
+    if name != "reference" or asked_for(asked) == "reference" or why_not("cpu") is not None:
+        return name, None
+    return name, f"no compiled backend for {str(dtype).removeprefix('torch.')} on {device.type}"
+
+
+def join(parts: Sequence[Tensor]) -> Tensor:
+    """One tensor (V, ...), without a copy where the parts are the rows of one already."""
+    base = parts[0]._base
+    rows = base is not None and base.dim() == parts[0].dim() + 1 and base.shape[0] == len(parts)
+    if base is not None and rows and all(p._base is base and is_row(p, base, v) for v, p in enumerate(parts)):
+        return base
+    return torch.stack(list(parts)) if len(parts) > 1 else parts[0].unsqueeze(0)
+
+
+def is_row(part: Tensor, base: Tensor, v: int) -> bool:
+    """Whether part is base[v] for autograd, too: nobody waits for a gradient of the part itself."""
+    if part.requires_grad != base.requires_grad or part.retains_grad or part._backward_hooks:
+        return False
+    at = base.storage_offset() + v * base.stride(0)
+    return bool(part.shape == base.shape[1:] and part.stride() == base.stride()[1:] and part.storage_offset() == at)
+
+
+def gather(plans: Sequence[Plan]) -> RunningStats:
+    """(V, S) each, in the order of the section's norms."""
+    mean = torch.stack([torch.cat([tensor(n.running_mean) for n in p.norms]) for p in plans])
+    var = torch.stack([torch.cat([tensor(n.running_var) for n in p.norms]) for p in plans])
+    return RunningStats(mean, var)
+
+
+@torch.no_grad()
+def scatter(plans: Sequence[Plan], running: RunningStats) -> None:
+    """Writes the statistics back into the models' own batch norms, and counts the batch."""
+    for plan, mean, var in zip(plans, running.mean, running.var, strict=True):
+        sizes = [n.num_features for n in plan.norms]
+        for norm, m, v in zip(plan.norms, mean.split(sizes), var.split(sizes), strict=True):
+            tensor(norm.running_mean).copy_(m)
+            tensor(norm.running_var).copy_(v)
+            if norm.num_batches_tracked is not None:
+                norm.num_batches_tracked.add_(1)
+
+
+def tensor(buffer: Tensor | None) -> Tensor:
+    assert buffer is not None
+    return buffer

@@ -1,0 +1,97 @@
+"""Mixed ops: lists of candidate operations, and what stands beside the list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from .candidates import Candidate, read
+from .leaves import describe, leaves_of, letter
+
+LISTS = (nn.ModuleList, nn.ModuleDict)
+PARAMETERS = (nn.ParameterList, nn.ParameterDict)
+
+
+@dataclass
+class Edge:
+    """One mixed op: its candidates in the order of its weights; aux: the factorised reduction beside them (DARTS-)."""
+
+    path: str
+    candidates: list[Candidate]
+    aux: Candidate | None = None
+    problem: str | None = None
+
+
+def op_lists(module: nn.Module) -> list[nn.Module]:
+    """The modules whose children are candidate operations, more than half of them known; outermost, in order."""
+    if isinstance(module, LISTS) and mostly_candidates(module):
+        return [module]
+    below = [found for child in module.children() for found in op_lists(child)]
+    if below or type(module).__module__.startswith("torch."):
+        return below
+    several = len(list(module.children())) > 1 and mostly_candidates(module)
+    return [module] if several and any(set(read(c).letters) & set("dma") for c in module.children()) else []
+
+
+def mostly_candidates(module: nn.Module) -> bool:
+    known = [read(child).op is not None for child in module.children()]
+    return sum(known) * 2 > len(known)
+
+
+def parts_of(module: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
+    """The mixed ops of a cell, each with its list of candidates, and what stands beside them, with none."""
+    for child in module.children():
+        lists = op_lists(child)
+        if len(lists) > 1:
+            yield from parts_of(child)
+        else:
+            yield child, lists
+
+
+def read_edge(module: nn.Module, ops: nn.Module, path: str) -> Edge:
+    """module: the mixed op; ops: its list of candidates, or the module itself."""
+    edge = Edge(path, [read(child) for child in ops.children()])
+    beside = list(leaves_beside(module, ops))
+    aux = [m for m in beside if has_tensors(m)]
+    if "".join(map(letter, aux)) == "ppn":
+        edge.aux = read(nn.Sequential(*aux))
+    elif aux:
+        edge.problem = f"{describe(aux)} beside the candidate operations"
+    if any(isinstance(m, nn.Dropout) for m in beside):
+        edge.problem = "dropout beside the candidate operations"
+    return edge
+
+
+def leaves_beside(module: nn.Module, ops: nn.Module) -> Iterator[nn.Module]:
+    if module is ops:
+        return
+    for child in module.children():
+        if any(m is ops for m in child.modules()):
+            yield from leaves_beside(child, ops)
+        elif not isinstance(child, PARAMETERS):
+            yield from leaves_of(child)
+
+
+def own_parameters(module: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
+    """Parameters that a cell and its mixed ops hold themselves (alphas that live there), by name, in tree order."""
+    found: dict[str, list[tuple[nn.Module, str]]] = {}
+    for name, child in module.named_children():
+        if isinstance(child, PARAMETERS):
+            found[name] = [(child, key) for key in child._parameters]
+        elif op_lists(child):
+            for key, holders in own_parameters(child).items():
+                found.setdefault(key, []).extend(holders)
+    for key, parameter in module._parameters.items():
+        if parameter is not None:
+            found.setdefault(key, []).insert(0, (module, key))
+    return found
+
+
+def strides_of(edge: Edge) -> set[int | None]:
+    return {c.stride for c in [*edge.candidates, edge.aux] if c is not None and c.op != "none"}
+
+
+def has_tensors(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())

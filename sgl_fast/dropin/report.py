@@ -1,0 +1,68 @@
+"""What became of each cell of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+ACCELERATED, WAITING, KEPT = "accelerated", "waiting", "kept as it was"
+
+
+@dataclass
+class CellReport:
+    """One cell.
+
+    status      accelerated | waiting | kept as it was
+    reason      why it was kept, or what it waits for
+    verified    largest relative difference from the original in float64; None if not verified
+    originals   calls of an accelerated cell that the original answered, and why the last of them
+    """
+
+    path: str
+    kind: str
+    status: str
+    reason: str = ""
+    verified: float | None = None
+    originals: int = 0
+    last: str = ""
+
+    @property
+    def accelerated(self) -> bool:
+        return self.status == ACCELERATED
+
+    def __str__(self) -> str:
+        notes = [self.reason] if self.reason else []
+        if self.verified is not None and self.accelerated:
+            notes.append(f"verified to {self.verified:.0e}")
+        if self.originals:
+            notes.append(f"{self.originals} calls by the original, the last: {self.last}")
+        return "; ".join(notes)
+
+
+@dataclass
+class Report:
+    """One entry a cell, in the model's order; prints as a table."""
+
+    cells: list[CellReport] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[CellReport]:
+        return iter(self.cells)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, index: int) -> CellReport:
+        return self.cells[index]
+
+    @property
+    def accelerated(self) -> int:
+        """How many cells are."""
+        return sum(cell.accelerated for cell in self.cells)
+
+    def __str__(self) -> str:
+        if not self.cells:
+            return "no cell found: need modules of two inputs over lists of candidate operations"
+        rows = [("cell", "kind", "status", "why"), *((c.path, c.kind, c.status, str(c)) for c in self.cells)]
+        widths = [max(len(row[i]) for row in rows) for i in range(3)]
+        lines = ["  ".join([*map(str.ljust, row[:3], widths), row[3]]).rstrip() for row in rows]
+        return "\n".join([*lines, f"{self.accelerated} of {len(self)} cells accelerated"])

@@ -1,0 +1,85 @@
+"""K models of one structure in one pass: their cells meet as virtual learners."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .install import REPORT, accelerate
+from .patched import KEY, Accelerated
+from .turns import together
+
+
+class Stack(nn.Module):
+    """stack(images) -> (K, N, J), differentiable in every model's own parameters.
+
+    images (N, 3, H, W) shared by all, or (K, N, 3, H, W)
+    more   further arguments of the models' forward, each a sequence of K
+    A model that returns a tuple makes a tuple of stacked ones.
+    """
+
+    def __init__(self, models: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.models = nn.ModuleList(models)
+
+    def forward(self, images: Tensor, *more: Sequence[Any]) -> Any:
+        K = len(self.models)
+        if images.dim() not in (4, 5) or (images.dim() == 5 and images.shape[0] != K):
+            raise ValueError(f"need images (N, 3, H, W) or ({K}, N, 3, H, W); got {tuple(images.shape)}")
+        if any(len(values) != K for values in more):
+            raise ValueError(f"need {K} of each further argument; got {[len(values) for values in more]}")
+        inputs = images if images.dim() == 5 else [images] * K
+        calls = zip(self.models, inputs, *more, strict=True)
+        return stacked(together([partial(model, *arguments) for model, *arguments in calls]))
+
+
+def stack(models: Sequence[nn.Module]) -> Stack:
+    """The models as one; each is accelerated if it is not yet. ValueError that names how two of them differ."""
+    models = list(models)
+    if not models or len({id(m) for m in models}) != len(models):
+        raise ValueError(f"need one or more different models; got {len(models)}, some of them the same")
+    for model in models:
+        if not isinstance(model, nn.Module) or REPORT not in model.__dict__:
+            accelerate(model)
+    for k, model in enumerate(models[1:], 1):
+        difference = tensors_differ(models[0], model) or cells_differ(models[0], model)
+        if difference:
+            raise ValueError(f"need models of one structure; model {k} differs from model 0: {difference}")
+    return Stack(models)
+
+
+def tensors_differ(first: nn.Module, other: nn.Module) -> str | None:
+    a, b = ({k: tuple(t.shape) for k, t in m.state_dict().items()} for m in (first, other))
+    for name in [*a, *b]:
+        if a.get(name) != b.get(name):
+            return f"{name} {b.get(name, 'is not there')}, not {a.get(name, 'there')}"
+    return None
+
+
+def cells_differ(first: nn.Module, other: nn.Module) -> str | None:
+    for (path, a), (_, b) in zip(structure(first), structure(other), strict=False):
+        if a != b:
+            return f"{path} has {b}, not {a}"
+    return None
+
+
+def structure(model: nn.Module) -> list[tuple[str, Any]]:
+    """Of every accelerated cell, edge by edge, its operations in the model's order."""
+    cells = [(name, m.__dict__[KEY].match) for name, m in model.named_modules() if isinstance(m, Accelerated)]
+    return [
+        (f"{name}.{edge.path}", [f"{c.op} (stride {c.stride})" for c in edge.candidates])
+        for name, match in cells
+        for edge in match.edges
+    ]
+
+
+def stacked(results: Sequence[Any]) -> Any:
+    if isinstance(results[0], Tensor):
+        return torch.stack(list(results))
+    if isinstance(results[0], (tuple, list)):
+        return tuple(stacked(column) for column in zip(*results, strict=True))
+    return list(results)

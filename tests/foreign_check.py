@@ -1,0 +1,37 @@
+"""What the tests of drop-in acceleration measure: one pass of a model, and how far two models are apart."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+def one_pass(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
+    """Logits, gradients of all parameters and of the images, buffers afterwards, by name."""
+    x = images.detach().clone().requires_grad_()
+    model.zero_grad()
+    logits = model(x)
+    logits.square().sum().backward()
+    grads = {f"grad {k}": torch.zeros_like(p) if p.grad is None else p.grad for k, p in model.named_parameters()}
+    buffers = {f"buffer {k}": b.clone() for k, b in model.named_buffers()}
+    assert x.grad is not None
+    return {"logits": logits.detach(), "grad images": x.grad, **grads, **buffers}
+
+
+def distance(a: dict[str, Tensor], b: dict[str, Tensor]) -> tuple[float, str]:
+    """The largest difference relative to the largest value of its kind (logits, gradients, buffers), and of what."""
+    assert a.keys() == b.keys()
+    kinds = {name: name.split()[0] for name in a}
+    scale = {kind: max(float(a[n].abs().max()) for n in a if kinds[n] == kind) for kind in set(kinds.values())}
+    return max((float((a[n].double() - b[n].double()).abs().max()) / scale[kinds[n]], n) for n in a)
+
+
+def twins(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The model, its architecture parameters drawn far from uniform, and an equal one."""
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if any(word in name for word in ("alpha", "beta", "normal", "reduce")):
+                p.copy_(torch.randn_like(p))
+    return model, copy.deepcopy(model)
