@@ -9,7 +9,7 @@ from sgl_fast.spaces import Space
 
 from . import model
 from .contenders import eager_cell, fused_cell
-from .interleave import Interleave, Row
+from .interleave import NONE, Interleave, Limits, Row
 from .settings import Settings
 from .shapes import draw_cell, edge, section_of, space_of
 
@@ -18,7 +18,6 @@ V = 2
 SIDES = {16: 32, 32: 16, 64: 8}
 IMAGES = {"pc_darts": 50, "darts": 20}
 # (target, fail below), by channels, against eager and eager channels_last
-Limits = tuple[float | None, float | None]
 EDGE: dict[str, dict[int, Limits]] = {
     "pc_darts": {16: (8, 4), 32: (8, 4), 64: (5, 2.5)},
     "darts": {16: (5, 2.5), 32: (5, 2.5), 64: (3, 1.5)},
@@ -29,7 +28,6 @@ EDGE_CHANNELS_LAST: dict[str, dict[int, Limits]] = {
 }
 REDUCTION = (5, 2)
 CELL = {"pc_darts": (6, 3), "darts": (3.5, 1.8)}
-NONE: Limits = (None, None)
 CELLS = {"normal": 1, "reduce": 2}  # the first of each kind that has two different cells before it
 
 

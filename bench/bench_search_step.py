@@ -11,7 +11,7 @@ from sgl_fast import Batch, Config, Search, Supernet
 
 from . import eager
 from .contenders import dressed, laid
-from .interleave import Interleave, Row
+from .interleave import NONE, Interleave, Row
 from .settings import Settings
 from .shapes import space_of
 
@@ -21,7 +21,7 @@ K = 2
 
 def test_first_order(baseline: str, device: str, settings: Settings, interleave: Interleave) -> None:
     """As the released code runs it: 5 forward and 4 backward passes a learner on both sides."""
-    limits = FIRST if baseline == "eager" else (None, None)
+    limits = FIRST if baseline == "eager" else NONE
     search, made, batch = contenders("released", baseline, device, settings)
     step, images = eager.Released(made).step, laid_batch(batch, baseline)
     row = Row("pc_darts step, first order", shape_of(search, batch), baseline, *limits)
@@ -35,7 +35,7 @@ def test_second_order(algorithm: str, baseline: str, device: str, settings: Sett
 
     "paper" computes what the baseline computes; "best" replays activation patterns and adds the explicit term.
     """
-    limits = SECOND if baseline == "eager" else (None, None)
+    limits = SECOND if baseline == "eager" else NONE
     search, made, batch = contenders(algorithm, baseline, device, settings)
     step, images = eager.Pairwise(made).step, laid_batch(batch, baseline)
     row = Row(f"pc_darts step, second order, {algorithm}", shape_of(search, batch), baseline, *limits)

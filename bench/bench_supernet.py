@@ -9,7 +9,7 @@ from sgl_fast import Supernet
 
 from . import model
 from .contenders import eager_pass, fused_pass
-from .interleave import Interleave, Row
+from .interleave import NONE, Interleave, Limits, Row
 from .settings import Settings
 from .shapes import space_of
 
@@ -22,7 +22,7 @@ SCALING = (1 / 1.05, 1 / 1.25)
 def test_pass(name: str, baseline: str, device: str, settings: Settings, interleave: Interleave) -> None:
     net, images, labels = drawn(name, settings, device)
     weights = net.init_weights(2, torch.Generator().manual_seed(0)).to(device)
-    limits = PASS[name] if baseline == "eager" else (None, None)
+    limits: Limits = PASS[name] if baseline == "eager" else NONE
     row = Row(f"{name} pass", shape_of(net, 2, images), baseline, *limits, *counted(net, 2, images))
     interleave(row, fused_pass(net, weights, images, labels), eager_pass(net, weights, images, labels, baseline))
 
@@ -35,8 +35,8 @@ def test_scaling(name: str, V: int, device: str, settings: Settings, interleave:
     weights = net.init_weights(V, torch.Generator().manual_seed(0)).to(device)
     baseline = f"{V} times a pass of V1"
     row = Row(f"{name} scaling", shape_of(net, V, images), baseline, *SCALING, *counted(net, V, images))
-    calls = [fused_pass(net, w, images, labels) for w in (weights, weights[:1])]
-    interleave(row, *calls, parts=V)
+    many, one = (fused_pass(net, w, images, labels) for w in (weights, weights[:1]))
+    interleave(row, many, one, parts=V)
 
 
 def drawn(name: str, settings: Settings, device: str) -> tuple[Supernet, torch.Tensor, torch.Tensor]:

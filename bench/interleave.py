@@ -14,6 +14,8 @@ import torch
 from .settings import Settings
 
 Call = Callable[[], Any]
+Limits = tuple[float | None, float | None]
+NONE: Limits = (None, None)
 SAMPLE = 0.02  # seconds that one sample lasts at least
 BUDGET = 10.0  # seconds of pairs that a row aims at
 PAIRS = (3, 15)

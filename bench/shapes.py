@@ -35,8 +35,8 @@ class CellInputs:
             return leaf.detach().to(device).requires_grad_(leaf.requires_grad)
 
         edge_weights = None if self.edge_weights is None else moved(self.edge_weights)
-        states, rest = (self.s0, self.s1), (self.weights, self.op_weights)
-        return CellInputs(*map(moved, states), *map(moved, rest), edge_weights, moved(self.cotangent))
+        s0, s1, weights, op_weights = map(moved, (self.s0, self.s1, self.weights, self.op_weights))
+        return CellInputs(s0, s1, weights, op_weights, edge_weights, moved(self.cotangent))
 
 
 def edge(space: Space, channels: int, kind: str = "normal") -> Cell:
@@ -76,7 +76,10 @@ def draw_weights(section: Section, V: int, draw: torch.Generator, dtype: torch.d
     return torch.cat(bounds) * (2 * torch.rand(V, section.num_weights, generator=draw, dtype=dtype) - 1)
 
 
+def sizes_of(short: bool = False) -> dict[str, int]:
+    """Of the supernet as it is searched, or of a tiny one."""
+    return {"channels": 4, "layers": 3, "nodes": 2} if short else {"channels": 16, "layers": 8}
+
+
 def space_of(name: str, short: bool = False) -> Space:
-    """The space at 16 channels and 8 layers, or a tiny one."""
-    sizes = {"channels": 4, "layers": 3, "nodes": 2} if short else {"channels": 16, "layers": 8}
-    return sgl_fast.space(name, **sizes)
+    return sgl_fast.space(name, **sizes_of(short))

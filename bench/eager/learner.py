@@ -62,14 +62,9 @@ def clip(module: nn.Module, limit: float) -> None:
         nn.utils.clip_grad_norm_(module.parameters(), limit, foreach=True)
 
 
-def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-mean over n of sum over c of labels * log softmax(logits)"""
-    return -(labels * F.log_softmax(logits, -1)).sum(-1).mean()
-
-
 def pair_loss(logits: Tensor, labels: Sequence[Tensor]) -> Tensor:
     """The sum of the cross-entropies against each of the labels, pair by pair."""
-    return torch.stack([soft_cross_entropy(logits, p) for p in labels]).sum()
+    return torch.stack([F.cross_entropy(logits, p) for p in labels]).sum()
 
 
 T = TypeVar("T")

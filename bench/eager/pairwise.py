@@ -15,7 +15,7 @@ from torch.nn.utils import get_total_norm
 
 from sgl_fast import Batch
 
-from .learner import Learner, others, pair_loss, soft_cross_entropy
+from .learner import Learner, others, pair_loss
 from .supernet import Supernet
 
 Tensors = list[Tensor]
@@ -115,7 +115,7 @@ class Pairwise:
                 logits = other.logits(other.w, batch.x_unlabeled)
             labels = one.logits(one.v, batch.x_unlabeled).softmax(-1)
             one.backwards += 1
-            return list(torch.autograd.grad(soft_cross_entropy(logits, labels), list(one.v.parameters())))
+            return list(torch.autograd.grad(F.cross_entropy(logits, labels), list(one.v.parameters())))
 
         return quotient(at(1), at(-1), self.eps[j])
 
