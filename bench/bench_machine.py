@@ -16,7 +16,7 @@ def test_copy_bandwidth(benchmark: Any, device: str, settings: Settings) -> None
     source = torch.ones(size, device=device)
     target = torch.empty_like(source)
     seconds = best(benchmark, lambda: target.copy_(source), settings)
-    benchmark.extra_info.update(kind="ceiling", name="copy bandwidth", gb_per_s=2 * 4 * size / seconds / 1e9)
+    record(benchmark, device, "copy bandwidth", gb_per_s=2 * 4 * size / seconds / 1e9)
 
 
 def test_float32_peak(benchmark: Any, device: str, settings: Settings) -> None:
@@ -25,7 +25,7 @@ def test_float32_peak(benchmark: Any, device: str, settings: Settings) -> None:
     a, b = torch.ones(2, size, size, device=device)
     out = torch.empty_like(a)
     seconds = best(benchmark, lambda: torch.mm(a, b, out=out), settings)
-    benchmark.extra_info.update(kind="ceiling", name="float32 matrix product", gflop_per_s=2 * size**3 / seconds / 1e9)
+    record(benchmark, device, "float32 matrix product", gflop_per_s=2 * size**3 / seconds / 1e9)
 
 
 def best(benchmark: Any, call: Any, settings: Settings) -> float:
@@ -33,3 +33,7 @@ def best(benchmark: Any, call: Any, settings: Settings) -> float:
     seconds: list[float] = []
     benchmark.pedantic(lambda: seconds.append(timed(call, 1)), rounds=settings.pick(20, 1), warmup_rounds=1)
     return min(seconds)
+
+
+def record(benchmark: Any, device: str, name: str, **speed: float) -> None:
+    benchmark.extra_info.update(speed, kind="ceiling", device=device, name=name)

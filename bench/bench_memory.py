@@ -50,7 +50,7 @@ def check(
     measured = benchmark.pedantic(measure, rounds=1)
     counted = V * N * FLOAT * pass_floats(net, side)
     shape = f"V{V} N{N} C{net.space.channels} L{net.space.layers}"
-    row = {"kind": "memory", "name": f"{net.space.name} {what}", "shape": shape, "fail_above": MOST}
+    row = {"kind": "memory", "device": "cpu", "name": f"{net.space.name} {what}", "shape": shape, "fail_above": MOST}
     benchmark.extra_info.update(row, bytes=measured, counted=counted, ratio=measured / counted)
     if not settings.short:
         said = f"{row['name']}: need at most {MOST} times the {counted / 1e6:.0f} MB counted; got {measured / 1e6:.0f}"

@@ -28,7 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_benchmark_update_machine_info(config: pytest.Config, machine_info: dict[str, Any]) -> None:
-    machine_info["sgl_fast"] = machine()
+    machine_info["sgl_fast"] = {**machine(), "short": settings_of(config).short}
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -53,5 +53,5 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def interleave(benchmark: Any, settings: Settings) -> Interleave:
-    return Interleave(benchmark, settings)
+def interleave(benchmark: Any, settings: Settings, device: str) -> Interleave:
+    return Interleave(benchmark, settings, device)

@@ -42,8 +42,8 @@ class Row:
 class Interleave:
     """Runs one row within pytest-benchmark, which times ours."""
 
-    def __init__(self, benchmark: Any, settings: Settings) -> None:
-        self.benchmark, self.settings = benchmark, settings
+    def __init__(self, benchmark: Any, settings: Settings, device: str = "cpu") -> None:
+        self.benchmark, self.settings, self.device = benchmark, settings, device
 
     def __call__(self, row: Row, ours: Call, baseline: Call, parts: int = 1) -> float:
         """The median over the pairs of baseline / ours, recorded; AssertionError if it is below row.fail_below.
@@ -83,6 +83,7 @@ class Interleave:
         self.benchmark.extra_info.update(
             vars(row),
             kind="ratio",
+            device=self.device,
             seconds=seconds,
             baseline_seconds=baseline_seconds,
             ratio=statistics.median(ratios),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from sgl_fast.backend import choose
+from sgl_fast.backend import choose, compiled, why_not
 
 T = TypeVar("T")
 
@@ -47,6 +47,7 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "capability": torch.backends.cpu.get_cpu_capability(),
         "backend": choose(),
+        "isa": compiled().isa() if why_not("cpu") is None else "no",
     }
 
 
