@@ -7,13 +7,20 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
 
-.PHONY: search test lint environment
+.PHONY: search test bench lint environment
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
 
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest bench --short --benchmark-only --benchmark-columns=median
+
+# Every row, then the report; a ratio below its limit fails after the report is written. BENCH="--threads 1" and so on.
+bench: environment
+	mkdir -p build
+	$(RUN) -m pytest bench --benchmark-only --benchmark-columns=median --benchmark-json=build/bench.json $(BENCH); \
+		status=$$?; $(RUN) -m bench.report build/bench.json && exit $$status
 
 lint: environment
 	$(VENV)/bin/ruff check sgl_fast tests bench
