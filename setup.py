@@ -10,7 +10,7 @@ from typing import Any
 from setuptools import setup
 
 # Instruction sets are chosen at run time: no -march here, and no -ffast-math, which would undo NaN checks.
-FLAGS = ["-O3", "-fvisibility=hidden"]
+FLAGS = ["-O3", "-fvisibility=hidden", "-ffp-contract=fast", "-Wno-psabi"]
 # torch's headers run parallel_for through OpenMP. It is compiled in but not linked, so that the calls bind to the
 # runtime that torch brings, and there is one thread pool.
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
@@ -30,7 +30,7 @@ def compiled() -> dict[str, Any]:
     extension = CppExtension(
         "sgl_fast._C",
         sources=["csrc/bindings.cpp", *sorted(glob("csrc/cpu/*.cpp"))],
-        depends=sorted(glob("csrc/**/*.h", recursive=True)),
+        depends=sorted(glob("csrc/cpu/*.h")),
         extra_compile_args=FLAGS + OPENMP,
     )
     return {"ext_modules": [extension], "cmdclass": {"build_ext": BuildExtension}}

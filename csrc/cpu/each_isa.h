@@ -11,11 +11,6 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #include <immintrin.h>
-// simd.h asks the macros for the instruction set, and g++ does not change them inside a target pragma.
-#pragma push_macro("__AVX2__")
-#pragma push_macro("__AVX512VL__")
-#undef __AVX2__
-#undef __AVX512VL__
 #endif
 
 namespace sgl_fast::plain {
@@ -30,7 +25,7 @@ constexpr int lanes = 4;
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma")
-#define __AVX2__ 1
+#define SGL_FAST_AVX2
 namespace sgl_fast::avx2 {
 namespace {
 constexpr int lanes = 8;
@@ -38,11 +33,12 @@ constexpr int lanes = 8;
 #include SGL_FAST_LOOPS
 }  // namespace
 }  // namespace sgl_fast::avx2
+#undef SGL_FAST_AVX2
 #pragma GCC pop_options
 
 #pragma GCC push_options
 #pragma GCC target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
-#define __AVX512VL__ 1
+#define SGL_FAST_AVX512
 namespace sgl_fast::avx512 {
 namespace {
 constexpr int lanes = 16;
@@ -50,10 +46,9 @@ constexpr int lanes = 16;
 #include SGL_FAST_LOOPS
 }  // namespace
 }  // namespace sgl_fast::avx512
+#undef SGL_FAST_AVX512
 #pragma GCC pop_options
 
-#pragma pop_macro("__AVX512VL__")
-#pragma pop_macro("__AVX2__")
 #define SGL_FAST_PICK(f) \
     [](Isa isa) { return isa == Isa::avx512 ? avx512::f : isa == Isa::avx2 ? avx2::f : plain::f; }(isa())
 

@@ -1,0 +1,57 @@
+#include "mixed_cell.h"
+
+#include <cstdlib>
+#include <memory>
+#include <new>
+
+#include "isa.h"
+
+namespace sgl_fast {
+
+#define SGL_FAST_CELL(isa)                                                                                          \
+    namespace isa {                                                                                                 \
+    void forward(const Pool&, const Plan&, const CellInputs&, bool, const CellSaved&, float*);                      \
+    void backward(const Pool&, const Plan&, const CellInputs&, const CellSaved&, const float*, const float*,        \
+                  const CellGradients&);                                                                            \
+    }
+SGL_FAST_CELL(plain)
+#if defined(__x86_64__)
+SGL_FAST_CELL(avx2)
+SGL_FAST_CELL(avx512)
+#endif
+
+float* workspace(size_t floats) {
+    struct Free {
+        void operator()(void* p) const { std::free(p); }
+    };
+    static thread_local std::unique_ptr<void, Free> memory;
+    static thread_local size_t held = 0;
+    if (floats > held) {
+        memory.reset();
+        held = 0;
+        memory.reset(std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64));
+        if (!memory) throw std::bad_alloc();
+        held = floats;
+    }
+    return static_cast<float*>(memory.get());
+}
+
+void mixed_cell_forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
+                        float* out) {
+#if defined(__x86_64__)
+    if (isa() == Isa::avx512) return avx512::forward(pool, plan, in, replay, saved, out);
+    if (isa() == Isa::avx2) return avx2::forward(pool, plan, in, replay, saved, out);
+#endif
+    plain::forward(pool, plan, in, replay, saved, out);
+}
+
+void mixed_cell_backward(const Pool& pool, const Plan& plan, const CellInputs& in, const CellSaved& saved,
+                         const float* out, const float* grad, const CellGradients& wanted) {
+#if defined(__x86_64__)
+    if (isa() == Isa::avx512) return avx512::backward(pool, plan, in, saved, out, grad, wanted);
+    if (isa() == Isa::avx2) return avx2::backward(pool, plan, in, saved, out, grad, wanted);
+#endif
+    plain::backward(pool, plan, in, saved, out, grad, wanted);
+}
+
+}  // namespace sgl_fast

@@ -1,0 +1,52 @@
+// One cell of the supernet over V virtual learners and N images: forward, and backward with or without the gradients of
+// the weights. Arrays are dense and row-major unless a stride is given; strides count floats.
+#pragma once
+
+#include "plan.h"
+#include "pool.h"
+
+namespace sgl_fast {
+
+// What both directions read.
+struct CellInputs {
+    int V, N;
+    const float *s[2];                     // images of the two inputs; without preprocessing, the first two states
+    ptrdiff_t learner[2], image[2];        // strides of s
+    const float* weights;                  // (V, plan.weights)
+    ptrdiff_t weights_row;
+    const float* op_weights;               // (V, E, O)
+    const float* edge_weights;             // (V, E), or null: 1
+    float skip_beta;                       // coefficient of auxiliary skips
+    const uint8_t* dropout;                // (plan.dropouts, V, N, C, H', W') of 0 and 1, or null
+    float dropout_scale;                   // of what is kept
+    bool training;                         // batch statistics; else those of `stats`
+};
+
+// What the forward leaves for the backward.
+struct CellSaved {
+    float* states;      // (V, N, 2, C, H, W): the preprocessed inputs
+    float* planes;      // (V, N, plan.saved): convolutions and pools before their norms
+    float* stats;       // (V, 3, plan.norms): mean, 1 / deviation, unbiased variance
+    uint8_t* pattern;   // (V, N, plan.pattern)
+};
+
+// out (V, N, nodes * C, H', W'). The pattern is replayed, or else recorded. In evaluation, stats holds mean and variance
+// in its rows 0 and 2 and is completed.
+void mixed_cell_forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
+                        float* out);
+
+struct CellGradients {
+    float* s[2];         // as the inputs, same strides; null where not wanted
+    float* weights;      // (V, plan.weights); null where not wanted
+    float* op_weights;   // (V, E, O)
+    float* edge_weights; // (V, E), or null
+};
+
+// grad and out (V, N, nodes * C, H', W')
+void mixed_cell_backward(const Pool& pool, const Plan& plan, const CellInputs& in, const CellSaved& saved,
+                         const float* out, const float* grad, const CellGradients& gradients);
+
+// At least so many floats, aligned to a cache line, for one call at a time of this thread; kept for the next.
+float* workspace(size_t floats);
+
+}  // namespace sgl_fast

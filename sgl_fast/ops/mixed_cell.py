@@ -1,0 +1,152 @@
+"""The cell of a supernet over V virtual learners: the fused unit of every backend."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .. import reference
+from ..backend import choose, compiled
+from ..layout import Cell, Section
+from ..spaces import PRIMITIVES
+from ..walk import MOMENTUM, Mode, RunningStats
+from .registry import register
+
+
+@lru_cache(maxsize=256)
+def numbers(cell: Cell) -> tuple[int, ...]:
+    """The cell as the kernels read it: sizes, flags, O, and O operations an edge, the missing ones `none`."""
+    O = max(len(ops) for ops in cell.ops)
+    flags = cell.kind == "reduce", cell.shrink0, cell.aux_skip, cell.preprocess
+    sizes = cell.c_prev_prev, cell.c_prev, cell.channels, cell.nodes, cell.partial
+    ops = (PRIMITIVES.index(op) for edge in cell.ops for op in (*edge, *["none"] * (O - len(edge))))
+    return (*sizes, *map(int, flags), O, *ops)
+
+
+@lru_cache(maxsize=256)
+def sizes(cell: tuple[int, ...], H: int, W: int) -> tuple[int, int, int, int, int]:
+    """Weights and norm channels of a learner, floats and pattern bytes that an image leaves, dropout masks."""
+    return compiled().mixed_cell_sizes(list(cell), H, W)
+
+
+def _fake(cell: list[int], s0: Tensor, s1: Tensor, *_: Any) -> tuple[Tensor, ...]:
+    V, N, _, H, W = s1.shape
+    C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
+    _, norms, saved, bytes_, _ = sizes(tuple(cell), int(H), int(W))
+    out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
+    states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
+    pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
+    return out, states, s1.new_empty(V, N, saved), s1.new_empty(V, 3, norms), pattern
+
+
+_forward = register(
+    "mixed_cell(int[] cell, Tensor s0, Tensor s1, Tensor weights, Tensor op_weights, Tensor? edge_weights,"
+    " Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta, float dropout_scale)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _fake,
+)
+
+
+def _fake_backward(
+    cell: list[int], s0: Tensor, s1: Tensor, weights: Tensor, op_weights: Tensor, edge_weights: Tensor | None, *rest: Any
+) -> tuple[Tensor, ...]:
+    edges = op_weights.new_empty(0) if edge_weights is None else torch.empty_like(edge_weights)
+    grads = torch.empty_like(s0), torch.empty_like(s1), weights.new_empty(weights.shape)
+    wanted = zip(rest[-3:], grads, strict=True)
+    return (*(g if want else g.new_empty(0) for want, g in wanted), torch.empty_like(op_weights), edges)
+
+
+_backward = register(
+    "mixed_cell_backward(int[] cell, Tensor s0, Tensor s1, Tensor weights, Tensor op_weights, Tensor? edge_weights,"
+    " Tensor? dropout, Tensor out, Tensor states, Tensor planes, Tensor stats, Tensor pattern, Tensor grad,"
+    " float skip_beta, float dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights)"
+    " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    _fake_backward,
+)
+
+
+class _MixedCell(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, cell: list[int], running: Any, pattern: Any, dropout: Any, scalars: Any, *inputs: Any) -> Any:
+        out, *saved = _forward(cell, *inputs, running, pattern, dropout, *scalars)
+        ctx.save_for_backward(*inputs, dropout, out, *saved)
+        ctx.cell, ctx.scalars, ctx.training = cell, scalars, running is None
+        ctx.mark_non_differentiable(saved[-2], saved[-1])
+        return out, saved[-2], saved[-1]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
+        wanted = ctx.needs_input_grad[5:8]
+        grads = _backward(ctx.cell, *ctx.saved_tensors, grad, *ctx.scalars, ctx.training, *wanted)
+        needed = zip(grads, ctx.needs_input_grad[5:], strict=True)
+        return (None,) * 5 + tuple(g if need else None for g, need in needed)
+
+
+def mixed_cell(
+    cell: Cell,
+    section: Section,
+    s0: Tensor,
+    s1: Tensor,
+    weights: Tensor,
+    op_weights: Tensor,
+    edge_weights: Tensor | None,
+    mode: Mode,
+    skip_beta: float = 1.0,
+    backend: str | None = None,
+) -> Tensor:
+    """One cell of V virtual learners; see `reference.mixed_cell` for shapes. Differentiable once where it is fused.
+
+    mode.running is updated by a training pass and read by others; mode.pattern is recorded or replayed.
+    """
+    if choose(backend, weights.device, weights.dtype) == "reference":
+        return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, mode, skip_beta)
+    fused = list(numbers(cell))
+    V, N, _, H, W = s1.shape
+    _, norms, _, bytes_, masks = sizes(tuple(fused), H, W)
+    if mode.training and norms and V and N * (H // 2 if cell.kind == "reduce" else H) * W <= 1:
+        raise ValueError("need more than one value a channel where batch statistics are taken; got one pixel of one image")
+    running = None if mode.training else _statistics(section, mode.running, norms)
+    recorded = mode.pattern is not None and mode.pattern.recorded
+    pattern = mode.pattern.replay((V, N, bytes_), torch.uint8) if mode.pattern is not None and recorded else None
+    dropout, scale = _dropout(cell, mode, masks, s1)
+    inputs = s0, s1, weights, op_weights, edge_weights
+    out, stats, bits = _MixedCell.apply(fused, running, pattern, dropout, (skip_beta, scale), *inputs)
+    if mode.pattern is not None and not recorded:
+        mode.pattern.record(bits)
+    if mode.running is not None and mode.training and norms:
+        _update(section, mode.running, stats.detach(), norms)
+    return out
+
+
+def _dropout(cell: Cell, mode: Mode, masks: int, s1: Tensor) -> tuple[Tensor | None, float]:
+    """What the stride-1 skips keep, (masks, V, N, C, H', W'), in the order of the reference's draws; and its scale."""
+    if not (mode.dropout and mode.training and masks):
+        return None, 1.0
+    V, N, _, H, W = s1.shape
+    if cell.kind == "reduce":
+        H, W = H // 2, W // 2
+    shape = torch.Size((V, N, cell.channels // cell.partial, H, W))
+    drawn = torch.stack([mode.dropout_mask(shape, s1.device) > 0 for _ in range(masks)])
+    return drawn, 1 / (1 - mode.dropout)
+
+
+def _statistics(section: Section, running: RunningStats | None, norms: int) -> Tensor:
+    """(V, 3, norms): running mean, a row for the kernel, running variance."""
+    assert running is not None
+    mean, var = (_of(section, t, norms) for t in (running.mean, running.var))
+    return torch.stack([mean, var, var], dim=1)
+
+
+def _update(section: Section, running: RunningStats, stats: Tensor, norms: int) -> None:
+    _of(section, running.mean, norms).lerp_(stats[:, 0], MOMENTUM)
+    _of(section, running.var, norms).lerp_(stats[:, 2], MOMENTUM)
+
+
+def _of(section: Section, statistics: Tensor, norms: int) -> Tensor:
+    """The section's part of statistics (V, S)."""
+    return statistics.narrow(1, section.norms[0].offset if norms else 0, norms)
