@@ -11,8 +11,8 @@ from torch import Tensor
 from .arch import Arch, init_arch
 from .backend import choose
 from .layout import Entry, build
+from .ops.mixed_cell import mixed_cell
 from .pattern import Pattern
-from .reference import mixed_cell
 from .spaces import Space, edges_of
 from .walk import Mode, RunningStats, Walk, fold, unfold
 
@@ -85,7 +85,7 @@ class Supernet:
         pattern      a new Pattern is recorded, a recorded one replayed
         ValueError where a shape or dtype does not fit, or where training=False comes without `running`.
         """
-        choose(backend)
+        backend = choose(backend, weights.device, weights.dtype)
         self._check(weights, arch, images, training, running)
         V = weights.shape[0]
         if not 0 <= skip_dropout < 1:
@@ -96,13 +96,15 @@ class Supernet:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
         mode = Mode(training, running, pattern, skip_dropout, dropout_seeds or ())
         if pattern is None:
-            return self._forward(weights, arch, images, mode, skip_beta)
+            return self._forward(weights, arch, images, mode, skip_beta, backend)
         pattern.start()
-        logits = self._forward(weights, arch, images, mode, skip_beta)
+        logits = self._forward(weights, arch, images, mode, skip_beta, backend)
         pattern.finish()
         return logits
 
-    def _forward(self, weights: Tensor, arch: Arch, images: Tensor, mode: Mode, skip_beta: float) -> Tensor:
+    def _forward(
+        self, weights: Tensor, arch: Arch, images: Tensor, mode: Mode, skip_beta: float, backend: str
+    ) -> Tensor:
         net, V = self.sections, weights.shape[0]
         stem, *cells, classifier = weights.split([s.num_weights for s in net.sections], dim=1)
         x = fold(images) if images.dim() == 5 else images
@@ -112,7 +114,7 @@ class Supernet:
         edge_weights = {kind: self._edge_softmax(b) for kind, b in betas.items()}
         for (cell, section), w in zip(net.cells, cells, strict=True):
             mixture = op_weights[cell.kind], edge_weights[cell.kind]
-            s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *mixture, mode, skip_beta)
+            s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *mixture, mode, skip_beta, backend)
         walk = Walk(net.classifier, classifier, mode)
         weight, bias = walk.weight(), walk.weight()
         return torch.baddbmm(bias.unsqueeze(1), s1.mean((3, 4)), weight.transpose(1, 2))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -17,26 +16,24 @@ from ..walk import MOMENTUM, Mode, RunningStats
 from .registry import register
 
 
-@lru_cache(maxsize=256)
-def numbers(cell: Cell) -> tuple[int, ...]:
+def numbers(cell: Cell) -> list[int]:
     """The cell as the kernels read it: sizes, flags, O, and O operations an edge, the missing ones `none`."""
     O = max(len(ops) for ops in cell.ops)
     flags = cell.kind == "reduce", cell.shrink0, cell.aux_skip, cell.preprocess
-    sizes = cell.c_prev_prev, cell.c_prev, cell.channels, cell.nodes, cell.partial
-    ops = (PRIMITIVES.index(op) for edge in cell.ops for op in (*edge, *["none"] * (O - len(edge))))
-    return (*sizes, *map(int, flags), O, *ops)
+    sizes = [cell.c_prev_prev, cell.c_prev, cell.channels, cell.nodes, cell.partial]
+    ops = [PRIMITIVES.index(op) for edge in cell.ops for op in (*edge, *["none"] * (O - len(edge)))]
+    return [*sizes, *(int(flag) for flag in flags), O, *ops]
 
 
-@lru_cache(maxsize=256)
-def sizes(cell: tuple[int, ...], H: int, W: int) -> tuple[int, int, int, int, int]:
+def sizes(cell: list[int], H: int, W: int) -> tuple[int, int, int, int, int]:
     """Weights and norm channels of a learner, floats and pattern bytes that an image leaves, dropout masks."""
-    return compiled().mixed_cell_sizes(list(cell), H, W)
+    return compiled().mixed_cell_sizes(cell, H, W)
 
 
 def _fake(cell: list[int], s0: Tensor, s1: Tensor, *_: Any) -> tuple[Tensor, ...]:
     V, N, _, H, W = s1.shape
     C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
-    _, norms, saved, bytes_, _ = sizes(tuple(cell), int(H), int(W))
+    _, norms, saved, bytes_, _ = sizes(list(cell), int(H), int(W))
     out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
     states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
     pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
@@ -105,26 +102,29 @@ def mixed_cell(
     """
     if choose(backend, weights.device, weights.dtype) == "reference":
         return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, mode, skip_beta)
-    fused = list(numbers(cell))
-    V, N, _, H, W = s1.shape
-    _, norms, _, bytes_, masks = sizes(tuple(fused), H, W)
-    if mode.training and norms and V and N * (H // 2 if cell.kind == "reduce" else H) * W <= 1:
-        raise ValueError("need more than one value a channel where batch statistics are taken; got one pixel of one image")
+    norms = section.num_statistics
+    if mode.training and norms and s1[0, :, 0].numel() == 1:
+        raise ValueError("need more than one value a channel where batch statistics are taken; got one pixel")
+    fused = numbers(cell)
     running = None if mode.training else _statistics(section, mode.running, norms)
-    recorded = mode.pattern is not None and mode.pattern.recorded
-    pattern = mode.pattern.replay((V, N, bytes_), torch.uint8) if mode.pattern is not None and recorded else None
-    dropout, scale = _dropout(cell, mode, masks, s1)
+    pattern = None
+    if mode.pattern is not None and mode.pattern.recorded:
+        V, N, _, H, W = s1.shape
+        pattern = mode.pattern.replay((V, N, sizes(fused, H, W)[3]), torch.uint8)
+    dropout, scale = _dropout(cell, mode, s1)
     inputs = s0, s1, weights, op_weights, edge_weights
     out, stats, bits = _MixedCell.apply(fused, running, pattern, dropout, (skip_beta, scale), *inputs)
-    if mode.pattern is not None and not recorded:
+    if mode.pattern is not None and pattern is None:
         mode.pattern.record(bits)
     if mode.running is not None and mode.training and norms:
         _update(section, mode.running, stats.detach(), norms)
     return out
 
 
-def _dropout(cell: Cell, mode: Mode, masks: int, s1: Tensor) -> tuple[Tensor | None, float]:
+def _dropout(cell: Cell, mode: Mode, s1: Tensor) -> tuple[Tensor | None, float]:
     """What the stride-1 skips keep, (masks, V, N, C, H', W'), in the order of the reference's draws; and its scale."""
+    edges = enumerate(source for node in range(cell.nodes) for source in range(node + 2))
+    masks = sum(cell.stride(source) == 1 and "skip_connect" in cell.ops[edge] for edge, source in edges)
     if not (mode.dropout and mode.training and masks):
         return None, 1.0
     V, N, _, H, W = s1.shape

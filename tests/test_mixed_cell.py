@@ -1,0 +1,188 @@
+"""The fused cell: every backend and instruction set against the reference in float64, on fresh random shapes."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from cells import Setting, draw_inputs, draw_setting, run, section_of
+from kernels import fresh, threads
+from torch import Tensor
+
+from sgl_fast import reference
+from sgl_fast.layout import Cell
+from sgl_fast.ops import mixed_cell as op
+from sgl_fast.spaces import PRIMITIVES, num_edges
+from sgl_fast.walk import Mode
+
+NAMES = ("out", "s0", "s1", "weights", "op_weights", "edge_weights", "running mean", "running var")
+BOUND = 2e-5  # of the largest value, where the eager float32 operation has less than half of that
+
+
+def errors(got: list[Tensor], want: list[Tensor]) -> list[float]:
+    return [((g.double() - w).abs().max() / w.abs().max().clamp(min=1e-30)).item() for g, w in zip(got, want, strict=True)]
+
+
+def check(setting: Setting, backend: str) -> None:
+    """Errors at most twice those of the eager float32 operation."""
+    inputs = draw_inputs(setting)
+    want = run(setting, inputs.at(torch.float64), reference.mixed_cell)
+    eager = errors(run(setting, inputs.at(torch.float32), reference.mixed_cell), want)
+    found = errors(run(setting, inputs.at(torch.float32), partial(op.mixed_cell, backend=backend)), want)
+    names = [n for n in NAMES if n != "edge_weights" or setting.edge_weights]
+    for name, ours, theirs in zip(names, found, eager, strict=True):
+        assert ours <= max(BOUND, 2 * theirs), f"{name}: error {ours:.1e}, eager {theirs:.1e}; {setting}"
+
+
+def cell_of(kind: str = "normal", channels: int = 8, nodes: int = 2, ops: Any = None, **fields: Any) -> Cell:
+    ops = ops or (PRIMITIVES,) * num_edges(nodes)
+    values = {"shrink0": False, "partial": 1, "aux_skip": False} | fields
+    shrink0, share, aux = values["shrink0"], values["partial"], values["aux_skip"]
+    return Cell(0, kind, shrink0, 12, 8, channels, nodes, ops, share, aux, values.get("preprocess", True))
+
+
+SETTINGS = {
+    "normal": Setting(cell_of(), 2, 3, 8, 8),
+    "reduction": Setting(cell_of("reduce"), 2, 3, 8, 8),
+    "after a reduction": Setting(cell_of(shrink0=True), 2, 3, 8, 8),
+    "partial channels": Setting(cell_of(channels=16, partial=4), 2, 3, 8, 8),
+    "partial channels, reduction": Setting(cell_of("reduce", 16, partial=4), 2, 3, 8, 8, replay=True),
+    "auxiliary skips": Setting(cell_of(aux_skip=True), 2, 3, 8, 8, edge_weights=False),
+    "auxiliary skips, reduction": Setting(cell_of("reduce", aux_skip=True), 2, 3, 8, 8, edge_weights=False),
+    "skip dropout": Setting(cell_of(), 2, 3, 8, 8, dropout=0.4),
+    "replayed": Setting(cell_of(), 2, 3, 8, 8, replay=True),
+    "evaluation": Setting(cell_of("reduce", shrink0=True), 2, 3, 8, 8, training=False),
+    "states given": Setting(cell_of(preprocess=False), 2, 3, 8, 8),
+    "nothing but none": Setting(cell_of(ops=(("none",),) * 5), 2, 3, 8, 8),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_kind_of_cell(name: str, backend: str) -> None:
+    fresh()
+    if name == "nothing but none":
+        out = run_out(SETTINGS[name], backend)
+        assert not out.any()
+        return
+    check(SETTINGS[name], backend)
+
+
+def run_out(setting: Setting, backend: str) -> Tensor:
+    inputs = draw_inputs(setting).at(torch.float32)
+    return op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, Mode(), backend=backend).detach()
+
+
+def test_random_cells(backend: str) -> None:
+    draw = fresh()
+    for _ in range(6):
+        check(draw_setting(draw), backend)
+
+
+def test_wanted_gradients_do_not_depend_on_the_others(extension: None) -> None:
+    """A pass for the architecture alone gives the same architecture gradients, to the bit."""
+    fresh()
+    for name in ("normal", "partial channels, reduction"):
+        setting = SETTINGS[name]
+        inputs = draw_inputs(setting).at(torch.float32)
+        both = []
+        for wanted in (range(5), (3, 4), (0, 3), (2,)):
+            leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(inputs.tensors) if t is not None]
+            out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, Mode(), backend="cpu")
+            found = torch.autograd.grad(out, [leaves[i] for i in wanted], inputs.grad)
+            both.append(dict(zip(wanted, found, strict=True)))
+        for part in both[1:]:
+            assert all(torch.equal(both[0][i], g) for i, g in part.items())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_runs_repeat_to_the_bit(count: int, extension: None) -> None:
+    draw = fresh()
+    with threads(count):
+        for setting in (SETTINGS["partial channels"], draw_setting(draw)):
+            inputs = draw_inputs(setting)
+            first, second = (run(setting, inputs.at(torch.float32), partial(op.mixed_cell, backend="cpu")) for _ in "ab")
+            assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_threads_change_only_the_order_of_sums(extension: None) -> None:
+    fresh()
+    setting = SETTINGS["normal"]
+    inputs = draw_inputs(setting)
+    found = []
+    for count in (1, 2, 5):
+        with threads(count):
+            found.append(run(setting, inputs.at(torch.float32), partial(op.mixed_cell, backend="cpu")))
+    for other in found[1:]:
+        assert torch.equal(other[0], found[0][0])
+        assert max(errors(other, [t.double() for t in found[0]])) < 1e-5
+
+
+def test_inputs_in_any_layout(extension: None) -> None:
+    """Learners inside images, as the stem leaves them; weights as a column block; a gradient that is no dense tensor."""
+    fresh()
+    setting = SETTINGS["normal"]
+    inputs = draw_inputs(setting).at(torch.float32)
+    s0, s1, weights, *mixture = (t.detach() if t is not None else None for t in inputs.tensors)
+    strange = [t.transpose(0, 1).contiguous().transpose(0, 1) for t in (s0, s1)]
+    strange.append(torch.cat([weights, weights], 1)[:, weights.shape[1] :])
+    results = []
+    for three in ((s0, s1, weights), strange):
+        leaves = [t.requires_grad_() for t in three]
+        out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, *mixture, Mode(), backend="cpu")
+        grad = inputs.grad if three is not strange else inputs.grad.transpose(0, 1).contiguous().transpose(0, 1)
+        results.append(torch.autograd.grad(out, leaves, grad))
+    assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
+
+
+def test_operators_are_registered_properly(extension: None) -> None:
+    fresh()
+    setting = SETTINGS["partial channels"]
+    inputs = draw_inputs(setting)
+    tensors = [t.float() for t in inputs.tensors if t is not None]
+    cell = op.numbers(setting.cell)
+    forward = (cell, *tensors, None, None, None, 1.0, 1.0)
+    torch.library.opcheck(torch.ops.sgl_fast.mixed_cell.default, forward)
+    saved = torch.ops.sgl_fast.mixed_cell(*forward)
+    backward = (cell, *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, True, True, False, True)
+    torch.library.opcheck(torch.ops.sgl_fast.mixed_cell_backward.default, backward)
+
+
+def test_it_compiles_into_one_graph(extension: None) -> None:
+    fresh()
+    setting = SETTINGS["normal"]
+    section = section_of(setting.cell)
+    inputs = draw_inputs(setting).at(torch.float32)
+
+    def loss(*tensors: Tensor) -> Tensor:
+        return op.mixed_cell(setting.cell, section, *tensors, Mode(), backend="cpu").square().sum()
+
+    want = torch.autograd.grad(loss(*inputs.tensors), inputs.tensors)
+    compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
+    found = torch.autograd.grad(compiled(*inputs.tensors), inputs.tensors)
+    assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
+
+
+def test_it_is_differentiable_once(extension: None) -> None:
+    setting = SETTINGS["normal"]
+    inputs = draw_inputs(setting).at(torch.float32)
+    out = op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, Mode(), backend="cpu")
+    (grad,) = torch.autograd.grad(out.square().sum(), inputs.tensors[:1], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        grad.sum().backward()
+
+
+def test_wrong_inputs_are_named(extension: None) -> None:
+    setting = SETTINGS["normal"]
+    section, draw = section_of(setting.cell), random.Random(0)
+    for index, fragment in ((0, "size"), (2, "need weights"), (3, "size")):
+        tensors = [t.float() for t in draw_inputs(setting).tensors if t is not None]
+        tensors[index] = tensors[index][..., : draw.choice([1, 2])]
+        with pytest.raises(RuntimeError, match=fragment):
+            op.mixed_cell(setting.cell, section, *tensors, Mode(), backend="cpu")
+    one = Setting(setting.cell, 1, 1, 1, 1)
+    tensors = [t.float() for t in draw_inputs(one).tensors if t is not None]
+    with pytest.raises(ValueError, match="more than one value a channel"):
+        op.mixed_cell(one.cell, section, *tensors, Mode(), backend="cpu")
