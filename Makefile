@@ -6,8 +6,10 @@ TORCH ?= torch==2.14.1 torchvision==0.29.1
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
+KERNELS := $(wildcard csrc/cpu/*)
+SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 
-.PHONY: search test bench lint environment
+.PHONY: search test bench lint environment sanitize
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
@@ -34,6 +36,15 @@ $(READY): pyproject.toml setup.py
 	SGL_FAST_NO_EXT=1 $(VENV)/bin/pip install --quiet --no-build-isolation --editable ".[test]"
 	touch $@
 
-$(BUILT): $(READY) $(wildcard csrc/*.cpp csrc/*/*.cpp csrc/*/*.h)
+$(BUILT): $(READY) $(KERNELS) csrc/bindings.cpp
 	$(RUN) setup.py --quiet build_ext --inplace
 	touch $@
+
+# The kernels alone, without torch, against their formulas, every read and write watched.
+sanitize: $(SANITIZED)
+	set -e; for program in $^; do echo $$program; $$program; done
+
+build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
+	mkdir -p $(@D)
+	$(CXX) -std=c++17 -O1 -g -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
+		$< csrc/cpu/$*.cpp csrc/cpu/isa.cpp -o $@
