@@ -273,7 +273,7 @@ struct SourceBackward {
     ConvBackward conv;
     float *even, *odd, *pooled, *pooled_sum, *dropped;
     const float** terms;
-    float* scales;
+    float *scales, *zeros;
 
     SourceBackward(const Backward& b, int thread, int j, Scratch& scratch)
         : b(b), s(b.plan.states[j]), j(j), count(size_t(s.H) * s.W), g_plane(b.plan.cell.partial * b.pixels),
@@ -285,6 +285,7 @@ struct SourceBackward {
         dropped = scratch.take((b.plan.cell.nodes + 1) * b.pixels);
         terms = (const float**)scratch.take(2 * b.plan.edges.size() + 16);
         scales = scratch.take(b.plan.edges.size() + 8);
+        zeros = scratch.filled(b.plan.edges.size() + 8, 0.f);
     }
 
     void image(int v, int n) {
@@ -386,7 +387,7 @@ struct SourceBackward {
                 if (op.op == Op::skip) add(kept(e, g, m, v, n), whole * b.op_weight(v, e, op));
             if (e.aux) add(g, whole * b.in.skip_beta);
         }
-        combine(used, terms, scales, 0.f, to, int(count));
+        combine(used, terms, zeros, scales, to, int(count));
     }
 
     const float* kept(const Edge& e, const float* g, int m, int v, int n) {
@@ -451,8 +452,8 @@ struct SourceBackward {
             terms[used] = b.incoming(j - 2, v, n) + channel * count;
             scales[used++] = 1;
         }
-        if (s.stride == 1) return combine(used, terms, scales, 0.f, to, int(count));
-        combine(used, terms, scales, 0.f, pooled, int(b.pixels));
+        if (s.stride == 1) return combine(used, terms, zeros, scales, to, int(count));
+        combine(used, terms, zeros, scales, pooled, int(b.pixels));
         wipe(to, count);
         size_t codes = s.out_H * code_row(s.out_W);
         bypass_pool_gradient(pooled, s.out_H, s.out_W, b.pattern(v, n) + s.bypass_codes + (channel - b.M) * codes, to);

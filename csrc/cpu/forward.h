@@ -234,11 +234,12 @@ struct NodeForward {
     const Forward& f;
     int node;
     const float** terms;
-    float *scales, *dropped;
+    float *means, *scales, *dropped;
 
     NodeForward(const Forward& f, int node, Scratch& scratch) : f(f), node(node) {
         size_t most = f.plan.edges.size() * 9;
         terms = (const float**)scratch.take(2 * most);
+        means = scratch.filled(most, 0.f);
         scales = scratch.take(most);
         dropped = scratch.take((node + 2) * f.pixels);
     }
@@ -260,41 +261,43 @@ struct NodeForward {
             terms[count] = e.stride == 1
                                ? f.state(e.source, v, n) + channel * f.pixels
                                : f.planes(v, n) + f.plan.states[e.source].bypass_z + (channel - f.M) * f.pixels;
+            means[count] = 0;
             scales[count++] = f.edge_weight(v, e);
         }
-        combine(count, terms, scales, 0.f, to, int(f.pixels));
+        combine(count, terms, means, scales, to, int(f.pixels));
     }
 
     void mix(int m, int v, int n, float* to) {
         int count = 0;
-        double bias = 0;
         for (const Edge& e : f.plan.edges)
-            if (e.node == node) add_edge(e, m, v, n, count, bias);
-        combine(count, terms, scales, float(bias), to, int(f.pixels));
+            if (e.node == node) add_edge(e, m, v, n, count);
+        combine(count, terms, means, scales, to, int(f.pixels));
     }
 
-    void add_edge(const Edge& e, int m, int v, int n, int& count, double& bias) {
+    void add_edge(const Edge& e, int m, int v, int n, int& count) {
         const State& s = f.plan.states[e.source];
         float whole = f.edge_weight(v, e);
+        auto add = [&](const float* plane, float mean, float scale) {
+            terms[count] = plane;
+            means[count] = mean;
+            scales[count++] = scale;
+        };
         auto add_normed = [&](const float* z, float weight, size_t norm) {
-            terms[count] = z + m * f.pixels;
-            scales[count] = weight * f.scale(v)[norm + m];
-            bias -= double(scales[count]) * f.mean(v)[norm + m];
-            count++;
+            add(z + m * f.pixels, f.mean(v)[norm + m], weight * f.scale(v)[norm + m]);
         };
         for (const Mixed& op : e.ops) {
             float weight = whole * f.op_weight(v, e, op);
             if (Pass::normed(e, op))
                 add_normed(f.planes(v, n) + f.planes_of(s, op), weight, op.last_norm(e.stride));
             else
-                terms[count] = skipped(e, m, v, n), scales[count++] = weight;
+                add(skipped(e, m, v, n), 0, weight);
         }
         if (!e.aux) return;
         if (e.stride == 2) return add_normed(f.planes(v, n) + e.aux_reduce.z, whole * f.in.skip_beta, e.aux_reduce.norm);
-        terms[count] = f.state(e.source, v, n) + m * f.pixels;
-        scales[count++] = whole * f.in.skip_beta;
+        add(f.state(e.source, v, n) + m * f.pixels, 0, whole * f.in.skip_beta);
     }
 
+    // Plane m of the state, or what dropout leaves of it.
     const float* skipped(const Edge& e, int m, int v, int n) {
         const float* x = f.state(e.source, v, n) + m * f.pixels;
         const uint8_t* kept = f.dropout(e, v, n);

@@ -95,10 +95,10 @@ inline void copy_to_padded(const float* from, const Padded& p, float* to) {
     }
 }
 
-// Mean and sum of squared deviations of n pixels, in one pass around the first one.
+// Mean and sum of squared deviations of n pixels, in one pass around the mean of the first ones.
 inline void moments(const float* z, int n, float* mean, float* deviations) {
     constexpr int L = NATIVE;
-    const float pivot = z[0];
+    const float pivot = n < L ? z[0] : sum<L>(load<L>(z)) / L;
     F<L> s[2] = {}, q[2] = {};
     int x = 0;
     for (; x + 2 * L <= n; x += 2 * L)
@@ -118,23 +118,21 @@ inline void moments(const float* z, int n, float* mean, float* deviations) {
     *deviations = squares - total * (total / n);
 }
 
-// out[x] = bias + sum over t of scale[t] * in[t][x]
-inline void combine(int terms, const float* const* in, const float* scale, float bias, float* out, int n) {
+// out[x] = sum over t of scale[t] * (in[t][x] - mean[t])
+inline void combine(int terms, const float* const* in, const float* mean, const float* scale, float* out, int n) {
     constexpr int L = NATIVE, B = 4;
     int x = 0;
     for (; x + B * L <= n; x += B * L) {
-        F<L> sums[B];
-#pragma GCC unroll 4
-        for (int i = 0; i < B; i++) sums[i] = splat<L>(bias);
+        F<L> sums[B] = {};
         for (int t = 0; t < terms; t++)
 #pragma GCC unroll 4
-            for (int i = 0; i < B; i++) sums[i] += scale[t] * load<L>(in[t] + x + i * L);
+            for (int i = 0; i < B; i++) sums[i] += scale[t] * (load<L>(in[t] + x + i * L) - mean[t]);
 #pragma GCC unroll 4
         for (int i = 0; i < B; i++) store<L>(out + x + i * L, sums[i]);
     }
     for (; x < n; x += L) {
-        F<L> v = splat<L>(bias);
-        for (int t = 0; t < terms; t++) v += scale[t] * load_up_to<L>(in[t] + x, n - x);
+        F<L> v = {};
+        for (int t = 0; t < terms; t++) v += scale[t] * (load_up_to<L>(in[t] + x, n - x) - mean[t]);
         store_up_to<L>(out + x, v, n - x);
     }
 }
