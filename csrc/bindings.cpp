@@ -4,12 +4,14 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/empty_strided.h>
+#include <ATen/ops/from_blob.h>
 #include <torch/csrc/utils/pybind.h>
 
 #include <optional>
 #include <tuple>
 #include <vector>
 
+#include "cpu/blocks.h"
 #include "cpu/flat_update.h"
 #include "cpu/isa.h"
 #include "cpu/mixed_cell.h"
@@ -148,6 +150,14 @@ Tensor dense_images(const Tensor& tensor, IntArrayRef sizes) {
     return dense ? tensor : tensor.contiguous();
 }
 
+// A new tensor in memory that is used again when it is gone.
+Tensor in_block(IntArrayRef sizes) {
+    size_t floats = 1;
+    for (int64_t size : sizes) floats *= size;
+    float* block = take_block(floats);
+    return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
+}
+
 // A cell's tensors, checked, and the pointers to them.
 struct Cell {
     Plan plan;
@@ -210,8 +220,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
         double dropout_scale) {
     const Cell c(cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, !running);
     const int64_t V = c.inputs.V, N = c.inputs.N, norms = c.plan.norms, bytes = c.plan.pattern;
-    Tensor states = at::empty({V, N, c.plan.cell.preprocess ? 2 : 0, c.plan.cell.channels, c.plan.H, c.plan.W});
-    Tensor planes = at::empty({V, N, static_cast<int64_t>(c.plan.saved)});
+    Tensor states = in_block({V, N, c.plan.cell.preprocess ? 2 : 0, c.plan.cell.channels, c.plan.H, c.plan.W});
+    Tensor planes = in_block({V, N, static_cast<int64_t>(c.plan.saved)});
     Tensor stats = running ? checked(*running, {V, 3, norms}).clone() : at::empty({V, 3, norms});
     if (pattern)
         TORCH_CHECK(pattern->scalar_type() == at::kByte && pattern->sizes() == IntArrayRef({V, N, bytes}),

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .command import check_device, device_of, draw, refuse, resumed
+from .command import check_backend, check_device, device_of, draw, put_backend, refuse, resumed
 from .progress import Progress
 from .run_folder import CONFIG, RunFolder
 from .search_args import PROG, check_resumed, given_of, parser, settings_of
@@ -24,11 +24,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         check_device(args.device)
+        check_backend(args.backend)
         given = given_of(args)
         if args.resume:
             run = resumed(args.out, lambda config: check_resumed(given, config))
         else:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
+            put_backend(args.backend)
             device = device_of(args.device)
             settings = settings_of(given, device)
             if args.print_config:
@@ -74,11 +76,15 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     """The run at its checkpoint, if there is one."""
     import torch
 
+    from .backend import choose
     from .stages import Stages
 
     if args.deterministic:
         torch.use_deterministic_algorithms(True)
-    stages = Stages(run.config, open_data(run.config), device_of(args.device))
+    put_backend(args.backend)
+    device = device_of(args.device)
+    print(f"backend: {choose(None, device)}", file=sys.stderr)
+    stages = Stages(run.config, open_data(run.config), device)
     if (state := run.load()) is not None:
         stages.load_state_dict(state)
     run.truncate_metrics(stages.step)

@@ -101,7 +101,7 @@ def draw_inputs(s: Setting) -> Inputs:
 
 
 def run(s: Setting, inputs: Inputs, mixed_cell: Callable[..., Tensor]) -> list[Tensor]:
-    """Output, gradients of all inputs, running statistics. A replay runs at inputs moved away from the recorded ones."""
+    """Output, gradients of all inputs, running statistics. A replay runs away from the recorded inputs."""
     section, pattern = section_of(s.cell), Pattern() if s.replay else None
 
     def forward(tensors: list[Tensor | None]) -> Tensor:

@@ -23,7 +23,9 @@ BOUND = 2e-5  # of the largest value, where the eager float32 operation has less
 
 
 def errors(got: list[Tensor], want: list[Tensor]) -> list[float]:
-    return [((g.double() - w).abs().max() / w.abs().max().clamp(min=1e-30)).item() for g, w in zip(got, want, strict=True)]
+    return [
+        ((g.double() - w).abs().max() / w.abs().max().clamp(min=1e-30)).item() for g, w in zip(got, want, strict=True)
+    ]
 
 
 def check(setting: Setting, backend: str) -> None:
@@ -103,7 +105,9 @@ def test_runs_repeat_to_the_bit(count: int, extension: None) -> None:
     with threads(count):
         for setting in (SETTINGS["partial channels"], draw_setting(draw)):
             inputs = draw_inputs(setting)
-            first, second = (run(setting, inputs.at(torch.float32), partial(op.mixed_cell, backend="cpu")) for _ in "ab")
+            first, second = (
+                run(setting, inputs.at(torch.float32), partial(op.mixed_cell, backend="cpu")) for _ in "ab"
+            )
             assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
@@ -121,7 +125,7 @@ def test_threads_change_only_the_order_of_sums(extension: None) -> None:
 
 
 def test_inputs_in_any_layout(extension: None) -> None:
-    """Learners inside images, as the stem leaves them; weights as a column block; a gradient that is no dense tensor."""
+    """Learners inside images, as the stem leaves them; weights as a column block; a gradient not dense."""
     fresh()
     setting = SETTINGS["normal"]
     inputs = draw_inputs(setting).at(torch.float32)

@@ -19,7 +19,7 @@ from .registry import register
 def numbers(cell: Cell) -> list[int]:
     """The cell as the kernels read it: sizes, flags, O, and O operations an edge, the missing ones `none`."""
     O = max(len(ops) for ops in cell.ops)
-    flags = cell.kind == "reduce", cell.shrink0, cell.aux_skip, cell.preprocess
+    flags: tuple[bool, ...] = cell.kind == "reduce", cell.shrink0, cell.aux_skip, cell.preprocess
     sizes = [cell.c_prev_prev, cell.c_prev, cell.channels, cell.nodes, cell.partial]
     ops = [PRIMITIVES.index(op) for edge in cell.ops for op in (*edge, *["none"] * (O - len(edge)))]
     return [*sizes, *(int(flag) for flag in flags), O, *ops]
@@ -31,9 +31,9 @@ def sizes(cell: list[int], H: int, W: int) -> tuple[int, int, int, int, int]:
 
 
 def _fake(cell: list[int], s0: Tensor, s1: Tensor, *_: Any) -> tuple[Tensor, ...]:
-    V, N, _, H, W = s1.shape
+    V, N, H, W = s1.shape[0], s1.shape[1], s1.shape[3], s1.shape[4]
     C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
-    _, norms, saved, bytes_, _ = sizes(list(cell), int(H), int(W))
+    norms, saved, bytes_ = sizes(list(cell), int(H), int(W))[1:4]
     out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
     states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
     pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
@@ -49,7 +49,13 @@ _forward = register(
 
 
 def _fake_backward(
-    cell: list[int], s0: Tensor, s1: Tensor, weights: Tensor, op_weights: Tensor, edge_weights: Tensor | None, *rest: Any
+    cell: list[int],
+    s0: Tensor,
+    s1: Tensor,
+    weights: Tensor,
+    op_weights: Tensor,
+    edge_weights: Tensor | None,
+    *rest: Any,
 ) -> tuple[Tensor, ...]:
     edges = op_weights.new_empty(0) if edge_weights is None else torch.empty_like(edge_weights)
     grads = torch.empty_like(s0), torch.empty_like(s1), weights.new_empty(weights.shape)
