@@ -1,4 +1,4 @@
-"""A DARTS and a P-DARTS supernet in another style: edges nested by node, weights first, ops in another order, no `none`.
+"""DARTS and P-DARTS in another style: edges nested by node, weights first, ops in another order, no `none`.
 
 The architecture lives in a controller around the network, a list of one tensor a node; P-DARTS's edges differ in ops.
 """
@@ -105,9 +105,9 @@ class SearchCell(nn.Module):
 
     def forward(self, mixture, states):
         """mixture: a tensor (i + 2, O) for node i; states: the outputs of the two cells before."""
-        states = [fit(s) for fit, s in zip(self.fits, states)]
-        for node, rows in zip(self.dag, mixture):
-            states.append(sum(edge(s, row) for edge, s, row in zip(node, states, rows)))
+        states = [fit(s) for fit, s in zip(self.fits, states, strict=False)]
+        for node, rows in zip(self.dag, mixture, strict=True):
+            states.append(sum(edge(s, row) for edge, s, row in zip(node, states, rows, strict=True)))
         return torch.cat(states[2:], 1)
 
 

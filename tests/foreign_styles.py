@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from foreign_darts import PRIMITIVES, Cell, FactorizedReduce, MixedOp, Network, ReLUConvBN
+from foreign_darts import Cell, MixedOp, Network
+from foreign_ops import PRIMITIVES, FactorizedReduce, ReLUConvBN
 from torch import nn
 
 E, O = 5, len(PRIMITIVES)
@@ -47,7 +48,7 @@ class Node(nn.Module):
         self.edges = nn.ModuleList(OwnMixedOp(C, 2 if reduction and j < 2 else 1) for j in range(sources))
 
     def forward(self, states):
-        return sum(edge(s) for edge, s in zip(self.edges, states))
+        return sum(edge(s) for edge, s in zip(self.edges, states, strict=False))
 
 
 class NodeCell(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .arguments import OWN, PLAIN, Reading, bind, get, leaves
+from .borrow import HOOKS
 from .compute import Request, backend_for, request
 from .matching import Match
 from .plan import Plan
@@ -110,7 +111,7 @@ class Attached:
 
 def hooked(modules: Sequence[nn.Module]) -> str | None:
     for m in modules:
-        if m._forward_hooks or m._forward_pre_hooks or m._backward_hooks or m._backward_pre_hooks:
+        if any(map(m.__dict__.get, HOOKS)):
             return f"hooks on its {type(m).__name__}"
     return None
 

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 import torch
 from torch import Tensor, nn
 
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+
 
 @contextmanager
 def no_trace(device: torch.device) -> Iterator[None]:
@@ -24,7 +26,7 @@ def no_trace(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def borrowed(module: nn.Module, training: bool, make: Copy) -> Iterator[dict[str, Tensor]]:
-    """Copies stand in for all parameters and buffers; no dropout. Yields the copies by name."""
+    """Copies stand in for all parameters and buffers; no dropout, no hooks. Yields the copies by name."""
     places = [
         (table, key, tensor, f"{name}.{key}" if name else key)
         for name, m in module.named_modules()
@@ -34,6 +36,7 @@ def borrowed(module: nn.Module, training: bool, make: Copy) -> Iterator[dict[str
     ]
     flags = [(m, m.training) for m in module.modules()]
     drops = [(m, m.p) for m in module.modules() if isinstance(m, nn.Dropout)]
+    hooks = [(m, name, getattr(m, name)) for m in module.modules() for name in HOOKS if getattr(m, name)]
     copies: dict[int, Tensor] = {}
     given: dict[str, Tensor] = {}
     try:
@@ -45,6 +48,8 @@ def borrowed(module: nn.Module, training: bool, make: Copy) -> Iterator[dict[str
             m.training = training
         for m, _ in drops:
             m.p = 0.0
+        for m, name, table in hooks:
+            m.__dict__[name] = type(table)()
         yield given
     finally:
         for table, key, tensor, _ in places:
@@ -53,6 +58,8 @@ def borrowed(module: nn.Module, training: bool, make: Copy) -> Iterator[dict[str
             m.training = flag
         for m, p in drops:
             m.p = p
+        for m, name, table in hooks:
+            m.__dict__[name] = table
 
 
 class Copy:

@@ -52,7 +52,8 @@ def read(module: nn.Module) -> Candidate:
     letters = "".join(map(letter, leaves))
     convs = [m for m in leaves if isinstance(m, nn.Conv2d)]
     norms = [m for m in leaves if isinstance(m, nn.BatchNorm2d)]
-    candidate = Candidate(PATTERNS.get(letters), letters, convs, norms)
+    plain = letters.replace("u", "")
+    candidate = Candidate(PATTERNS.get(plain if set(plain) & set("dma") else letters), letters, convs, norms)
     if candidate.op is None or any(isinstance(m, (nn.ModuleList, nn.ModuleDict)) for m in module.modules()):
         candidate.op, candidate.problem = None, f"{describe(leaves)} is none of the candidate operations"
         return candidate
@@ -61,6 +62,8 @@ def read(module: nn.Module) -> Candidate:
     candidate.channels = norms[0].num_features if norms else None
     READERS[candidate.op](candidate, pools)
     problems = [*map(conv_problem, convs), *map(norm_problem, norms)]
+    if plain != letters:
+        problems.insert(0, f"{describe(leaves)} has more than the layers of {candidate.op}")
     candidate.problem = next(filter(None, problems), candidate.problem)
     return candidate
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .. import reference
 from ..backend import asked_for, choose, why_not
+from ..ops.mixed_cell import mixed_cell
 from ..spaces import edges_of
 from ..walk import Mode, RunningStats
 from .arguments import Reading, flat, get, softmax_rows
@@ -69,7 +70,7 @@ def request(plan: Plan, reading: Reading, arguments: Mapping[str, Any], backend:
     return Request(plan, s0, s1, weights, ops.view(shape), betas, skip_beta, training, dropout, backend)
 
 
-def compute(requests: Sequence[Request], mixed_cell: MixedCell | None = None) -> list[Tensor]:
+def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[Tensor]:
     """(N, nodes * C, H', W') of each request; they share their key. Updates the running statistics of each."""
     plan, first = requests[0].plan, requests[0]
     plans = [r.plan for r in requests]
@@ -77,7 +78,7 @@ def compute(requests: Sequence[Request], mixed_cell: MixedCell | None = None) ->
     seeds = torch.randint(2**62, (len(requests),)).tolist() if first.dropout else ()
     mode = Mode(first.training, running, dropout=first.dropout, dropout_seeds=seeds)
     betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
-    out = (mixed_cell or fused(first.backend))(
+    out = (cell or fused(first.backend))(
         plan.cell,
         plan.section,
         join([r.s0 for r in requests]),
@@ -95,8 +96,8 @@ def compute(requests: Sequence[Request], mixed_cell: MixedCell | None = None) ->
 
 
 def fused(backend: str) -> MixedCell:
-    """The fused cell of the chosen backend."""
-    return reference.mixed_cell
+    """The fused cell of a backend."""
+    return partial(mixed_cell, backend=backend)
 
 
 def backend_for(asked: str | None, device: torch.device, dtype: torch.dtype) -> tuple[str, str | None]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from .candidates import Candidate, read
-from .leaves import describe, leaves_of, letter
+from .leaves import describe, has_tensors, leaves_of, letter
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 PARAMETERS = (nn.ParameterList, nn.ParameterDict)
@@ -91,7 +91,3 @@ def own_parameters(module: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
 
 def strides_of(edge: Edge) -> set[int | None]:
     return {c.stride for c in [*edge.candidates, edge.aux] if c is not None and c.op != "none"}
-
-
-def has_tensors(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())

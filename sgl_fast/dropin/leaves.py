@@ -1,6 +1,7 @@
 """The leaves of a module's tree, one letter each, never told by class or attribute names.
 
-d depthwise, p pointwise, n batch norm, m max pool, a average pool, i identity, o dropout, z zeros, ? anything else
+d depthwise, p pointwise, n batch norm, m max pool, a average pool, i identity, o dropout, z zeros,
+u anything else without tensors, ? with
 """
 
 from __future__ import annotations
@@ -33,22 +34,26 @@ def letter(leaf: nn.Module) -> str:
         return "d" if leaf.groups == leaf.in_channels == leaf.out_channels else "?"
     if kind in LETTERS:
         return LETTERS[kind]
-    return "?" if kind.__module__.startswith("torch.") else behaviour(leaf)
+    if has_tensors(leaf):
+        return "?"
+    return "u" if kind.__module__.startswith("torch.") else behaviour(leaf)
 
 
 @torch.no_grad()
 def behaviour(leaf: nn.Module) -> str:
     """A leaf that is no layer of torch.nn is told by what it does to numbers."""
-    if any(True for _ in leaf.parameters()) or any(True for _ in leaf.buffers()):
-        return "?"
     x = torch.linspace(-1, 1, 128).view(2, 4, 4, 4)
     try:
         out = leaf(x.clone())
     except Exception:  # whatever a stranger's forward raises on a plain image batch, it is no candidate
-        return "?"
+        return "u"
     if not isinstance(out, torch.Tensor) or out.dim() != 4:
-        return "?"
-    return "i" if out.shape == x.shape and torch.equal(out, x) else "?" if out.any() else "z"
+        return "u"
+    return "i" if out.shape == x.shape and torch.equal(out, x) else "u" if out.any() else "z"
+
+
+def has_tensors(module: nn.Module) -> bool:
+    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
 
 
 def describe(leaves: list[nn.Module]) -> str:

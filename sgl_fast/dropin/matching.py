@@ -10,8 +10,8 @@ from torch import nn
 
 from ..spaces import edges_of, num_edges
 from .candidates import Candidate, conv_problem, norm_problem
-from .edges import PARAMETERS, Edge, has_tensors, op_lists, own_parameters, parts_of, read_edge, strides_of
-from .leaves import leaves_of, letter
+from .edges import PARAMETERS, Edge, op_lists, own_parameters, parts_of, read_edge, strides_of
+from .leaves import has_tensors, leaves_of, letter
 
 MOST_NODES = 16
 

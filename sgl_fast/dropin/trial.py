@@ -88,7 +88,8 @@ def draw(
         weights = torch.randn(like.shape, generator=generator)
         weights = weights.softmax(-1) if weights.dim() and weights.shape[-1] > 1 else weights.sigmoid()
         if sparse and weights.dim() and weights.shape[-1] > 2:
-            weights[..., int(torch.randint(weights.shape[-1], (), generator=generator))] = 0
+            zeros = torch.randint(weights.shape[-1], (*weights.shape[:-1], 1), generator=generator)
+            weights = weights.scatter(-1, zeros, 0.0)
         return weights.to(like.device, dtype).requires_grad_()
     smallest = min(t.shape[-1] for _, t in tensors_of(arguments) if is_state(t))
     sides = [side * max(1, round(like.shape[-1] / smallest)) for side in SIDES[match.kind]]

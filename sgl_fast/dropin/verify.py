@@ -120,7 +120,7 @@ class Verification:
             try:
                 ours = trial(self.match, self.arguments, run, dtype, training, seed, reading.skip_beta)
             except Exception as error:  # a reading that does not fit fails in any way, and is then no reading
-                return [(float("inf"), f"{type(error).__name__}: {error}")]
+                return [(float("inf"), f"{type(error).__name__}: {str(error):.120}")]
             worst, what = compare(theirs, ours)
             found.append((worst, f"{what} ({'training' if training else 'evaluation'} mode)"))
             if not worst <= ROUNDING:
@@ -133,7 +133,7 @@ class Verification:
             try:
                 self._theirs[key] = trial(self.match, self.arguments, self.forward, torch.float64, *key)
             except Exception as error:  # a stranger's code: whatever it raises is the reason
-                raise Refused(f"its own forward on a trial: {type(error).__name__}: {error}") from error
+                raise Refused(f"its own forward on a trial: {type(error).__name__}: {str(error):.120}") from error
         return self._theirs[key]
 
     def kept(self, plan: Plan, reading: Reading) -> int:

@@ -1,0 +1,165 @@
+"""Supernets of which some part is not what the fused cell computes: seen in the structure, or only in the numbers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from foreign_darts import Cell, MixedOp, Network
+from foreign_ops import PRIMITIVES, SepConv
+from torch import nn
+
+
+def replaced(kind, change, **sizes):
+    """A network in whose cells every module of a kind is what `change` makes of it."""
+    net = Network(**sizes)
+    for cell in net.cells:
+        for parent in list(cell.modules()):
+            for name, child in list(parent.named_children()):
+                if type(child) is kind:
+                    setattr(parent, name, change(child))
+    return net
+
+
+def average(pool, **options):
+    return nn.AvgPool2d(3, pool.stride, 1, **{"count_include_pad": False, **options})
+
+
+def with_bias(conv):
+    conv.bias = nn.Parameter(torch.zeros(conv.out_channels))
+    return conv
+
+
+def with_hook():
+    net = Network()
+    net.cells[1]._ops[2]._ops[4].register_forward_hook(lambda *_: None)
+    return net
+
+
+def with_seventh_kernel():
+    net = Network()
+    for cell in net.cells:
+        for mixed in cell._ops:
+            C = mixed._ops[4].op[1].in_channels
+            mixed._ops.append(SepConv(C, 7, mixed.stride, 3))
+    net.alphas_normal, net.alphas_reduce = (nn.Parameter(torch.randn(5, len(PRIMITIVES) + 1)) for _ in range(2))
+    return net
+
+
+def with_sixth_edge():
+    net = Network()
+    for cell in net.cells:
+        cell._ops.append(MixedOp(4, 1))
+    return net
+
+
+def with_forward_of_its_own():
+    net = Network()
+    net.cells[0].forward = lambda *args: Cell.forward(net.cells[0], *args)
+    return net
+
+
+def batch_norm(**options):
+    return lambda norm: nn.BatchNorm2d(norm.num_features, **{"affine": False, **options})
+
+
+# what the report must say of a cell, from its structure alone
+SEEN = {
+    "affine batch norm": lambda: replaced(nn.BatchNorm2d, batch_norm(affine=True)),
+    "eps 0.001": lambda: replaced(nn.BatchNorm2d, batch_norm(eps=1e-3)),
+    "momentum 0.01": lambda: replaced(nn.BatchNorm2d, batch_norm(momentum=0.01)),
+    "kernel (7, 7)": with_seventh_kernel,
+    "6 mixed ops": with_sixth_edge,
+    "count_include_pad": lambda: replaced(nn.AvgPool2d, lambda p: average(p, count_include_pad=True)),
+    "without a batch norm": lambda: replaced(nn.Sequential, lambda s: s[0] if "Pool" in str(s[0]) else s),
+    "with a bias": lambda: replaced(nn.Conv2d, with_bias),
+    "SiLU": lambda: replaced(nn.ReLU, lambda _: nn.SiLU()),
+    "hooks on its SepConv": with_hook,
+    "forward of its own": with_forward_of_its_own,
+}
+
+
+class ScaledEdge(MixedOp):
+    factor = 1.0
+
+    def forward(self, x, weights):
+        return super().forward(x, weights) * self.factor
+
+
+class ScaledCell(Cell):
+    """One edge a part in ten thousand too large."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        old = self._ops[3]
+        self._ops[3] = ScaledEdge(old._ops[4].op[1].in_channels, old.stride)
+        self._ops[3].factor = 1.0001
+
+
+class WrongShuffle(Cell):
+    """The groups of the shuffle are those of the other axis."""
+
+    def forward(self, *args):
+        out = super().forward(*args)
+        N, C, H, W = out.shape
+        return out.view(N, C // 4, 4, H, W).transpose(1, 2).reshape(N, C, H, W)
+
+
+class LeakyMixedOp(MixedOp):
+    def forward(self, x, weights):
+        return super().forward(F.leaky_relu(x, 0.01), weights)
+
+
+class LeakyCell(Cell):
+    def __init__(self, *args):
+        super().__init__(*args)
+        for i, old in enumerate(self._ops):
+            self._ops[i] = LeakyMixedOp(old._ops[4].op[1].in_channels, old.stride)
+
+
+class DropPathCell(Cell):
+    def forward(self, *args):
+        return F.dropout(super().forward(*args), 0.1, self.training)
+
+
+class SkippingMixedOp(MixedOp):
+    """An operation of weight 0 is not computed, so its batch norms see nothing and its weight gets no gradient."""
+
+    def forward(self, x, weights):
+        return sum(w * op(x) for w, op in zip(weights, self._ops, strict=True) if w != 0)
+
+
+class SkippingCell(Cell):
+    def __init__(self, *args):
+        super().__init__(*args)
+        for i, old in enumerate(self._ops):
+            self._ops[i] = SkippingMixedOp(old._ops[4].op[1].in_channels, old.stride)
+
+
+class FloatCell(Cell):
+    """Cuts a state off from the graph."""
+
+    def forward(self, s0, s1, weights, weights2=None):
+        return super().forward(s0.detach(), s1, weights)
+
+
+class TupleCell(Cell):
+    def forward(self, *args):
+        return super().forward(*args), 0
+
+
+class TupleNetwork(Network):
+    def forward(self, images):
+        s = self.stem(images)
+        return self.classifier(self.cells[1](s, s, self.alphas_reduce.softmax(-1))[0].mean((2, 3)))
+
+
+# found only by trying: the same modules, other numbers
+TRIED = {
+    "a scaled edge": lambda: Network(make_cell=ScaledCell),
+    "a wrong shuffle": lambda: Network(make_cell=WrongShuffle, k=4, C=8),
+    "a leaky input": lambda: Network(make_cell=LeakyCell),
+    "drop path": lambda: Network(make_cell=DropPathCell),
+    "skipped operations": lambda: Network(make_cell=SkippingCell),
+    "a detached state": lambda: Network(make_cell=FloatCell),
+    "ReLUs that work in place": lambda: replaced(nn.ReLU, lambda _: nn.ReLU(inplace=True)),
+}
