@@ -83,12 +83,11 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
         torch.use_deterministic_algorithms(True)
     put_backend(args.backend)
     device = device_of(args.device)
-    print(f"backend: {choose(None, device)}", file=sys.stderr)
     stages = Stages(run.config, open_data(run.config), device)
     if (state := run.load()) is not None:
         stages.load_state_dict(state)
     run.truncate_metrics(stages.step)
-    print(stages.dataset.note, file=sys.stderr)
+    print(f"{stages.dataset.note}; backend {choose(None, device)}", file=sys.stderr)
     return stages
 
 
