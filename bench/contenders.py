@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from sgl_fast import Supernet
 from sgl_fast.layout import Cell
+from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.walk import Mode
 
 from . import eager
-from .mixed_cell import mixed_cell
 from .shapes import CellInputs, section_of
 
 Call = Callable[[], list[Tensor]]

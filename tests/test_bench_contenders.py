@@ -8,7 +8,6 @@ from nets import F64, draws, small
 
 import sgl_fast
 from bench import contenders, model, shapes
-from sgl_fast import reference
 from sgl_fast.layout import Cell
 from sgl_fast.spaces import PRIMITIVES
 
@@ -23,8 +22,7 @@ def same(ours: list[torch.Tensor], eager: list[torch.Tensor], rows: int = V) -> 
     assert (apart - other).abs().max() <= 1e-10 * apart.abs().max()
 
 
-def check_cell(cell: Cell, edge_norm: bool, side: int, baseline: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(contenders, "mixed_cell", reference.mixed_cell)  # float64, whatever is timed
+def check_cell(cell: Cell, edge_norm: bool, side: int, baseline: str) -> None:
     inputs = shapes.draw_cell(cell, edge_norm, V, N, side, F64)
     same(contenders.fused_cell(cell, inputs)(), contenders.eager_cell(cell, inputs, baseline)())
 
@@ -32,21 +30,17 @@ def check_cell(cell: Cell, edge_norm: bool, side: int, baseline: str, monkeypatc
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("kind", ["normal", "reduce"])
 @pytest.mark.parametrize("name", ["darts", "pc_darts"])
-def test_an_edge_is_the_same_on_both_sides(
-    name: str, kind: str, baseline: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edge_is_the_same_on_both_sides(name: str, kind: str, baseline: str) -> None:
     space = shapes.space_of(name)
-    check_cell(shapes.edge(space, 8, kind), space.edge_norm, 8, baseline, monkeypatch)
+    check_cell(shapes.edge(space, 8, kind), space.edge_norm, 8, baseline)
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("index", [0, 1, 2])
 @pytest.mark.parametrize("name", ["darts", "pc_darts"])
-def test_a_cell_is_the_same_on_both_sides(
-    name: str, index: int, baseline: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cell_is_the_same_on_both_sides(name: str, index: int, baseline: str) -> None:
     net = small(name)
-    check_cell(net.sections.cells[index][0], net.space.edge_norm, 4, baseline, monkeypatch)
+    check_cell(net.sections.cells[index][0], net.space.edge_norm, 4, baseline)
 
 
 @pytest.mark.parametrize("baseline", BASELINES)
