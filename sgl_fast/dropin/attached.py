@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from operator import is_
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .arguments import OWN, PLAIN, Reading, bind, get, leaves
-from .borrow import HOOKS
 from .compute import Request, backend_for, request
 from .matching import Match
 from .plan import Plan
 from .report import ACCELERATED, KEPT, CellReport
 from .trial import own, signature_of
 from .verify import Refused, settle
+from .watch import Watch
 
 OUTCOMES = 64  # kept of a cell whose settings change
 PAUSE, SAVED = 32, 8  # calls that earn one more verification of a cell, and how many may be saved up
@@ -43,21 +42,27 @@ class Outcome:
 
 @dataclass
 class Attached:
-    """modules: of the cell when it was matched, to notice exchanged ones."""
+    """watch   None until the first look at the cell"""
 
     match: Match
     report: CellReport
     backend: str | None
     verify: bool
-    modules: list[nn.Module] = field(default_factory=list)
+    watch: Watch | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     credit: int = PAUSE * SAVED
+
+    @property
+    def watched(self) -> Watch:
+        if self.watch is None:
+            self.watch = Watch(self.match.module)
+        return self.watch
 
     def request(self, cell: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Request | None:
         """A request for the fused cell, or None where the original must answer: the report says why."""
         self.credit = min(self.credit + 1, PAUSE * SAVED)
         arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(self.match)}
-        made = self.exchanged(cell) or self.make(forward, arguments)
+        made = self.watched.trouble(cell) or self.make(forward, arguments)
         if isinstance(made, Request):
             return made
         self.report.originals += 1
@@ -75,16 +80,9 @@ class Attached:
             backend, reason = backend_for(self.backend, state.device, state.dtype)
         return request(plan, reading, arguments, backend) if reason is None else reason
 
-    def exchanged(self, cell: nn.Module) -> str | None:
-        """The reason, where a module was exchanged or has got a hook, which the fused cell would not call."""
-        modules = list(cell.modules())
-        if len(modules) != len(self.modules) or not all(map(is_, modules, self.modules)):
-            return "its modules were exchanged"
-        return hooked(modules[1:])
-
     def outcome(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
         """What is settled for the settings of now."""
-        settings = settings_of(self.modules)
+        settings = self.watched.settings()
         for known in reversed(self.outcomes):
             if known.fits(settings, arguments):
                 return known
@@ -95,7 +93,7 @@ class Attached:
     def settle(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
         """Verifies the cell as it is set now."""
         fixed = tuple((path, value) for path, value in leaves(arguments) if isinstance(value, PLAIN))
-        outcome = Outcome(settings_of(self.modules), fixed=fixed)
+        outcome = Outcome(self.watched.settings(), fixed=fixed)
         try:
             plan, reading, difference = settle(self.match, forward, arguments, self.backend, self.verify)
             outcome.plan, outcome.reading = plan, reading
@@ -109,24 +107,6 @@ class Attached:
         return outcome
 
 
-def hooked(modules: Sequence[nn.Module]) -> str | None:
-    for m in modules:
-        if any(map(m.__dict__.get, HOOKS)):
-            return f"hooks on its {type(m).__name__}"
-    return None
-
-
-def settings_of(modules: Sequence[nn.Module]) -> tuple[Any, ...]:
-    """Plain attributes of the modules that are not torch's own, and those of the batch norms that may change."""
-    values: list[Any] = []
-    for m in modules:
-        if isinstance(m, nn.BatchNorm2d):
-            values += m.eps, m.momentum
-        elif not type(m).__module__.startswith("torch."):
-            values += [v for k, v in m.__dict__.items() if type(v) in PLAIN[:4] and k != "training"]
-    return tuple(values)
-
-
 def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any]) -> str | None:
     """Why no fused cell can take a call that is understood."""
     s0, s1 = (get(arguments, path) for path in reading.states)
@@ -134,7 +114,7 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any]) -> str | 
         return "states that are no (N, C, H, W)"
     if torch.is_autocast_enabled(s1.device.type):
         return "autocast"
-    dtypes = {t.dtype for t in (s0, s1, *(c.weight for c in plan.convs))}
+    dtypes = {t.dtype for t in (s0, s1, *plan.parameters())}
     if len(dtypes) > 1:
         return f"states and weights of several dtypes: {', '.join(sorted(map(str, dtypes)))}"
     if len({norm.training for norm in plan.norms}) > 1:

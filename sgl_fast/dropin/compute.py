@@ -66,7 +66,7 @@ def request(plan: Plan, reading: Reading, arguments: Mapping[str, Any], backend:
     training = plan.norms[0].training or not plan.tracked if plan.norms else True
     dropout = plan.skips[0].p if plan.skips and plan.skips[0] is not None and plan.skips[0].training else 0.0
     shape = len(plan.widths), len(plan.cell.ops[0])
-    weights = plan.weights().to(s1)
+    weights = Flat.apply(*plan.parameters()) if plan.convs else s1.new_zeros(0)
     return Request(plan, s0, s1, weights, ops.view(shape), betas, skip_beta, training, dropout, backend)
 
 
@@ -133,23 +133,33 @@ def is_row(part: Tensor, base: Tensor, v: int) -> bool:
 
 def gather(plans: Sequence[Plan]) -> RunningStats:
     """(V, S) each, in the order of the section's norms."""
-    mean = torch.stack([torch.cat([tensor(n.running_mean) for n in p.norms]) for p in plans])
-    var = torch.stack([torch.cat([tensor(n.running_var) for n in p.norms]) for p in plans])
+    mean = torch.stack([torch.cat(p.buffers("running_mean")) for p in plans])
+    var = torch.stack([torch.cat(p.buffers("running_var")) for p in plans])
     return RunningStats(mean, var)
 
 
 @torch.no_grad()
 def scatter(plans: Sequence[Plan], running: RunningStats) -> None:
     """Writes the statistics back into the models' own batch norms, and counts the batch."""
-    for plan, mean, var in zip(plans, running.mean, running.var, strict=True):
-        sizes = [n.num_features for n in plan.norms]
-        for norm, m, v in zip(plan.norms, mean.split(sizes), var.split(sizes), strict=True):
-            tensor(norm.running_mean).copy_(m)
-            tensor(norm.running_var).copy_(v)
-            if norm.num_batches_tracked is not None:
-                norm.num_batches_tracked.add_(1)
+    for v, plan in enumerate(plans):
+        sizes = [norm.num_features for norm in plan.norms]
+        for name, rows in (("running_mean", running.mean), ("running_var", running.var)):
+            torch._foreach_copy_(plan.buffers(name), rows[v].split(sizes))
+        counts = plan.buffers("num_batches_tracked")
+        if counts:
+            torch._foreach_add_(counts, 1)
 
 
-def tensor(buffer: Tensor | None) -> Tensor:
-    assert buffer is not None
-    return buffer
+class Flat(torch.autograd.Function):
+    """Parameters as one vector (P,): one node of the graph, where as many flattenings would be as many nodes."""
+
+    @staticmethod
+    def forward(ctx: Any, *parameters: Tensor) -> Tensor:
+        ctx.shapes = [p.shape for p in parameters]
+        return torch.cat([p.reshape(-1) for p in parameters])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        parts = grad.split([shape.numel() for shape in ctx.shapes])
+        wanted = zip(parts, ctx.shapes, ctx.needs_input_grad, strict=True)
+        return tuple(part.view(shape) if want else None for part, shape, want in wanted)

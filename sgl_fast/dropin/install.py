@@ -10,12 +10,13 @@ from torch import nn
 
 from ..backend import asked_for
 from .arguments import OWN, bind
-from .attached import Attached, hooked
+from .attached import Attached
 from .borrow import Copy, borrowed, no_trace
 from .matching import Match, cells_of
 from .patched import patch, unpatch
 from .report import KEPT, WAITING, CellReport, Report
 from .trial import own, signature_of
+from .watch import hooked
 
 REPORT = "_sgl_fast_report"
 SIDES = (32, 64, 224)
@@ -77,7 +78,6 @@ def install(match: Match, backend: str | None, verify: bool, calls: Calls) -> Ce
     entry.status, entry.reason = WAITING, "verified at its first call"
     attached = Attached(match, entry, backend, verify)
     patch(cell, attached)
-    attached.modules = list(cell.modules())
     if match.path in calls:
         args, kwargs = calls[match.path]
         arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(match)}
