@@ -61,20 +61,21 @@ def tensors_differ(first: nn.Module, other: nn.Module) -> str | None:
 
 
 def cells_differ(first: nn.Module, other: nn.Module) -> str | None:
-    for (path, a), (_, b) in zip(structure(first), structure(other), strict=False):
-        if a != b:
-            return f"{path} has {b}, not {a}"
+    ours = edges_of_cells(first)
+    for path, ops in edges_of_cells(other).items():
+        if ops != ours.get(path, ops):
+            return f"{path} has {ops}, not {ours[path]}"
     return None
 
 
-def structure(model: nn.Module) -> list[tuple[str, Any]]:
-    """Of every accelerated cell, edge by edge, its operations in the model's order."""
+def edges_of_cells(model: nn.Module) -> dict[str, list[str]]:
+    """The operations of every edge of the accelerated cells, in the model's order."""
     cells = [(name, m.__dict__[KEY].match) for name, m in model.named_modules() if isinstance(m, Accelerated)]
-    return [
-        (f"{name}.{edge.path}", [f"{c.op} (stride {c.stride})" for c in edge.candidates])
+    return {
+        f"{name}.{edge.path}": [f"{c.op} (stride {c.stride})" for c in edge.candidates]
         for name, match in cells
         for edge in match.edges
-    ]
+    }
 
 
 def stacked(results: Sequence[Any]) -> Any:
