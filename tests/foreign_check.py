@@ -8,6 +8,12 @@ import torch
 from torch import Tensor, nn
 
 
+def images(seed: int, K: int = 0, channels: int = 3) -> Tensor:
+    """(3, channels, 16, 16), or K such batches."""
+    shape = (K, 3, channels, 16, 16)[0 if K else 1 :]
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
 def one_pass(model: nn.Module, images: Tensor) -> dict[str, Tensor]:
     """Logits, gradients of all parameters and of the images, buffers afterwards, by name."""
     x = images.detach().clone().requires_grad_()

@@ -31,6 +31,17 @@ class RawNetwork(Network):
         return self.classifier(s1.mean((2, 3)))
 
 
+class CutNetwork(Network):
+    """Cuts the graph between two cells, on one of the two ways."""
+
+    def forward(self, input):
+        s0 = s1 = self.stem(input)
+        for cell in self.cells:
+            weights = (self.alphas_reduce if cell.reduction else self.alphas_normal).softmax(-1)
+            s0, s1 = s1.detach(), cell(s0, s1, weights)
+        return self.classifier(s1.mean((2, 3)))
+
+
 class OwnMixedOp(MixedOp):
     """Holds its alphas."""
 

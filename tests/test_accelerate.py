@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import copy
-import pickle
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
-from foreign_check import distance, one_pass, twins
+from foreign_broken import batch_norm, replaced
+from foreign_check import distance, images, one_pass, twins
 from foreign_darts import Network
 from foreign_nested import Controller, pdarts
 from foreign_styles import AuxiliaryNetwork, OddPreprocessNetwork, OwnNetwork, RawNetwork
 from torch import nn
 
 import sgl_fast
+from bench.eager import Alphas, Supernet
 
 TOLERANCE = 1e-5
 BACKENDS = [name for name in ("reference", "cpu") if sgl_fast.why_not(name) is None]
@@ -30,11 +30,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "alphas inside the edges, two of three nodes": OwnNetwork,
     "preprocessing of its own": OddPreprocessNetwork,
     "darts_minus": AuxiliaryNetwork,
+    "batch norms without running statistics": lambda: replaced(nn.BatchNorm2d, batch_norm(track_running_stats=False)),
 }
-
-
-def images(seed: int, channels: int = 3) -> torch.Tensor:
-    return torch.randn(3, channels, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -45,7 +42,7 @@ def test_equal_to_the_original(name: str, backend: str) -> None:
     assert sgl_fast.accelerate(model, backend) is model
     report = sgl_fast.report(model)
     assert len(report) and report.accelerated == len(report), str(report)
-    x = images(2, 1 if isinstance(model, OwnNetwork) else 3)
+    x = images(2, channels=1 if isinstance(model, OwnNetwork) else 3)
     for training in (True, True, False):
         original.train(training)
         model.train(training)
@@ -77,59 +74,6 @@ def test_training_loops_end_at_the_same_parameters(make: Callable[[], nn.Module]
         assert float((before[name] - after[name]).abs().max()) <= TOLERANCE * scale, name
 
 
-def test_nothing_but_the_forward_changes() -> None:
-    torch.manual_seed(4)
-    model = Network(C=4)
-    cell, parameters = model.cells[0], list(model.parameters())
-    state = {k: v.clone() for k, v in model.state_dict().items()}
-    modes = {n: m.training for n, m in model.named_modules()}
-    draws, printed = torch.get_rng_state(), repr(model)
-    sgl_fast.accelerate(model)
-    assert torch.equal(draws, torch.get_rng_state()) and repr(model) == printed
-    assert all(a is b for a, b in zip(parameters, model.parameters(), strict=True))
-    assert all(p.grad is None for p in parameters)
-    assert state.keys() == model.state_dict().keys()
-    assert all(torch.equal(v, model.state_dict()[k]) for k, v in state.items())
-    assert modes == {n: m.training for n, m in model.named_modules()}
-    other = Network(C=4)
-    assert type(cell) is not type(other.cells[0]) and isinstance(cell, type(other.cells[0]))
-    assert not len(sgl_fast.report(other))
-
-
-def test_twice_and_back() -> None:
-    torch.manual_seed(5)
-    model = Network(C=4)
-    classes = [type(m) for m in model.modules()]
-    expected = one_pass(copy.deepcopy(model), images(6))
-    for _ in range(2):
-        sgl_fast.accelerate(model)
-        assert sgl_fast.report(model).accelerated == 3
-    assert sgl_fast.restore(model) is model
-    assert classes == [type(m) for m in model.modules()]
-    assert not any("sgl" in key for m in model.modules() for key in m.__dict__)
-    got = one_pass(model, images(6))
-    assert all(torch.equal(expected[k], got[k]) for k in expected)
-
-
-@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
-def test_copies_are_accelerated_and_apart(duplicate: Callable[[Any], Any]) -> None:
-    torch.manual_seed(7)
-    model = sgl_fast.accelerate(Network(C=4))
-    twin = duplicate(model)
-    assert sgl_fast.report(twin).accelerated == 3
-    with torch.no_grad():
-        for p in twin.parameters():
-            p.mul_(1.5)
-    plain = model.new()
-    plain.load_state_dict(twin.state_dict())
-    assert not len(sgl_fast.report(plain))
-    x = images(8)
-    before = one_pass(model, x)
-    assert distance(one_pass(plain, x), one_pass(twin, x)) < (TOLERANCE, "")
-    assert torch.equal(before["logits"], model(x))
-    assert not any(cell.originals for cell in [*sgl_fast.report(twin), *sgl_fast.report(model)])
-
-
 def test_a_model_of_several_arguments_is_verified_at_its_first_call() -> None:
     torch.manual_seed(9)
     original, net = twins(Controller().net)
@@ -140,6 +84,27 @@ def test_a_model_of_several_arguments_is_verified_at_its_first_call() -> None:
     assert sgl_fast.report(net).accelerated == 4
     sgl_fast.accelerate(net, example=(images(1), *rows))
     assert sgl_fast.report(net).accelerated == 4
+
+
+@pytest.mark.parametrize("name", ["darts", "pc_darts", "darts_minus"])
+def test_the_eager_baselines(name: str) -> None:
+    torch.manual_seed(10)
+    space = sgl_fast.space(name, channels=4, layers=2, nodes=2, num_classes=5)
+    alphas = Alphas(space)
+    original, model = twins(Supernet(space))
+    sgl_fast.accelerate(model, example=(images(1), alphas))
+    assert sgl_fast.report(model).accelerated == 2
+    grads = []
+    for net in (original, model):
+        alphas.zero_grad()
+        logits = net(images(2), alphas, 0.4)
+        logits.square().sum().backward()
+        grads.append(
+            [logits.detach(), *(p.grad for p in [*alphas.parameters(), *net.parameters()] if p.grad is not None)]
+        )
+    for a, b in zip(*grads, strict=True):
+        assert float((a - b).abs().max()) < TOLERANCE * max(1, float(a.abs().max()))
+    assert not any(cell.originals for cell in sgl_fast.report(model)), str(sgl_fast.report(model))
 
 
 def test_frozen_parameters_and_no_grad() -> None:
@@ -174,12 +139,3 @@ def test_skip_dropout_follows_the_modules() -> None:
             cell.set_drop(0.0)
         assert torch.allclose(model(x), quiet(x), atol=TOLERANCE)
     assert not any(cell.originals for cell in sgl_fast.report(model)), str(sgl_fast.report(model))
-
-
-def test_a_model_without_cells() -> None:
-    model = sgl_fast.accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
-    assert "no cell found" in str(sgl_fast.report(model))
-    with pytest.raises(TypeError, match="need an nn.Module; got dict"):
-        sgl_fast.accelerate({})  # type: ignore[type-var]
-    with pytest.raises(ValueError, match="unknown backend 'gpu'"):
-        sgl_fast.accelerate(model, backend="gpu")

@@ -8,17 +8,13 @@ from collections.abc import Callable
 import pytest
 import torch
 from foreign_broken import SEEN, TRIED, TupleCell, TupleNetwork
-from foreign_check import distance, one_pass
+from foreign_check import distance, images, one_pass
 from foreign_darts import Network
 from foreign_nested import pdarts
 from foreign_ops import SepConv
 from torch import nn
 
 import sgl_fast
-
-
-def images(seed: int) -> torch.Tensor:
-    return torch.randn(3, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("reason", SEEN)
@@ -85,6 +81,18 @@ def test_the_original_answers() -> None:
 @pytest.mark.skipif(sgl_fast.why_not("cpu") is not None, reason="no compiled backend, so the reference takes all")
 def test_the_original_answers_in_float64() -> None:
     falls_back(lambda model: model.double(), "no compiled backend for float64")
+
+
+def test_too_few_values_for_batch_statistics() -> None:
+    """As many or as few as the original can take: one image of 4 pixels a side ends in one value a channel."""
+    torch.manual_seed(8)
+    model = sgl_fast.accelerate(Network())
+    with pytest.raises(ValueError, match="Expected more than 1 value per channel"):
+        model(torch.randn(1, 3, 4, 4))
+    with pytest.raises(RuntimeError, match="Sizes of tensors must match"):
+        model(torch.randn(2, 3, 15, 15))
+    model.eval()
+    model(torch.randn(1, 3, 4, 4))
 
 
 def test_a_named_backend_does_what_it_can() -> None:

@@ -8,17 +8,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from foreign_check import distance, one_pass, twins
+from foreign_check import distance, images, one_pass, twins
 from foreign_darts import Network
 from foreign_nested import Controller, pdarts
+from foreign_styles import CutNetwork
 from torch import nn
 
 import sgl_fast
 from sgl_fast.dropin import turns
-
-
-def images(seed: int, *shape: int) -> torch.Tensor:
-    return torch.randn(*shape, 3, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture
@@ -38,13 +35,19 @@ def sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize(
     ("make", "cells", "K"),
-    [(lambda: Network(C=8, k=4), 3, 3), (Controller, 4, 2), (pdarts, 4, 2), (lambda: Network(layers=2), 2, 1)],
+    [
+        (lambda: Network(C=8, k=4), 3, 3),
+        (Controller, 4, 2),
+        (pdarts, 4, 2),
+        (CutNetwork, 3, 2),
+        (lambda: Network(layers=2), 2, 1),
+    ],
 )
 def test_equal_to_each_alone(make: Callable[[], nn.Module], cells: int, K: int, shared: bool, sizes: list[int]) -> None:
     torch.manual_seed(1)
     originals, models = zip(*[twins(make()) for _ in range(K)], strict=True)
     stack = sgl_fast.stack(models)
-    x = images(2) if shared else images(2, K)
+    x = images(2) if shared else images(2, K=K)
     for training in (True, False):
         stack.train(training)
         for net in originals:
@@ -142,7 +145,7 @@ def test_differences_are_named() -> None:
     with pytest.raises(ValueError, match="need one or more different models; got 2, some of them the same"):
         sgl_fast.stack([first, first])
     with pytest.raises(ValueError, match=r"need images \(N, 3, H, W\) or \(1, N, 3, H, W\); got \(2, 3, 3, 16, 16\)"):
-        sgl_fast.stack([first])(images(1, 2))
+        sgl_fast.stack([first])(images(1, K=2))
 
 
 def test_cells_that_are_not_accelerated_run_by_themselves(sizes: list[int]) -> None:

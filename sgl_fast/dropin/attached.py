@@ -122,6 +122,8 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any]) -> str | 
     rates = {skip.p if skip is not None and skip.training else 0.0 for skip in plan.skips}
     if len(rates) > 1 or 1.0 in rates:
         return f"dropout of its skips: {sorted(rates)}"
+    if plan.norms and plan.norms[0].training and s1[:, 0].numel() <= (4 if plan.cell.kind == "reduce" else 1):
+        return "one value a channel"
     return wrong_sizes(plan, s0, s1)
 
 

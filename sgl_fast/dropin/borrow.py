@@ -14,9 +14,15 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_p
 
 @contextmanager
 def no_trace(device: torch.device) -> Iterator[None]:
-    """The random state is put back; gradients on, inference mode and autocast off."""
+    """The random state is put back; gradients on, inference mode and autocast off.
+
+    One thread: the tensors of a trial are so small that handing them out takes longer than computing them.
+    """
+    threads = torch.get_num_threads()
     devices = [device] if device.type == "cuda" else []
     with ExitStack() as stack:
+        stack.callback(torch.set_num_threads, threads)
+        torch.set_num_threads(1)
         stack.enter_context(torch.random.fork_rng(devices))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
