@@ -46,5 +46,5 @@ sanitize: $(SANITIZED)
 
 build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
 	mkdir -p $(@D)
-	$(CXX) -std=c++17 -O1 -g -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
-		$< csrc/cpu/$*.cpp csrc/cpu/isa.cpp -o $@
+	$(CXX) -std=c++17 -O1 -g1 -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
+		-Wno-psabi $< $(wildcard csrc/cpu/$**.cpp) csrc/cpu/isa.cpp csrc/cpu/plan.cpp -o $@

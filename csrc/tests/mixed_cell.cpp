@@ -1,0 +1,110 @@
+// Cells of every kind, forward and backward, in arrays of exactly their size: every instruction set gives the same
+// numbers, and the gradients are those of a difference of the loss.
+
+#include "../cpu/mixed_cell.h"
+
+#include "check.h"
+
+using namespace sgl_fast;
+
+struct Batch {
+    CellShape shape;
+    int V, N, H, W;
+};
+
+static CellShape cell(int channels, int partial, bool reduction, bool shrink0, bool aux, bool preprocess) {
+    CellShape shape{6, 5, channels, 2, partial, reduction, shrink0, aux, preprocess, {}, 8};
+    const std::vector<Op> all{Op::none, Op::max_pool, Op::avg_pool, Op::skip, Op::sep3, Op::sep5, Op::dil3, Op::dil5};
+    shape.ops.assign(5, all);
+    return shape;
+}
+
+struct Run {
+    Batch b;
+    Plan plan{b.shape, b.H, b.W};
+    size_t images = size_t(b.V) * b.N, nodes = images * b.shape.nodes * b.shape.channels * plan.out_pixels();
+    Floats s[2], weights, mixture, edges, grad;
+    Floats out, states, planes, stats;
+    std::vector<uint8_t> pattern;
+
+    explicit Run(const Batch& batch) : b(batch) {
+        const bool raw = b.shape.preprocess;
+        const int scale = raw && b.shape.shrink0 ? 4 : 1;
+        s[0] = normal(images * (raw ? b.shape.c_prev_prev : b.shape.channels) * scale * plan.in_pixels());
+        s[1] = normal(images * (raw ? b.shape.c_prev : b.shape.channels) * plan.in_pixels());
+        weights = normal(b.V * plan.weights);
+        mixture = normal(b.V * plan.edges.size() * 8);
+        edges = normal(b.V * plan.edges.size());
+        grad = normal(nodes);
+    }
+
+    CellInputs inputs() const {
+        CellInputs in{};
+        in.V = b.V;
+        in.N = b.N;
+        for (int i = 0; i < 2; i++) {
+            in.s[i] = s[i].data();
+            in.image[i] = s[i].size() / images;
+            in.learner[i] = in.image[i] * b.N;
+        }
+        in.weights = weights.data();
+        in.weights_row = plan.weights;
+        in.op_weights = mixture.data();
+        in.edge_weights = edges.data();
+        in.skip_beta = 0.5f;
+        in.training = true;
+        return in;
+    }
+    CellSaved saved() { return {states.data(), planes.data(), stats.data(), pattern.data()}; }
+
+    void forward(const Pool& pool, bool replay) {
+        out.assign(nodes, 0);
+        states.assign(b.shape.preprocess ? images * 2 * b.shape.channels * plan.in_pixels() : 0, 0);
+        planes.assign(images * plan.saved, 0);
+        stats.assign(b.V * 3 * plan.norms, 0);
+        pattern.resize(images * plan.pattern);
+        mixed_cell_forward(pool, plan, inputs(), replay, saved(), out.data());
+    }
+
+    double loss() const {
+        double sum = 0;
+        for (size_t i = 0; i < nodes; i++) sum += double(out[i]) * grad[i];
+        return sum;
+    }
+};
+
+static double dot(const Floats& a, const Floats& b) {
+    double sum = 0;
+    for (size_t i = 0; i < a.size(); i++) sum += double(a[i]) * b[i];
+    return sum;
+}
+
+static void check(const Batch& batch, const Pool& pool) {
+    Run run(batch);
+    run.forward(pool, false);
+    Floats d0(run.s[0].size()), d1(run.s[1].size()), dw(run.weights.size()), dops(run.mixture.size()), de(run.edges.size());
+    const CellGradients wanted{{d0.data(), d1.data()}, dw.data(), dops.data(), de.data()};
+    mixed_cell_backward(pool, run.plan, run.inputs(), run.saved(), run.out.data(), run.grad.data(), wanted);
+    const Floats weights = run.weights, direction = normal(weights.size());
+    double ends[2];
+    for (int side = 0; side < 2; side++) {
+        for (size_t i = 0; i < weights.size(); i++) run.weights[i] = weights[i] + (side ? -1e-3f : 1e-3f) * direction[i];
+        run.forward(pool, true);
+        ends[side] = run.loss();
+    }
+    const double slope = (ends[0] - ends[1]) / 2e-3, want = dot(dw, direction);
+    if (std::fabs(slope - want) <= 2e-2 * std::fmax(std::fabs(want), std::sqrt(dot(dw, dw)))) return;
+    std::printf("weights (%s): slope %g, gradient %g\n", name_of(isa()), slope, want);
+    std::exit(1);
+}
+
+int main() {
+    return under_each_isa([] {
+        for (int count : {1, 3}) {
+            check({cell(8, 1, false, false, false, true), 2, 3, 7, 7}, threads(count));
+            check({cell(12, 1, true, true, true, true), 1, 2, 10, 6}, threads(count));
+            check({cell(16, 4, true, false, false, true), 2, 2, 8, 12}, threads(count));
+            check({cell(20, 4, false, false, false, false), 2, 2, 5, 18}, threads(count));
+        }
+    });
+}
