@@ -48,7 +48,6 @@ template <int K, int D, int P> struct Transposed {
     static constexpr int reach = (K / 2) * D;
     static constexpr bool has(int i) { return ((P + reach - i * D) & 1) == 0; }
     static constexpr int at(int i) { return (P + reach - i * D) / 2; }
-    static constexpr int lowest = -reach / 2;
 };
 
 template <int L, int R, int K, int D, int PY, int PX>

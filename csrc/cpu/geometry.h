@@ -14,13 +14,12 @@ constexpr int ROWS = 8;
 // A plane with a border of zeros, as the input of a convolution with outputs of H x W. Stride 2: two planes, the even
 // columns and the odd ones, so that every tap reads consecutive floats.
 struct Padded {
-    int H, W, stride, row, rows;
+    int H, W, stride, row;
     size_t phase, plane;
 
     Padded(int H, int W, int stride) : H(H), W(W), stride(stride) {
         row = round_up(W, lanes_for(W)) + 2 * PAD;
-        rows = stride * round_up(H, ROWS) + 2 * PAD;
-        phase = size_t(rows) * row;
+        phase = size_t(stride * round_up(H, ROWS) + 2 * PAD) * row;
         plane = stride * phase;
     }
 };
@@ -32,13 +31,12 @@ inline size_t compact_plane(int H, int W) {
 
 // A plane whose rows are whole vectors: the sum of gradients, written block by block. Stride 2: even and odd columns.
 struct Blocked {
-    int row, rows;
+    int row;
     size_t phase, plane;
 
     Blocked(int H, int W, int stride) {
         row = round_up(W, lanes_for(W));
-        rows = stride * round_up(H, ROWS);
-        phase = size_t(rows) * row;
+        phase = size_t(stride * round_up(H, ROWS)) * row;
         plane = stride * phase;
     }
 };

@@ -13,6 +13,14 @@ constexpr double EPS = 1e-5;  // of batch norm
 #include "pass.h"
 #include "forward.h"
 #include "backward.h"
+#include "preprocess.h"
+#include "conv_backward.h"
+#include "sources.h"
+#include "middles.h"
+#include "nodes.h"
+#include "scratch.h"
+#include "run_forward.h"
+#include "run_backward.h"
 
 void forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved, float* out) {
     run_forward(pool, plan, in, replay, saved, out);

@@ -39,8 +39,9 @@ float* workspace(size_t floats) {
 void mixed_cell_forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
                         float* out) {
 #if defined(__x86_64__)
-    if (isa() == Isa::avx512) return avx512::forward(pool, plan, in, replay, saved, out);
-    if (isa() == Isa::avx2) return avx2::forward(pool, plan, in, replay, saved, out);
+    const Isa set = isa();
+    if (set == Isa::avx512) return avx512::forward(pool, plan, in, replay, saved, out);
+    if (set == Isa::avx2) return avx2::forward(pool, plan, in, replay, saved, out);
 #endif
     plain::forward(pool, plan, in, replay, saved, out);
 }
@@ -48,8 +49,9 @@ void mixed_cell_forward(const Pool& pool, const Plan& plan, const CellInputs& in
 void mixed_cell_backward(const Pool& pool, const Plan& plan, const CellInputs& in, const CellSaved& saved,
                          const float* out, const float* grad, const CellGradients& wanted) {
 #if defined(__x86_64__)
-    if (isa() == Isa::avx512) return avx512::backward(pool, plan, in, saved, out, grad, wanted);
-    if (isa() == Isa::avx2) return avx2::backward(pool, plan, in, saved, out, grad, wanted);
+    const Isa set = isa();
+    if (set == Isa::avx512) return avx512::backward(pool, plan, in, saved, out, grad, wanted);
+    if (set == Isa::avx2) return avx2::backward(pool, plan, in, saved, out, grad, wanted);
 #endif
     plain::backward(pool, plan, in, saved, out, grad, wanted);
 }

@@ -40,10 +40,11 @@ struct Pass {
     int V = in.V, N = in.N, C = plan.cell.channels, M = plan.mixed_channels;
     size_t pixels = plan.out_pixels(), in_pixels = plan.in_pixels();
 
+    const float* input(int which, int v, int n) const { return in.s[which] + v * in.learner[which] + n * in.image[which]; }
     // State j of one image: its planes lie one after the other.
     const float* state(int j, int v, int n) const {
         if (j >= 2) return out + (size_t(v * N + n) * plan.cell.nodes + j - 2) * C * pixels;
-        if (!plan.cell.preprocess) return in.s[j] + v * in.learner[j] + n * in.image[j];
+        if (!plan.cell.preprocess) return input(j, v, n);
         return saved.states + (size_t(v * N + n) * 2 + j) * C * in_pixels;
     }
     float* planes(int v, int n) const { return saved.planes + size_t(v * N + n) * plan.saved; }
@@ -73,12 +74,44 @@ struct Pass {
     // A stride-1 skip has no norm; every other operation ends in one.
     static bool normed(const Edge& e, const Mixed& m) { return !(m.op == Op::skip && e.stride == 1); }
 
-    // The node's channel that mixed channel m becomes, and the state's channel that bypasses into node channel c.
-    int shuffled(int m) const { return m * plan.cell.partial; }
+    // PC-DARTS's shuffle: every partial-th channel of a node is a mixed one; which channel of the state bypasses into
+    // the node's channel c, and the other way round.
     bool bypassed(int c) const { return c % plan.cell.partial != 0; }
     int bypass_of(int c) const { return c % plan.cell.partial * M + c / plan.cell.partial; }
+    int bypass_to(int channel) const { return channel % M * plan.cell.partial + channel / M; }
+    // The plane of a bypassing channel as the edge's node reads it: the state's own, or pooled.
+    const float* bypass_plane(const Edge& e, int channel, int v, int n) const {
+        if (e.stride == 1) return state(e.source, v, n) + channel * pixels;
+        return planes(v, n) + plan.states[e.source].bypass_z + (channel - M) * pixels;
+    }
 
-    // Calls work(scratch, first, last) on every thread: its images, numbered n + N * v, and its scratch memory.
+    // x, or what the dropout of the edge's skip leaves of it, in `room`; x belongs to mixed channel m.
+    const float* dropped(const Edge& e, const float* x, int m, int v, int n, float* room) const {
+        const uint8_t* kept = dropout(e, v, n);
+        if (!kept) return x;
+        for (size_t i = 0; i < pixels; i++) room[i] = kept[m * pixels + i] ? x[i] * in.dropout_scale : 0.f;
+        return room;
+    }
+
+    // ReLU of a state's mixed channels, and of a separable convolution's middle, into Padded planes. row: room for one.
+    void activate(int j, int v, int n, bool replay, const Padded& p, float* to, float* row) const {
+        const State& s = plan.states[j];
+        size_t count = size_t(s.H) * s.W, bits = s.H * bit_row(s.W);
+        const float* x = state(j, v, n);
+        for (int c = 0; c < M; c++)
+            relu_to_padded({x + c * count, 0, 1, pattern(v, n) + s.bits + c * bits, replay}, p, to + c * p.plane, row);
+    }
+    void activate_middle(const Mixed& m, int v, int n, bool replay, const Padded& p, float* to, float* row) const {
+        size_t bits = p.H * bit_row(p.W);
+        const float* z = planes(v, n) + m.first.z;
+        for (int c = 0; c < M; c++) {
+            size_t norm = m.first.norm + c;
+            relu_to_padded({z + c * pixels, mean(v)[norm], scale(v)[norm], pattern(v, n) + m.middle_bits + c * bits, replay},
+                           p, to + c * p.plane, row);
+        }
+    }
+
+    // Calls work(scratch, thread, first, last) on every thread: its scratch memory and images, numbered n + N * v.
     template <class Work> void on_threads(const Workspace& space, const Work& work) const {
         struct Context {
             const Pass& pass;
@@ -92,19 +125,13 @@ struct Pass {
         };
         pool.run(threads(), task, &context);
     }
-    // The most scratch memory that one of the phases takes.
-    template <class... Phases> size_t most(const Phases&... phases) const {
-        size_t floats = 0;
-        auto consider = [&](const auto& phase) {
-            Scratch count;
-            phase(count);
-            floats = count.used > floats ? count.used : floats;
-        };
-        (consider(phases), ...);
-        return floats;
-    }
     int threads() const { return threads_for(pool, in); }
     int first(int thread) const { return int(int64_t(V) * N * thread / threads()); }
 };
 
 inline void wipe(float* to, size_t n) { __builtin_memset(to, 0, n * sizeof(float)); }
+
+// Calls step(v, n) for images first .. last - 1.
+template <class Step> inline void each_image(const Pass& pass, int first, int last, const Step& step) {
+    for (int i = first; i < last; i++) step(i / pass.N, i % pass.N);
+}

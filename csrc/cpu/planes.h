@@ -95,6 +95,25 @@ inline void copy_to_padded(const float* from, const Padded& p, float* to) {
     }
 }
 
+// The pixels that a factorised reduction reads, as consecutive ones: even rows and columns, odd rows and columns. From
+// a Padded plane of stride 2 and from consecutive pixels.
+inline void subsample(const float* from, const Padded& p, float* even, float* odd) {
+    const float* origin = from + PAD * p.row + PAD;
+    for (int y = 0; y < p.H; y++) {
+        __builtin_memcpy(even + y * p.W, origin + 2 * y * p.row, p.W * sizeof(float));
+        __builtin_memcpy(odd + y * p.W, origin + p.phase + (2 * y + 1) * p.row, p.W * sizeof(float));
+    }
+}
+
+inline void subsample(const float* from, int H, int W, float* even, float* odd) {
+    for (int y = 0; y < H; y++)
+        for (int x = 0; x < W; x++) {
+            const float* corner = from + size_t(2 * y) * 2 * W + 2 * x;
+            even[y * W + x] = corner[0];
+            odd[y * W + x] = corner[2 * W + 1];
+        }
+}
+
 // Mean and sum of squared deviations of n pixels, in one pass around the mean of the first ones.
 inline void moments(const float* z, int n, float* mean, float* deviations) {
     constexpr int L = NATIVE;

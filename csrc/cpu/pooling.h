@@ -5,8 +5,10 @@ inline void pack_codes(const int* codes, int W, uint8_t* row) {
     for (int x = 0; x < W; x += 2) row[x / 2] = uint8_t(codes[x] | (x + 1 < W ? codes[x + 1] << 4 : 0));
 }
 
+INLINE int code_at(const uint8_t* row, int x) { return (row[x / 2] >> (x % 2 * 4)) & 15; }
+
 inline void unpack_codes(const uint8_t* row, int W, int* codes) {
-    for (int x = 0; x < W; x++) codes[x] = (row[x / 2] >> (x % 2 * 4)) & 15;
+    for (int x = 0; x < W; x++) codes[x] = code_at(row, x);
 }
 
 // Where pixel t of the windows of an output row starts in a Padded plane.
@@ -50,7 +52,7 @@ inline void max_pool_gradient(const float* grad, const Padded& p, const uint8_t*
     int W = p.stride * p.W;
     for (int y = 0; y < p.H; y++)
         for (int x = 0; x < p.W; x++) {
-            int code = (codes[y * code_row(p.W) + x / 2] >> (x % 2 * 4)) & 15;
+            int code = code_at(codes + y * code_row(p.W), x);
             dx[(p.stride * y + code / 3 - 1) * W + p.stride * x + code % 3 - 1] += grad[y * p.W + x];
         }
 }
@@ -92,13 +94,13 @@ inline void bypass_pool(const float* in, int H, int W, bool replay, uint8_t* cod
     for (int y = 0; y < H; y++)
         for (int x = 0; x < W; x++) {
             const float* corner = in + size_t(2 * y) * 2 * W + 2 * x;
-            uint8_t& packed = codes[y * code_row(W) + x / 2];
-            int code = (packed >> (x % 2 * 4)) & 15;
+            uint8_t* row = codes + y * code_row(W);
+            int code = code_at(row, x);
             if (!replay) {
                 code = 0;
                 for (int t = 1; t < 4; t++)
                     if (!(corner[t / 2 * 2 * W + t % 2] <= corner[code / 2 * 2 * W + code % 2])) code = t;
-                packed = uint8_t(x % 2 ? packed | (code << 4) : code);
+                row[x / 2] = uint8_t(x % 2 ? row[x / 2] | (code << 4) : code);
             }
             out[size_t(y) * W + x] = corner[code / 2 * 2 * W + code % 2];
         }
@@ -107,7 +109,7 @@ inline void bypass_pool(const float* in, int H, int W, bool replay, uint8_t* cod
 inline void bypass_pool_gradient(const float* grad, int H, int W, const uint8_t* codes, float* dx) {
     for (int y = 0; y < H; y++)
         for (int x = 0; x < W; x++) {
-            int code = (codes[y * code_row(W) + x / 2] >> (x % 2 * 4)) & 15;
+            int code = code_at(codes + y * code_row(W), x);
             dx[size_t(2 * y + code / 2) * 2 * W + 2 * x + code % 2] += grad[size_t(y) * W + x];
         }
 }
