@@ -11,13 +11,13 @@ from sgl_fast import Supernet
 from sgl_fast.ops.flat_update import perturb, sgd
 
 from .interleave import Interleave, Row
+from .model import FLOAT
 from .settings import Settings
 from .shapes import space_of
 
 K = 2
 LIMITS = (5, 2)
 LR, MOMENTUM, WEIGHT_DECAY, CLIP, R = 0.025, 0.9, 3e-4, 5.0, 1e-2
-FLOAT = 4  # bytes
 # vectors of length P read and written for each learner: the norm reads the gradient once before
 SGD_VECTORS, PERTURB_VECTORS = 6, 5
 

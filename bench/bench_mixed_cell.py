@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sgl_fast.layout import Cell, build
+from sgl_fast.layout import Cell, build, section_of
 from sgl_fast.spaces import Space
 
 from . import model
 from .contenders import eager_cell, fused_cell
 from .interleave import NONE, Interleave, Limits, Row
 from .settings import Settings
-from .shapes import draw_cell, edge, section_of, space_of
+from .shapes import draw_cell, edge, space_of
 
 V = 2
 # channels: pixels a side of the edge's input

@@ -9,12 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgl_fast import Supernet
-from sgl_fast.layout import Cell
+from sgl_fast.layout import Cell, section_of
 from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.walk import Mode
 
 from . import eager
-from .shapes import CellInputs, section_of
+from .shapes import CellInputs
 
 Call = Callable[[], list[Tensor]]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import sgl_fast
-from sgl_fast.layout import Cell, Section, Writer, write_cell
+from sgl_fast.layout import Cell, Section, section_of
 from sgl_fast.spaces import PRIMITIVES, Space
 
 
@@ -43,12 +43,6 @@ def edge(space: Space, channels: int, kind: str = "normal") -> Cell:
     """One mixed op: a cell of one node on two states as they are, the first of which it does not use."""
     ops = ("none",) * len(PRIMITIVES), PRIMITIVES
     return Cell(0, kind, False, channels, channels, channels, 1, ops, space.partial, space.aux_skip, preprocess=False)
-
-
-def section_of(cell: Cell) -> Section:
-    writer = Writer()
-    write_cell(writer, cell)
-    return writer.cut("cell")
 
 
 def draw_cell(cell: Cell, edge_norm: bool, V: int, N: int, side: int, dtype: torch.dtype = torch.float32) -> CellInputs:

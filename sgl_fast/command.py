@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .backend import BACKENDS, use_backend
+from .backend import use_backend
 from .progress import Progress
 from .run_folder import RunFolder
 
@@ -33,17 +33,11 @@ def check_device(name: str) -> None:
         raise ValueError(f"--device: need auto, cpu, cuda or cuda:N; got {name}")
 
 
-def check_backend(name: str) -> None:
-    """ValueError unless it is the name of a backend, or auto; no torch here: that it can run is said later."""
-    if name not in ("auto", *BACKENDS):
-        raise ValueError(f"--backend: need auto or one of {', '.join(BACKENDS)}; got {name}")
-
-
 def put_backend(name: str) -> None:
-    """The backend of all that follows. ValueError with the reason where it cannot run here."""
+    """The backend of all that follows. ValueError where there is none of that name, or it cannot run."""
     try:
         use_backend(name)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         raise ValueError(f"--backend: {error}") from None
 
 

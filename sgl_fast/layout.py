@@ -134,6 +134,13 @@ def build(space: Space) -> Layout:
     return Layout(stem, tuple(cells), writer.cut("classifier"))
 
 
+def section_of(cell: Cell, name: str = "cell") -> Section:
+    """The section of a cell alone, its offsets from 0."""
+    writer = Writer()
+    write_cell(writer, cell)
+    return writer.cut(name)
+
+
 def write_stem(writer: Writer, space: Space) -> int:
     C = space.stem_multiplier * space.channels
     if not space.imagenet:

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .command import check_backend, check_device, device_of, draw, put_backend, refuse, resumed
+from .command import check_device, device_of, draw, put_backend, refuse, resumed
 from .progress import Progress
 from .run_folder import CONFIG, RunFolder
 from .search_args import PROG, check_resumed, given_of, parser, settings_of
@@ -24,9 +24,9 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         check_device(args.device)
-        check_backend(args.backend)
         given = given_of(args)
         if args.resume:
+            put_backend(args.backend)
             run = resumed(args.out, lambda config: check_resumed(given, config))
         else:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
@@ -81,7 +81,6 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
 
     if args.deterministic:
         torch.use_deterministic_algorithms(True)
-    put_backend(args.backend)
     device = device_of(args.device)
     stages = Stages(run.config, open_data(run.config), device)
     if (state := run.load()) is not None:

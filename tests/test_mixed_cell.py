@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from cells import Setting, draw_inputs, draw_setting, run, section_of
+from cells import Setting, draw_inputs, draw_setting, run
 from kernels import fresh, threads
 from torch import Tensor
 
 from sgl_fast import reference
-from sgl_fast.layout import Cell
+from sgl_fast.layout import Cell, section_of
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.spaces import PRIMITIVES, num_edges
 from sgl_fast.walk import Mode

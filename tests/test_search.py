@@ -95,6 +95,8 @@ BAD = [
     ["--ablation", "no_human_labels", "--learners", "1"],
     ["--memory", "0.000001"],
     ["--device", "tpu"],
+    ["--backend", "tpu"],
+    ["--backend", "triton"],
     ["--config", "/nowhere.toml"],
     ["--data", "embedded", "--unlabeled", "/nowhere"],
     ["--max-skips", "-1"],

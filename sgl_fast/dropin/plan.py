@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..layout import Cell, Section, Writer, write_cell
+from ..layout import Cell, Section, section_of
 from ..spaces import PRIMITIVES
 from .candidates import Candidate
 from .edges import Edge
@@ -62,8 +62,6 @@ def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
     ops = padded([[str(c.op) for c in edge] for edge in edges])
     shape = (0, match.kind, shrink0, *sources, channels, match.nodes, ops, channels // inner, aux_skip)
     cell = Cell(*shape, preprocess=pre is not None)
-    writer = Writer()
-    write_cell(writer, cell)
     used = [
         *([pre] if pre else []),
         *(c for e, ranked in zip(match.edges, edges, strict=True) for c in used_of(e, ranked)),
@@ -72,7 +70,7 @@ def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
         raise ValueError("a factorised reduction beside the candidate operations")
     plan = Plan(
         cell,
-        writer.cut(match.path or "cell"),
+        section_of(cell, match.path or "cell"),
         [conv for c in used for conv in c.convs],
         [norm for c in used for norm in c.norms],
         [len(e.candidates) for e in match.edges],

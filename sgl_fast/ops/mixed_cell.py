@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from .. import reference
 from ..backend import choose, compiled
 from ..layout import Cell, Section
-from ..spaces import PRIMITIVES
+from ..spaces import PRIMITIVES, edges_of
 from ..walk import MOMENTUM, Mode, RunningStats
 from .registry import register
 
@@ -129,8 +129,8 @@ def mixed_cell(
 
 def _dropout(cell: Cell, mode: Mode, s1: Tensor) -> tuple[Tensor | None, float]:
     """What the stride-1 skips keep, (masks, V, N, C, H', W'), in the order of the reference's draws; and its scale."""
-    edges = enumerate(source for node in range(cell.nodes) for source in range(node + 2))
-    masks = sum(cell.stride(source) == 1 and "skip_connect" in cell.ops[edge] for edge, source in edges)
+    edges = [pair for node in range(cell.nodes) for pair in enumerate(edges_of(node))]
+    masks = sum(cell.stride(source) == 1 and "skip_connect" in cell.ops[edge] for source, edge in edges)
     if not (mode.dropout and mode.training and masks):
         return None, 1.0
     V, N, _, H, W = s1.shape
