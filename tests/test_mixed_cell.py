@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from cells import Setting, draw_inputs, draw_setting, run
+from bench.random_cells import Setting, draw_inputs, draw_setting, run
 from kernels import fresh, threads
 from torch import Tensor
 

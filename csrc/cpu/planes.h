@@ -28,19 +28,31 @@ INLINE void relu_row(const float* from, int W, float mean, float scale, uint8_t*
     }
 }
 
-// The same for the rows of a plane; row(y) is where row y goes. `done` is called after each.
-template <int L, bool REPLAY, class Row, class Done>
-INLINE void relu_rows(const float* from, int H, int W, float mean, float scale, uint8_t* bits, Row&& row, Done&& done) {
-    for (int y = 0; y < H; y++) {
-        relu_row<L, REPLAY>(from + size_t(y) * W, W, mean, scale, bits + y * bit_row(W), row(y));
-        done(y);
+INLINE void split_columns(const float* row, int W, float* even, float* odd) {
+    int x = 0;
+    for (; x + 4 <= W / 2; x += 4) {
+        F<4> evens, odds;
+        split(load<4>(row + 2 * x), load<4>(row + 2 * x + 4), evens, odds);
+        store<4>(even + x, evens);
+        store<4>(odd + x, odds);
+    }
+    for (; x < W / 2; x++) {
+        even[x] = row[2 * x];
+        odd[x] = row[2 * x + 1];
     }
 }
 
-INLINE void split_columns(const float* row, int W, float* even, float* odd) {
-    for (int x = 0; x < W / 2; x++) {
-        even[x] = row[2 * x];
-        odd[x] = row[2 * x + 1];
+INLINE void join_columns(const float* even, const float* odd, int W, float* row) {
+    int x = 0;
+    for (; x + 4 <= W / 2; x += 4) {
+        F<4> first, second;
+        join(load<4>(even + x), load<4>(odd + x), first, second);
+        store<4>(row + 2 * x, first);
+        store<4>(row + 2 * x + 4, second);
+    }
+    for (; x < W / 2; x++) {
+        row[2 * x] = even[x];
+        row[2 * x + 1] = odd[x];
     }
 }
 
@@ -52,34 +64,33 @@ struct Relu {
     bool replay;
 };
 
-template <bool REPLAY> inline void relu_to_padded(const Relu& r, const Padded& p, float* to, float* row) {
-    float* origin = to + PAD * p.row + PAD;
-    auto direct = [&](int y) { return origin + y * p.row; };
-    auto nothing = [](int) {};
-    if (p.stride == 1) {
-        if (lanes_for(p.W) == 8)
-            relu_rows<WIDE, REPLAY>(r.from, p.H, p.W, r.mean, r.scale, r.bits, direct, nothing);
-        else
-            relu_rows<4, REPLAY>(r.from, p.H, p.W, r.mean, r.scale, r.bits, direct, nothing);
-        return;
+// The rows of a plane; to(y) is where row y goes, done(y) is called after it.
+template <int L, bool REPLAY, class To, class Done>
+INLINE void relu_rows(const Relu& r, int H, int W, const To& to, const Done& done) {
+    for (int y = 0; y < H; y++) {
+        relu_row<L, REPLAY>(r.from + size_t(y) * W, W, r.mean, r.scale, r.bits + y * bit_row(W), to(y));
+        done(y);
     }
-    auto split = [&](int y) { split_columns(row, 2 * p.W, origin + y * p.row, origin + p.phase + y * p.row); };
-    relu_rows<4, REPLAY>(r.from, 2 * p.H, 2 * p.W, r.mean, r.scale, r.bits, [&](int) { return row; }, split);
+}
+
+template <class To, class Done> INLINE void relu_rows(const Relu& r, int H, int W, const To& to, const Done& done) {
+    if (lanes_for(W) == WIDE)
+        return r.replay ? relu_rows<WIDE, true>(r, H, W, to, done) : relu_rows<WIDE, false>(r, H, W, to, done);
+    return r.replay ? relu_rows<4, true>(r, H, W, to, done) : relu_rows<4, false>(r, H, W, to, done);
 }
 
 // ReLU of a plane into a Padded one, whose border is left as it is. row: room for one.
 inline void relu_to_padded(const Relu& r, const Padded& p, float* to, float* row) {
-    return r.replay ? relu_to_padded<true>(r, p, to, row) : relu_to_padded<false>(r, p, to, row);
+    float* origin = to + PAD * p.row + PAD;
+    auto direct = [&](int y) { return origin + y * p.row; };
+    auto split = [&](int y) { split_columns(row, 2 * p.W, origin + y * p.row, origin + p.phase + y * p.row); };
+    if (p.stride == 1) return relu_rows(r, p.H, p.W, direct, [](int) {});
+    relu_rows(r, 2 * p.H, 2 * p.W, [&](int) { return row; }, split);
 }
 
 // ReLU of a plane into consecutive pixels; the last row overruns by up to a vector.
 inline void relu_to_compact(const Relu& r, int H, int W, float* to) {
-    auto row = [&](int y) { return to + size_t(y) * W; };
-    auto nothing = [](int) {};
-    if (r.replay)
-        relu_rows<4, true>(r.from, H, W, r.mean, r.scale, r.bits, row, nothing);
-    else
-        relu_rows<4, false>(r.from, H, W, r.mean, r.scale, r.bits, row, nothing);
+    relu_rows(r, H, W, [&](int y) { return to + size_t(y) * W; }, [](int) {});
 }
 
 // A plane of (S*H) x (S*W) into a Padded one, whose border is left as it is.
@@ -203,6 +214,17 @@ INLINE Sums close_rows(const float* from, int row, const uint8_t* bits, int H, i
             store_up_to<L>(to + at, g, W - x);
         }
     return z ? Sums{sum<L>(one), sum<L>(dot)} : Sums{0, 0};
+}
+
+// A Blocked plane of H x W as consecutive pixels.
+inline void unblock(const float* from, const Blocked& b, int stride, int H, int W, float* to) {
+    for (int y = 0; y < H; y++) {
+        const float* row = from + y * b.row;
+        if (stride == 1)
+            __builtin_memcpy(to + size_t(y) * W, row, W * sizeof(float));
+        else
+            join_columns(row, row + b.phase, W, to + size_t(y) * W);
+    }
 }
 
 // What the pattern lets through of rows that are `row` floats apart, as consecutive pixels.

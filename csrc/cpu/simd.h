@@ -118,6 +118,16 @@ template <int L> INLINE F<L> sum_each(const F<L>* v) {
     }
 }
 
+// The even and the odd lanes of a and b, one after the other; and back.
+INLINE void split(F<4> a, F<4> b, F<4>& even, F<4>& odd) {
+    even = __builtin_shuffle(a, b, I<4>{0, 2, 4, 6});
+    odd = __builtin_shuffle(a, b, I<4>{1, 3, 5, 7});
+}
+INLINE void join(F<4> even, F<4> odd, F<4>& a, F<4>& b) {
+    a = __builtin_shuffle(even, odd, I<4>{0, 4, 1, 5});
+    b = __builtin_shuffle(even, odd, I<4>{2, 6, 3, 7});
+}
+
 // v[i][j] <- v[j][i] for L vectors of L lanes
 template <int L> INLINE void transpose_square(F<L>* v) {
     F<L> w[L];

@@ -55,17 +55,20 @@ struct SourceForward {
         uint8_t* pattern = f.pattern(v, n);
         for (int c = 0; c < f.M && s.max_pool; c++) {
             copy_to_padded(x + c * count, padded, border);
-            max_pool(border, padded, f.replay, pattern + s.codes + c * codes, planes + s.max_z + c * f.pixels, row);
+            auto pool = s.stride == 1 ? max_pool<Windows<3, 1>> : max_pool<Windows<3, 2>>;
+            pool(border, padded, f.replay, pattern + s.codes + c * codes, planes + s.max_z + c * f.pixels, row);
         }
         for (int c = 0; c < f.M && s.avg_pool; c++) {
             copy_to_padded(x + c * count, padded, zero);
-            avg_pool(zero, padded, planes + s.avg_z + c * f.pixels, row);
+            avg_pool(zero, padded, planes + s.avg_z + c * f.pixels, deep, row);
         }
         if (s.max_pool) f.measure(v, n, s.max_norm, f.M, planes + s.max_z, int(f.pixels));
         if (s.avg_pool) f.measure(v, n, s.avg_norm, f.M, planes + s.avg_z, int(f.pixels));
-        for (int c = f.M; c < f.C && s.bypass; c++)
-            bypass_pool(x + c * count, s.out_H, s.out_W, f.replay, pattern + s.bypass_codes + (c - f.M) * codes,
-                        planes + s.bypass_z + (c - f.M) * f.pixels);
+        for (int c = f.M; c < f.C && s.bypass; c++) {
+            copy_to_padded(x + c * count, padded, zero);
+            max_pool<Windows<2, 2>>(zero, padded, f.replay, pattern + s.bypass_codes + (c - f.M) * codes,
+                                    planes + s.bypass_z + (c - f.M) * f.pixels, row);
+        }
     }
 
     void convolve(const Mixed& m, int v, int n) {
@@ -96,7 +99,8 @@ struct SourceBackward {
     int j;
     size_t count, g_plane;
     ConvBackward conv;
-    float *even, *odd, *pooled, *pooled_sum, *dropped;
+    float *even, *odd, *pooled, *pooled_sum, *dropped, *flat;
+    int* chosen;
     const float** terms;
     float *scales, *zeros;
 
@@ -106,7 +110,9 @@ struct SourceBackward {
         even = scratch.take(s.stride == 2 ? b.M * conv.compact : 0);
         odd = scratch.take(s.stride == 2 ? b.M * conv.compact : 0);
         pooled = scratch.take(2 * conv.compact);
-        pooled_sum = scratch.take(count + 16);
+        pooled_sum = scratch.take(conv.blocked.plane);
+        flat = scratch.take(count);
+        chosen = (int*)scratch.filled(conv.grads.plane, 0.f);
         dropped = scratch.take((b.plan.cell.nodes + 1) * b.pixels);
         terms = (const float**)scratch.take(2 * b.plan.edges.size() + 16);
         scales = scratch.take(b.plan.edges.size() + 8);
@@ -182,8 +188,8 @@ struct SourceBackward {
             add(to, 1);
         }
         if (s.max_pool || s.avg_pool) {
-            pools(m, v, n);
-            add(pooled_sum, 1);
+            pools(m, v, n, flat);
+            add(flat, 1);
         }
         if (j >= 2) add(b.incoming(j - 2, v, n) + m * count, 1);
         for (int index : s.out_edges) {
@@ -206,20 +212,26 @@ struct SourceBackward {
         if (s.stride == 1) return keep_rows(from, conv.blocked.row, bits, s.H, s.W, to);
         for (int y = 0; y < s.H; y++) {
             const float* row = from + y * conv.blocked.row;
-            for (int x = 0; x < s.W / 2; x++) {
-                conv.row[2 * x] = row[x];
-                conv.row[2 * x + 1] = row[conv.blocked.phase + x];
-            }
+            join_columns(row, row + conv.blocked.phase, s.W, conv.row);
             keep_rows(conv.row, s.W, bits + y * bit_row(s.W), 1, s.W, to + size_t(y) * s.W);
         }
     }
 
-    void pools(int m, int v, int n) {
-        wipe(pooled_sum, count);
+    void pools(int m, int v, int n, float* to) {
+        wipe(pooled_sum, conv.blocked.plane);
         const float* planes = b.planes(v, n);
         const uint8_t* codes = b.pattern(v, n) + s.codes + m * s.out_H * code_row(s.out_W);
-        if (pool(Op::max_pool, planes + s.max_z, m, v, n)) max_pool_gradient(pooled, conv.padded, codes, pooled_sum);
-        if (pool(Op::avg_pool, planes + s.avg_z, m, v, n)) avg_pool_gradient(pooled, conv.padded, pooled_sum);
+        if (pool(Op::max_pool, planes + s.max_z, m, v, n))
+            s.stride == 1 ? chosen_gradient<Windows<3, 1>>(codes) : chosen_gradient<Windows<3, 2>>(codes);
+        if (pool(Op::avg_pool, planes + s.avg_z, m, v, n))
+            avg_pool_gradient(pooled, s.stride, conv.grads, conv.padded_grad, conv.row, pooled_sum, conv.blocked);
+        unblock(pooled_sum, conv.blocked, s.stride, s.H, s.W, to);
+    }
+
+    // From `pooled` into `pooled_sum`.
+    template <class W> void chosen_gradient(const uint8_t* codes) {
+        copy_to_padded(pooled, conv.grads, conv.padded_grad);
+        max_pool_gradient<W>(conv.padded_grad, conv.grads, codes, chosen, pooled_sum, conv.blocked);
     }
 
     // Into `pooled`, the gradient of one pool's plane m from all out-edges that have it.
@@ -255,9 +267,10 @@ struct SourceBackward {
         }
         if (s.stride == 1) return combine(used, terms, zeros, scales, to, int(count));
         combine(used, terms, zeros, scales, pooled, int(b.pixels));
-        wipe(to, count);
         size_t codes = s.out_H * code_row(s.out_W);
-        bypass_pool_gradient(pooled, s.out_H, s.out_W, b.pattern(v, n) + s.bypass_codes + (channel - b.M) * codes, to);
+        wipe(pooled_sum, conv.blocked.plane);
+        chosen_gradient<Windows<2, 2>>(b.pattern(v, n) + s.bypass_codes + (channel - b.M) * codes);
+        unblock(pooled_sum, conv.blocked, 2, s.H, s.W, to);
     }
 
     // The sums that the preprocessing's norm needs, against the state, which is normalised.

@@ -1,4 +1,4 @@
-"""Random cells of every space and size, and one run of them, for the tests of the fused cell."""
+"""Random cells of every space and size, and one run of them: for the tests of the fused cell and the study of its errors."""
 
 from __future__ import annotations
 
