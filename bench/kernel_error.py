@@ -25,10 +25,10 @@ OUT = Path(__file__).parent / "results" / "kernel_error.md"
 MOST = 2.0
 HEAD = """\
 Root-mean-square error of each tensor against float64: the `cpu` kernels' over that of the same operation in eager
-PyTorch, float32, {shapes} random shapes a kernel (seed {seed}), one thread. Together: of the errors of all shapes, each
-relative to its tensor. Beyond {most:g}: shapes in which ours is more than {most:g} times as far off, and in which eager is
-(tensors that either computes without an error are left out; a rounded ReLU input on the other side of its kink, in
-either, makes the outliers).
+PyTorch, float32, {shapes} random shapes a kernel (seed {seed}), one thread. Together: over the errors of all
+shapes, each relative to its tensor. Beyond {most:g}: shapes in which ours is more than {most:g} times as far off,
+and shapes in which eager is. Tensors that either computes without an error are left out. A ReLU's input that
+rounding puts on the other side of its kink, in either, makes the outliers.
 
 | tensor | shapes | median | 95 % | most | together | ours beyond {most:g} | eager beyond {most:g} |
 |---|---|---|---|---|---|---|---|
@@ -118,7 +118,8 @@ def main() -> None:
                 found.setdefault(name, []).append(pair)
         lines += [row(f"{kernel}: {name}", pairs) for name, pairs in found.items()]
         print("\n".join(lines[-len(found) :]), flush=True)
-    OUT.write_text(HEAD.format(shapes=args.shapes, seed=args.seed, most=MOST) + "\n".join(lines) + "\n", encoding="utf-8")
+    head = HEAD.format(shapes=args.shapes, seed=args.seed, most=MOST)
+    OUT.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

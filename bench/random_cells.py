@@ -1,4 +1,4 @@
-"""Random cells of every space and size, and one run of them: for the tests of the fused cell and the study of its errors."""
+"""Random cells of every space and size, and a run of one: for tests of the fused cell and the study of its errors."""
 
 from __future__ import annotations
 

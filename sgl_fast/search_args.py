@@ -21,9 +21,10 @@ else:
 
 PROG = "python -m sgl_fast.search"
 SCALES: dict[str, dict[str, Any]] = {
-    "tiny": {"channels": 8, "layers": 3, "nodes": 2, "batch_size": 16, "epochs": 4, "limit": 800, "arch_start": 0},
+    "tiny": {"channels": 8, "layers": 6, "nodes": 4, "batch_size": 16, "epochs": 4, "limit": 640, "arch_start": 0},
     "paper": {"channels": 16, "layers": None, "nodes": 4, "batch_size": 50, "limit": None},
 }
+TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 800}  # of tiny, for the spaces whose mixed ops take all channels
 SKIP_DROPOUT = [0.1, 0.4, 0.7]  # P-DARTS, by stage
 SIZES = {
     "channels": "channels of the first cell; a reduction cell doubles them",
@@ -103,6 +104,8 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
         if value not in choices:
             raise ValueError(f"--{flag}: need one of {', '.join(choices)}; got {value!r}")
     scaled = dict(SCALES[scale])
+    if scale == "tiny" and space(name).partial == 1:
+        scaled |= TINY_WHOLE
     if algorithm == "released" and scale == "tiny":
         scaled |= {"epochs": 3, "pretrain_epochs": 1, "arch_start": given.get("pretrain_epochs", 1)}
     chosen = {**scaled, **_ablation(given.get("ablation")), **given}

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from bench.random_cells import Setting, draw_inputs, draw_setting, run
 from kernels import fresh, threads
 from torch import Tensor
 
+from bench.random_cells import Setting, draw_inputs, draw_setting, run
 from sgl_fast import reference
 from sgl_fast.layout import Cell, section_of
 from sgl_fast.ops import mixed_cell as op
