@@ -47,4 +47,4 @@ sanitize: $(SANITIZED)
 build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
 	mkdir -p $(@D)
 	$(CXX) -std=c++17 -O1 -g1 -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
-		-Wno-psabi $< $(wildcard csrc/cpu/$**.cpp) csrc/cpu/isa.cpp csrc/cpu/plan.cpp -o $@
+		-Wno-psabi $< $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp plan.cpp) -o $@

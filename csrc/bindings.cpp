@@ -51,6 +51,14 @@ IntArrayRef sizes_of(const Tensor& tensor, int64_t dimensions) {
 const float* data(const Tensor& tensor) { return tensor.const_data_ptr<float>(); }
 float* out(Tensor& tensor) { return tensor.mutable_data_ptr<float>(); }
 
+// A new tensor in memory that is used again when it is gone.
+Tensor in_block(IntArrayRef sizes) {
+    size_t floats = 1;
+    for (int64_t size : sizes) floats *= size;
+    float* block = take_block(floats);
+    return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
+}
+
 std::tuple<Tensor, Tensor, Tensor> cross_entropy_of(const Tensor& logits, const Tensor& targets, double weight) {
     const IntArrayRef size = sizes_of(logits, 3);
     const Tensor x = checked(logits, size), t = checked(targets, size);
@@ -88,7 +96,7 @@ std::tuple<Tensor, Tensor, Tensor> sgd_of(const Tensor& weights, const Tensor& g
                                           double momentum, double weight_decay, double clip) {
     const IntArrayRef size = sizes_of(weights, 2);
     const Tensor w = checked(weights, size), g = checked(grad, size), b = checked(buffer, size);
-    Tensor new_weights = at::empty(size), new_buffer = at::empty(size), norms = at::empty({size[0]});
+    Tensor new_weights = in_block(size), new_buffer = in_block(size), norms = at::empty({size[0]});
     const Sgd settings{static_cast<float>(lr), static_cast<float>(momentum), static_cast<float>(weight_decay),
                        static_cast<float>(clip)};
     sgd(torch_pool(), size[0], size[1], settings, data(w), data(g), data(b), out(new_weights), out(new_buffer),
@@ -99,7 +107,7 @@ std::tuple<Tensor, Tensor, Tensor> sgd_of(const Tensor& weights, const Tensor& g
 std::tuple<Tensor, Tensor> perturb_of(const Tensor& weights, const Tensor& direction, double r) {
     const IntArrayRef size = sizes_of(weights, 2);
     const Tensor w = checked(weights, size), d = checked(direction, size);
-    Tensor both = at::empty({2 * size[0], size[1]}), eps = at::empty({size[0]});
+    Tensor both = in_block({2 * size[0], size[1]}), eps = at::empty({size[0]});
     perturb(torch_pool(), size[0], size[1], static_cast<float>(r), data(w), data(d), out(both), out(eps));
     return {both, eps};
 }
@@ -148,14 +156,6 @@ Tensor dense_images(const Tensor& tensor, IntArrayRef sizes) {
                 "need a float32 CPU tensor of size ", sizes, "; got ", tensor.scalar_type(), " ", tensor.sizes());
     const bool dense = tensor.stride(4) == 1 && tensor.stride(3) == sizes[4] && tensor.stride(2) == sizes[3] * sizes[4];
     return dense ? tensor : tensor.contiguous();
-}
-
-// A new tensor in memory that is used again when it is gone.
-Tensor in_block(IntArrayRef sizes) {
-    size_t floats = 1;
-    for (int64_t size : sizes) floats *= size;
-    float* block = take_block(floats);
-    return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
 }
 
 // A cell's tensors, checked, and the pointers to them.

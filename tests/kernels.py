@@ -20,13 +20,13 @@ def fresh() -> random.Random:
     return random.Random(seed)
 
 
-def close(got: Tensor | Sequence[Tensor], want: Tensor | Sequence[Tensor]) -> None:
-    """Each tensor is that of float64, up to the tolerance of its own dtype."""
+def close(got: Tensor | Sequence[Tensor], want: Tensor | Sequence[Tensor], least: float = 1e-30) -> None:
+    """Each tensor is that of float64, up to the tolerance of its own dtype; least: of the values that it is a sum of."""
     if isinstance(got, Tensor):
         got, want = [got], [want]  # type: ignore[list-item]
     for a, b in zip(got, want, strict=True):
         assert a.shape == b.shape and b.dtype == torch.float64
-        error = (a.double() - b).abs().max() / b.abs().max().clamp(min=1e-30)
+        error = (a.double() - b).abs().max() / b.abs().max().clamp(min=least)
         assert error <= TOLERANCE[a.dtype], f"error {error:.1e} of {a.dtype}"
 
 

@@ -9,7 +9,7 @@ struct Gathered {
     float *along_one, *along_z;  // (V, norms): mean of g; mean of g * (z - mean) / variance
     float* dot;                  // (V, norms): sum of g * normalised z
     float *skip, *bypass;        // (V, N, E): sum of g * x over the mixed, over the bypassing channels
-    float* nodes;                // (V, N, nodes, C, pixels): gradients of the nodes
+    float* nodes;                // (V, N, nodes - 1, C, pixels): gradients of the nodes but the last
     float* states;               // (V, N, 2, C, in_pixels): of the preprocessed inputs
     float* middles;              // (V, N, most middles of a state, M, pixels): of separable convolutions' ReLUs
     float* weights;              // (threads + V - 1, plan.weights): a thread's share of a learner's
@@ -36,7 +36,7 @@ struct Backward : Pass {
     // Gradient of a node: complete once the states after it are done.
     const float* node_gradient(int node, int v, int n) const {
         if (node + 1 == plan.cell.nodes) return incoming(node, v, n);
-        return gathered.nodes + (size_t(v * N + n) * plan.cell.nodes + node) * C * pixels;
+        return gathered.nodes + (size_t(v * N + n) * (plan.cell.nodes - 1) + node) * C * pixels;
     }
     // Where the gradient of a state goes; null where nobody wants it.
     float* state_gradient(int j, int v, int n) const {

@@ -86,4 +86,7 @@ void give_block(float* block) {
     all.give(block);
 }
 
+Block::Block(size_t floats) : memory(take_block(floats)) {}
+Block::~Block() { give_block(memory); }
+
 }  // namespace sgl_fast

@@ -1,9 +1,5 @@
 #include "mixed_cell.h"
 
-#include <cstdlib>
-#include <memory>
-#include <new>
-
 #include "isa.h"
 
 namespace sgl_fast {
@@ -19,22 +15,6 @@ SGL_FAST_CELL(plain)
 SGL_FAST_CELL(avx2)
 SGL_FAST_CELL(avx512)
 #endif
-
-float* workspace(size_t floats) {
-    struct Free {
-        void operator()(void* p) const { std::free(p); }
-    };
-    static thread_local std::unique_ptr<void, Free> memory;
-    static thread_local size_t held = 0;
-    if (floats > held) {
-        memory.reset();
-        held = 0;
-        memory.reset(std::aligned_alloc(64, (floats * sizeof(float) + 63) / 64 * 64));
-        if (!memory) throw std::bad_alloc();
-        held = floats;
-    }
-    return static_cast<float*>(memory.get());
-}
 
 void mixed_cell_forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
                         float* out) {

@@ -2,6 +2,7 @@
 // the weights. Arrays are dense and row-major unless a stride is given; strides count floats.
 #pragma once
 
+#include "blocks.h"
 #include "plan.h"
 #include "pool.h"
 
@@ -45,8 +46,5 @@ struct CellGradients {
 // grad and out (V, N, nodes * C, H', W')
 void mixed_cell_backward(const Pool& pool, const Plan& plan, const CellInputs& in, const CellSaved& saved,
                          const float* out, const float* grad, const CellGradients& gradients);
-
-// At least so many floats, aligned to a cache line, for one call at a time of this thread; kept for the next.
-float* workspace(size_t floats);
 
 }  // namespace sgl_fast

@@ -129,14 +129,15 @@ inline void run_backward(const Pool& pool, const Plan& plan, const CellInputs& i
         {&gathered.dot, norms},
         {&gathered.skip, images * plan.edges.size()},
         {&gathered.bypass, images * plan.edges.size()},
-        {&gathered.nodes, images * plan.cell.nodes * plan.cell.channels * plan.out_pixels()},
+        {&gathered.nodes, images * (plan.cell.nodes - 1) * plan.cell.channels * plan.out_pixels()},
         {&gathered.states, plan.cell.preprocess ? images * 2 * plan.cell.channels * plan.in_pixels() : 0},
         {&gathered.middles, images * middles * plan.mixed_channels * plan.out_pixels()},
         {&gathered.weights, wanted.weights ? (threads + in.V - 1) * plan.weights : 0},
     };
     size_t total = 0;
     for (const auto& part : parts) total += (part.floats + 15) / 16 * 16;
-    float* memory = workspace(total);
+    const Block block(total);
+    float* memory = block.memory;
     for (const auto& part : parts) {
         *part.at = memory;
         memory += (part.floats + 15) / 16 * 16;

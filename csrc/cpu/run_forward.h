@@ -54,9 +54,9 @@ inline void run_forward(const Pool& pool, const Plan& plan, const CellInputs& in
     Forward forward{{pool, plan, in, saved, out}, space, replay, out};
     size_t partial = size_t(in.V) * in.N * plan.norms;
     space.scratch_floats = scratch_of<PreprocessForward, SourceForward, MiddleForward, NodeForward>(forward);
-    float* memory = workspace(threads_for(pool, in) * space.scratch_floats + 2 * partial);
-    space.scratch = memory;
-    space.partial[0] = memory + threads_for(pool, in) * space.scratch_floats;
+    const Block block(threads_for(pool, in) * space.scratch_floats + 2 * partial);
+    space.scratch = block.memory;
+    space.partial[0] = block.memory + threads_for(pool, in) * space.scratch_floats;
     space.partial[1] = space.partial[0] + partial;
     forward.run();
 }
