@@ -1,5 +1,12 @@
-// Tensors in, raw pointers out: the only file that knows torch. Each function is the CPU kernel of an operator of
+// Tensors in, raw pointers out: the only file that knows torch. Each function is the kernel of an operator of
 // sgl_fast.ops, where shapes and dtypes are explained; what is checked here keeps the pointers inside their tensors.
+//
+// Call is where a call's tensors are and its kernels run. With CUDASIM the module computes by the CUDA kernels, simulated,
+// on CPU tensors.
+
+#ifdef CUDASIM
+#include "tests/sim/cudasim.h"
+#endif
 
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
@@ -17,6 +24,11 @@
 #include "cpu/mixed_cell.h"
 #include "cpu/pool.h"
 #include "cpu/pseudo_label.h"
+#ifdef CUDASIM
+#include "cuda/flat_update.h"
+#include "cuda/mixed_cell.h"
+#include "cuda/pseudo_label.h"
+#endif
 
 namespace {
 
@@ -25,13 +37,43 @@ using namespace sgl_fast;
 using at::IntArrayRef;
 using at::Tensor;
 
+#ifdef CUDASIM
+
+struct Call {
+    std::vector<Tensor> rooms;
+    Stream queue{nullptr, room, this};
+
+    static bool holds(const Tensor& tensor) { return tensor.device().is_cpu(); }
+    static void* room(void* call, size_t bytes) {
+        auto& rooms = static_cast<Call*>(call)->rooms;
+        rooms.push_back(at::empty({static_cast<int64_t>(bytes)}, at::kByte));
+        return rooms.back().mutable_data_ptr();
+    }
+    static Tensor large(IntArrayRef sizes) { return at::empty(sizes); }
+};
+
+#else
+
 void run_on_torch(int count, void (*task)(void*, int), void* context) {
     at::parallel_for(0, count, 1, [=](int64_t begin, int64_t end) {
         for (int64_t index = begin; index < end; ++index) task(context, static_cast<int>(index));
     });
 }
 
-Pool torch_pool() { return {at::get_num_threads(), run_on_torch}; }
+struct Call {
+    Pool queue{at::get_num_threads(), run_on_torch};
+
+    static bool holds(const Tensor& tensor) { return tensor.device().is_cpu(); }
+    // A new tensor in memory that is used again when it is gone.
+    static Tensor large(IntArrayRef sizes) {
+        size_t floats = 1;
+        for (int64_t size : sizes) floats *= size;
+        float* block = take_block(floats);
+        return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
+    }
+};
+
+#endif
 
 // The tensor, contiguous. RuntimeError unless it is a float32 CPU tensor of these sizes.
 Tensor checked(const Tensor& tensor, IntArrayRef sizes) {
@@ -51,19 +93,11 @@ IntArrayRef sizes_of(const Tensor& tensor, int64_t dimensions) {
 const float* data(const Tensor& tensor) { return tensor.const_data_ptr<float>(); }
 float* out(Tensor& tensor) { return tensor.mutable_data_ptr<float>(); }
 
-// A new tensor in memory that is used again when it is gone.
-Tensor in_block(IntArrayRef sizes) {
-    size_t floats = 1;
-    for (int64_t size : sizes) floats *= size;
-    float* block = take_block(floats);
-    return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
-}
-
 std::tuple<Tensor, Tensor, Tensor> cross_entropy_of(const Tensor& logits, const Tensor& targets, double weight) {
     const IntArrayRef size = sizes_of(logits, 3);
     const Tensor x = checked(logits, size), t = checked(targets, size);
     Tensor loss = at::empty({size[0]}), log_probs = at::empty(size), grad = at::empty(size);
-    cross_entropy(torch_pool(), size[0], size[1], size[2], static_cast<float>(weight), data(x), data(t), out(loss),
+    cross_entropy(Call().queue, size[0], size[1], size[2], static_cast<float>(weight), data(x), data(t), out(loss),
                   out(log_probs), out(grad));
     return {loss, log_probs, grad};
 }
@@ -72,7 +106,7 @@ std::tuple<Tensor, Tensor> pseudo_labels_of(const Tensor& teachers) {
     const IntArrayRef size = sizes_of(teachers, 3);
     const Tensor x = checked(teachers, size);
     Tensor p = at::empty(size), targets = at::empty(size);
-    pseudo_labels(torch_pool(), size[0], size[1], size[2], data(x), out(p), out(targets));
+    pseudo_labels(Call().queue, size[0], size[1], size[2], data(x), out(p), out(targets));
     return {p, targets};
 }
 
@@ -80,7 +114,7 @@ Tensor teacher_cotangent_of(const Tensor& p, const Tensor& tau) {
     const IntArrayRef size = sizes_of(p, 3);
     const Tensor a = checked(p, size), b = checked(tau, size);
     Tensor cotangent = at::empty(size);
-    teacher_cotangent(torch_pool(), size[0], size[1], size[2], data(a), data(b), out(cotangent));
+    teacher_cotangent(Call().queue, size[0], size[1], size[2], data(a), data(b), out(cotangent));
     return cotangent;
 }
 
@@ -88,7 +122,7 @@ Tensor row_norms_of(const Tensor& rows) {
     const IntArrayRef size = sizes_of(rows, 2);
     const Tensor x = checked(rows, size);
     Tensor norms = at::empty({size[0]});
-    row_norms(torch_pool(), size[0], size[1], data(x), out(norms));
+    row_norms(Call().queue, size[0], size[1], data(x), out(norms));
     return norms;
 }
 
@@ -96,10 +130,10 @@ std::tuple<Tensor, Tensor, Tensor> sgd_of(const Tensor& weights, const Tensor& g
                                           double momentum, double weight_decay, double clip) {
     const IntArrayRef size = sizes_of(weights, 2);
     const Tensor w = checked(weights, size), g = checked(grad, size), b = checked(buffer, size);
-    Tensor new_weights = in_block(size), new_buffer = in_block(size), norms = at::empty({size[0]});
+    Tensor new_weights = Call::large(size), new_buffer = Call::large(size), norms = at::empty({size[0]});
     const Sgd settings{static_cast<float>(lr), static_cast<float>(momentum), static_cast<float>(weight_decay),
                        static_cast<float>(clip)};
-    sgd(torch_pool(), size[0], size[1], settings, data(w), data(g), data(b), out(new_weights), out(new_buffer),
+    sgd(Call().queue, size[0], size[1], settings, data(w), data(g), data(b), out(new_weights), out(new_buffer),
         out(norms));
     return {new_weights, new_buffer, norms};
 }
@@ -107,8 +141,8 @@ std::tuple<Tensor, Tensor, Tensor> sgd_of(const Tensor& weights, const Tensor& g
 std::tuple<Tensor, Tensor> perturb_of(const Tensor& weights, const Tensor& direction, double r) {
     const IntArrayRef size = sizes_of(weights, 2);
     const Tensor w = checked(weights, size), d = checked(direction, size);
-    Tensor both = in_block({2 * size[0], size[1]}), eps = at::empty({size[0]});
-    perturb(torch_pool(), size[0], size[1], static_cast<float>(r), data(w), data(d), out(both), out(eps));
+    Tensor both = Call::large({2 * size[0], size[1]}), eps = at::empty({size[0]});
+    perturb(Call().queue, size[0], size[1], static_cast<float>(r), data(w), data(d), out(both), out(eps));
     return {both, eps};
 }
 
@@ -117,7 +151,7 @@ Tensor quotient_of(const Tensor& both, const Tensor& eps) {
     const int64_t K = size[0] / 2;
     const Tensor x = checked(both, {2 * K, size[1]}), e = checked(eps, {K});
     Tensor result = at::empty({K, size[1]});
-    quotient(torch_pool(), K, size[1], data(x), data(e), out(result));
+    quotient(Call().queue, K, size[1], data(x), data(e), out(result));
     return result;
 }
 
@@ -220,8 +254,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
         double dropout_scale) {
     const Cell c(cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, !running);
     const int64_t V = c.inputs.V, N = c.inputs.N, norms = c.plan.norms, bytes = c.plan.pattern;
-    Tensor states = in_block({V, N, c.plan.cell.preprocess ? 2 : 0, c.plan.cell.channels, c.plan.H, c.plan.W});
-    Tensor planes = in_block({V, N, static_cast<int64_t>(c.plan.saved)});
+    Tensor states = Call::large({V, N, c.plan.cell.preprocess ? 2 : 0, c.plan.cell.channels, c.plan.H, c.plan.W});
+    Tensor planes = Call::large({V, N, static_cast<int64_t>(c.plan.saved)});
     Tensor stats = running ? checked(*running, {V, 3, norms}).clone() : at::empty({V, 3, norms});
     if (pattern)
         TORCH_CHECK(pattern->scalar_type() == at::kByte && pattern->sizes() == IntArrayRef({V, N, bytes}),
@@ -230,7 +264,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
     Tensor bits = pattern ? pattern->clone(at::MemoryFormat::Contiguous) : at::empty({V, N, bytes}, at::kByte);
     Tensor result = at::empty(c.out_size());
     const CellSaved saved{out(states), out(planes), out(stats), bits.mutable_data_ptr<uint8_t>()};
-    mixed_cell_forward(torch_pool(), c.plan, c.inputs, pattern.has_value(), saved, out(result));
+    mixed_cell_forward(Call().queue, c.plan, c.inputs, pattern.has_value(), saved, out(result));
     return {result, states, planes, stats, bits};
 }
 
@@ -258,7 +292,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
                                want_weights ? out(dw) : nullptr,
                                out(dops),
                                edge_weights ? out(dedges) : nullptr};
-    mixed_cell_backward(torch_pool(), c.plan, c.inputs, saved, data(y), data(g), wanted);
+    mixed_cell_backward(Call().queue, c.plan, c.inputs, saved, data(y), data(g), wanted);
     return {ds0, ds1, dw, dops, dedges};
 }
 
@@ -266,7 +300,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
     using released = py::call_guard<py::gil_scoped_release>;
+#ifdef CUDASIM
+    m.def("isa", [] { return "simulated"; });
+    m.def("launches", [] { return launches; });
+#else
     m.def("isa", [] { return name_of(isa()); });
+#endif
     m.def("cross_entropy", &cross_entropy_of, released());
     m.def("pseudo_labels", &pseudo_labels_of, released());
     m.def("teacher_cotangent", &teacher_cotangent_of, released());

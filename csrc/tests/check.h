@@ -3,25 +3,31 @@
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <random>
 #include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
+#ifdef CUDASIM
+#include "../cuda/launch.h"
+#else
 #include "../cpu/isa.h"
 #include "../cpu/pool.h"
+#endif
 
 namespace sgl_fast {
 
 using Floats = std::vector<float>;
 
-inline void run_on_threads(int count, void (*task)(void*, int), void* context) {
-    std::vector<std::thread> threads;
-    for (int index = 0; index < count; index++) threads.emplace_back(task, context, index);
-    for (std::thread& thread : threads) thread.join();
-}
+#ifdef __SANITIZE_THREAD__
+constexpr bool brief = true;  // every block of simulated threads is slow
+#else
+constexpr bool brief = false;
+#endif
 
-inline Pool threads(int count) { return {count, run_on_threads}; }
+inline std::string way;  // in which the checks run now: an instruction set, or an order of simulated threads
 
 // Standard normal numbers, in a block of exactly their size, so that a sanitizer sees a read past the last.
 inline Floats normal(int64_t count) {
@@ -41,13 +47,44 @@ inline void close(const char* what, const Floats& got, const std::vector<double>
         largest = std::fmax(largest, std::fabs(want[i]));
     }
     if (got.size() == want.size() && error <= 2e-6 * largest) return;
-    std::printf("%s (%s): off by %g of %g\n", what, name_of(isa()), error, largest);
+    std::printf("%s (%s): off by %g of %g\n", what, way.c_str(), error, largest);
     std::exit(1);
 }
 
+#ifdef CUDASIM
+
+// Where kernels are launched, and memory for them, each piece of its exact size.
+inline Stream queue(int) {
+    static std::vector<std::unique_ptr<char[]>> pieces;
+    pieces.clear();
+    return {nullptr, [](void*, size_t bytes) { return static_cast<void*>(pieces.emplace_back(new char[bytes]).get()); },
+            nullptr};
+}
+
+// Runs the checks under several orders of the simulated threads, the first as they are numbered.
+template <class Checks> int each_way(const Checks& checks) {
+    for (cudasim::order = brief; cudasim::order < 4; cudasim::order++) {
+        way = "order " + std::to_string(cudasim::order);
+        checks();
+        std::printf("passed: %s\n", way.c_str());
+    }
+    return 0;
+}
+
+#else
+
+inline void run_on_threads(int count, void (*task)(void*, int), void* context) {
+    std::vector<std::thread> threads;
+    for (int index = 0; index < count; index++) threads.emplace_back(task, context, index);
+    for (std::thread& thread : threads) thread.join();
+}
+
+inline Pool queue(int threads) { return {threads, run_on_threads}; }
+
 // Runs the checks under every instruction set of this processor.
-template <class Checks> int under_each_isa(const Checks& checks) {
+template <class Checks> int each_way(const Checks& checks) {
     for (Isa one : {Isa::plain, Isa::avx2, Isa::avx512}) {
+        way = name_of(one);
         setenv("SGL_FAST_ISA", name_of(one), 1);
         try {
             isa();
@@ -60,5 +97,7 @@ template <class Checks> int under_each_isa(const Checks& checks) {
     }
     return 0;
 }
+
+#endif
 
 }  // namespace sgl_fast

@@ -99,12 +99,12 @@ static void check(const Batch& batch, const Pool& pool) {
 }
 
 int main() {
-    return under_each_isa([] {
+    return each_way([] {
         for (int count : {1, 3}) {
-            check({cell(8, 1, false, false, false, true), 2, 3, 7, 7}, threads(count));
-            check({cell(12, 1, true, true, true, true), 1, 2, 10, 6}, threads(count));
-            check({cell(16, 4, true, false, false, true), 2, 2, 8, 12}, threads(count));
-            check({cell(20, 4, false, false, false, false), 2, 2, 5, 18}, threads(count));
+            check({cell(8, 1, false, false, false, true), 2, 3, 7, 7}, queue(count));
+            check({cell(12, 1, true, true, true, true), 1, 2, 10, 6}, queue(count));
+            check({cell(16, 4, true, false, false, true), 2, 2, 8, 12}, queue(count));
+            check({cell(20, 4, false, false, false, false), 2, 2, 5, 18}, queue(count));
         }
     });
 }

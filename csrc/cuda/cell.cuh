@@ -1,0 +1,153 @@
+// A cell as the kernels see it: where tensors lie, what a state's pixel is, ReLU patterns, batch statistics. Offsets are
+// those of csrc/cpu/plan.h.
+#pragma once
+
+#include "device.cuh"
+
+namespace sgl_fast {
+
+constexpr float EPS = 1e-5f;  // of batch norm
+constexpr int CELL_THREADS = 256;
+constexpr int CELL_WARPS = CELL_THREADS / WARP;
+constexpr int NO_NORM = -1;
+
+// Images are numbered n + N * v. Strides and offsets count floats, of the pattern bytes.
+struct CellView {
+    int V, N, C, M, nodes;  // M of the C channels go through mixed operations
+    int H, W, out_H, out_W;
+    bool preprocess, training, replay;
+    const float* s[2];
+    long long learner[2], image[2];
+    const float* weights;
+    long long weights_row;
+    const float *op_weights, *edge_weights;
+    int edges, ops_per_edge;
+    float skip_beta, dropout_scale;
+    const unsigned char* dropout;
+    float *states, *planes, *stats, *out;
+    unsigned char* pattern;
+    long long saved, pattern_bytes;
+    int norms, state_norm[2];  // state_norm: of the preprocessing's outputs
+    float *partial_mean, *partial_deviations;  // (V, N, norms): of an image
+    unsigned* tickets;                         // (V, norms), 0 before the call
+
+    __device__ int images() const { return V * N; }
+    __device__ int pixels() const { return out_H * out_W; }
+    __device__ const float* mean(int v) const { return stats + (long long)v * 3 * norms; }
+    __device__ const float* scale(int v) const { return mean(v) + norms; }
+    __device__ float* planes_of(int image_) const { return planes + image_ * saved; }
+    __device__ unsigned char* pattern_of(int image_) const { return pattern + image_ * pattern_bytes; }
+    __device__ const float* weights_of(int v) const { return weights + v * weights_row; }
+    __device__ float edge_weight(int v, int edge) const { return edge_weights ? edge_weights[v * edges + edge] : 1.0f; }
+    __device__ float op_weight(int v, int edge, int op) const {
+        return op_weights[(v * edges + edge) * ops_per_edge + op];
+    }
+};
+
+// Planes of one image, and the norm that a reader applies: x -> (x - mean) * scale.
+struct Planes {
+    const float* at;
+    int H, W;
+    const float *mean, *scale;  // of the first channel; null: as it is
+
+    __device__ float pixel(int channel, int index) const {
+        const float x = at[(long long)channel * H * W + index];
+        return mean ? (x - mean[channel]) * scale[channel] : x;
+    }
+};
+
+__device__ __forceinline__ Planes input_of(const CellView& cell, int which, int v, int n, int H, int W) {
+    return {cell.s[which] + v * cell.learner[which] + n * cell.image[which], H, W, nullptr, nullptr};
+}
+
+// State j: an input, or its preprocessing before its norm, or a node.
+__device__ __forceinline__ Planes state_of(const CellView& cell, int j, int v, int n) {
+    const long long image = (long long)v * cell.N + n;
+    if (j >= 2) {
+        const float* at = cell.out + (image * cell.nodes + j - 2) * cell.C * cell.pixels();
+        return {at, cell.out_H, cell.out_W, nullptr, nullptr};
+    }
+    if (!cell.preprocess) return input_of(cell, j, v, n, cell.H, cell.W);
+    const int norm = cell.state_norm[j];
+    return {cell.states + (image * 2 + j) * cell.C * cell.H * cell.W, cell.H, cell.W, cell.mean(v) + norm, cell.scale(v) + norm};
+}
+
+// A ReLU's pattern: a bit a pixel, rows of whole bytes; a channel's rows follow the one before.
+__device__ __forceinline__ int bit_bytes(int W) { return (W + 7) / 8; }
+
+__device__ __forceinline__ bool bit_at(const unsigned char* bits, int channel, int H, int W, int y, int x) {
+    return bits[((long long)channel * H + y) * bit_bytes(W) + x / 8] >> x % 8 & 1;
+}
+
+// NaN is let through, as by the library's ReLU.
+__device__ __forceinline__ bool open(float x) { return !(x <= 0); }
+
+__device__ __forceinline__ void record_bits(const Planes& from, int channels, unsigned char* bits) {
+    const int row = bit_bytes(from.W), count = channels * from.H * row;
+    for (int i = threadIdx.x; i < count; i += CELL_THREADS) {
+        const int channel = i / (from.H * row), y = i / row % from.H, first = i % row * 8;
+        unsigned byte = 0;
+        for (int x = first; x < from.W && x < first + 8; x++)
+            byte |= (unsigned)open(from.pixel(channel, y * from.W + x)) << (x - first);
+        bits[i] = (unsigned char)byte;
+    }
+}
+
+// A pixel after its ReLU.
+__device__ __forceinline__ float activated(const Planes& from, const unsigned char* bits, bool replay, int channel, int y, int x) {
+    const float value = from.pixel(channel, y * from.W + x);
+    const bool on = replay ? bit_at(bits, channel, from.H, from.W, y, x) : open(value);
+    return on ? value : 0.0f;
+}
+
+// Mean and sum of squared deviations of each of an image's planes, z (channels, pixels), a warp a plane. What the block
+// wrote to z must be visible to it.
+__device__ __forceinline__ void measure(const float* z, int channels, int pixels, float* means, float* deviations) {
+    for (int c = warp(); c < channels; c += CELL_WARPS) {
+        const float* plane = z + (long long)c * pixels;
+        float total = 0, squares = 0;
+        for (int i = lane(); i < pixels; i += WARP) total += plane[i];
+        const float mean = warp_sum(total) / pixels;
+        for (int i = lane(); i < pixels; i += WARP) squares += (plane[i] - mean) * (plane[i] - mean);
+        squares = warp_sum(squares);
+        if (lane() != 0) continue;
+        means[c] = mean;
+        deviations[c] = squares;
+    }
+}
+
+// True in the last of `count` blocks that come here with this ticket; it sees what the others wrote before. All threads
+// of the block must come.
+__device__ __forceinline__ bool last_of(unsigned* ticket, unsigned count) {
+    SHARED(int, last, 1);
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) last[0] = atomicAdd(ticket, 1u) == count - 1;
+    __syncthreads();
+    const bool mine = last[0];
+    __syncthreads();
+    if (mine) __threadfence();
+    return mine;
+}
+
+// Statistics of norm channels norm .. norm + channels - 1 from those of the N images, in the order of the images.
+__device__ __forceinline__ void finish_norm(const CellView& cell, int v, int norm, int channels, int pixels) {
+    for (int c = norm + threadIdx.x; c < norm + channels; c += CELL_THREADS) {
+        const float* means = cell.partial_mean + (long long)v * cell.N * cell.norms + c;
+        const float* deviations = cell.partial_deviations + (long long)v * cell.N * cell.norms + c;
+        double total = 0, squares = 0;
+        for (int n = 0; n < cell.N; n++) total += means[(long long)n * cell.norms];
+        const double average = total / cell.N;
+        for (int n = 0; n < cell.N; n++) {
+            const double off = means[(long long)n * cell.norms] - average;
+            squares += deviations[(long long)n * cell.norms] + pixels * off * off;
+        }
+        float* stats = cell.stats + (long long)v * 3 * cell.norms + c;
+        const double size = (double)cell.N * pixels;
+        stats[0] = (float)average;
+        stats[cell.norms] = (float)(1 / sqrt(squares / size + EPS));
+        stats[2 * cell.norms] = (float)(squares / (size - 1));
+    }
+}
+
+}  // namespace sgl_fast

@@ -1,0 +1,70 @@
+// How launchers start a kernel: on a stream, checked, counted. Free of torch.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#ifndef CUDASIM
+#include <cuda_runtime.h>
+#endif
+
+namespace sgl_fast {
+
+#ifdef CUDASIM
+using Handle = void*;
+#else
+using Handle = cudaStream_t;
+#endif
+
+// Where the kernels of a call go: a stream of the device in force, and its memory.
+struct Stream {
+    Handle handle;
+    void* (*allocate)(void* context, size_t bytes);  // valid until the kernels of this call are done
+    void* context;
+
+    template <class T> T* room(size_t count) const { return static_cast<T*>(allocate(context, count * sizeof(T))); }
+};
+
+// Kernels that this process has launched.
+inline int64_t launches = 0;
+
+inline void zero(const Stream& stream, void* memory, size_t bytes) {
+#ifdef CUDASIM
+    std::memset(memory, 0, bytes);
+#else
+    cudaMemsetAsync(memory, 0, bytes, stream.handle);
+#endif
+}
+
+// Lets blocks of a kernel have that much dynamic shared memory; more than 48 KB must be asked for.
+template <class Kernel> void allow_shared(Kernel* kernel, size_t bytes) {
+#ifdef CUDASIM
+    (void)kernel, (void)bytes;
+#else
+    if (bytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+#endif
+}
+
+inline unsigned blocks_for(int64_t items, int64_t per_block) {
+    return static_cast<unsigned>((items + per_block - 1) / per_block);
+}
+
+}  // namespace sgl_fast
+
+// LAUNCH(kernel, grid, block, bytes of dynamic shared memory, stream, arguments...). RuntimeError where it cannot run.
+#ifdef CUDASIM
+#define LAUNCH(kernel, grid, block, bytes, stream, ...) \
+    (++::sgl_fast::launches, ::cudasim::launch(grid, block, bytes, [&] { kernel(__VA_ARGS__); }))
+#else
+#define LAUNCH(kernel, grid, block, bytes, stream, ...)                                              \
+    do {                                                                                             \
+        ++::sgl_fast::launches;                                                                      \
+        kernel<<<grid, block, bytes, (stream).handle>>>(__VA_ARGS__);                                \
+        const cudaError_t error_ = cudaGetLastError();                                               \
+        if (error_ != cudaSuccess)                                                                   \
+            throw std::runtime_error(std::string(#kernel " cannot run: ") + cudaGetErrorString(error_)); \
+    } while (0)
+#endif

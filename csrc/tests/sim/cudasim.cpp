@@ -1,0 +1,349 @@
+// The scheduler of cudasim.h. For ThreadSanitizer, compile this file without -fsanitize=thread and with CUDASIM_TSAN, so
+// that it sees what kernels read and write and not what the scheduler does.
+
+#include "cudasim.h"
+
+#undef threadIdx
+#undef blockIdx
+#undef blockDim
+#undef gridDim
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <numeric>
+#include <random>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#ifndef __x86_64__
+#error "the simulator changes stacks in x86-64 assembly"
+#endif
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/common_interface_defs.h>
+#endif
+
+#ifdef CUDASIM_TSAN
+extern "C" {
+void* __tsan_get_current_fiber();
+void* __tsan_create_fiber(unsigned flags);
+void __tsan_destroy_fiber(void* fiber);
+void __tsan_switch_to_fiber(void* fiber, unsigned flags);
+void __tsan_acquire(void* address);
+void __tsan_release(void* address);
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+void AnnotateIgnoreWritesBegin(const char* file, int line);
+void AnnotateIgnoreWritesEnd(const char* file, int line);
+}
+constexpr unsigned UNORDERED = 1;  // a switch that orders nothing
+// While it lives, what the library is told to allocate and to copy is nobody's race.
+struct Quiet {
+    Quiet() {
+        AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+        AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+    }
+    ~Quiet() {
+        AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+        AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+    }
+};
+#else
+struct Quiet {
+    Quiet() {}
+};
+static void __tsan_acquire(void*) {}
+static void __tsan_release(void*) {}
+#endif
+
+extern "C" void cudasim_switch(void** save, void* to);
+__asm__(
+    ".text\n"
+    ".globl cudasim_switch\n"
+    "cudasim_switch:\n"
+    "push %rbp\npush %rbx\npush %r12\npush %r13\npush %r14\npush %r15\n"
+    "mov %rsp, (%rdi)\n"
+    "mov %rsi, %rsp\n"
+    "pop %r15\npop %r14\npop %r13\npop %r12\npop %rbx\npop %rbp\n"
+    "ret\n");
+
+namespace cudasim {
+
+unsigned order = 0;
+thread_local const Coordinates* here = nullptr;
+
+namespace {
+
+constexpr size_t STACK = 256 << 10, GUARD = 4096;
+constexpr unsigned WARP = 32;
+
+// Bytes that are NaN as floats. ThreadSanitizer must not take one block's memory for the next one's: fresh pages.
+class Memory {
+  public:
+    explicit Memory(size_t bytes) : bytes_(std::max<size_t>(bytes, 1)) {
+#ifdef CUDASIM_TSAN
+        memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+#else
+        memory_ = std::aligned_alloc(16, (bytes_ + 15) / 16 * 16);
+#endif
+        std::memset(memory_, 0xff, bytes_);
+    }
+    ~Memory() {
+#ifdef CUDASIM_TSAN
+        munmap(memory_, bytes_);
+#else
+        std::free(memory_);
+#endif
+    }
+    Memory(const Memory&) = delete;
+    Memory& operator=(const Memory&) = delete;
+    void* get() const { return memory_; }
+
+  private:
+    size_t bytes_;
+    void* memory_;
+};
+
+// A stack of its own, and where it stopped.
+struct Fiber {
+    void* stopped = nullptr;
+    char* stack = nullptr;
+    void* shadow = nullptr;  // ThreadSanitizer's
+    void* fake = nullptr;    // AddressSanitizer's
+
+    Fiber() = default;
+    explicit Fiber(void (*entry)()) {
+        void* pages = mmap(nullptr, GUARD + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (pages == MAP_FAILED) throw std::bad_alloc();
+        mprotect(pages, GUARD, PROT_NONE);
+        stack = static_cast<char*>(pages) + GUARD;
+        void** top = reinterpret_cast<void**>(stack + STACK) - 8;  // six registers, the entry, no return address
+        top[6] = reinterpret_cast<void*>(entry);
+        stopped = top;
+#ifdef CUDASIM_TSAN
+        shadow = __tsan_create_fiber(0);
+#endif
+    }
+    ~Fiber() {
+        if (!stack) return;
+#ifdef CUDASIM_TSAN
+        __tsan_destroy_fiber(shadow);
+#endif
+        munmap(stack - GUARD, GUARD + STACK);
+    }
+    Fiber(const Fiber&) = delete;
+    Fiber& operator=(const Fiber&) = delete;
+};
+
+enum class At { ready, barrier, exchange, done };
+
+struct Thread {
+    Coordinates coordinates;
+    unsigned number;
+    At at;
+    const void* place;   // of the barrier
+    uint64_t value;      // passed to an exchange, then what comes out of it
+    unsigned lane;       // whose value is asked for
+    Fiber* fiber;
+};
+
+struct Shared {
+    const char* file;
+    int line;
+    std::unique_ptr<Memory> memory;
+};
+
+struct Block {
+    const std::function<void()>& kernel;
+    std::vector<Thread> threads;
+    std::vector<unsigned> ready, exchanging;  // threads that can go on; lanes of each warp that wait
+    std::vector<Shared> shared;
+    Memory dynamic;
+    unsigned live = 0, barriers = 0;
+    std::string broken;
+    std::unique_ptr<Memory> ordered[2];  // what barriers order, in turn: nobody may learn from a later one
+};
+
+thread_local Block* block;
+thread_local Thread* running;
+thread_local Fiber scheduler;
+thread_local std::vector<std::unique_ptr<Fiber>> fibers;
+#ifdef __SANITIZE_ADDRESS__
+thread_local const void* scheduler_stack;
+thread_local size_t scheduler_size;
+#endif
+char finished, fenced;
+
+void jump(Fiber& from, Fiber& to) {
+#ifdef __SANITIZE_ADDRESS__
+    const bool back = &to == &scheduler;
+    __sanitizer_start_switch_fiber(&from.fake, back ? scheduler_stack : to.stack, back ? scheduler_size : STACK);
+#endif
+#ifdef CUDASIM_TSAN
+    __tsan_switch_to_fiber(to.shadow, UNORDERED);
+#endif
+    cudasim_switch(&from.stopped, to.stopped);
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(from.fake, nullptr, nullptr);
+#endif
+}
+
+// Leaves the running thread until the scheduler takes it up again.
+void leave() {
+    Thread* mine = running;
+    jump(*mine->fiber, scheduler);
+    here = &mine->coordinates;
+}
+
+void entry() {
+#ifdef __SANITIZE_ADDRESS__
+    __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_size);
+#endif
+    for (;;) {
+        here = &running->coordinates;
+        block->kernel();
+        __tsan_release(&finished);
+        running->at = At::done;
+        block->live--;
+        leave();
+    }
+}
+
+[[noreturn]] void fail(const Thread& thread, const std::string& why) {
+    const Coordinates& c = thread.coordinates;
+    const auto text = [](dim3 d) { return std::to_string(d.x) + "," + std::to_string(d.y) + "," + std::to_string(d.z); };
+    throw std::runtime_error(why + " (block " + text(c.block) + ", thread " + text(c.thread) + ")");
+}
+
+// Every live thread waits: at one barrier, or for ever.
+void pass_barrier(Block& b) {
+    const Thread* first = nullptr;
+    for (const Thread& t : b.threads) {
+        if (t.at == At::exchange) fail(t, "a shuffle waits for lanes that do not come");
+        if (t.at != At::barrier) continue;
+        if (first && t.place != first->place) fail(t, "threads of a block are at different barriers");
+        first = &t;
+    }
+    for (Thread& t : b.threads) {
+        if (t.at != At::barrier) continue;
+        t.at = At::ready;
+        b.ready.push_back(t.number);
+    }
+    b.barriers++;
+}
+
+unsigned next(std::vector<unsigned>& ready, std::mt19937& random) {
+    if (order) std::swap(ready.back(), ready[random() % ready.size()]);
+    const unsigned number = ready.back();
+    ready.pop_back();
+    return number;
+}
+
+void run(Block& b, std::mt19937& random) {
+    block = &b;
+    while (b.live) {
+        if (b.ready.empty()) pass_barrier(b);
+        running = &b.threads[next(b.ready, random)];
+        jump(scheduler, *running->fiber);
+        if (!b.broken.empty()) fail(*running, b.broken);
+    }
+}
+
+// The block's threads, the first one last: it is taken first.
+void start(Block& b, dim3 count, dim3 index, dim3 blocks) {
+    const unsigned number = count.x * count.y * count.z;
+    for (unsigned i = 0; i < number; i++) {
+        const dim3 thread(i % count.x, i / count.x % count.y, i / count.x / count.y);
+        b.threads.push_back({{thread, index, count, blocks}, i, At::ready, nullptr, 0, 0, nullptr});
+        b.ready.push_back(number - 1 - i);
+    }
+    while (fibers.size() < number) fibers.push_back(std::make_unique<Fiber>(entry));
+    for (unsigned i = 0; i < number; i++) b.threads[i].fiber = fibers[i].get();
+    b.exchanging.assign((number + WARP - 1) / WARP, 0);
+    b.live = number;
+    for (auto& one : b.ordered) one = std::make_unique<Memory>(1);
+}
+
+}  // namespace
+
+void launch(dim3 grid, dim3 count, size_t dynamic_bytes, const std::function<void()>& kernel) {
+    std::vector<unsigned> blocks(grid.x * grid.y * grid.z);
+    std::iota(blocks.begin(), blocks.end(), 0u);
+    std::mt19937 random(order);
+    if (order) std::shuffle(blocks.begin(), blocks.end(), random);
+#ifdef CUDASIM_TSAN
+    scheduler.shadow = __tsan_get_current_fiber();
+#endif
+    std::vector<std::unique_ptr<Block>> ran;
+    try {
+        for (unsigned i : blocks) {
+            ran.emplace_back(new Block{kernel, {}, {}, {}, {}, Memory(dynamic_bytes)});
+            start(*ran.back(), count, dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y), grid);
+            run(*ran.back(), random);
+#ifdef CUDASIM_TSAN
+            fibers.clear();  // the next block's are new: nothing orders blocks, whose memory outlives them all
+#else
+            ran.clear();
+#endif
+        }
+    } catch (...) {
+        fibers.clear();
+        throw;
+    }
+    __tsan_acquire(&finished);
+}
+
+void barrier(const void* place) {
+    Block& b = *block;
+    void* ordered = b.ordered[b.barriers % 2]->get();
+    __tsan_release(ordered);
+    running->at = At::barrier;
+    running->place = place;
+    leave();
+    __tsan_acquire(ordered);
+}
+
+uint64_t exchanged(uint64_t value, unsigned lane) {
+    Block& b = *block;
+    Thread& mine = *running;
+    const unsigned warp = mine.number / WARP, first = warp * WARP;
+    mine.at = At::exchange;
+    mine.value = value;
+    mine.lane = lane;
+    if (lane >= WARP) b.broken = "a shuffle asks for lane " + std::to_string(lane);
+    if (++b.exchanging[warp] < WARP || !b.broken.empty()) {
+        leave();
+        return mine.value;
+    }
+    uint64_t passed[WARP];
+    for (unsigned i = 0; i < WARP; i++) passed[i] = b.threads[first + i].value;
+    for (unsigned i = 0; i < WARP; i++) {
+        Thread& t = b.threads[first + i];
+        t.value = passed[t.lane];
+        t.at = At::ready;
+        if (&t != &mine) b.ready.push_back(t.number);
+    }
+    b.exchanging[warp] = 0;
+    return mine.value;
+}
+
+void* shared(const char* file, int line, size_t bytes) {
+    const Quiet quiet;
+    for (const Shared& one : block->shared)
+        if (one.line == line && !std::strcmp(one.file, file)) return one.memory->get();
+    block->shared.push_back({file, line, std::make_unique<Memory>(bytes)});
+    return block->shared.back().memory->get();
+}
+
+void fence() {
+    __tsan_release(&fenced);
+    __tsan_acquire(&fenced);
+}
+
+void* dynamic_shared() { return block->dynamic.get(); }
+
+}  // namespace cudasim

@@ -1,0 +1,95 @@
+// CUDA's threads on a CPU: the names that csrc/cuda/*.cuh uses, so that g++ compiles the kernels as they are, runs them,
+// and lets its sanitizers watch. Define CUDASIM and include this first.
+//
+// The threads of a block take turns on one CPU thread and change at barriers and shuffles alone; blocks follow one
+// another. Shared memory starts as NaN and has its exact size. `order` shuffles who comes first.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#ifndef CUDASIM
+#error "define CUDASIM for every file"
+#endif
+
+struct dim3 {
+    unsigned x, y, z;
+    dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct alignas(16) float4 {
+    float x, y, z, w;
+};
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+
+namespace cudasim {
+
+extern unsigned order;  // 0: as numbered; else the seed of a random order of blocks, and of threads at every turn
+
+// Runs the kernel for every thread of every block; std::runtime_error where the block breaks a rule of CUDA.
+void launch(dim3 grid, dim3 block, size_t dynamic_bytes, const std::function<void()>& kernel);
+
+struct Coordinates {
+    dim3 thread, block, threads, blocks;
+};
+extern thread_local const Coordinates* here;  // of the running thread
+
+void barrier(const void* place);                        // of a block; all of its threads must be at the same place
+uint64_t exchanged(uint64_t value, unsigned lane);      // what that lane of the warp passes in the same call
+void* shared(const char* file, int line, size_t bytes); // of the block: one for each place in the code
+void* dynamic_shared();
+void fence();  // before: what this thread wrote; after: what others wrote before theirs
+
+}  // namespace cudasim
+
+#define threadIdx (::cudasim::here->thread)
+#define blockIdx (::cudasim::here->block)
+#define blockDim (::cudasim::here->threads)
+#define gridDim (::cudasim::here->blocks)
+#define __device__
+#define __host__
+#define __global__
+#define __constant__ static
+#define __forceinline__ inline __attribute__((always_inline))
+#define __launch_bounds__(...)
+#define SHARED(T, name, count) T* name = static_cast<T*>(::cudasim::shared(__FILE__, __LINE__, (count) * sizeof(T)))
+#define SHARED_DYNAMIC(T, name) T* name = static_cast<T*>(::cudasim::dynamic_shared())
+
+// A place in the code is where a local constant lies.
+#define __syncthreads()                      \
+    do {                                     \
+        static const char place_ = 0;        \
+        ::cudasim::barrier(&place_);         \
+    } while (0)
+
+// Of whole warps: the mask is all lanes.
+template <class T> T __shfl_sync(unsigned, T value, unsigned lane) {
+    static_assert(sizeof(T) <= sizeof(uint64_t), "a shuffle moves 8 bytes at most");
+    uint64_t bits = 0;
+    std::memcpy(&bits, &value, sizeof value);
+    bits = ::cudasim::exchanged(bits, lane);
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+template <class T> T __shfl_xor_sync(unsigned mask, T value, unsigned step) {
+    return __shfl_sync(mask, value, (threadIdx.x & 31) ^ step);
+}
+
+inline void __threadfence() { ::cudasim::fence(); }
+
+// As CUDA's, it orders nothing else.
+inline unsigned atomicAdd(unsigned* p, unsigned v) { return __atomic_fetch_add(p, v, __ATOMIC_RELAXED); }
+
+inline float __int_as_float(int bits) {
+    float value;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+}
+inline int __float_as_int(float value) {
+    int bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+inline float rsqrtf(float x) { return 1 / std::sqrt(x); }

@@ -1,0 +1,33 @@
+"""The extension with the CUDA kernels, simulated on the CPU, in place of the CPU kernels: built once, for tests."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import torch
+from torch.utils import cpp_extension
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "build" / "simulated"
+FLAGS = ["-DCUDASIM", "-O2", "-g0", "-Wno-psabi", "-Wno-unknown-pragmas", "-Wno-attributes"]
+
+
+def build() -> ModuleType:
+    """Compiles what has changed, and loads it."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    sources = [ROOT / "csrc" / "bindings.cpp", ROOT / "csrc" / "cpu" / "plan.cpp", ROOT / "csrc/tests/sim/cudasim.cpp"]
+    for kernel in sorted((ROOT / "csrc" / "cuda").glob("*.cu")):
+        unit = FOLDER / f"{kernel.stem}.cpp"
+        text = f'#include "../../csrc/tests/sim/cudasim.h"\n#include "../../csrc/cuda/{kernel.name}"\n'
+        if not unit.exists() or unit.read_text() != text:
+            unit.write_text(text)
+        sources.append(unit)
+    return cpp_extension.load(
+        "sgl_fast_simulated", [str(s) for s in sources], extra_cflags=FLAGS, build_directory=str(FOLDER)
+    )
+
+
+if __name__ == "__main__":
+    print(build().__file__, torch.__version__, file=sys.stderr)
