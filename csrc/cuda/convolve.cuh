@@ -36,7 +36,7 @@ struct Tiling {
     int quads_in_row, quads;  // of a plane
     int lanes, groups;        // threads along quads, a power of two, and along channels
 
-    __host__ __device__ Tiling(int H, int W) : quads_in_row((W + 3) / 4), quads(H * quads_in_row), lanes(1) {
+    __host__ __device__ Tiling(int H, int W) : quads_in_row((W + 3) / 4), quads(H * quads_in_row), lanes(16) {
         while (lanes < quads && lanes < CELL_THREADS) lanes *= 2;
         groups = CELL_THREADS / lanes;
     }

@@ -1,0 +1,202 @@
+// Gradients on their way through batch norms: sums over a node's in-edges, and what the input of a norm receives.
+#pragma once
+
+#include "combine.cuh"
+
+namespace sgl_fast {
+
+// Memory of a backward.
+struct GradView {
+    const float* grad;         // (V, N, nodes, C, pixels): of the output
+    float* nodes;              // (V, N, nodes - 1, C, pixels): of the nodes but the last
+    float* states;             // (V, N, 2, C, H, W): of the preprocessed inputs
+    float* middles;            // (V, N, middles, M, pixels): of separable convolutions' ReLUs
+    int middle_count;
+    float* s[2];               // of the inputs, strides as theirs; null where not wanted
+    float *along_one, *along_z, *dot;    // (V, norms): mean of g; mean of g * (z - mean) / variance; sum of g * normalised z
+    float *partial_one, *partial_z;      // (V, N, norms): an image's sums of g and of g * (z - mean)
+    float *skip, *bypass;                // (V, N, E): sums of g * x over the mixed, over the bypassing channels
+    unsigned* tickets;                   // (V, norms + nodes), 0 before the call
+};
+
+// Gradient of a node: complete once the states after it are done.
+__device__ __forceinline__ const float* node_gradient(const CellView& cell, const GradView& g, int node, int image) {
+    const long long plane = (long long)cell.C * cell.pixels();
+    if (node + 1 == cell.nodes) return g.grad + ((long long)image * cell.nodes + node) * plane;
+    return g.nodes + ((long long)image * (cell.nodes - 1) + node) * plane;
+}
+
+enum class Above { node, middle, state };
+
+// Whose gradient a norm's output receives, times which weight; the norm's input is z.
+struct Slope {
+    Above above;
+    int index;        // of the node, the middle, the state
+    int channel;      // the first one
+    int z, norm;
+    int edge, op;     // of the weight; edge -1: 1; op -1: the auxiliary skip
+};
+
+__device__ __forceinline__ float slope_weight(const CellView& cell, const Slope& s, int v) {
+    if (s.edge < 0) return 1.0f;
+    return cell.edge_weight(v, s.edge) * (s.op < 0 ? cell.skip_beta : cell.op_weight(v, s.edge, s.op));
+}
+
+// One plane of the gradient of a norm's input.
+struct SlopePlane {
+    const float *g, *z;
+    float factor, one, mean, along;
+
+    __device__ SlopePlane(const CellView& cell, const GradView& grads, const Slope& s, int image, int channel) {
+        const int v = image / cell.N, norm = s.norm + channel, at = v * cell.norms + norm;
+        const long long pixels = cell.pixels(), in_pixels = (long long)cell.H * cell.W;
+        z = cell.planes_of(image) + s.z + channel * pixels;
+        if (s.above == Above::node) {
+            g = node_gradient(cell, grads, s.index, image) + (long long)(s.channel + channel) * (cell.C / cell.M) * pixels;
+        } else if (s.above == Above::middle) {
+            g = grads.middles + (((long long)image * grads.middle_count + s.index) * cell.M + channel) * pixels;
+        } else {
+            const long long plane = ((long long)image * 2 + s.index) * cell.C + s.channel + channel;
+            g = grads.states + plane * in_pixels;
+            z = cell.states + plane * in_pixels;
+        }
+        factor = slope_weight(cell, s, v) * cell.scale(v)[norm];
+        mean = cell.mean(v)[norm];
+        one = grads.along_one[at];
+        along = grads.along_z[at];
+    }
+    __device__ float pixel(int i) const { return factor * (g[i] - one - (z[i] - mean) * along); }
+};
+
+// The sums of norm channels norm .. norm + channels - 1, over images of `pixels`, in the order of the images.
+__device__ __forceinline__ void finish_slopes(const CellView& cell, const GradView& g, int v, int norm, int channels, int pixels) {
+    for (int c = norm + threadIdx.x; c < norm + channels; c += CELL_THREADS) {
+        double one = 0, z = 0;
+        for (int n = 0; n < cell.N; n++) {
+            const long long at = ((long long)v * cell.N + n) * cell.norms + c;
+            one += g.partial_one[at];
+            z += g.partial_z[at];
+        }
+        const int to = v * cell.norms + c;
+        const double scale = cell.scale(v)[c], size = (double)cell.N * pixels;
+        g.dot[to] = (float)(z * scale);
+        g.along_one[to] = cell.training ? (float)(one / size) : 0.0f;
+        g.along_z[to] = cell.training ? (float)(z * scale * scale / size) : 0.0f;
+    }
+}
+
+// Sums of one plane's gradient with z: of g and of g * (z - mean). A warp.
+__device__ __forceinline__ void slope_sums(const float* g, const float* z, float mean, int pixels, float& one, float& along) {
+    float total = 0, dot = 0;
+    for (int i = lane(); i < pixels; i += WARP) {
+        total += g[i];
+        dot += g[i] * (z[i] - mean);
+    }
+    one = warp_sum(total);
+    along = warp_sum(dot);
+}
+
+// One channel of a node: the sums for every norm on its in-edges; what its skips add to skip and bypass, of each edge. A
+// warp.
+__device__ __forceinline__ void node_channel(const CellView& cell, const GradView& g, const NodeJob& job, int image, int c,
+                                             float* skip, float* bypass) {
+    const int v = image / cell.N, pixels = cell.pixels();
+    const float* slope = node_gradient(cell, g, job.node, image) + (long long)c * pixels;
+    const Channel channel(cell, c);
+    for (int e = 0; e < job.edges; e++) {
+        const InEdge& edge = job.edge[e];
+        float total = 0;
+        if (channel.bypasses) {
+            for (int i = lane(); i < pixels; i += WARP) total += slope[i] * bypassed(cell, edge, image, channel.at, i);
+            bypass[e] += warp_sum(total);
+            continue;
+        }
+        bool skips = false, drops = false;
+        for (int t = 0; t < edge.terms; t++) {
+            const Term& term = edge.term[t];
+            if (term.norm == NO_NORM) {
+                skips = true;
+                drops |= term.op >= 0;
+                continue;
+            }
+            const int norm = term.norm + channel.at;
+            float one, along;
+            slope_sums(slope, cell.planes_of(image) + term.z + (long long)channel.at * pixels, cell.mean(v)[norm], pixels, one, along);
+            if (lane() != 0) continue;
+            g.partial_one[(long long)image * cell.norms + norm] = one;
+            g.partial_z[(long long)image * cell.norms + norm] = along;
+        }
+        if (!skips) continue;
+        const Planes from = state_of(cell, edge.source, v, image % cell.N);
+        for (int i = lane(); i < pixels; i += WARP) {
+            const float x = from.pixel(channel.at, i);
+            total += slope[i] * (drops ? dropped(cell, edge, x, image, channel.at, i) : x);
+        }
+        skip[e] += warp_sum(total);
+    }
+}
+
+// The sums of a node; a block an image.
+__global__ void __launch_bounds__(CELL_THREADS) node_slopes_kernel(CellView cell, GradView g, NodeJob job) {
+    SHARED(float, skips, CELL_WARPS * MOST_IN_EDGES);
+    SHARED(float, bypasses, CELL_WARPS * MOST_IN_EDGES);
+    const int image = blockIdx.x, v = image / cell.N;
+    float *skip = skips + warp() * MOST_IN_EDGES, *bypass = bypasses + warp() * MOST_IN_EDGES;
+    float my_skip[MOST_IN_EDGES], my_bypass[MOST_IN_EDGES];
+    for (int e = 0; e < MOST_IN_EDGES; e++) my_skip[e] = my_bypass[e] = 0;
+    for (int c = warp(); c < cell.C; c += CELL_WARPS) node_channel(cell, g, job, image, c, my_skip, my_bypass);
+    if (lane() == 0)
+        for (int e = 0; e < job.edges; e++) {
+            skip[e] = my_skip[e];
+            bypass[e] = my_bypass[e];
+        }
+    __syncthreads();
+    for (int e = threadIdx.x; e < job.edges; e += CELL_THREADS) {
+        float skip_total = 0, bypass_total = 0;
+        for (int w = 0; w < CELL_WARPS; w++) {
+            skip_total += skips[w * MOST_IN_EDGES + e];
+            bypass_total += bypasses[w * MOST_IN_EDGES + e];
+        }
+        g.skip[(long long)image * cell.edges + job.edge[e].edge] = skip_total;
+        g.bypass[(long long)image * cell.edges + job.edge[e].edge] = bypass_total;
+    }
+    if (!last_of(g.tickets + v * (cell.norms + cell.nodes) + cell.norms + job.node, cell.N)) return;
+    for (int e = 0; e < job.edges; e++)
+        for (int t = 0; t < job.edge[e].terms; t++) {
+            const Term& term = job.edge[e].term[t];
+            if (term.norm != NO_NORM) finish_slopes(cell, g, v, term.norm, cell.M, cell.pixels());
+        }
+}
+
+__device__ __forceinline__ double dots_of(const CellView& cell, const GradView& g, int v, int norm) {
+    double total = 0;
+    for (int c = 0; c < cell.M; c++) total += g.dot[v * cell.norms + norm + c];
+    return total;
+}
+
+// Gradients of the operations' and the edges' weights on a node's in-edges; a block a learner.
+__global__ void __launch_bounds__(CELL_THREADS)
+mixture_kernel(CellView cell, GradView g, NodeJob job, float* op_weights, float* edge_weights) {
+    const int v = blockIdx.x;
+    for (int e = threadIdx.x; e < job.edges; e += CELL_THREADS) {
+        const InEdge& edge = job.edge[e];
+        const float whole = cell.edge_weight(v, edge.edge);
+        float* ops = op_weights + ((long long)v * cell.edges + edge.edge) * cell.ops_per_edge;
+        for (int o = 0; o < cell.ops_per_edge; o++) ops[o] = 0;
+        double skips = 0, total = 0;
+        for (int n = 0; n < cell.N; n++) {
+            const long long at = ((long long)v * cell.N + n) * cell.edges + edge.edge;
+            skips += g.skip[at];
+            total += g.bypass[at];
+        }
+        for (int t = 0; t < edge.terms; t++) {
+            const Term& term = edge.term[t];
+            const double dot = term.norm == NO_NORM ? skips : dots_of(cell, g, v, term.norm);
+            if (term.op >= 0) ops[term.op] = (float)(whole * dot);
+            total += dot * (term.op < 0 ? cell.skip_beta : cell.op_weight(v, edge.edge, term.op));
+        }
+        if (edge_weights) edge_weights[v * cell.edges + edge.edge] = (float)total;
+    }
+}
+
+}  // namespace sgl_fast
