@@ -57,19 +57,24 @@ struct Planes {
 };
 
 __device__ __forceinline__ Planes input_of(const CellView& cell, int which, int v, int n, int H, int W) {
-    return {cell.s[which] + v * cell.learner[which] + n * cell.image[which], H, W, nullptr, nullptr};
+    const float* s = which ? cell.s[1] : cell.s[0];  // a varying index would move the parameters to the stack
+    const long long learner = which ? cell.learner[1] : cell.learner[0], image = which ? cell.image[1] : cell.image[0];
+    return {s + v * learner + n * image, H, W, nullptr, nullptr};
 }
 
 // State j: an input, or its preprocessing before its norm, or a node.
 __device__ __forceinline__ Planes state_of(const CellView& cell, int j, int v, int n) {
     const long long image = (long long)v * cell.N + n;
-    if (j >= 2) {
-        const float* at = cell.out + (image * cell.nodes + j - 2) * cell.C * cell.pixels();
-        return {at, cell.out_H, cell.out_W, nullptr, nullptr};
-    }
-    if (!cell.preprocess) return input_of(cell, j, v, n, cell.H, cell.W);
-    const int norm = cell.state_norm[j];
-    return {cell.states + (image * 2 + j) * cell.C * cell.H * cell.W, cell.H, cell.W, cell.mean(v) + norm, cell.scale(v) + norm};
+    const bool node = j >= 2, normed = !node && cell.preprocess;
+    Planes planes = input_of(cell, j, v, n, cell.H, cell.W);
+    if (node) planes.at = cell.out + (image * cell.nodes + j - 2) * cell.C * cell.pixels();
+    if (normed) planes.at = cell.states + (image * 2 + j) * cell.C * cell.H * cell.W;
+    planes.H = node ? cell.out_H : cell.H;
+    planes.W = node ? cell.out_W : cell.W;
+    const int norm = j ? cell.state_norm[1] : cell.state_norm[0];
+    planes.mean = normed ? cell.mean(v) + norm : nullptr;
+    planes.scale = normed ? cell.scale(v) + norm : nullptr;
+    return planes;
 }
 
 // A ReLU's pattern: a bit a pixel, rows of whole bytes; a channel's rows follow the one before.

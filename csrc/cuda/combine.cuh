@@ -38,10 +38,10 @@ struct Channel {
     }
 };
 
-// What the dropout of an edge's skip leaves of a pixel of mixed channel m.
-__device__ __forceinline__ float dropped(const CellView& cell, const InEdge& edge, float x, int image, int m, int index) {
-    if (!cell.dropout || edge.dropout < 0) return x;
-    const long long plane = ((long long)edge.dropout * cell.images() + image) * cell.M + m;
+// What a skip's dropout leaves of a pixel of mixed channel m. mask: which one; -1: none
+__device__ __forceinline__ float dropped(const CellView& cell, int mask, float x, int image, int m, int index) {
+    if (!cell.dropout || mask < 0) return x;
+    const long long plane = ((long long)mask * cell.images() + image) * cell.M + m;
     return cell.dropout[plane * cell.pixels() + index] ? x * cell.dropout_scale : 0.0f;
 }
 
@@ -63,7 +63,7 @@ __device__ __forceinline__ float mixed(const CellView& cell, const InEdge& edge,
         float x;
         if (term.norm == NO_NORM) {
             x = state_of(cell, edge.source, v, image % cell.N).pixel(m, index);
-            if (term.op >= 0) x = dropped(cell, edge, x, image, m, index);
+            if (term.op >= 0) x = dropped(cell, edge.dropout, x, image, m, index);
         } else {
             const int norm = term.norm + m;
             x = cell.planes_of(image)[term.z + (long long)m * cell.pixels() + index];

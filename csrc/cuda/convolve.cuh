@@ -76,8 +76,10 @@ __device__ __forceinline__ void load_padded(const Planes& from, const unsigned c
     }
 }
 
-// Four neighbouring outputs. at: a padded plane where the window of the first one starts, `row` floats a row.
-template <int K, int D, int S> __device__ __forceinline__ float4 depthwise_quad(const float* at, int row, const float* w) {
+// Four neighbouring outputs. at: a padded plane where the window of the first one starts, `row` floats a row. FLIP: the taps
+// are turned round, as in the gradient of the input.
+template <int K, int D, int S, bool FLIP = false>
+__device__ __forceinline__ float4 depthwise_quad(const float* at, int row, const float* w) {
     constexpr int start = PAD - K / 2 * D, width = 4 * S + 2 * PAD;
     float sums[4] = {0, 0, 0, 0};
 #pragma unroll
@@ -94,14 +96,15 @@ template <int K, int D, int S> __device__ __forceinline__ float4 depthwise_quad(
 #pragma unroll
         for (int j = 0; j < K; j++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) sums[e] += w[i * K + j] * window[start + S * e + j * D];
+            for (int e = 0; e < 4; e++) sums[e] += w[FLIP ? K * K - 1 - i * K - j : i * K + j] * window[start + S * e + j * D];
     }
     return make_float4(sums[0], sums[1], sums[2], sums[3]);
 }
 
-template <int S> __device__ __forceinline__ float4 depthwise_quad(int kernel, int dilation, const float* at, int row, const float* w) {
-    if (kernel == 3) return dilation == 1 ? depthwise_quad<3, 1, S>(at, row, w) : depthwise_quad<3, 2, S>(at, row, w);
-    return dilation == 1 ? depthwise_quad<5, 1, S>(at, row, w) : depthwise_quad<5, 2, S>(at, row, w);
+template <int S, bool FLIP = false>
+__device__ __forceinline__ float4 depthwise_quad(int kernel, int dilation, const float* at, int row, const float* w) {
+    if (kernel == 3) return dilation == 1 ? depthwise_quad<3, 1, S, FLIP>(at, row, w) : depthwise_quad<3, 2, S, FLIP>(at, row, w);
+    return dilation == 1 ? depthwise_quad<5, 1, S, FLIP>(at, row, w) : depthwise_quad<5, 2, S, FLIP>(at, row, w);
 }
 
 // What the 1x1 convolution reads, for `count` channels from c0 and the quads from q0 of a tile.
@@ -119,12 +122,11 @@ __device__ __forceinline__ void load_deep(const Planes& from, const unsigned cha
             four = job.stride == 1 ? depthwise_quad<1>(job.kernel, job.dilation, at, plane.row, w)
                                    : depthwise_quad<2>(job.kernel, job.dilation, at, plane.row, w);
         } else if (q < tiling.quads) {
-            float* values[4] = {&four.x, &four.y, &four.z, &four.w};
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                if (x + e < job.out_W)
-                    *values[e] = activated(from, bits, replay, c0 + channel, job.stride * y + job.first,
-                                           job.stride * (x + e) + job.first);
+            const auto read = [&](int column) {
+                if (column >= job.out_W) return 0.0f;
+                return activated(from, bits, replay, c0 + channel, job.stride * y + job.first, job.stride * column + job.first);
+            };
+            four = make_float4(read(x), read(x + 1), read(x + 2), read(x + 3));
         }
         deep[i] = four;
     }
@@ -193,7 +195,7 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
     if (q < tile) store_quads<R>(sums, job, tiling, q0 + q, out0 + group * R, z);
 }
 
-template <int R> __global__ void __launch_bounds__(CELL_THREADS) convolve_kernel(CellView cell, ConvJobs jobs) {
+template <int R> __global__ void __launch_bounds__(CELL_THREADS, R < 16 ? 2 : 0) convolve_kernel(CellView cell, ConvJobs jobs) {
     SHARED_DYNAMIC(float, shared);
     const ConvJob& job = jobs.job[blockIdx.y];
     const int image = blockIdx.x, v = image / cell.N, n = image % cell.N, pixels = job.out_H * job.out_W;

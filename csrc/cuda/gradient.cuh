@@ -58,10 +58,10 @@ struct SlopeTile {
     __host__ __device__ SlopeTile(int out_H, int out_W) : row((out_W + 3) / 4 * 4 + 2 * PAD), floats((out_H + 2 * PAD) * row) {}
 };
 
-// Floats of shared memory for R channels a thread: planes, and 1x1 weights for at most `outs` slopes.
+// Floats of shared memory for R channels a thread: planes, sums, 1x1 weights and factors for at most `outs` slopes.
 __host__ __device__ inline int slope_floats(const Target& target, int outs, int R) {
-    const int channels = Tiling(target.H, target.W).groups * R;
-    return channels * (SlopeTile(target.out_H, target.out_W).floats + outs);
+    const Tiling tiling(target.H, target.W);
+    return tiling.groups * R * (SlopeTile(target.out_H, target.out_W).floats + 4 * tiling.lanes + outs) + 4 * outs;
 }
 
 // planes[c] = the sum over o of weight(o, c0 + c) * slope(o), for channels c < count.
@@ -70,6 +70,9 @@ __device__ __forceinline__ void undo_pointwise(const CellView& cell, const GradV
                                                int image, int c0, int count, float* weights, float* planes) {
     const SlopeTile tile(target.out_H, target.out_W);
     const float* w = cell.weights_of(image / cell.N) + job.pointwise;
+    const SlopePlanes slopes(cell, g, job.slope, image);
+    SlopeFactors* factors = (SlopeFactors*)(weights + job.outs * count);
+    for (int o = threadIdx.x; o < job.outs; o += CELL_THREADS) factors[o] = slopes.factors(cell, g, o);
     for (int i = threadIdx.x; i < job.outs * count; i += CELL_THREADS) {
         const int c = c0 + i % count;
         weights[i] = c < target.channels ? w[(long long)(i / count) * target.channels + c] : 0.0f;
@@ -82,7 +85,7 @@ __device__ __forceinline__ void undo_pointwise(const CellView& cell, const GradV
 #pragma unroll
         for (int r = 0; r < R; r++) sums[r] = 0;
         for (int o = 0; o < job.outs; o++) {
-            const float slope = SlopePlane(cell, g, job.slope, image, o).pixel(index);
+            const float slope = slopes.pixel(factors[o], o, index);
 #pragma unroll
             for (int r = 0; r < R; r++) sums[r] += weights[o * count + c + r] * slope;
         }
@@ -93,63 +96,26 @@ __device__ __forceinline__ void undo_pointwise(const CellView& cell, const GradV
     __syncthreads();
 }
 
-// What input pixel (y, x) receives through a depthwise convolution. plane: of the slopes, with its border.
-template <int K, int D, int S> __device__ __forceinline__ float undo_depthwise(const float* plane, int row, const float* w, int y, int x) {
-    constexpr int reach = K / 2 * D;
+// What input pixel (y, x) receives through a depthwise convolution of stride 2. plane: of the slopes, with its border.
+__device__ __forceinline__ float undo_strided(const SlopeJob& job, const float* plane, int row, const float* w, int y, int x) {
+    const int reach = job.kernel / 2 * job.dilation;
     float total = 0;
-#pragma unroll
-    for (int i = 0; i < K; i++)
-#pragma unroll
-        for (int j = 0; j < K; j++) {
-            const int up = y + reach - i * D, left = x + reach - j * D;
-            if (up % S == 0 && left % S == 0) total += w[i * K + j] * plane[(up / S + PAD) * row + left / S + PAD];
+    for (int i = 0; i < job.kernel; i++)
+        for (int j = 0; j < job.kernel; j++) {
+            const int up = y - job.first + reach - i * job.dilation, left = x - job.first + reach - j * job.dilation;
+            const float tap = job.kernel == 1 ? 1.0f : w[i * job.kernel + j];
+            if (up % 2 == 0 && left % 2 == 0) total += tap * plane[(up / 2 + PAD) * row + left / 2 + PAD];
         }
     return total;
 }
 
-__device__ __forceinline__ float undo_depthwise(const SlopeJob& job, const float* plane, int row, const float* w, int y, int x) {
-    if (job.kernel == 1) {
-        const int up = y - job.first, left = x - job.first;
-        if (up % job.stride || left % job.stride) return 0;
-        return plane[(up / job.stride + PAD) * row + left / job.stride + PAD];
-    }
-    if (job.stride == 2) {
-        if (job.kernel == 3) return job.dilation == 1 ? undo_depthwise<3, 1, 2>(plane, row, w, y, x) : undo_depthwise<3, 2, 2>(plane, row, w, y, x);
-        return job.dilation == 1 ? undo_depthwise<5, 1, 2>(plane, row, w, y, x) : undo_depthwise<5, 2, 2>(plane, row, w, y, x);
-    }
-    if (job.kernel == 3) return job.dilation == 1 ? undo_depthwise<3, 1, 1>(plane, row, w, y, x) : undo_depthwise<3, 2, 1>(plane, row, w, y, x);
-    return job.dilation == 1 ? undo_depthwise<5, 1, 1>(plane, row, w, y, x) : undo_depthwise<5, 2, 1>(plane, row, w, y, x);
-}
-
-// The slope of a state's pool, of all edges that have it, at one output pixel of mixed channel m.
-__device__ __forceinline__ float pool_slope(const CellView& cell, const GradView& g, const StateJob& state, bool max, int image,
-                                            int m, int index) {
-    float total = 0;
-    for (int e = 0; e < state.edges; e++) {
-        const OutEdge& edge = state.edge[e];
-        const int op = max ? edge.max_op : edge.avg_op;
-        if (op < 0) continue;
-        const Slope slope{Above::node, edge.node, 0, max ? state.max_z : state.avg_z, max ? edge.max_norm : edge.avg_norm,
-                          edge.edge, op};
-        total += SlopePlane(cell, g, slope, image, m).pixel(index);
-    }
-    return total;
-}
-
-// What a pixel receives of the windows of SIDE x SIDE that chose it. slope, codes: of its channel's outputs.
-template <int SIDE, class SlopeAt>
-__device__ __forceinline__ float undo_max_pool(const Target& target, int stride, const unsigned char* codes, int channel, int y,
-                                               int x, const SlopeAt& slope) {
-    constexpr int border = SIDE == 3;
-    float total = 0;
-    for (int t = 0; t < SIDE * SIDE; t++) {
-        const int up = y + border - t / SIDE, left = x + border - t % SIDE;
-        if (up % stride || left % stride || up < 0 || left < 0) continue;
-        const int oy = up / stride, ox = left / stride;
-        if (oy >= target.out_H || ox >= target.out_W) continue;
-        if (code_at(codes, channel, target.out_H, target.out_W, oy, ox) == t) total += slope(oy * target.out_W + ox);
-    }
-    return total;
+// What four neighbouring pixels of a row receive.
+__device__ __forceinline__ float4 undo_quad(const SlopeJob& job, const float* plane, int row, const float* w, int y, int x) {
+    if (job.stride == 2)
+        return make_float4(undo_strided(job, plane, row, w, y, x), undo_strided(job, plane, row, w, y, x + 1),
+                           undo_strided(job, plane, row, w, y, x + 2), undo_strided(job, plane, row, w, y, x + 3));
+    if (job.kernel == 1) return *(const float4*)(plane + (y + PAD) * row + x + PAD);
+    return depthwise_quad<1, true>(job.kernel, job.dilation, plane + y * row + x, row, w);
 }
 
 __device__ __forceinline__ int inside(int at, int stride, int size) {
@@ -157,60 +123,87 @@ __device__ __forceinline__ int inside(int at, int stride, int size) {
     return 3 - (first < 0) - (last >= size);
 }
 
-template <class SlopeAt>
-__device__ __forceinline__ float undo_avg_pool(const Target& target, int stride, int y, int x, const SlopeAt& slope) {
+// Into planes[c - c0]: the slope of a state's pool, of all edges that have it, for its mixed channels among c0 .. c0 + count
+// - 1; an average pool's share of each pixel of its windows.
+__device__ __forceinline__ void pool_slopes(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
+                                            bool max, int image, int c0, int count, float* planes) {
+    const SlopeTile tile(target.out_H, target.out_W);
+    const int pixels = target.out_H * target.out_W, here = cell.M - c0 < count ? cell.M - c0 : count;
+    for (int i = threadIdx.x; i < here * pixels; i += CELL_THREADS) {
+        const int c = i / pixels, index = i % pixels, y = index / target.out_W, x = index % target.out_W;
+        float total = 0;
+        for (int e = 0; e < state.edges; e++) {
+            const OutEdge& edge = state.edge[e];
+            const int op = max ? edge.max_op : edge.avg_op;
+            if (op < 0) continue;
+            const Slope slope{Above::node, edge.node, 0, max ? state.max_z : state.avg_z, max ? edge.max_norm : edge.avg_norm,
+                              edge.edge, op};
+            const SlopePlanes slopes(cell, g, slope, image);
+            total += slopes.pixel(slopes.factors(cell, g, c0 + c), c0 + c, index);
+        }
+        if (!max) total /= inside(y, state.stride, target.H) * inside(x, state.stride, target.W);
+        planes[c * tile.floats + (y + PAD) * tile.row + x + PAD] = total;
+    }
+}
+
+// What input pixel (y, x) receives of the 3x3 windows that read it: of those that chose it, or of all. plane: of the slopes,
+// with its border of zeros.
+template <bool CHOSEN>
+__device__ __forceinline__ float undo_pool(const Target& target, int stride, const unsigned char* codes, int channel, int y, int x,
+                                           const float* plane) {
+    const SlopeTile tile(target.out_H, target.out_W);
     float total = 0;
     for (int t = 0; t < 9; t++) {
         const int up = y + 1 - t / 3, left = x + 1 - t % 3;
-        if (up % stride || left % stride || up < 0 || left < 0) continue;
+        if (up % stride || left % stride) continue;
         const int oy = up / stride, ox = left / stride;
-        if (oy >= target.out_H || ox >= target.out_W) continue;
-        total += slope(oy * target.out_W + ox) / (inside(oy, stride, target.H) * inside(ox, stride, target.W));
+        if (CHOSEN) {
+            if (oy < 0 || ox < 0 || oy >= target.out_H || ox >= target.out_W) continue;
+            if (code_at(codes, channel, target.out_H, target.out_W, oy, ox) != t) continue;
+        }
+        total += plane[(oy + PAD) * tile.row + ox + PAD];
     }
     return total;
 }
 
-// What a pixel of a state's mixed channel m receives past the convolutions.
-__device__ __forceinline__ float mixed_rest(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
-                                            int image, int m, int y, int x) {
-    const int v = image / cell.N, index = y * target.W + x;
-    const unsigned char* pattern = cell.pattern_of(image);
+// What a pixel of mixed channel m receives through stride-1 skips.
+__device__ __forceinline__ float skip_rest(const CellView& cell, const GradView& g, const StateJob& state, int image, int m, int index) {
+    const int v = image / cell.N;
     float total = 0;
-    if (state.max_z >= 0)
-        total += undo_max_pool<3>(target, state.stride, pattern + state.codes, m, y, x,
-                                  [&](int i) { return pool_slope(cell, g, state, true, image, m, i); });
-    if (state.avg_z >= 0)
-        total += undo_avg_pool(target, state.stride, y, x,
-                               [&](int i) { return pool_slope(cell, g, state, false, image, m, i); });
-    for (int e = 0; e < state.edges && state.stride == 1; e++) {
+    for (int e = 0; e < state.edges; e++) {
         const OutEdge& edge = state.edge[e];
-        const float* slope = node_gradient(cell, g, edge.node, image) + (long long)m * (cell.C / cell.M) * cell.pixels();
-        const float whole = cell.edge_weight(v, edge.edge);
-        const InEdge masked{edge.edge, 0, -1, edge.dropout, 0, {}};
+        if (edge.skip_op < 0 && !edge.aux) continue;
+        const float* plane = node_gradient(cell, g, edge.node, image) + (long long)m * (cell.C / cell.M) * cell.pixels();
+        const float slope = cell.edge_weight(v, edge.edge) * plane[index];
         if (edge.skip_op >= 0)
-            total += whole * cell.op_weight(v, edge.edge, edge.skip_op) * dropped(cell, masked, slope[index], image, m, index);
-        if (edge.aux) total += whole * cell.skip_beta * slope[index];
+            total += cell.op_weight(v, edge.edge, edge.skip_op) * dropped(cell, edge.dropout, slope, image, m, index);
+        if (edge.aux) total += cell.skip_beta * slope;
     }
     return total;
 }
 
-// What a pixel of a state's bypassing channel receives.
+// The gradient of a bypassing channel's outputs.
+__device__ __forceinline__ float bypass_slope(const CellView& cell, const GradView& g, const StateJob& state, int image, int channel,
+                                              int index) {
+    const int at = channel % cell.M * (cell.C / cell.M) + channel / cell.M;  // in a node
+    float total = 0;
+    for (int e = 0; e < state.edges; e++) {
+        const float* plane = node_gradient(cell, g, state.edge[e].node, image) + (long long)at * cell.pixels();
+        total += cell.edge_weight(image / cell.N, state.edge[e].edge) * plane[index];
+    }
+    return total;
+}
+
+// What a pixel of a bypassing channel receives: through the 2x2 max-pool, if the stride is 2.
 __device__ __forceinline__ float bypass_rest(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
                                              int image, int channel, int y, int x) {
-    const int at = channel % cell.M * (cell.C / cell.M) + channel / cell.M;  // in a node
-    const auto slope = [&](int index) {
-        float total = 0;
-        for (int e = 0; e < state.edges; e++) {
-            const float* plane = node_gradient(cell, g, state.edge[e].node, image) + (long long)at * cell.pixels();
-            total += cell.edge_weight(image / cell.N, state.edge[e].edge) * plane[index];
-        }
-        return total;
-    };
-    if (state.stride == 1) return slope(y * target.W + x);
-    return undo_max_pool<2>(target, 2, cell.pattern_of(image) + state.bypass_codes, channel - cell.M, y, x, slope);
+    if (state.stride == 1) return bypass_slope(cell, g, state, image, channel, y * target.W + x);
+    const int code = code_at(cell.pattern_of(image) + state.bypass_codes, channel - cell.M, target.out_H, target.out_W, y / 2, x / 2);
+    if (code != y % 2 * 2 + x % 2) return 0;
+    return bypass_slope(cell, g, state, image, channel, y / 2 * target.out_W + x / 2);
 }
 
-// Where the gradient of a target's channel lies; null where nobody wants it.
+// Where the gradient of a target's channel lies.
 __device__ __forceinline__ float* target_plane(const CellView& cell, const GradView& g, const Target& target, int image, int channel) {
     const long long pixels = (long long)target.H * target.W;
     const int v = image / cell.N, n = image % cell.N;
@@ -220,24 +213,40 @@ __device__ __forceinline__ float* target_plane(const CellView& cell, const GradV
         return g.nodes + (((long long)image * (cell.nodes - 1) + target.index - 2) * cell.C + channel) * pixels;
     if (target.to == To::state && cell.preprocess)
         return g.states + (((long long)image * 2 + target.index) * cell.C + channel) * pixels;
-    float* to = g.s[target.index];
-    return to ? to + v * cell.learner[target.index] + n * cell.image[target.index] + channel * pixels : nullptr;
+    if (target.index == 0) return g.s[0] + v * cell.learner[0] + n * cell.image[0] + channel * pixels;
+    return g.s[1] + v * cell.learner[1] + n * cell.image[1] + channel * pixels;
 }
 
-// One pixel, from what the convolutions passed on.
-__device__ __forceinline__ float received(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
-                                          int image, int channel, int y, int x, float convolved) {
-    float total = 0;
-    if (channel < target.channels && target.bits >= 0 &&
-        bit_at(cell.pattern_of(image) + target.bits, channel, target.H, target.W, y, x))
-        total = convolved;
-    if (target.to != To::state) return total;
-    total += channel < cell.M ? mixed_rest(cell, g, target, state, image, channel, y, x)
-                              : bypass_rest(cell, g, target, state, image, channel, y, x);
-    if (target.index >= 2)
-        total += g.grad[((long long)image * cell.nodes + target.index - 2) * cell.C * cell.pixels() +
-                        (long long)channel * cell.pixels() + y * target.W + x];
-    return total;
+// Calls add(c, y, x) for every pixel of channels c0 .. c0 + count - 1, each by one thread, always the same one.
+template <class Add> __device__ __forceinline__ void each_pixel(const Target& target, int c0, int count, const Add& add) {
+    const int pixels = target.H * target.W;
+    for (int i = threadIdx.x; i < count * pixels; i += CELL_THREADS) add(c0 + i / pixels, i % pixels / target.W, i % target.W);
+}
+
+// Adds what a state receives past the convolutions to its channels c0 .. c0 + count - 1.
+__device__ __forceinline__ void add_rest(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
+                                         int image, int c0, int count, float* planes) {
+    const SlopeTile tile(target.out_H, target.out_W);
+    const auto gradient = [&](int c, int y, int x) -> float& { return target_plane(cell, g, target, image, c)[y * target.W + x]; };
+    for (int max = 1; max >= 0; max--) {
+        if ((max ? state.max_z : state.avg_z) < 0 || c0 >= cell.M) continue;
+        __syncthreads();
+        pool_slopes(cell, g, target, state, max, image, c0, count, planes);
+        __syncthreads();
+        each_pixel(target, c0, cell.M - c0 < count ? cell.M - c0 : count, [&](int c, int y, int x) {
+            const float* plane = planes + (c - c0) * tile.floats;
+            gradient(c, y, x) += max ? undo_pool<true>(target, state.stride, cell.pattern_of(image) + state.codes, c, y, x, plane)
+                                     : undo_pool<false>(target, state.stride, nullptr, c, y, x, plane);
+        });
+    }
+    each_pixel(target, c0, count, [&](int c, int y, int x) {
+        const int index = y * target.W + x;
+        float total = c < cell.M ? 0 : bypass_rest(cell, g, target, state, image, c, y, x);
+        if (c < cell.M && state.stride == 1) total = skip_rest(cell, g, state, image, c, index);
+        if (target.index >= 2)
+            total += g.grad[(((long long)image * cell.nodes + target.index - 2) * cell.C + c) * cell.pixels() + index];
+        gradient(c, y, x) += total;
+    });
 }
 
 // The sums that the norm before a target needs.
@@ -255,7 +264,20 @@ __device__ __forceinline__ void target_slopes(const CellView& cell, const GradVi
     }
 }
 
-template <int R> __global__ void __launch_bounds__(CELL_THREADS) gradient_kernel(CellView cell, GradView g, SlopeJobs jobs) {
+// Four pixels of a row, as far as the target's ReLU is open.
+__device__ __forceinline__ void store_open(const CellView& cell, const Target& target, int image, int channel, int y, int x,
+                                           const float4& sum, float* plane) {
+    const bool relu = channel < target.channels && target.bits >= 0;
+    const unsigned char* bits = cell.pattern_of(image) + target.bits;
+    const float values[4] = {sum.x, sum.y, sum.z, sum.w};
+#pragma unroll
+    for (int e = 0; e < 4; e++) {
+        if (x + e >= target.W) break;
+        plane[y * target.W + x + e] = relu && bit_at(bits, channel, target.H, target.W, y, x + e) ? values[e] : 0.0f;
+    }
+}
+
+template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_kernel(CellView cell, GradView g, SlopeJobs jobs) {
     SHARED_DYNAMIC(float, shared);
     const Target& target = jobs.target[blockIdx.y];
     const int image = blockIdx.x, v = image / cell.N, all = target.to == To::state ? cell.C : target.channels;
@@ -263,42 +285,33 @@ template <int R> __global__ void __launch_bounds__(CELL_THREADS) gradient_kernel
     const SlopeTile tile(target.out_H, target.out_W);
     const int count = tiling.groups * R, c0 = blockIdx.z * count;
     if (c0 >= all) return;
-    float* weights = shared + count * tile.floats;
+    float4* sums = (float4*)(shared + count * tile.floats);  // of each thread's quads, R a thread
+    float* weights = (float*)(sums + count * tiling.lanes);
     for (int i = threadIdx.x; i < count * tile.floats; i += CELL_THREADS) shared[i] = 0;
-    const int lane_ = threadIdx.x % tiling.lanes, group = threadIdx.x / tiling.lanes;
-    for (int q0 = 0; q0 < tiling.quads; q0 += tiling.tile()) {
-        const int q = q0 + lane_, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-        const bool mine = lane_ < tiling.tile() && q < tiling.quads;
-        float sums[R][4];
-#pragma unroll
-        for (int r = 0; r < R; r++)
-#pragma unroll
-            for (int e = 0; e < 4; e++) sums[r][e] = 0;
+    const int mine = threadIdx.x % tiling.lanes, group = threadIdx.x / tiling.lanes;
+    const int end = group * R + R < all - c0 ? group * R + R : all - c0;
+    for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
+        const int q = q0 + mine, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+        for (int r = 0; r < R; r++) sums[(group * R + r) * tiling.lanes + mine] = make_float4(0, 0, 0, 0);
         for (int j = target.first_job; j < target.first_job + target.jobs && c0 < target.channels; j++) {
             const SlopeJob& job = jobs.job[j];
             __syncthreads();
             undo_pointwise<R>(cell, g, job, target, image, c0, count, weights, shared);
             const float* taps = cell.weights_of(v) + job.depthwise;
-#pragma unroll
-            for (int r = 0; r < R; r++) {
-                const int c = group * R + r;
-                if (!mine || c0 + c >= target.channels) continue;
-#pragma unroll
-                for (int e = 0; e < 4; e++)
-                    sums[r][e] += undo_depthwise(job, shared + c * tile.floats, tile.row,
-                                                 taps + (long long)(c0 + c) * job.kernel * job.kernel, y, x + e);
+            for (int c = group * R; c < end && q < tiling.quads; c++) {
+                if (c0 + c >= target.channels) break;
+                float4& sum = sums[c * tiling.lanes + mine];
+                const float4 more = undo_quad(job, shared + c * tile.floats, tile.row,
+                                              taps + (long long)(c0 + c) * job.kernel * job.kernel, y, x);
+                sum = make_float4(sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w);
             }
         }
-#pragma unroll
-        for (int r = 0; r < R; r++) {
-            const int c = c0 + group * R + r;
-            if (!mine || c >= all) continue;
-            float* to = target_plane(cell, g, target, image, c);
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                if (to && x + e < target.W)
-                    to[y * target.W + x + e] = received(cell, g, target, jobs.state, image, c, y, x + e, sums[r][e]);
-        }
+        for (int c = group * R; c < end && q < tiling.quads; c++)
+            store_open(cell, target, image, c0 + c, y, x, sums[c * tiling.lanes + mine], target_plane(cell, g, target, image, c0 + c));
+    }
+    if (target.to == To::state) {
+        __syncthreads();
+        add_rest(cell, g, target, jobs.state, image, c0, c0 + count < all ? count : all - c0, shared);
     }
     if (target.norm == NO_NORM) return;
     __syncthreads();

@@ -42,30 +42,48 @@ __device__ __forceinline__ float slope_weight(const CellView& cell, const Slope&
     return cell.edge_weight(v, s.edge) * (s.op < 0 ? cell.skip_beta : cell.op_weight(v, s.edge, s.op));
 }
 
-// One plane of the gradient of a norm's input.
-struct SlopePlane {
-    const float *g, *z;
+// What a channel of a norm's input receives from a pixel of g, the gradient of weight times the norm's output.
+struct SlopeFactors {
     float factor, one, mean, along;
+    __device__ float of(float g, float z) const { return factor * (g - one - (z - mean) * along); }
+};
 
-    __device__ SlopePlane(const CellView& cell, const GradView& grads, const Slope& s, int image, int channel) {
-        const int v = image / cell.N, norm = s.norm + channel, at = v * cell.norms + norm;
+// The planes of a slope in one image.
+struct SlopePlanes {
+    const float *g, *z;
+    long long g_step, z_step;  // from channel to channel
+    float weight;
+    int at;                    // of the first channel in (V, norms)
+    int norm;
+
+    __device__ SlopePlanes(const CellView& cell, const GradView& grads, const Slope& s, int image) {
+        const int v = image / cell.N;
         const long long pixels = cell.pixels(), in_pixels = (long long)cell.H * cell.W;
-        z = cell.planes_of(image) + s.z + channel * pixels;
+        z = cell.planes_of(image) + s.z;
+        g_step = z_step = pixels;
         if (s.above == Above::node) {
-            g = node_gradient(cell, grads, s.index, image) + (long long)(s.channel + channel) * (cell.C / cell.M) * pixels;
+            g_step = cell.C / cell.M * pixels;
+            g = node_gradient(cell, grads, s.index, image) + s.channel * g_step;
         } else if (s.above == Above::middle) {
-            g = grads.middles + (((long long)image * grads.middle_count + s.index) * cell.M + channel) * pixels;
+            g = grads.middles + ((long long)image * grads.middle_count + s.index) * cell.M * pixels;
         } else {
-            const long long plane = ((long long)image * 2 + s.index) * cell.C + s.channel + channel;
+            const long long plane = ((long long)image * 2 + s.index) * cell.C + s.channel;
             g = grads.states + plane * in_pixels;
             z = cell.states + plane * in_pixels;
+            g_step = z_step = in_pixels;
         }
-        factor = slope_weight(cell, s, v) * cell.scale(v)[norm];
-        mean = cell.mean(v)[norm];
-        one = grads.along_one[at];
-        along = grads.along_z[at];
+        weight = slope_weight(cell, s, v);
+        norm = s.norm;
+        at = v * cell.norms + norm;
     }
-    __device__ float pixel(int i) const { return factor * (g[i] - one - (z[i] - mean) * along); }
+    __device__ SlopeFactors factors(const CellView& cell, const GradView& grads, int channel) const {
+        const int v = at / cell.norms;
+        return {weight * cell.scale(v)[norm + channel], grads.along_one[at + channel], cell.mean(v)[norm + channel],
+                grads.along_z[at + channel]};
+    }
+    __device__ float pixel(const SlopeFactors& f, int channel, int index) const {
+        return f.of(g[channel * g_step + index], z[channel * z_step + index]);
+    }
 };
 
 // The sums of norm channels norm .. norm + channels - 1, over images of `pixels`, in the order of the images.
@@ -96,8 +114,8 @@ __device__ __forceinline__ void slope_sums(const float* g, const float* z, float
     along = warp_sum(dot);
 }
 
-// One channel of a node: the sums for every norm on its in-edges; what its skips add to skip and bypass, of each edge. A
-// warp.
+// One channel of a node: the sums for every norm on its in-edges; what its skips add to skip and bypass, of each edge, which
+// are the warp's own. A warp.
 __device__ __forceinline__ void node_channel(const CellView& cell, const GradView& g, const NodeJob& job, int image, int c,
                                              float* skip, float* bypass) {
     const int v = image / cell.N, pixels = cell.pixels();
@@ -108,7 +126,8 @@ __device__ __forceinline__ void node_channel(const CellView& cell, const GradVie
         float total = 0;
         if (channel.bypasses) {
             for (int i = lane(); i < pixels; i += WARP) total += slope[i] * bypassed(cell, edge, image, channel.at, i);
-            bypass[e] += warp_sum(total);
+            total = warp_sum(total);
+            if (lane() == 0) bypass[e] += total;
             continue;
         }
         bool skips = false, drops = false;
@@ -130,9 +149,10 @@ __device__ __forceinline__ void node_channel(const CellView& cell, const GradVie
         const Planes from = state_of(cell, edge.source, v, image % cell.N);
         for (int i = lane(); i < pixels; i += WARP) {
             const float x = from.pixel(channel.at, i);
-            total += slope[i] * (drops ? dropped(cell, edge, x, image, channel.at, i) : x);
+            total += slope[i] * (drops ? dropped(cell, edge.dropout, x, image, channel.at, i) : x);
         }
-        skip[e] += warp_sum(total);
+        total = warp_sum(total);
+        if (lane() == 0) skip[e] += total;
     }
 }
 
@@ -141,15 +161,10 @@ __global__ void __launch_bounds__(CELL_THREADS) node_slopes_kernel(CellView cell
     SHARED(float, skips, CELL_WARPS * MOST_IN_EDGES);
     SHARED(float, bypasses, CELL_WARPS * MOST_IN_EDGES);
     const int image = blockIdx.x, v = image / cell.N;
-    float *skip = skips + warp() * MOST_IN_EDGES, *bypass = bypasses + warp() * MOST_IN_EDGES;
-    float my_skip[MOST_IN_EDGES], my_bypass[MOST_IN_EDGES];
-    for (int e = 0; e < MOST_IN_EDGES; e++) my_skip[e] = my_bypass[e] = 0;
-    for (int c = warp(); c < cell.C; c += CELL_WARPS) node_channel(cell, g, job, image, c, my_skip, my_bypass);
-    if (lane() == 0)
-        for (int e = 0; e < job.edges; e++) {
-            skip[e] = my_skip[e];
-            bypass[e] = my_bypass[e];
-        }
+    for (int i = threadIdx.x; i < CELL_WARPS * MOST_IN_EDGES; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
+    __syncthreads();
+    for (int c = warp(); c < cell.C; c += CELL_WARPS)
+        node_channel(cell, g, job, image, c, skips + warp() * MOST_IN_EDGES, bypasses + warp() * MOST_IN_EDGES);
     __syncthreads();
     for (int e = threadIdx.x; e < job.edges; e += CELL_THREADS) {
         float skip_total = 0, bypass_total = 0;

@@ -21,7 +21,7 @@ struct WeightJobs {
 
 __host__ __device__ inline int weight_floats(const ConvJob& job) {
     const int taps = job.kernel == 1 ? 0 : job.kernel * job.kernel;
-    return job.chunk * (PaddedPlane(job).floats + 4 * Tiling(job.out_H, job.out_W).tile() + taps);
+    return job.chunk * (PaddedPlane(job).floats + 4 * Tiling(job.out_H, job.out_W).tile() + taps) + 4 * job.outs;
 }
 
 // A tile's pixel i: its place in the plane, or -1 past the end of the row or the plane.
@@ -32,15 +32,16 @@ __device__ __forceinline__ int pixel_of(const ConvJob& job, const Tiling& tiling
 
 // dw[o][c] += sum over the tile's pixels of slope(o) * deep(c); a warp an output channel.
 __device__ __forceinline__ void pointwise_sums(const CellView& cell, const GradView& g, const WeightJob& job, const Tiling& tiling,
-                                               int image, int c0, int count, int q0, const float* deep, float* dw) {
+                                               int image, int c0, int count, int q0, const SlopeFactors* factors, const float* deep, float* dw) {
     const int floats = 4 * tiling.tile();
+    const SlopePlanes slopes(cell, g, job.slope, image);
     for (int o = warp(); o < job.conv.outs; o += CELL_WARPS) {
-        const SlopePlane slope(cell, g, job.slope, image, o);
+        const SlopeFactors f = factors[o];
         for (int c = 0; c < count; c++) {
             float total = 0;
             for (int i = lane(); i < floats; i += WARP) {
                 const int index = pixel_of(job.conv, tiling, q0, i);
-                if (index >= 0) total += slope.pixel(index) * deep[c * floats + i];
+                if (index >= 0) total += slopes.pixel(f, o, index) * deep[c * floats + i];
             }
             total = warp_sum(total);
             if (lane() == 0) dw[job.conv.pointwise + (long long)o * job.conv.ins + c0 + c] += total;
@@ -50,14 +51,15 @@ __device__ __forceinline__ void pointwise_sums(const CellView& cell, const GradV
 
 // deep[c] = the sum over o of weight(o, c0 + c) * slope(o): the gradient of the depthwise results.
 __device__ __forceinline__ void deep_slopes(const CellView& cell, const GradView& g, const WeightJob& job, const Tiling& tiling,
-                                            int image, int c0, int count, int q0, float* deep) {
+                                            int image, int c0, int count, int q0, const SlopeFactors* factors, float* deep) {
     const int floats = 4 * tiling.tile();
     const float* w = cell.weights_of(image / cell.N) + job.conv.pointwise + c0;
+    const SlopePlanes slopes(cell, g, job.slope, image);
     for (int i = threadIdx.x; i < count * floats; i += CELL_THREADS) {
         const int c = i / floats, index = pixel_of(job.conv, tiling, q0, i % floats);
         float total = 0;
         for (int o = 0; o < job.conv.outs && index >= 0; o++)
-            total += w[(long long)o * job.conv.ins + c] * SlopePlane(cell, g, job.slope, image, o).pixel(index);
+            total += w[(long long)o * job.conv.ins + c] * slopes.pixel(factors[o], o, index);
         deep[i] = total;
     }
 }
@@ -91,6 +93,10 @@ __device__ __forceinline__ void add_image(const CellView& cell, const GradView& 
     const Planes from = planes_from(cell, conv, v, image % cell.N);
     const unsigned char* bits = cell.pattern_of(image) + conv.bits;
     float *deep = shared, *padded = deep + conv.chunk * 4 * tiling.tile(), *depthwise = padded + conv.chunk * plane.floats;
+    SlopeFactors* factors = (SlopeFactors*)(depthwise + conv.chunk * taps);
+    const SlopePlanes slopes(cell, g, job.slope, image);
+    __syncthreads();
+    for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) factors[o] = slopes.factors(cell, g, o);
     for (int c0 = 0; c0 < conv.ins; c0 += conv.chunk) {
         const int count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk;
         __syncthreads();
@@ -101,10 +107,10 @@ __device__ __forceinline__ void add_image(const CellView& cell, const GradView& 
             __syncthreads();
             load_deep(from, bits, true, conv, tiling, c0, count, q0, padded, depthwise, (float4*)deep);
             __syncthreads();
-            pointwise_sums(cell, g, job, tiling, image, c0, count, q0, deep, dw);
+            pointwise_sums(cell, g, job, tiling, image, c0, count, q0, factors, deep, dw);
             if (!taps) continue;
             __syncthreads();
-            deep_slopes(cell, g, job, tiling, image, c0, count, q0, deep);
+            deep_slopes(cell, g, job, tiling, image, c0, count, q0, factors, deep);
             __syncthreads();
             depthwise_sums(job, tiling, c0, count, q0, deep, padded, dw);
         }
@@ -112,7 +118,7 @@ __device__ __forceinline__ void add_image(const CellView& cell, const GradView& 
 }
 
 // shares (V * groups, weights), 0 before: of each group of images.
-__global__ void __launch_bounds__(CELL_THREADS)
+__global__ void __launch_bounds__(CELL_THREADS, 2)
 weight_gradient_kernel(CellView cell, GradView g, WeightJobs jobs, int groups, long long weights, float* shares) {
     SHARED_DYNAMIC(float, shared);
     const int v = blockIdx.x / groups, group = blockIdx.x % groups;
