@@ -7,9 +7,12 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
 KERNELS := $(wildcard csrc/cpu/*)
+CUDA_KERNELS := $(wildcard csrc/cuda/*)
+CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
+SIMULATED := $(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp))
 
-.PHONY: search test bench lint environment sanitize
+.PHONY: search test bench lint environment sanitize gates resources simulate
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
@@ -48,3 +51,32 @@ build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
 	mkdir -p $(@D)
 	$(CXX) -std=c++17 -O1 -g1 -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
 		-Wno-psabi $< $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp plan.cpp) -o $@
+
+# What can be proven of the CUDA kernels without a GPU.
+gates: environment resources simulate
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests --simulated
+
+# Registers, shared memory and stack of every kernel on sm_70, sm_80 and sm_90, as recorded in csrc/cuda/resources.md.
+resources: $(CUDA12)/.ready
+	$(PYTHON) csrc/tests/resources.py $(CUDA12) $(RESOURCES)
+
+$(CUDA12)/.ready:
+	$(PYTHON) -m pip install --quiet --no-deps --target $(CUDA12) nvidia-cuda-nvrtc-cu12==12.9.86 \
+		nvidia-cuda-nvcc-cu12==12.9.86 nvidia-cuda-runtime-cu12==12.9.79 nvidia-cuda-cccl-cu12==12.9.27
+	touch $@
+
+# The kernels by simulated threads: every read and write watched, then every pair of threads.
+simulate: $(SIMULATED:%=build/simulate/address/%) $(SIMULATED:%=build/simulate/thread/%)
+	set -e; for program in $^; do echo $$program; $$program; done
+
+SIMULATOR := csrc/tests/sim/cudasim.cpp
+SIMULATE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -Wno-unknown-pragmas -DCUDASIM
+
+build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+	mkdir -p $(@D)
+	$(SIMULATE) -fsanitize=address,undefined -fno-sanitize-recover=all $< $(SIMULATOR) csrc/cpu/plan.cpp -o $@
+
+build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+	mkdir -p $(@D)
+	$(SIMULATE) -DCUDASIM_TSAN -c $(SIMULATOR) -o $@.simulator.o
+	$(SIMULATE) -fsanitize=thread $< $@.simulator.o csrc/cpu/plan.cpp -o $@

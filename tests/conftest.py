@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -31,11 +32,47 @@ def extension() -> None:
         pytest.skip(reason)
 
 
-@pytest.fixture(params=["reference", "plain", "avx2", "avx512"])
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "the CUDA kernels, simulated, in place of every backend; only the tests that run kernels"
+    parser.addoption("--simulated", action="store_true", help=text)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        ways = ["simulated"] if metafunc.config.getoption("--simulated") else ["reference", "plain", "avx2", "avx512"]
+        metafunc.parametrize("backend", ways, indirect=True)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests of kernels with --simulated, all others without, and those that take any backend both ways."""
+    simulated = config.getoption("--simulated")
+    items[:] = [i for i in items if "backend" in names_of(i) or ("simulated" in names_of(i)) == simulated]
+
+
+def names_of(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
+
+
+@pytest.fixture
+def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The extension with simulated CUDA kernels takes the place of the CPU kernels."""
+    from simulated import build
+
+    from sgl_fast import backend
+
+    module = build()
+    monkeypatch.setattr(backend, "_found", module)
+    return module
+
+
+@pytest.fixture
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each backend of this machine; "cpu" comes once for each of its instruction sets."""
+    """Each backend of this machine; "cpu" comes once for each of its instruction sets, or (--simulated) by CUDA kernels."""
     if request.param == "reference":
         return "reference"
+    if request.param == "simulated":
+        request.getfixturevalue("simulated")
+        return "cpu"
     from sgl_fast.backend import compiled
 
     request.getfixturevalue("extension")

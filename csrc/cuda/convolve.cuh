@@ -1,14 +1,14 @@
-// ReLU, depthwise convolution (or none), 1x1 convolution, statistics: a block an image and a job. Channels come in chunks:
-// planes with a border of zeros in shared memory, from them the depthwise results, from those the sums over channels in
-// registers, four pixels and R outputs a thread.
+// ReLU, depthwise convolution (or none), 1x1 convolution, statistics: a block an image and a job; pools in the same launch.
+// Channels come in chunks: planes with a border of zeros in shared memory, from them the depthwise results, from those the
+// sums over channels in registers, four pixels and R outputs a thread.
 #pragma once
 
-#include "cell.cuh"
+#include "pool.cuh"
 
 namespace sgl_fast {
 
 constexpr int PAD = 4;  // what a dilated 5x5 kernel reaches past the border
-constexpr int MOST_JOBS = 40;
+constexpr int MOST_JOBS = 96;
 
 enum class From { input, state, saved };
 
@@ -28,7 +28,9 @@ struct ConvJob {
 };
 
 struct ConvJobs {
+    int convs;  // how many; then come the pools
     ConvJob job[MOST_JOBS];
+    PoolJobs pools;
 };
 
 // How 256 threads share the output pixels of a job, in groups of four along a row, and its output channels.
@@ -197,8 +199,10 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
 
 template <int R> __global__ void __launch_bounds__(CELL_THREADS, R < 16 ? 2 : 0) convolve_kernel(CellView cell, ConvJobs jobs) {
     SHARED_DYNAMIC(float, shared);
+    const int image = blockIdx.x, v = image / cell.N, n = image % cell.N;
+    if ((int)blockIdx.y >= jobs.convs) return pool(cell, jobs.pools.job[blockIdx.y - jobs.convs], image);
     const ConvJob& job = jobs.job[blockIdx.y];
-    const int image = blockIdx.x, v = image / cell.N, n = image % cell.N, pixels = job.out_H * job.out_W;
+    const int pixels = job.out_H * job.out_W;
     const Planes from = planes_from(cell, job, v, n);
     unsigned char* bits = cell.pattern_of(image) + job.bits;
     float* z = job.to_state >= 0 ? cell.states + ((long long)image * 2 + job.to_state) * cell.C * pixels + job.z

@@ -9,7 +9,7 @@
 
 namespace sgl_fast {
 
-constexpr int MOST_SLOPE_JOBS = 48;
+constexpr int MOST_SLOPE_JOBS = 80;
 constexpr int MOST_TARGETS = 40;
 
 // The way back through one convolution.
@@ -49,7 +49,8 @@ struct StateJob {
 struct SlopeJobs {
     SlopeJob job[MOST_SLOPE_JOBS];
     Target target[MOST_TARGETS];
-    StateJob state;
+    StateJob state[2];  // of the targets that are states
+    NodeJob node;       // which a target is, and whose sums come next
 };
 
 // The slopes' planes in shared memory.
@@ -309,14 +310,16 @@ template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_ker
         for (int c = group * R; c < end && q < tiling.quads; c++)
             store_open(cell, target, image, c0 + c, y, x, sums[c * tiling.lanes + mine], target_plane(cell, g, target, image, c0 + c));
     }
+    const unsigned parts = (all + count - 1) / count;
     if (target.to == To::state) {
         __syncthreads();
-        add_rest(cell, g, target, jobs.state, image, c0, c0 + count < all ? count : all - c0, shared);
+        add_rest(cell, g, target, jobs.state[blockIdx.y], image, c0, c0 + count < all ? count : all - c0, shared);
+        if (target.index >= 2 && last_of(g.image_tickets + (target.index - 2) * cell.images() + image, parts))
+            node_slopes(cell, g, jobs.node, image);
     }
     if (target.norm == NO_NORM) return;
     __syncthreads();
     target_slopes(cell, g, target, image, c0, c0 + count < all ? count : all - c0);
-    const unsigned parts = (all + count - 1) / count;
     if (last_of(g.tickets + v * (cell.norms + cell.nodes) + target.norm, cell.N * parts))
         finish_slopes(cell, g, v, target.norm, all, target.H * target.W);
 }

@@ -28,7 +28,7 @@ struct Forward {
     void run() {
         if (!view.training)
             LAUNCH(evaluation_kernel, static_cast<unsigned>(view.V), CELL_THREADS, 0, stream, view);
-        if (view.preprocess) convolve(preprocess_jobs(plan));
+        if (view.preprocess) convolve(preprocess_jobs(plan), {}, 0);
         sources({0, 1});
         for (int node = 0; node < view.nodes; node++) {
             combine(node);
@@ -48,9 +48,8 @@ struct Forward {
             add_middle_jobs(second, plan, j);
             add_pool_job(pools, pool_count, plan, j);
         }
-        convolve(std::move(first));
-        if (pool_count) LAUNCH(pool_kernel, dim3(images(), pool_count), CELL_THREADS, 0, stream, view, pools);
-        convolve(std::move(second));
+        convolve(std::move(first), pools, pool_count);
+        convolve(std::move(second), {}, 0);
     }
 
     void combine(int node) {
@@ -59,33 +58,36 @@ struct Forward {
     }
 
     // All jobs have outputs of one size.
-    void convolve(std::vector<ConvJob> jobs) {
-        if (jobs.empty()) return;
-        const int groups = Tiling(jobs[0].out_H, jobs[0].out_W).groups;
+    void convolve(std::vector<ConvJob> jobs, const PoolJobs& pools, int pool_count) {
         int outs = 0;
-        for (const ConvJob& job : jobs) outs = std::max(outs, (job.outs + groups - 1) / groups);
-        if (outs <= 1) return convolve<1>(jobs);
-        if (outs <= 2) return convolve<2>(jobs);
-        if (outs <= 4) return convolve<4>(jobs);
-        if (outs <= 8) return convolve<8>(jobs);
-        convolve<16>(jobs);
+        for (const ConvJob& job : jobs) {
+            const int groups = Tiling(job.out_H, job.out_W).groups;
+            outs = std::max(outs, (job.outs + groups - 1) / groups);
+        }
+        if (outs <= 1) return convolve<1>(jobs, pools, pool_count);
+        if (outs <= 2) return convolve<2>(jobs, pools, pool_count);
+        if (outs <= 4) return convolve<4>(jobs, pools, pool_count);
+        if (outs <= 8) return convolve<8>(jobs, pools, pool_count);
+        convolve<16>(jobs, pools, pool_count);
     }
 
-    template <int R> void convolve(std::vector<ConvJob>& jobs) {
+    template <int R> void convolve(std::vector<ConvJob>& jobs, const PoolJobs& pools, int pool_count) {
         int floats = 0;
         for (ConvJob& job : jobs) {
             job.chunk = std::min(job.ins, 16);
             while (job.chunk > 1 && conv_floats(job, R) > SHARED_FLOATS) job.chunk--;
             floats = std::max(floats, conv_floats(job, R));
+            need_shared(floats, job.in_H, job.in_W);
         }
-        need_shared(floats, jobs[0].in_H, jobs[0].in_W);
         allow_shared(convolve_kernel<R>, floats * sizeof(float));
-        for (size_t first = 0; first < jobs.size(); first += MOST_JOBS) {
-            const size_t count = std::min<size_t>(MOST_JOBS, jobs.size() - first);
-            ConvJobs table;
-            std::copy_n(jobs.begin() + first, count, table.job);
-            LAUNCH(convolve_kernel<R>, dim3(images(), static_cast<unsigned>(count)), CELL_THREADS, floats * sizeof(float),
-                   stream, view, table);
+        ConvJobs table;
+        table.pools = pools;
+        for (size_t first = 0; first < jobs.size() || pool_count; first += MOST_JOBS) {
+            table.convs = static_cast<int>(std::min<size_t>(MOST_JOBS, jobs.size() - first));
+            std::copy_n(jobs.begin() + first, table.convs, table.job);
+            LAUNCH(convolve_kernel<R>, dim3(images(), table.convs + pool_count), CELL_THREADS, floats * sizeof(float), stream,
+                   view, table);
+            pool_count = 0;
         }
     }
 };
@@ -98,81 +100,101 @@ struct Backward {
     GradView grads;
 
     void run() {
-        node_slopes(view.nodes - 1);
-        for (int j = view.nodes; j >= 0; j--) {
-            const bool state = j >= 2 || (view.preprocess ? past_inputs() : wanted.s[j] != nullptr);
-            if (state || wanted.weights) middles(j);
-            if (state) source(j);
-            if (j >= 2) node_slopes(j - 2);
+        LAUNCH(node_slopes_kernel, images(), CELL_THREADS, 0, stream, view, grads, node_job(plan, view.nodes - 1));
+        for (int j = view.nodes; j >= 2; j--) {
+            middles({j});
+            sources({j});
         }
+        std::vector<int> inputs_wanted;
+        for (int j = 0; j < 2; j++)
+            if (view.preprocess ? past_inputs() : wanted.s[j] != nullptr) inputs_wanted.push_back(j);
+        if (wanted.weights)
+            middles({0, 1});
+        else
+            middles(inputs_wanted);
+        sources(inputs_wanted);
         if (view.preprocess) inputs();
         if (wanted.weights) weights();
-        for (int node = 0; node < view.nodes; node++)
-            LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), CELL_THREADS, 0, stream, view, grads, node_job(plan, node),
-                   wanted.op_weights, wanted.edge_weights);
+        mixture();
     }
 
   private:
     unsigned images() const { return static_cast<unsigned>(view.V * view.N); }
     bool past_inputs() const { return wanted.weights || wanted.s[0] || wanted.s[1]; }
 
-    void node_slopes(int node) {
-        LAUNCH(node_slopes_kernel, images(), CELL_THREADS, 0, stream, view, grads, node_job(plan, node));
-    }
-
-    void middles(int j) {
-        const std::vector<Undo> undos = middle_undos(plan, j);
-        if (undos.empty()) return;
-        need_at_most("separable convolutions out of a state", undos.size(), MOST_TARGETS);
+    void middles(const std::vector<int>& states) {
         SlopeJobs jobs{};
         int count = 0;
-        for (int index : plan.states[j].out_edges)
-            for (const Mixed& m : plan.edges[index].ops) {
-                if (!m.separable()) continue;
-                jobs.job[count] = slope_job(undos[count]);
-                jobs.target[count] = middle_target(plan, j, m, count);
-                count++;
+        for (int j : states) {
+            const std::vector<Undo> undos = middle_undos(plan, j);
+            need_at_most("separable convolutions out of two states", count + undos.size(), MOST_TARGETS);
+            for (size_t i = 0; i < undos.size(); i++, count++) {
+                jobs.job[count] = slope_job(undos[i]);
+                jobs.target[count] = middle_target(plan, undos[i], middles_before(plan, j) + static_cast<int>(i), count);
             }
+        }
         undo(jobs, count, view.M, view.M);
     }
 
-    void source(int j) {
-        const std::vector<Undo> undos = source_undos(plan, j);
-        need_at_most("convolutions out of a state", undos.size(), MOST_SLOPE_JOBS);
+    // States of one size; a state that is a node comes alone.
+    void sources(const std::vector<int>& states) {
         SlopeJobs jobs{};
-        std::transform(undos.begin(), undos.end(), jobs.job, slope_job);
-        jobs.target[0] = state_target(plan, j, static_cast<int>(undos.size()));
-        jobs.state = state_job(plan, j);
-        undo(jobs, 1, view.C, view.M);
+        size_t count = 0;
+        for (size_t i = 0; i < states.size(); i++) {
+            const int j = states[i];
+            const std::vector<Undo> undos = source_undos(plan, j);
+            need_at_most("convolutions out of two states", count + undos.size(), MOST_SLOPE_JOBS);
+            std::transform(undos.begin(), undos.end(), jobs.job + count, slope_job);
+            jobs.target[i] = state_target(plan, j, static_cast<int>(count), static_cast<int>(undos.size()));
+            jobs.state[i] = state_job(plan, j);
+            count += undos.size();
+            if (j >= 2) jobs.node = node_job(plan, j - 2);
+        }
+        undo(jobs, static_cast<int>(states.size()), view.C, view.M);
     }
 
     void inputs() {
         const std::vector<Undo> undos = preprocess_undos(plan);
+        SlopeJobs jobs{};
+        int targets = 0, count = 0, channels = 0;
         for (int which = 0; which < 2; which++) {
             if (!wanted.s[which]) continue;
-            SlopeJobs jobs{};
-            int count = 0;
+            const int first = count;
             for (const Undo& undo : undos)
                 if (undo.conv.index == which) jobs.job[count++] = slope_job(undo);
-            jobs.target[0] = input_target(plan, which, 0, count);
-            undo(jobs, 1, plan.preprocess[which].channels, view.C);
+            jobs.target[targets++] = input_target(plan, which, first, count - first);
+            channels = std::max(channels, plan.preprocess[which].channels);
         }
+        undo(jobs, targets, channels, view.C);
     }
 
-    // channels: of the targets, all of one size; outs: most channels of a slope.
+    void mixture() {
+        need_at_most("edges", plan.edges.size(), MOST_CELL_EDGES);
+        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, view, grads, mixture_job(plan),
+               wanted.op_weights, wanted.edge_weights);
+    }
+
+    // channels, outs: the most of a target, of a slope.
     void undo(const SlopeJobs& jobs, int targets, int channels, int outs) {
-        const Target& target = jobs.target[0];
-        if (slope_floats(target, outs, 4) <= SHARED_FLOATS) return undo<4>(jobs, targets, channels, outs);
-        if (slope_floats(target, outs, 2) <= SHARED_FLOATS) return undo<2>(jobs, targets, channels, outs);
+        if (targets == 0) return;
+        if (shared_of(jobs, targets, outs, 4) <= SHARED_FLOATS) return undo<4>(jobs, targets, channels, outs);
+        if (shared_of(jobs, targets, outs, 2) <= SHARED_FLOATS) return undo<2>(jobs, targets, channels, outs);
         undo<1>(jobs, targets, channels, outs);
     }
 
+    static int shared_of(const SlopeJobs& jobs, int targets, int outs, int R) {
+        int floats = 0;
+        for (int t = 0; t < targets; t++) floats = std::max(floats, slope_floats(jobs.target[t], outs, R));
+        return floats;
+    }
+
     template <int R> void undo(const SlopeJobs& jobs, int targets, int channels, int outs) {
-        const Target& target = jobs.target[0];
-        const int floats = slope_floats(target, outs, R);
-        need_shared(floats, target.H, target.W);
+        const int floats = shared_of(jobs, targets, outs, R);
+        need_shared(floats, jobs.target[0].H, jobs.target[0].W);
         allow_shared(gradient_kernel<R>, floats * sizeof(float));
-        const unsigned parts = blocks_for(channels, Tiling(target.H, target.W).groups * R);
+        unsigned parts = 1;
+        for (int t = 0; t < targets; t++)
+            parts = std::max(parts, blocks_for(channels, Tiling(jobs.target[t].H, jobs.target[t].W).groups * R));
         LAUNCH(gradient_kernel<R>, dim3(images(), targets, parts), CELL_THREADS, floats * sizeof(float), stream, view, grads, jobs);
     }
 
@@ -242,8 +264,9 @@ void mixed_cell_backward(const Stream& stream, const Plan& plan, const CellInput
     g.partial_z = room(images * plan.norms);
     g.skip = room(images * edges);
     g.bypass = room(images * edges);
-    const size_t tickets = in.V * (plan.norms + plan.cell.nodes);
+    const size_t own = in.V * (plan.norms + plan.cell.nodes), tickets = own + plan.cell.nodes * images;
     g.tickets = stream.room<unsigned>(tickets);
+    g.image_tickets = g.tickets + own;
     zero(stream, g.tickets, tickets * sizeof(unsigned));
     backward.run();
 }

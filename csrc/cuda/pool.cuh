@@ -85,11 +85,13 @@ __device__ __forceinline__ void avg_pool(const Planes& from, int count, const Po
 
 // The statistics of the first norm are those of the others.
 __device__ __forceinline__ void share_norm(const CellView& cell, int v, int norm, int count, const int* norms) {
-    for (int i = threadIdx.x; i < cell.M * count; i += CELL_THREADS)
-        for (int row = 0; row < 3; row++) {
+    for (int i = threadIdx.x; i < cell.M * count; i += CELL_THREADS) {
+        const int to = norms[i / cell.M], channel = i % cell.M;
+        for (int row = 0; row < 3 && to != norm; row++) {
             float* stats = cell.stats + ((long long)v * 3 + row) * cell.norms;
-            stats[norms[i / cell.M] + i % cell.M] = stats[norm + i % cell.M];
+            stats[to + channel] = stats[norm + channel];
         }
+    }
 }
 
 __device__ __forceinline__ void finish_pool(const CellView& cell, int image, const float* z, int norm, int count,
@@ -103,9 +105,7 @@ __device__ __forceinline__ void finish_pool(const CellView& cell, int image, con
     share_norm(cell, v, norm, count, norms);
 }
 
-__global__ void __launch_bounds__(CELL_THREADS) pool_kernel(CellView cell, PoolJobs jobs) {
-    const PoolJob& job = jobs.job[blockIdx.y];
-    const int image = blockIdx.x;
+__device__ __forceinline__ void pool(const CellView& cell, const PoolJob& job, int image) {
     const Planes from = state_of(cell, job.state, image / cell.N, image % cell.N);
     float* planes = cell.planes_of(image);
     unsigned char* pattern = cell.pattern_of(image);

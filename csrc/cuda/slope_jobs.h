@@ -82,21 +82,32 @@ inline std::vector<Undo> middle_undos(const Plan& plan, int j) {
     return undos;
 }
 
-inline Target middle_target(const Plan& plan, int j, const Mixed& m, int job) {
-    return {To::middle, middles_before(plan, j) + m.middle, plan.out_H, plan.out_W, plan.out_H, plan.out_W, plan.mixed_channels, job, 1,
-            static_cast<int>(m.middle_bits), static_cast<int>(m.first.z), static_cast<int>(m.first.norm)};
+inline Target middle_target(const Plan& plan, const Undo& undo, int middle, int job) {
+    return {To::middle, middle, plan.out_H, plan.out_W, plan.out_H, plan.out_W, plan.mixed_channels, job, 1, undo.conv.bits,
+            undo.conv.index, undo.conv.from_norm};
 }
 
-inline Target state_target(const Plan& plan, int j, int jobs) {
+inline Target state_target(const Plan& plan, int j, int first, int jobs) {
     const State& s = plan.states[j];
     const bool normed = j < 2 && plan.cell.preprocess;
-    return {To::state, j, s.H, s.W, s.out_H, s.out_W, plan.mixed_channels, 0, jobs, s.active ? static_cast<int>(s.bits) : -1, 0,
-            normed ? static_cast<int>(plan.preprocess[j].norm) : NO_NORM};
+    return {To::state, j, s.H, s.W, s.out_H, s.out_W, plan.mixed_channels, first, jobs,
+            s.active ? static_cast<int>(s.bits) : -1, 0, normed ? static_cast<int>(plan.preprocess[j].norm) : NO_NORM};
 }
 
 inline Target input_target(const Plan& plan, int which, int first, int jobs) {
     const Preprocess& p = plan.preprocess[which];
     return {To::input, which, p.H, p.W, plan.H, plan.W, p.channels, first, jobs, static_cast<int>(p.bits), 0, NO_NORM};
+}
+
+inline MixtureJob mixture_job(const Plan& plan) {
+    MixtureJob job{};
+    for (const Edge& e : plan.edges) {
+        const InEdge edge = in_edge(plan, e);
+        MixtureEdge& to = job.edge[e.index];
+        to.terms = edge.terms;
+        for (int t = 0; t < edge.terms; t++) to.term[t] = {edge.term[t].op, edge.term[t].norm};
+    }
+    return job;
 }
 
 inline StateJob state_job(const Plan& plan, int j) {

@@ -17,6 +17,7 @@ struct GradView {
     float *partial_one, *partial_z;      // (V, N, norms): an image's sums of g and of g * (z - mean)
     float *skip, *bypass;                // (V, N, E): sums of g * x over the mixed, over the bypassing channels
     unsigned* tickets;                   // (V, norms + nodes), 0 before the call
+    unsigned* image_tickets;             // (nodes, V, N), 0 before the call
 };
 
 // Gradient of a node: complete once the states after it are done.
@@ -156,11 +157,11 @@ __device__ __forceinline__ void node_channel(const CellView& cell, const GradVie
     }
 }
 
-// The sums of a node; a block an image.
-__global__ void __launch_bounds__(CELL_THREADS) node_slopes_kernel(CellView cell, GradView g, NodeJob job) {
+// The sums of a node for one image.
+__device__ __forceinline__ void node_slopes(const CellView& cell, const GradView& g, const NodeJob& job, int image) {
     SHARED(float, skips, CELL_WARPS * MOST_IN_EDGES);
     SHARED(float, bypasses, CELL_WARPS * MOST_IN_EDGES);
-    const int image = blockIdx.x, v = image / cell.N;
+    const int v = image / cell.N;
     for (int i = threadIdx.x; i < CELL_WARPS * MOST_IN_EDGES; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
     __syncthreads();
     for (int c = warp(); c < cell.C; c += CELL_WARPS)
@@ -183,35 +184,51 @@ __global__ void __launch_bounds__(CELL_THREADS) node_slopes_kernel(CellView cell
         }
 }
 
+__global__ void __launch_bounds__(CELL_THREADS) node_slopes_kernel(CellView cell, GradView g, NodeJob job) {
+    node_slopes(cell, g, job, blockIdx.x);
+}
+
+constexpr int MOST_CELL_EDGES = 64;
+
+struct MixtureEdge {
+    int terms;
+    struct {
+        int op, norm;
+    } term[MOST_TERMS];
+};
+
+struct MixtureJob {
+    MixtureEdge edge[MOST_CELL_EDGES];
+};
+
 __device__ __forceinline__ double dots_of(const CellView& cell, const GradView& g, int v, int norm) {
     double total = 0;
     for (int c = 0; c < cell.M; c++) total += g.dot[v * cell.norms + norm + c];
     return total;
 }
 
-// Gradients of the operations' and the edges' weights on a node's in-edges; a block a learner.
-__global__ void __launch_bounds__(CELL_THREADS)
-mixture_kernel(CellView cell, GradView g, NodeJob job, float* op_weights, float* edge_weights) {
-    const int v = blockIdx.x;
-    for (int e = threadIdx.x; e < job.edges; e += CELL_THREADS) {
-        const InEdge& edge = job.edge[e];
-        const float whole = cell.edge_weight(v, edge.edge);
-        float* ops = op_weights + ((long long)v * cell.edges + edge.edge) * cell.ops_per_edge;
-        for (int o = 0; o < cell.ops_per_edge; o++) ops[o] = 0;
-        double skips = 0, total = 0;
-        for (int n = 0; n < cell.N; n++) {
-            const long long at = ((long long)v * cell.N + n) * cell.edges + edge.edge;
-            skips += g.skip[at];
-            total += g.bypass[at];
-        }
-        for (int t = 0; t < edge.terms; t++) {
-            const Term& term = edge.term[t];
-            const double dot = term.norm == NO_NORM ? skips : dots_of(cell, g, v, term.norm);
-            if (term.op >= 0) ops[term.op] = (float)(whole * dot);
-            total += dot * (term.op < 0 ? cell.skip_beta : cell.op_weight(v, edge.edge, term.op));
-        }
-        if (edge_weights) edge_weights[v * cell.edges + edge.edge] = (float)total;
+// Gradients of the operations' and the edges' weights; a block a learner.
+__global__ void __launch_bounds__(MOST_CELL_EDGES)
+mixture_kernel(CellView cell, GradView g, MixtureJob job, float* op_weights, float* edge_weights) {
+    const int v = blockIdx.x, e = threadIdx.x;
+    if (e >= cell.edges) return;
+    const MixtureEdge& edge = job.edge[e];
+    const float whole = cell.edge_weight(v, e);
+    float* ops = op_weights + ((long long)v * cell.edges + e) * cell.ops_per_edge;
+    for (int o = 0; o < cell.ops_per_edge; o++) ops[o] = 0;
+    double skips = 0, total = 0;
+    for (int n = 0; n < cell.N; n++) {
+        const long long at = ((long long)v * cell.N + n) * cell.edges + e;
+        skips += g.skip[at];
+        total += g.bypass[at];
     }
+    for (int t = 0; t < edge.terms; t++) {
+        const int op = edge.term[t].op, norm = edge.term[t].norm;
+        const double dot = norm == NO_NORM ? skips : dots_of(cell, g, v, norm);
+        if (op >= 0) ops[op] = (float)(whole * dot);
+        total += dot * (op < 0 ? cell.skip_beta : cell.op_weight(v, e, op));
+    }
+    if (edge_weights) edge_weights[v * cell.edges + e] = (float)total;
 }
 
 }  // namespace sgl_fast

@@ -7,7 +7,7 @@
 
 namespace sgl_fast {
 
-constexpr int MOST_WEIGHT_JOBS = 32;
+constexpr int MOST_WEIGHT_JOBS = 128;
 
 // conv: how the forward computed it; slope: what its result's norm passes back.
 struct WeightJob {

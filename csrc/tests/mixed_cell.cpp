@@ -1,7 +1,13 @@
-// Cells of every kind, forward and backward, in arrays of exactly their size: every instruction set gives the same
-// numbers, and the gradients are those of a difference of the loss.
+// Cells of every kind, forward and backward, in arrays of exactly their size; the gradients are those of a difference of
+// the loss.
 
+#ifdef CUDASIM
+#include "sim/cudasim.h"
+
+#include "../cuda/mixed_cell.cu"
+#else
 #include "../cpu/mixed_cell.h"
+#endif
 
 #include "check.h"
 
@@ -57,7 +63,7 @@ struct Run {
     }
     CellSaved saved() { return {states.data(), planes.data(), stats.data(), pattern.data()}; }
 
-    void forward(const Pool& pool, bool replay) {
+    template <class Queue> void forward(const Queue& pool, bool replay) {
         out.assign(nodes, 0);
         states.assign(b.shape.preprocess ? images * 2 * b.shape.channels * plan.in_pixels() : 0, 0);
         planes.assign(images * plan.saved, 0);
@@ -79,7 +85,7 @@ static double dot(const Floats& a, const Floats& b) {
     return sum;
 }
 
-static void check(const Batch& batch, const Pool& pool) {
+template <class Queue> static void check(const Batch& batch, const Queue& pool) {
     Run run(batch);
     run.forward(pool, false);
     Floats d0(run.s[0].size()), d1(run.s[1].size()), dw(run.weights.size()), dops(run.mixture.size()), de(run.edges.size());
@@ -94,12 +100,13 @@ static void check(const Batch& batch, const Pool& pool) {
     }
     const double slope = (ends[0] - ends[1]) / 2e-3, want = dot(dw, direction);
     if (std::fabs(slope - want) <= 2e-2 * std::fmax(std::fabs(want), std::sqrt(dot(dw, dw)))) return;
-    std::printf("weights (%s): slope %g, gradient %g\n", name_of(isa()), slope, want);
+    std::printf("weights (%s): slope %g, gradient %g\n", way.c_str(), slope, want);
     std::exit(1);
 }
 
 int main() {
     return each_way([] {
+        if (brief) return check({cell(4, 2, true, false, false, true), 1, 2, 4, 6}, queue(1));
         for (int count : {1, 3}) {
             check({cell(8, 1, false, false, false, true), 2, 3, 7, 7}, queue(count));
             check({cell(12, 1, true, true, true, true), 1, 2, 10, 6}, queue(count));

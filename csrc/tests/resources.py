@@ -25,7 +25,6 @@ KERNELS = {
     "flat_update.cuh": ["squares_kernel", "norms_kernel", "sgd_kernel", "perturb_kernel", "quotient_kernel"],
     "pseudo_label.cuh": ["pseudo_labels_kernel", "cross_entropy_kernel", "teacher_cotangent_kernel"],
     "convolve.cuh": [f"convolve_kernel<{R}>" for R in (1, 2, 4, 8, 16)],
-    "pool.cuh": ["pool_kernel"],
     "combine.cuh": ["combine_kernel", "evaluation_kernel"],
     "slopes.cuh": ["node_slopes_kernel", "mixture_kernel"],
     "gradient.cuh": [f"gradient_kernel<{R}>" for R in (1, 2, 4)],
