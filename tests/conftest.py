@@ -67,7 +67,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Each backend of this machine; "cpu" comes once for each of its instruction sets, or (--simulated) by CUDA kernels."""
+    """Each backend of this machine; "cpu" once for each instruction set, or (--simulated) once by CUDA kernels."""
     if request.param == "reference":
         return "reference"
     if request.param == "simulated":

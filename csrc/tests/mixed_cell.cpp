@@ -64,9 +64,9 @@ struct Run {
     CellSaved saved() { return {states.data(), planes.data(), stats.data(), pattern.data()}; }
 
     template <class Queue> void forward(const Queue& pool, bool replay) {
-        out.assign(nodes, 0);
-        states.assign(b.shape.preprocess ? images * 2 * b.shape.channels * plan.in_pixels() : 0, 0);
-        planes.assign(images * plan.saved, 0);
+        out.assign(nodes, NAN);  // what nobody writes shows
+        states.assign(b.shape.preprocess ? images * 2 * b.shape.channels * plan.in_pixels() : 0, NAN);
+        planes.assign(images * plan.saved, NAN);
         stats.assign(b.V * 3 * plan.norms, 0);
         pattern.resize(images * plan.pattern);
         mixed_cell_forward(pool, plan, inputs(), replay, saved(), out.data());
