@@ -38,19 +38,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "backend" in metafunc.fixturenames:
+    own = any(mark.args[0] == "backend" for mark in metafunc.definition.iter_markers("parametrize"))
+    if "backend" in metafunc.fixturenames and not own:
         ways = ["simulated"] if metafunc.config.getoption("--simulated") else ["reference", "plain", "avx2", "avx512"]
         metafunc.parametrize("backend", ways, indirect=True)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of kernels with --simulated, all others without, and those that take any backend both ways."""
-    simulated = config.getoption("--simulated")
-    items[:] = [i for i in items if "backend" in names_of(i) or ("simulated" in names_of(i)) == simulated]
+    """With --simulated the tests on simulated kernels, without it the others."""
+    items[:] = [item for item in items if on_simulated(item) == config.getoption("--simulated")]
 
 
-def names_of(item: pytest.Item) -> list[str]:
-    return getattr(item, "fixturenames", [])
+def on_simulated(item: pytest.Item) -> bool:
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    return params.get("backend") == "simulated" or "simulated" in getattr(item, "fixturenames", [])
 
 
 @pytest.fixture
