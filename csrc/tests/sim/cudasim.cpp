@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <numeric>
 #include <random>
@@ -41,6 +42,7 @@ void AnnotateIgnoreWritesBegin(const char* file, int line);
 void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
 constexpr unsigned UNORDERED = 1;  // a switch that orders nothing
+constexpr size_t REMEMBERED = 10;  // blocks whose threads are kept, which need much memory: one that is gone races with nobody
 // While it lives, what the library is told to allocate and to copy is nobody's race.
 struct Quiet {
     Quiet() {
@@ -279,13 +281,16 @@ void launch(dim3 grid, dim3 count, size_t dynamic_bytes, const std::function<voi
     scheduler.shadow = __tsan_get_current_fiber();
 #endif
     std::vector<std::unique_ptr<Block>> ran;
+    std::deque<std::vector<std::unique_ptr<Fiber>>> earlier;
     try {
         for (unsigned i : blocks) {
             ran.emplace_back(new Block{kernel, {}, {}, {}, {}, Memory(dynamic_bytes)});
             start(*ran.back(), count, dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y), grid);
             run(*ran.back(), random);
 #ifdef CUDASIM_TSAN
-            fibers.clear();  // the next block's are new: nothing orders blocks, whose memory outlives them all
+            earlier.push_back(std::move(fibers));  // the next block's are new: nothing orders blocks
+            fibers.clear();
+            if (earlier.size() > REMEMBERED) earlier.pop_front();
 #else
             ran.clear();
 #endif
