@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -52,5 +53,6 @@ def test_planted_faults_are_seen(name: str, tree: Path, simulated: object) -> No
     path = f"build/simulate/{sanitizer}/{program}"
     built = subprocess.run(["make", path, "CXX=g++ -w"], cwd=tree, capture_output=True, text=True, timeout=600)
     assert built.returncode == 0, built.stderr
-    done = subprocess.run([tree / path], cwd=tree, capture_output=True, text=True, timeout=600)
+    stop = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}
+    done = subprocess.run([tree / path], cwd=tree, env=stop, capture_output=True, text=True, timeout=600)
     assert done.returncode != 0, f"{name} passed: {done.stdout}"
