@@ -39,9 +39,11 @@ struct CellView {
     __device__ unsigned char* pattern_of(int image_) const { return pattern + image_ * pattern_bytes; }
     __device__ const float* weights_of(int v) const { return weights + v * weights_row; }
     __device__ float edge_weight(int v, int edge) const { return edge_weights ? edge_weights[v * edges + edge] : 1.0f; }
+    // op -1: the auxiliary skip
     __device__ float op_weight(int v, int edge, int op) const {
-        return op_weights[(v * edges + edge) * ops_per_edge + op];
+        return op < 0 ? skip_beta : op_weights[(v * edges + edge) * ops_per_edge + op];
     }
+    __device__ float term_weight(int v, int edge, int op) const { return edge_weight(v, edge) * op_weight(v, edge, op); }
 };
 
 // Planes of one image, and the norm that a reader applies: x -> (x - mean) * scale.

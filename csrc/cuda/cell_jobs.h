@@ -57,22 +57,29 @@ inline CellView view_of(const Plan& plan, const CellInputs& in, bool replay, con
     return view;
 }
 
+// Channels, weights and result of a convolution into saved planes.
+inline ConvJob conv_job(int kernel, int dilation, int ins, int outs, size_t pointwise, size_t z, size_t norm) {
+    ConvJob job{};
+    job.kernel = kernel;
+    job.dilation = dilation;
+    job.ins = ins;
+    job.outs = outs;
+    job.pointwise = static_cast<int>(pointwise);
+    job.to_state = -1;
+    job.z = static_cast<int>(z);
+    job.norm = static_cast<int>(norm);
+    return job;
+}
+
 // A 1x1 convolution of stride 1, or one half of a factorised reduction: second says which.
 inline ConvJob pointwise_job(int in_H, int in_W, int stride, bool second, int ins, int outs, size_t weights, size_t z, size_t norm) {
-    ConvJob job{};
+    ConvJob job = conv_job(1, 1, ins, outs, weights, z, norm);
     job.in_H = in_H;
     job.in_W = in_W;
     job.out_H = in_H / stride;
     job.out_W = in_W / stride;
-    job.kernel = job.dilation = 1;
     job.stride = stride;
     job.first = second;
-    job.ins = ins;
-    job.outs = outs;
-    job.pointwise = static_cast<int>(weights);
-    job.to_state = -1;
-    job.z = static_cast<int>(z);
-    job.norm = static_cast<int>(norm);
     return job;
 }
 
@@ -115,15 +122,8 @@ inline std::vector<ConvJob> preprocess_jobs(const Plan& plan) {
 }
 
 inline ConvJob separable_job(const Half& half, int kernel, int dilation, int M) {
-    ConvJob job{};
-    job.kernel = kernel;
-    job.dilation = dilation;
-    job.ins = job.outs = M;
+    ConvJob job = conv_job(kernel, dilation, M, M, half.pointwise, half.z, half.norm);
     job.depthwise = static_cast<int>(half.depthwise);
-    job.pointwise = static_cast<int>(half.pointwise);
-    job.to_state = -1;
-    job.z = static_cast<int>(half.z);
-    job.norm = static_cast<int>(half.norm);
     return job;
 }
 

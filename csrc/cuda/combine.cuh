@@ -45,10 +45,6 @@ __device__ __forceinline__ float dropped(const CellView& cell, int mask, float x
     return cell.dropout[plane * cell.pixels() + index] ? x * cell.dropout_scale : 0.0f;
 }
 
-__device__ __forceinline__ float term_weight(const CellView& cell, const InEdge& edge, const Term& term, int v) {
-    return cell.edge_weight(v, edge.edge) * (term.op < 0 ? cell.skip_beta : cell.op_weight(v, edge.edge, term.op));
-}
-
 __device__ __forceinline__ float bypassed(const CellView& cell, const InEdge& edge, int image, int channel, int index) {
     if (edge.bypass_z >= 0)
         return cell.planes_of(image)[edge.bypass_z + (long long)(channel - cell.M) * cell.pixels() + index];
@@ -57,6 +53,7 @@ __device__ __forceinline__ float bypassed(const CellView& cell, const InEdge& ed
 
 __device__ __forceinline__ float mixed(const CellView& cell, const InEdge& edge, int image, int m, int index) {
     const int v = image / cell.N;
+    const float whole = cell.edge_weight(v, edge.edge);
     float total = 0;
     for (int t = 0; t < edge.terms; t++) {
         const Term& term = edge.term[t];
@@ -69,12 +66,12 @@ __device__ __forceinline__ float mixed(const CellView& cell, const InEdge& edge,
             x = cell.planes_of(image)[term.z + (long long)m * cell.pixels() + index];
             x = (x - cell.mean(v)[norm]) * cell.scale(v)[norm];
         }
-        total += term_weight(cell, edge, term, v) * x;
+        total += whole * cell.op_weight(v, edge.edge, term.op) * x;
     }
     return total;
 }
 
-__global__ void __launch_bounds__(CELL_THREADS) combine_kernel(CellView cell, NodeJob job) {
+__global__ void __launch_bounds__(CELL_THREADS, 5) combine_kernel(CellView cell, NodeJob job) {
     const int image = blockIdx.x, v = image / cell.N, pixels = cell.pixels();
     float* to = cell.out + ((long long)image * cell.nodes + job.node) * cell.C * pixels;
     for (int i = blockIdx.y * CELL_THREADS + threadIdx.x; i < cell.C * pixels; i += gridDim.y * CELL_THREADS) {

@@ -25,6 +25,8 @@ struct ConvJob {
     int depthwise, pointwise;
     int to_state, z;        // offset of its result: in states, in planes
     int norm;
+
+    __host__ __device__ int taps() const { return kernel == 1 ? 0 : kernel * kernel; }  // of a depthwise convolution
 };
 
 struct ConvJobs {
@@ -57,8 +59,7 @@ struct PaddedPlane {
 // Floats of shared memory for R outputs a thread.
 __host__ __device__ inline int conv_floats(const ConvJob& job, int R) {
     const Tiling tiling(job.out_H, job.out_W);
-    const int taps = job.kernel == 1 ? 0 : job.kernel * job.kernel;
-    return job.chunk * (PaddedPlane(job).floats + 4 * tiling.tile() + taps + tiling.groups * R);
+    return job.chunk * (PaddedPlane(job).floats + 4 * tiling.tile() + job.taps() + tiling.groups * R);
 }
 
 __device__ __forceinline__ Planes planes_from(const CellView& cell, const ConvJob& job, int v, int n) {
@@ -114,13 +115,13 @@ __device__ __forceinline__ void load_deep(const Planes& from, const unsigned cha
                                           const Tiling& tiling, int c0, int count, int q0, const float* padded,
                                           const float* taps, float4* deep) {
     const PaddedPlane plane(job);
-    const int tile = tiling.tile(), tap_count = job.kernel * job.kernel;
+    const int tile = tiling.tile();
     for (int i = threadIdx.x; i < count * tile; i += CELL_THREADS) {
         const int channel = i / tile, q = q0 + i % tile, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
         float4 four = make_float4(0, 0, 0, 0);
         if (q < tiling.quads && job.kernel > 1) {
             const float* at = padded + channel * plane.floats + job.stride * (y * plane.row + x);
-            const float* w = taps + channel * tap_count;
+            const float* w = taps + channel * job.taps();
             four = job.stride == 1 ? depthwise_quad<1>(job.kernel, job.dilation, at, plane.row, w)
                                    : depthwise_quad<2>(job.kernel, job.dilation, at, plane.row, w);
         } else if (q < tiling.quads) {
@@ -159,7 +160,7 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
                                               const unsigned char* bits, const float* weights, int q0, int out0, float* shared,
                                               float* z) {
     const PaddedPlane plane(job);
-    const int tile = tiling.tile(), taps = job.kernel == 1 ? 0 : job.kernel * job.kernel, outs = tiling.groups * R;
+    const int tile = tiling.tile(), taps = job.taps(), outs = tiling.groups * R;
     float4* deep = (float4*)shared;
     float* padded = shared + job.chunk * 4 * tile;
     float* pointwise = padded + job.chunk * plane.floats;

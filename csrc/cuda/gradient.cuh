@@ -4,7 +4,6 @@
 #pragma once
 
 #include "convolve.cuh"
-#include "pool.cuh"
 #include "slopes.cuh"
 
 namespace sgl_fast {

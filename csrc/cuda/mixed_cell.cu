@@ -20,6 +20,14 @@ void need_shared(int floats, int H, int W) {
                                  std::to_string(W));
 }
 
+// Sets how many channels at a time fit into a block; returns the floats of shared memory that they need.
+template <class FloatsOf> int choose_chunk(ConvJob& job, const FloatsOf& floats_of) {
+    job.chunk = std::min(job.ins, 16);
+    while (job.chunk > 1 && floats_of(job) > SHARED_FLOATS) job.chunk--;
+    need_shared(floats_of(job), job.in_H, job.in_W);
+    return floats_of(job);
+}
+
 struct Forward {
     const Stream& stream;
     const Plan& plan;
@@ -73,12 +81,8 @@ struct Forward {
 
     template <int R> void convolve(std::vector<ConvJob>& jobs, const PoolJobs& pools, int pool_count) {
         int floats = 0;
-        for (ConvJob& job : jobs) {
-            job.chunk = std::min(job.ins, 16);
-            while (job.chunk > 1 && conv_floats(job, R) > SHARED_FLOATS) job.chunk--;
-            floats = std::max(floats, conv_floats(job, R));
-            need_shared(floats, job.in_H, job.in_W);
-        }
+        for (ConvJob& job : jobs)
+            floats = std::max(floats, choose_chunk(job, [](const ConvJob& one) { return conv_floats(one, R); }));
         allow_shared(convolve_kernel<R>, floats * sizeof(float));
         ConvJobs table;
         table.pools = pools;
@@ -218,11 +222,8 @@ struct Backward {
         WeightJobs jobs;
         int floats = 0;
         for (size_t i = 0; i < count; i++) {
-            ConvJob& conv = (jobs.job[i] = {undos[i].conv, undos[i].slope}).conv;
-            conv.chunk = std::min(conv.ins, 16);
-            while (conv.chunk > 1 && weight_floats(conv) > SHARED_FLOATS) conv.chunk--;
-            floats = std::max(floats, weight_floats(conv));
-            need_shared(floats, conv.in_H, conv.in_W);
+            jobs.job[i] = {undos[i].conv, undos[i].slope};
+            floats = std::max(floats, choose_chunk(jobs.job[i].conv, weight_floats));
         }
         allow_shared(weight_gradient_kernel, floats * sizeof(float));
         LAUNCH(weight_gradient_kernel, dim3(view.V * groups, static_cast<unsigned>(count)), CELL_THREADS, floats * sizeof(float),

@@ -38,11 +38,6 @@ struct Slope {
     int edge, op;     // of the weight; edge -1: 1; op -1: the auxiliary skip
 };
 
-__device__ __forceinline__ float slope_weight(const CellView& cell, const Slope& s, int v) {
-    if (s.edge < 0) return 1.0f;
-    return cell.edge_weight(v, s.edge) * (s.op < 0 ? cell.skip_beta : cell.op_weight(v, s.edge, s.op));
-}
-
 // What a channel of a norm's input receives from a pixel of g, the gradient of weight times the norm's output.
 struct SlopeFactors {
     float factor, one, mean, along;
@@ -73,7 +68,7 @@ struct SlopePlanes {
             z = cell.states + plane * in_pixels;
             g_step = z_step = in_pixels;
         }
-        weight = slope_weight(cell, s, v);
+        weight = s.edge < 0 ? 1.0f : cell.term_weight(v, s.edge, s.op);
         norm = s.norm;
         at = v * cell.norms + norm;
     }
@@ -226,7 +221,7 @@ mixture_kernel(CellView cell, GradView g, MixtureJob job, float* op_weights, flo
         const int op = edge.term[t].op, norm = edge.term[t].norm;
         const double dot = norm == NO_NORM ? skips : dots_of(cell, g, v, norm);
         if (op >= 0) ops[op] = (float)(whole * dot);
-        total += dot * (op < 0 ? cell.skip_beta : cell.op_weight(v, e, op));
+        total += dot * cell.op_weight(v, e, op);
     }
     if (edge_weights) edge_weights[v * cell.edges + e] = (float)total;
 }

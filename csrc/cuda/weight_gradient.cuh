@@ -20,8 +20,7 @@ struct WeightJobs {
 };
 
 __host__ __device__ inline int weight_floats(const ConvJob& job) {
-    const int taps = job.kernel == 1 ? 0 : job.kernel * job.kernel;
-    return job.chunk * (PaddedPlane(job).floats + 4 * Tiling(job.out_H, job.out_W).tile() + taps) + 4 * job.outs;
+    return job.chunk * (PaddedPlane(job).floats + 4 * Tiling(job.out_H, job.out_W).tile() + job.taps()) + 4 * job.outs;
 }
 
 // A tile's pixel i: its place in the plane, or -1 past the end of the row or the plane.
@@ -89,7 +88,7 @@ __device__ __forceinline__ void add_image(const CellView& cell, const GradView& 
     const ConvJob& conv = job.conv;
     const Tiling tiling(conv.out_H, conv.out_W);
     const PaddedPlane plane(conv);
-    const int v = image / cell.N, taps = conv.kernel == 1 ? 0 : conv.kernel * conv.kernel;
+    const int v = image / cell.N, taps = conv.taps();
     const Planes from = planes_from(cell, conv, v, image % cell.N);
     const unsigned char* bits = cell.pattern_of(image) + conv.bits;
     float *deep = shared, *padded = deep + conv.chunk * 4 * tiling.tile(), *depthwise = padded + conv.chunk * plane.floats;

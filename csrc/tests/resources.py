@@ -20,7 +20,7 @@ from typing import NamedTuple
 CUDA = Path(__file__).parent.parent / "cuda"
 TABLE = CUDA / "resources.md"
 ARCHS = (70, 80, 90)
-SMS = {70: (65536, 2048), 80: (65536, 2048), 90: (65536, 2048)}  # registers, threads of a multiprocessor
+REGISTERS, THREADS = 65536, 2048  # of a multiprocessor, of each of these
 KERNELS = {
     "flat_update.cuh": ["squares_kernel", "norms_kernel", "sgd_kernel", "perturb_kernel", "quotient_kernel"],
     "pseudo_label.cuh": ["pseudo_labels_kernel", "cross_entropy_kernel", "teacher_cotangent_kernel"],
@@ -110,9 +110,9 @@ def row_of(kernel: str, arch: int, mangled: str, ptx: str, said: str) -> Row:
     stack = int(re.search(r"(\d+) bytes stack frame", part)[1])  # type: ignore[index]
     shared = re.search(r"(\d+) bytes smem", part)
     threads = int(re.search(re.escape(mangled) + r"\(.*?\.maxntid (\d+)", ptx, re.S)[1])  # type: ignore[index]
-    all_registers, all_threads = SMS[arch]
     granted = -(-registers // 8) * 8 * threads
-    return Row(kernel, arch, registers, int(shared[1]) if shared else 0, stack, min(all_registers // granted, all_threads // threads))
+    blocks = min(REGISTERS // granted, THREADS // threads)
+    return Row(kernel, arch, registers, int(shared[1]) if shared else 0, stack, blocks)
 
 
 def complaints(rows: list[Row], recorded: list[str]) -> list[str]:
