@@ -9,11 +9,10 @@ RUN := $(VENV)/bin/python
 KERNELS := $(wildcard csrc/cpu/*)
 CUDA_KERNELS := $(wildcard csrc/cuda/*)
 CUDA12 := build/cuda12
-NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc))
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 SIMULATED := $(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp))
 
-.PHONY: search test bench lint environment sanitize gates resources objects simulate
+.PHONY: search test bench lint environment sanitize gates resources simulate
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
@@ -40,8 +39,10 @@ $(READY): pyproject.toml setup.py
 	SGL_FAST_NO_EXT=1 $(VENV)/bin/pip install --quiet --no-build-isolation --editable ".[test]"
 	touch $@
 
-$(BUILT): $(READY) $(KERNELS) csrc/bindings.cpp
-	$(RUN) setup.py --quiet build_ext --inplace
+$(BUILT): $(READY) $(KERNELS) $(CUDA_KERNELS) csrc/bindings.cpp $(wildcard csrc/bindings/*)
+	mkdir -p build
+	$(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
+	@grep "^sgl_fast: " build/build.log || true
 	touch $@
 
 # The kernels alone, without torch, against their formulas, every read and write watched.
@@ -54,7 +55,7 @@ build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
 		-Wno-psabi $< $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp plan.cpp) -o $@
 
 # What can be proven of the CUDA kernels without a GPU.
-gates: environment resources objects simulate
+gates: environment resources simulate
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests --simulated
 
 # Registers, shared memory and stack of every kernel on sm_70, sm_80 and sm_90, as recorded in csrc/cuda/resources.md.
@@ -65,14 +66,6 @@ $(CUDA12)/.ready:
 	$(PYTHON) -m pip install --quiet --no-deps --target $(CUDA12) nvidia-cuda-nvrtc-cu12==12.9.86 \
 		nvidia-cuda-nvcc-cu12==12.9.86 nvidia-cuda-runtime-cu12==12.9.79 nvidia-cuda-cccl-cu12==12.9.27
 	touch $@
-
-# The launchers, by the nvcc of this machine, if it has one.
-objects: $(if $(NVCC),$(patsubst csrc/cuda/%.cu,build/objects/%.o,$(wildcard csrc/cuda/*.cu)))
-	@echo $(if $^,compiled by $(NVCC): $(notdir $^),left out: no nvcc here)
-
-build/objects/%.o: csrc/cuda/%.cu $(CUDA_KERNELS)
-	mkdir -p $(@D)
-	$(NVCC) -std=c++17 -O3 -c $< -o $@ $(foreach sm,75 80 90,-gencode arch=compute_$(sm),code=sm_$(sm))
 
 # The kernels by simulated threads: every read and write watched, then every pair of threads.
 simulate: $(SIMULATED:%=build/simulate/address/%) $(SIMULATED:%=build/simulate/thread/%)

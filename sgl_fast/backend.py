@@ -7,29 +7,37 @@ import os
 from types import ModuleType
 from typing import Any
 
+from .cuda_support import BUILD, why_not_cuda
+
 BACKENDS = ("reference", "cpu", "triton", "cuda")
+PLACES = {"cpu": "on the CPU", "cuda": "on a CUDA device"}  # the fused backends: where their float32 tensors are
 _chosen: str | None = None
 _found: ModuleType | str | None = None
+_cuda: dict[ModuleType, str | None] = {}  # what each extension says of this machine
 
 
 def why_not(name: str) -> str | None:
-    """None if the backend can run here, else the reason in one line."""
+    """None if the backend can run here, else the reason in one line, with the remedy."""
     if name not in BACKENDS:
         return f"unknown backend {name!r}; the backends are {', '.join(BACKENDS)}"
     if name == "reference":
         return None
-    if name == "cpu":
-        found = _extension()
-        return found if isinstance(found, str) else None
-    return f"backend {name!r} is not part of this version; 'reference' (any device) and 'cpu' are"
-
-
-def compiled() -> ModuleType:
-    """The compiled extension; RuntimeError that says what is missing where it does not load."""
+    if name == "triton":
+        return "backend 'triton' is not part of this version; 'reference', 'cpu' and 'cuda' are"
     found = _extension()
     if isinstance(found, str):
-        raise RuntimeError(found)
-    return found
+        return found
+    if name == "cuda" and found not in _cuda:
+        _cuda[found] = why_not_cuda(found)
+    return None if name == "cpu" else _cuda[found]
+
+
+def compiled(name: str = "cpu") -> ModuleType:
+    """The kernels of "cpu" or "cuda" in the compiled extension; RuntimeError that says what is missing."""
+    found, reason = _extension(), why_not(name)
+    if reason or isinstance(found, str):
+        raise RuntimeError(reason)
+    return found if name == "cpu" else found.cuda
 
 
 def _extension() -> ModuleType | str:
@@ -41,15 +49,15 @@ def _extension() -> ModuleType | str:
 
 
 def _load() -> ModuleType | str:
-    remedy = "pip install --no-build-isolation . in the sources, with a C++17 compiler"
+    remedy = f"{BUILD} with a C++17 compiler"
     importlib.import_module("torch")  # brings the libraries that the extension is linked with
     try:
         return importlib.import_module("sgl_fast._C")
     except ModuleNotFoundError:
-        return f"backend 'cpu' needs the compiled extension, which is not installed: {remedy}"
+        return f"backends 'cpu' and 'cuda' need the compiled extension, which is not installed: {remedy}"
     except ImportError as error:
         reason = str(error).partition("\n")[0]
-        return f"backend 'cpu' needs the compiled extension, which does not load ({reason}): {remedy}"
+        return f"backends 'cpu' and 'cuda' need the compiled extension, which does not load ({reason}): {remedy}"
 
 
 def asked_for(name: str | None = None) -> str | None:
@@ -71,12 +79,12 @@ def choose(name: str | None = None, device: Any = "cpu", dtype: Any = "torch.flo
 
     ValueError where the one that was asked for does not compute such tensors; see `asked_for`, too.
     """
-    fits = str(device).partition(":")[0] == "cpu" and str(dtype) == "torch.float32"
+    place = str(device).partition(":")[0] if str(dtype) == "torch.float32" else ""
     name = asked_for(name)
     if name is None:
-        return "cpu" if fits and why_not("cpu") is None else "reference"
-    if name == "cpu" and not fits:
-        raise ValueError(f"backend 'cpu' needs float32 tensors on the CPU; got {dtype} on {device}")
+        return place if place in PLACES and why_not(place) is None else "reference"
+    if name in PLACES and name != place:
+        raise ValueError(f"backend {name!r} needs float32 tensors {PLACES[name]}; got {dtype} on {device}")
     return name
 
 

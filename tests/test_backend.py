@@ -54,6 +54,16 @@ def test_what_is_asked_for_is_done_or_refused() -> None:
         row_norms(x.double())
 
 
+def test_cuda_tensors_take_cuda_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    assert choose(None, "cuda:1", torch.float32) == choose("cuda", torch.device("cuda", 0), torch.float32) == "cuda"
+    assert choose(None, "cuda", torch.float64) == "reference"
+    with pytest.raises(ValueError, match="'cuda' needs float32 tensors on a CUDA device; got torch.float32 on cpu"):
+        choose("cuda", "cpu", torch.float32)
+    with pytest.raises(ValueError, match="'cpu' needs float32 tensors on the CPU; got torch.float32 on cuda:0"):
+        choose("cpu", "cuda:0", torch.float32)
+
+
 @pytest.mark.usefixtures("extension")
 def test_argument_then_setting_then_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SGL_FAST_BACKEND", "reference")

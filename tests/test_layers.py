@@ -21,7 +21,7 @@ def module_name(path: Path) -> str:
 
 TREES = {module_name(path): ast.parse(path.read_text(), path.name) for path in sorted(PACKAGE.rglob("*.py"))}
 PACKAGES = {module_name(path) for path in PACKAGE.rglob("__init__.py")}
-COMMANDS = [name for name in TREES if name.endswith("_args") or f"{name}_args" in TREES]
+COMMANDS = [name for name in TREES if name.endswith("_args") or f"{name}_args" in TREES] + ["sgl_fast.doctor"]
 
 
 def targets(module: str, node: ast.AST) -> list[str]:

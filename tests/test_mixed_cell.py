@@ -206,7 +206,7 @@ def test_it_is_differentiable_once(extension: None) -> None:
 def test_wrong_inputs_are_named(extension: None) -> None:
     setting = SETTINGS["normal"]
     section, draw = section_of(setting.cell), random.Random(0)
-    for index, fragment in ((0, "size"), (2, "need weights"), (3, "size")):
+    for index, fragment in ((0, "need s0 of size"), (2, "need weights of size"), (3, "need op_weights of size")):
         tensors = [t.float() for t in draw_inputs(setting).tensors if t is not None]
         tensors[index] = tensors[index][..., : draw.choice([1, 2])]
         with pytest.raises(RuntimeError, match=fragment):

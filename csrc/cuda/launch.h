@@ -1,6 +1,7 @@
 // How launchers start a kernel: on a stream, checked, counted. Free of torch.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -29,13 +30,22 @@ struct Stream {
 };
 
 // Kernels that this process has launched.
-inline int64_t launches = 0;
+inline std::atomic<int64_t> launches{0};
+
+#ifndef CUDASIM
+
+// RuntimeError where CUDA says that something cannot be done.
+inline void check(cudaError_t error, const char* what) {
+    if (error != cudaSuccess) throw std::runtime_error(std::string(what) + " cannot run: " + cudaGetErrorString(error));
+}
+
+#endif
 
 inline void zero(const Stream& stream, void* memory, size_t bytes) {
 #ifdef CUDASIM
-    std::memset(memory, 0, bytes);
+    (void)stream, std::memset(memory, 0, bytes);
 #else
-    cudaMemsetAsync(memory, 0, bytes, stream.handle);
+    check(cudaMemsetAsync(memory, 0, bytes, stream.handle), "cudaMemsetAsync");
 #endif
 }
 
@@ -44,7 +54,9 @@ template <class Kernel> void allow_shared(Kernel* kernel, size_t bytes) {
 #ifdef CUDASIM
     (void)kernel, (void)bytes;
 #else
-    if (bytes > 48 << 10) cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(bytes));
+    if (bytes <= 48 << 10) return;
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+          "cudaFuncSetAttribute");
 #endif
 }
 
@@ -59,12 +71,10 @@ inline unsigned blocks_for(int64_t items, int64_t per_block) {
 #define LAUNCH(kernel, grid, block, bytes, stream, ...) \
     (++::sgl_fast::launches, ::cudasim::launch(grid, block, bytes, [&] { kernel(__VA_ARGS__); }))
 #else
-#define LAUNCH(kernel, grid, block, bytes, stream, ...)                                              \
-    do {                                                                                             \
-        ++::sgl_fast::launches;                                                                      \
-        kernel<<<grid, block, bytes, (stream).handle>>>(__VA_ARGS__);                                \
-        const cudaError_t error_ = cudaGetLastError();                                               \
-        if (error_ != cudaSuccess)                                                                   \
-            throw std::runtime_error(std::string(#kernel " cannot run: ") + cudaGetErrorString(error_)); \
+#define LAUNCH(kernel, grid, block, bytes, stream, ...)               \
+    do {                                                              \
+        ++::sgl_fast::launches;                                       \
+        kernel<<<grid, block, bytes, (stream).handle>>>(__VA_ARGS__); \
+        ::sgl_fast::check(cudaGetLastError(), #kernel);               \
     } while (0)
 #endif

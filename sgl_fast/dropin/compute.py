@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import asked_for, choose, why_not
+from ..backend import PLACES, asked_for, choose, why_not
 from ..ops.mixed_cell import mixed_cell
 from ..spaces import edges_of
 from ..walk import Mode, RunningStats
@@ -109,7 +109,8 @@ def backend_for(asked: str | None, device: torch.device, dtype: torch.dtype) -> 
         name = choose(asked, device, dtype)
     except ValueError as error:
         return "", str(error)
-    if name != "reference" or asked_for(asked) == "reference" or why_not("cpu") is not None:
+    others = [why_not(fused) is None for fused in PLACES]
+    if name != "reference" or asked_for(asked) == "reference" or not any(others):
         return name, None
     return name, f"no compiled backend for {str(dtype).removeprefix('torch.')} on {device.type}"
 

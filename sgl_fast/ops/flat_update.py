@@ -27,7 +27,7 @@ _quotient = register(
 def row_norms(rows: Tensor, backend: str | None = None) -> Tensor:
     """The Euclidean norm of each row; (K, P) -> (K)."""
     _check(rows=rows)
-    return _row_norms(rows) if _on_cpu(rows, backend) else reference.row_norms(rows)
+    return _row_norms(rows) if _fused(rows, backend) else reference.row_norms(rows)
 
 
 def sgd(
@@ -46,7 +46,7 @@ def sgd(
     new weights = weights - lr * new buffer
     """
     _check(weights=weights, grad=grad, buffer=buffer)
-    step = _sgd if _on_cpu(weights, backend) else reference.sgd
+    step = _sgd if _fused(weights, backend) else reference.sgd
     return step(weights, grad, buffer, lr, momentum, weight_decay, clip)
 
 
@@ -56,7 +56,7 @@ def perturb(weights: Tensor, direction: Tensor, r: float, backend: str | None = 
     eps = r / norm of the row of direction, 0 where the row is 0
     """
     _check(weights=weights, direction=direction)
-    return (_perturb if _on_cpu(weights, backend) else reference.perturb)(weights, direction, r)
+    return (_perturb if _fused(weights, backend) else reference.perturb)(weights, direction, r)
 
 
 def quotient(both: Tensor, eps: Tensor, backend: str | None = None) -> Tensor:
@@ -65,7 +65,7 @@ def quotient(both: Tensor, eps: Tensor, backend: str | None = None) -> Tensor:
     _check(both=rows)
     if eps.shape != (len(rows) // 2,) or len(rows) % 2 or eps.dtype != rows.dtype:
         raise ValueError(f"need both (2K, ...) and eps (K) of one dtype; got {tuple(both.shape)}, {tuple(eps.shape)}")
-    found = (_quotient if _on_cpu(rows, backend) else reference.quotient)(rows, eps)
+    found = (_quotient if _fused(rows, backend) else reference.quotient)(rows, eps)
     return found.view(-1, *both.shape[1:])
 
 
@@ -90,8 +90,8 @@ def adam(
     return params - lr / (1 - betas[0] ** step) * first / denominator, (first, second)
 
 
-def _on_cpu(rows: Tensor, backend: str | None) -> bool:
-    return choose(backend, rows.device, rows.dtype) == "cpu"
+def _fused(rows: Tensor, backend: str | None) -> bool:
+    return choose(backend, rows.device, rows.dtype) != "reference"
 
 
 def _check(**rows: Tensor) -> None:

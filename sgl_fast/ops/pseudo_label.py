@@ -25,7 +25,7 @@ _teacher_cotangent = register("teacher_cotangent(Tensor p, Tensor tau) -> Tensor
 def pseudo_labels(teachers: Tensor, backend: str | None = None) -> tuple[Tensor, Tensor]:
     """Logits of K teachers -> their softmax p, and targets[k] = sum over j != k of p[j]; all (K, N, J)."""
     _check("teachers", teachers)
-    if choose(backend, teachers.device, teachers.dtype) == "cpu":
+    if choose(backend, teachers.device, teachers.dtype) != "reference":
         return _pseudo_labels(teachers)
     return reference.pseudo_labels(teachers)
 
@@ -39,7 +39,7 @@ def cross_entropy(
     targets (V, N, J) need not sum to 1: the sum of K - 1 cross-entropies is one against the sum of their targets.
     """
     _check("logits", logits, "targets", targets)
-    if choose(backend, logits.device, logits.dtype) == "cpu":
+    if choose(backend, logits.device, logits.dtype) != "reference":
         return _cross_entropy(logits, targets, weight)
     return reference.cross_entropy(logits, targets, weight)
 
@@ -51,7 +51,7 @@ def teacher_cotangent(p: Tensor, tau: Tensor, backend: str | None = None) -> Ten
     the sum of the losses; with a derivative of those, of the cross term of eq (10).
     """
     _check("p", p, "tau", tau)
-    if choose(backend, p.device, p.dtype) == "cpu":
+    if choose(backend, p.device, p.dtype) != "reference":
         return _teacher_cotangent(p, tau)
     return reference.teacher_cotangent(p, tau)
 

@@ -1,0 +1,109 @@
+// Where a call's tensors are and where its kernels run: one struct a device, each made of the call's first tensor.
+#pragma once
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#ifdef SGL_FAST_CUDA
+#include <c10/cuda/CUDAGuard.h>
+#include <c10/cuda/CUDAStream.h>
+#endif
+
+#include <vector>
+
+#include "../cpu/blocks.h"
+#include "../cpu/flat_update.h"
+#include "../cpu/mixed_cell.h"
+#include "../cpu/pseudo_label.h"
+#if defined(CUDASIM) || defined(SGL_FAST_CUDA)
+#include "../cuda/flat_update.h"
+#include "../cuda/mixed_cell.h"
+#include "../cuda/pseudo_label.h"
+#endif
+
+namespace sgl_fast {
+
+using at::IntArrayRef;
+using at::Tensor;
+
+// RuntimeError unless the tensor is on such a device, which is returned.
+inline at::Device device_of(const Tensor& tensor, at::DeviceType type) {
+    TORCH_CHECK(tensor.device().type() == type, "need tensors on ", type, "; got one on ", tensor.device());
+    return tensor.device();
+}
+
+#ifndef CUDASIM
+
+inline void run_on_torch(int count, void (*task)(void*, int), void* context) {
+    at::parallel_for(0, count, 1, [=](int64_t begin, int64_t end) {
+        for (int64_t index = begin; index < end; ++index) task(context, static_cast<int>(index));
+    });
+}
+
+struct CpuCall {
+    at::Device device;
+    Pool queue{at::get_num_threads(), run_on_torch};
+
+    explicit CpuCall(const Tensor& tensor) : device(device_of(tensor, at::kCPU)) {}
+
+    // A new tensor in memory that is used again when it is gone.
+    Tensor large(IntArrayRef sizes) const {
+        size_t floats = 1;
+        for (int64_t size : sizes) floats *= size;
+        float* block = take_block(floats);
+        return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
+    }
+};
+
+#endif
+
+#if defined(CUDASIM) || defined(SGL_FAST_CUDA)
+
+// Memory of a call's kernels, which torch keeps until they are done.
+struct Rooms {
+    at::Device device;
+    std::vector<Tensor> held{};
+
+    static void* more(void* rooms, size_t bytes) {
+        auto& [device, held] = *static_cast<Rooms*>(rooms);
+        held.push_back(at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(device).dtype(at::kByte)));
+        return held.back().mutable_data_ptr();
+    }
+};
+
+#endif
+
+#ifdef SGL_FAST_CUDA
+
+// On torch's current stream of the tensors' device.
+struct CudaCall {
+    at::Device device;
+    c10::cuda::CUDAGuard guard{device};
+    Rooms rooms{device};
+    Stream queue{c10::cuda::getCurrentCUDAStream(device.index()), Rooms::more, &rooms};
+
+    explicit CudaCall(const Tensor& tensor) : device(device_of(tensor, at::kCUDA)) {}
+    CudaCall(const CudaCall&) = delete;
+
+    Tensor large(IntArrayRef sizes) const { return at::empty(sizes, at::TensorOptions(device)); }
+};
+
+#endif
+
+#ifdef CUDASIM
+
+// CUDA kernels by simulated threads, on tensors of the CPU.
+struct SimulatedCall {
+    at::Device device;
+    Rooms rooms{device};
+    Stream queue{nullptr, Rooms::more, &rooms};
+
+    explicit SimulatedCall(const Tensor& tensor) : device(device_of(tensor, at::kCPU)) {}
+    SimulatedCall(const SimulatedCall&) = delete;
+
+    Tensor large(IntArrayRef sizes) const { return at::empty(sizes); }
+};
+
+#endif
+
+}  // namespace sgl_fast

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <tuple>
+
+#include "call.h"
+#include "checks.h"
+
+namespace sgl_fast {
+
+template <class Call> Tensor row_norms_of(const Tensor& rows) {
+    const Call call(rows);
+    const IntArrayRef size = sizes_of(rows, 2);
+    const Tensor x = checked(call, "rows", rows, size);
+    Tensor norms = empty(call, {size[0]});
+    row_norms(call.queue, size[0], size[1], data(x), out(norms));
+    return norms;
+}
+
+template <class Call>
+std::tuple<Tensor, Tensor, Tensor> sgd_of(const Tensor& weights, const Tensor& grad, const Tensor& buffer, double lr,
+                                          double momentum, double weight_decay, double clip) {
+    const Call call(weights);
+    const IntArrayRef size = sizes_of(weights, 2);
+    const Tensor w = checked(call, "weights", weights, size), g = checked(call, "grad", grad, size);
+    const Tensor b = checked(call, "buffer", buffer, size);
+    Tensor new_weights = call.large(size), new_buffer = call.large(size), norms = empty(call, {size[0]});
+    const Sgd settings{static_cast<float>(lr), static_cast<float>(momentum), static_cast<float>(weight_decay),
+                       static_cast<float>(clip)};
+    sgd(call.queue, size[0], size[1], settings, data(w), data(g), data(b), out(new_weights), out(new_buffer),
+        out(norms));
+    return {new_weights, new_buffer, norms};
+}
+
+template <class Call> std::tuple<Tensor, Tensor> perturb_of(const Tensor& weights, const Tensor& direction, double r) {
+    const Call call(weights);
+    const IntArrayRef size = sizes_of(weights, 2);
+    const Tensor w = checked(call, "weights", weights, size), d = checked(call, "direction", direction, size);
+    Tensor both = call.large({2 * size[0], size[1]}), eps = empty(call, {size[0]});
+    perturb(call.queue, size[0], size[1], static_cast<float>(r), data(w), data(d), out(both), out(eps));
+    return {both, eps};
+}
+
+template <class Call> Tensor quotient_of(const Tensor& both, const Tensor& eps) {
+    const Call call(both);
+    const IntArrayRef size = sizes_of(both, 2);
+    const int64_t K = size[0] / 2;
+    const Tensor x = checked(call, "both", both, {2 * K, size[1]}), e = checked(call, "eps", eps, {K});
+    Tensor result = empty(call, {K, size[1]});
+    quotient(call.queue, K, size[1], data(x), data(e), out(result));
+    return result;
+}
+
+template <class Call> void bind_flat_update(py::module_& m) {
+    using released = py::call_guard<py::gil_scoped_release>;
+    m.def("row_norms", &row_norms_of<Call>, released());
+    m.def("sgd", &sgd_of<Call>, released());
+    m.def("perturb", &perturb_of<Call>, released());
+    m.def("quotient", &quotient_of<Call>, released());
+}
+
+}  // namespace sgl_fast

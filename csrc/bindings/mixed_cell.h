@@ -1,0 +1,164 @@
+#pragma once
+
+#include <ATen/ops/empty_strided.h>
+
+#include <optional>
+#include <tuple>
+#include <vector>
+
+#include "call.h"
+#include "checks.h"
+
+namespace sgl_fast {
+
+// The cell that sgl_fast.ops.mixed_cell writes as a list of numbers, for first states of H x W.
+inline Plan plan_of(const std::vector<int64_t>& cell, int64_t H, int64_t W) {
+    auto number = cell.begin();
+    const auto next = [&] { return static_cast<int>(*number++); };
+    CellShape shape;
+    shape.c_prev_prev = next();
+    shape.c_prev = next();
+    shape.channels = next();
+    shape.nodes = next();
+    shape.partial = next();
+    shape.reduction = next();
+    shape.shrink0 = next();
+    shape.aux_skip = next();
+    shape.preprocess = next();
+    shape.ops_per_edge = next();
+    while (number != cell.end()) {
+        shape.ops.emplace_back();
+        for (int o = 0; o < shape.ops_per_edge; ++o) shape.ops.back().push_back(static_cast<Op>(next()));
+    }
+    return Plan(shape, static_cast<int>(H), static_cast<int>(W));
+}
+
+// Weights and norms of a learner; floats and bytes that an image leaves; dropout masks.
+inline std::tuple<size_t, size_t, size_t, size_t, int> mixed_cell_sizes(const std::vector<int64_t>& cell, int64_t H,
+                                                                 int64_t W) {
+    const Plan plan = plan_of(cell, H, W);
+    return {plan.weights, plan.norms, plan.saved, plan.pattern, plan.dropouts};
+}
+
+// The tensor, or a copy, such that each image is dense.
+inline Tensor dense_images(const char* name, const Tensor& tensor, at::Device device, IntArrayRef sizes) {
+    need_tensor(name, tensor, device, at::kFloat, sizes);
+    const bool dense = tensor.stride(4) == 1 && tensor.stride(3) == sizes[4] && tensor.stride(2) == sizes[3] * sizes[4];
+    return dense ? tensor : tensor.contiguous();
+}
+
+// A cell's tensors, checked, and the pointers to them.
+struct Cell {
+    Plan plan;
+    Tensor s0, s1, weights, op_weights, edge_weights, dropout;
+    CellInputs inputs;
+
+    template <class Call>
+    Cell(const Call& call, const std::vector<int64_t>& cell, const Tensor& s0_, const Tensor& s1_, const Tensor& weights_,
+         const Tensor& op_weights_, const std::optional<Tensor>& edge_weights_, const std::optional<Tensor>& dropout_,
+         double skip_beta, double dropout_scale, bool training)
+        : plan(plan_of(cell, s1_.size(3), s1_.size(4))) {
+        const int64_t V = s1_.size(0), N = s1_.size(1), E = plan.edges.size(), H = plan.H, W = plan.W;
+        const int64_t scale = plan.cell.shrink0 ? 2 : 1, C = plan.cell.channels;
+        const bool raw = plan.cell.preprocess;
+        s0 = dense_images("s0", s0_, call.device,
+                          {V, N, raw ? plan.cell.c_prev_prev : C, raw ? scale * H : H, raw ? scale * W : W});
+        s1 = dense_images("s1", s1_, call.device, {V, N, raw ? plan.cell.c_prev : C, H, W});
+        const int64_t P = plan.weights;
+        need_tensor("weights", weights_, call.device, at::kFloat, {V, P});
+        weights = weights_.stride(1) == 1 || P == 0 ? weights_ : weights_.contiguous();
+        op_weights = checked(call, "op_weights", op_weights_, {V, E, plan.cell.ops_per_edge});
+        if (edge_weights_) edge_weights = checked(call, "edge_weights", *edge_weights_, {V, E});
+        if (dropout_) {
+            need_tensor("dropout", *dropout_, call.device, at::kBool,
+                        {plan.dropouts, V, N, plan.mixed_channels, plan.out_H, plan.out_W});
+            dropout = dropout_->contiguous();
+        }
+        inputs.V = static_cast<int>(V);
+        inputs.N = static_cast<int>(N);
+        const Tensor* s[2] = {&s0, &s1};
+        for (int i = 0; i < 2; ++i) {
+            inputs.s[i] = data(*s[i]);
+            inputs.learner[i] = s[i]->stride(0);
+            inputs.image[i] = s[i]->stride(1);
+        }
+        inputs.weights = data(weights);
+        inputs.weights_row = weights.stride(0);
+        inputs.op_weights = data(op_weights);
+        inputs.edge_weights = edge_weights.defined() ? data(edge_weights) : nullptr;
+        inputs.skip_beta = static_cast<float>(skip_beta);
+        inputs.dropout = dropout.defined() ? reinterpret_cast<const uint8_t*>(dropout.const_data_ptr<bool>()) : nullptr;
+        inputs.dropout_scale = static_cast<float>(dropout_scale);
+        inputs.training = training;
+    }
+
+    std::vector<int64_t> out_size() const {
+        return {inputs.V, inputs.N, plan.cell.nodes * plan.cell.channels, plan.out_H, plan.out_W};
+    }
+    std::vector<int64_t> states_size() const {
+        return {inputs.V, inputs.N, plan.cell.preprocess ? 2 : 0, plan.cell.channels, plan.H, plan.W};
+    }
+};
+
+using Maybe = std::optional<Tensor>;
+
+template <class Call>
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
+        const std::vector<int64_t>& cell, const Tensor& s0, const Tensor& s1, const Tensor& weights,
+        const Tensor& op_weights, const Maybe& edge_weights, const Maybe& running, const Maybe& pattern,
+        const Maybe& dropout, double skip_beta, double dropout_scale) {
+    const Call call(s1);
+    const Cell c(call, cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, !running);
+    const int64_t V = c.inputs.V, N = c.inputs.N, norms = c.plan.norms, bytes = c.plan.pattern;
+    Tensor states = call.large(c.states_size());
+    Tensor planes = call.large({V, N, static_cast<int64_t>(c.plan.saved)});
+    Tensor stats = running ? checked(call, "running", *running, {V, 3, norms}).clone() : empty(call, {V, 3, norms});
+    if (pattern) need_tensor("pattern", *pattern, call.device, at::kByte, {V, N, bytes});
+    Tensor bits = pattern ? pattern->clone(at::MemoryFormat::Contiguous) : empty(call, {V, N, bytes}, at::kByte);
+    Tensor result = empty(call, c.out_size());
+    const CellSaved saved{out(states), out(planes), out(stats), bits.mutable_data_ptr<uint8_t>()};
+    mixed_cell_forward(call.queue, c.plan, c.inputs, pattern.has_value(), saved, out(result));
+    return {result, states, planes, stats, bits};
+}
+
+template <class Call>
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
+        const std::vector<int64_t>& cell, const Tensor& s0, const Tensor& s1, const Tensor& weights,
+        const Tensor& op_weights, const Maybe& edge_weights, const Maybe& dropout, const Tensor& result,
+        const Tensor& states, const Tensor& planes, const Tensor& stats, const Tensor& pattern, const Tensor& grad,
+        double skip_beta, double dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights) {
+    const Call call(s1);
+    const Cell c(call, cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, training);
+    const int64_t V = c.inputs.V, N = c.inputs.N, P = c.plan.weights, bytes = c.plan.pattern, norms = c.plan.norms;
+    const Tensor y = checked(call, "out", result, c.out_size()), g = checked(call, "grad", grad, c.out_size());
+    const Plan& plan = c.plan;
+    need_tensor("states", states, call.device, at::kFloat, c.states_size());
+    need_tensor("planes", planes, call.device, at::kFloat, {V, N, static_cast<int64_t>(plan.saved)});
+    need_tensor("stats", stats, call.device, at::kFloat, {V, 3, norms});
+    need_tensor("pattern", pattern, call.device, at::kByte, {V, N, bytes});
+    const CellSaved saved{const_cast<float*>(data(states)), const_cast<float*>(data(planes)),
+                          const_cast<float*>(data(stats)), const_cast<uint8_t*>(pattern.const_data_ptr<uint8_t>())};
+    const auto like = [&](const Tensor& t) {
+        return at::empty_strided(t.sizes(), t.strides(), at::TensorOptions(call.device));
+    };
+    const Tensor none = empty(call, {0});
+    Tensor ds0 = want_s0 ? like(c.s0) : none;
+    Tensor ds1 = want_s1 ? like(c.s1) : none;
+    Tensor dw = want_weights ? empty(call, {V, P}) : none;
+    Tensor dops = empty(call, c.op_weights.sizes());
+    Tensor dedges = edge_weights ? empty(call, edge_weights->sizes()) : none;
+    const CellGradients wanted{{want_s0 ? out(ds0) : nullptr, want_s1 ? out(ds1) : nullptr},
+                               want_weights ? out(dw) : nullptr,
+                               out(dops),
+                               edge_weights ? out(dedges) : nullptr};
+    mixed_cell_backward(call.queue, c.plan, c.inputs, saved, data(y), data(g), wanted);
+    return {ds0, ds1, dw, dops, dedges};
+}
+
+template <class Call> void bind_mixed_cell(py::module_& m) {
+    using released = py::call_guard<py::gil_scoped_release>;
+    m.def("mixed_cell", &mixed_cell_of<Call>, released());
+    m.def("mixed_cell_backward", &mixed_cell_backward_of<Call>, released());
+}
+
+}  // namespace sgl_fast
