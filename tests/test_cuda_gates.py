@@ -17,7 +17,7 @@ MUTANTS = {
     "wrong lane": ("pseudo_label", "address", "device.cuh", "v += __shfl_xor_sync(WHOLE_WARP, v, step)", "v += v"),
     "a part too long": ("flat_update", "address", "flat_update.cuh", "end = (k + 1) * P;", "end = (k + 1) * P + 1;"),
     "off by one tile": ("mixed_cell", "address", "convolve.cuh", "if (q >= tiling", "if (q + 1 >= tiling"),
-    "missing initialisation": ("mixed_cell", "address", "gradient.cuh", "shared[i] = 0;", "continue;"),
+    "missing initialisation": ("mixed_cell", "address", "gradient.cuh", "clear(shared, count * tile.floats);", ""),
     "plain add across blocks": (
         "mixed_cell",
         "thread",

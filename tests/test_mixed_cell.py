@@ -149,18 +149,19 @@ def test_threads_change_only_the_order_of_sums(extension: None) -> None:
         assert max(errors(other, [t.double() for t in found[0]])) < 1e-5
 
 
-def test_inputs_in_any_layout(extension: None) -> None:
-    """Learners inside images, as the stem leaves them; weights as a column block; a gradient not dense."""
+def test_inputs_in_any_layout(backend: str) -> None:
+    """Learners inside images, as the stem leaves them; an odd address; a column block; a gradient not dense."""
     fresh()
     setting = SETTINGS["normal"]
     inputs = draw_inputs(setting).at(torch.float32)
     s0, s1, weights, *mixture = (t.detach() if t is not None else None for t in inputs.tensors)
-    strange = [t.transpose(0, 1).contiguous().transpose(0, 1) for t in (s0, s1)]
+    odd = torch.cat([s1.new_zeros(1), s1.flatten()])[1:].view_as(s1)
+    strange = [s0.transpose(0, 1).contiguous().transpose(0, 1), odd]
     strange.append(torch.cat([weights, weights], 1)[:, weights.shape[1] :])
     results = []
     for three in ((s0, s1, weights), strange):
         leaves = [t.requires_grad_() for t in three]
-        out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, *mixture, Mode(), backend="cpu")
+        out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, *mixture, Mode(), backend=backend)
         grad = inputs.grad if three is not strange else inputs.grad.transpose(0, 1).contiguous().transpose(0, 1)
         results.append(torch.autograd.grad(out, leaves, grad))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))

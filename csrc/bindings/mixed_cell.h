@@ -40,11 +40,18 @@ inline std::tuple<size_t, size_t, size_t, size_t, int> mixed_cell_sizes(const st
     return {plan.weights, plan.norms, plan.saved, plan.pattern, plan.dropouts};
 }
 
-// The tensor, or a copy, such that each image is dense.
+// The tensor, or a copy, that starts where kernels may read four floats at once.
+inline Tensor aligned(const Tensor& tensor) {
+    const bool is = reinterpret_cast<uintptr_t>(tensor.const_data_ptr<float>()) % 16 == 0;
+    return is ? tensor : tensor.clone(at::MemoryFormat::Contiguous);
+}
+
+// The tensor, or a copy, such that each image is dense, and aligned if its rows are.
 inline Tensor dense_images(const char* name, const Tensor& tensor, at::Device device, IntArrayRef sizes) {
     need_tensor(name, tensor, device, at::kFloat, sizes);
     const bool dense = tensor.stride(4) == 1 && tensor.stride(3) == sizes[4] && tensor.stride(2) == sizes[3] * sizes[4];
-    return dense ? tensor : tensor.contiguous();
+    const bool even = sizes[4] % 4 != 0 || (tensor.stride(0) % 4 == 0 && tensor.stride(1) % 4 == 0);
+    return aligned(dense && even ? tensor : tensor.contiguous());
 }
 
 // A cell's tensors, checked, and the pointers to them.
@@ -130,7 +137,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
     const Call call(s1);
     const Cell c(call, cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, training);
     const int64_t V = c.inputs.V, N = c.inputs.N, P = c.plan.weights, bytes = c.plan.pattern, norms = c.plan.norms;
-    const Tensor y = checked(call, "out", result, c.out_size()), g = checked(call, "grad", grad, c.out_size());
+    const Tensor y = aligned(checked(call, "out", result, c.out_size()));
+    const Tensor g = aligned(checked(call, "grad", grad, c.out_size()));
     const Plan& plan = c.plan;
     need_tensor("states", states, call.device, at::kFloat, c.states_size());
     need_tensor("planes", planes, call.device, at::kFloat, {V, N, static_cast<int64_t>(plan.saved)});

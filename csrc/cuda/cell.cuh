@@ -56,6 +56,13 @@ struct Planes {
         const float x = at[(long long)channel * H * W + index];
         return mean ? (x - mean[channel]) * scale[channel] : x;
     }
+    // Four pixels of a row from x on, 0 past its end.
+    __device__ float4 quad(int channel, int y, int x) const {
+        const float4 four = read_quad(at + ((long long)channel * H + y) * W, x, W);
+        if (!mean) return four;
+        const float m = mean[channel], s = scale[channel];
+        return within(make_float4((four.x - m) * s, (four.y - m) * s, (four.z - m) * s, (four.w - m) * s), x, W);
+    }
 };
 
 __device__ __forceinline__ Planes input_of(const CellView& cell, int which, int v, int n, int H, int W) {
@@ -100,6 +107,22 @@ __device__ __forceinline__ void record_bits(const Planes& from, int channels, un
     }
 }
 
+// The bits of four pixels of a row from x on.
+__device__ __forceinline__ unsigned bits_at(const unsigned char* bits, int channel, int H, int W, int y, int x) {
+    return bits[((long long)channel * H + y) * bit_bytes(W) + x / 8] >> x % 8 & 15;
+}
+
+__device__ __forceinline__ float4 opened(const float4& x, unsigned bits) {
+    return make_float4(bits & 1 ? x.x : 0, bits & 2 ? x.y : 0, bits & 4 ? x.z : 0, bits & 8 ? x.w : 0);
+}
+
+// Four pixels of a row from x on after their ReLU, 0 past its end.
+__device__ __forceinline__ float4 activated_quad(const Planes& from, const unsigned char* bits, bool replay, int channel, int y, int x) {
+    const float4 four = from.quad(channel, y, x);
+    if (replay) return opened(four, bits_at(bits, channel, from.H, from.W, y, x));
+    return opened(four, open(four.x) | open(four.y) << 1 | open(four.z) << 2 | open(four.w) << 3);
+}
+
 // A pixel after its ReLU.
 __device__ __forceinline__ float activated(const Planes& from, const unsigned char* bits, bool replay, int channel, int y, int x) {
     const float value = from.pixel(channel, y * from.W + x);
@@ -107,15 +130,38 @@ __device__ __forceinline__ float activated(const Planes& from, const unsigned ch
     return on ? value : 0.0f;
 }
 
-// Mean and sum of squared deviations of each of an image's planes, z (channels, pixels), a warp a plane. What the block
-// wrote to z must be visible to it.
-__device__ __forceinline__ void measure(const float* z, int channels, int pixels, float* means, float* deviations) {
+// How 256 threads share the pixels of a plane, in groups of four along a row, and its channels.
+struct Tiling {
+    int quads_in_row, quads;  // of a plane
+    int lanes, groups;        // threads along quads, a power of two, and along channels
+
+    __host__ __device__ Tiling(int H, int W, int most = CELL_THREADS) : quads_in_row((W + 3) / 4), quads(H * quads_in_row), lanes(16) {
+        while (lanes < quads && lanes < most) lanes *= 2;
+        groups = CELL_THREADS / lanes;
+    }
+    __device__ int mine() const { return threadIdx.x % lanes; }
+    __device__ int group() const { return threadIdx.x / lanes; }
+};
+
+// Calls add(y, x) for the quads of a plane, a lane of a warp after the other.
+template <class Add> __device__ __forceinline__ void each_quad(int H, int W, const Add& add) {
+    const int quads_in_row = (W + 3) / 4;
+    for (int q = lane(); q < H * quads_in_row; q += WARP) add(q / quads_in_row, q % quads_in_row * 4);
+}
+
+// Mean and sum of squared deviations of each of an image's planes, z (channels, H, W), a warp a plane. What the block wrote to
+// z must be visible to it.
+__device__ __forceinline__ void measure(const float* z, int channels, int H, int W, float* means, float* deviations) {
     for (int c = warp(); c < channels; c += CELL_WARPS) {
-        const float* plane = z + (long long)c * pixels;
+        const float* plane = z + (long long)c * H * W;
         float total = 0, squares = 0;
-        for (int i = lane(); i < pixels; i += WARP) total += plane[i];
-        const float mean = warp_sum(total) / pixels;
-        for (int i = lane(); i < pixels; i += WARP) squares += (plane[i] - mean) * (plane[i] - mean);
+        each_quad(H, W, [&](int y, int x) { total += total_of(read_quad(plane + y * W, x, W)); });
+        const float mean = warp_sum(total) / (H * W);
+        each_quad(H, W, [&](int y, int x) {
+            const float4 z4 = read_quad(plane + y * W, x, W);
+            const float4 off = within(make_float4(z4.x - mean, z4.y - mean, z4.z - mean, z4.w - mean), x, W);
+            squares += dot_of(off, off);
+        });
         squares = warp_sum(squares);
         if (lane() != 0) continue;
         means[c] = mean;

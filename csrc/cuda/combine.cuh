@@ -38,51 +38,57 @@ struct Channel {
     }
 };
 
-// What a skip's dropout leaves of a pixel of mixed channel m. mask: which one; -1: none
-__device__ __forceinline__ float dropped(const CellView& cell, int mask, float x, int image, int m, int index) {
-    if (!cell.dropout || mask < 0) return x;
+// What a skip's dropout leaves of four pixels of mixed channel m. mask: which one; -1: none
+__device__ __forceinline__ float4 dropped(const CellView& cell, int mask, const float4& four, int image, int m, int y, int x) {
+    if (!cell.dropout || mask < 0) return four;
     const long long plane = ((long long)mask * cell.images() + image) * cell.M + m;
-    return cell.dropout[plane * cell.pixels() + index] ? x * cell.dropout_scale : 0.0f;
+    const unsigned char* row = cell.dropout + plane * cell.pixels() + y * cell.out_W + x;
+    const int W = cell.out_W - x;
+    const unsigned bits = row[0] | (W > 1 ? row[1] : 0) << 1 | (W > 2 ? row[2] : 0) << 2 | (W > 3 ? row[3] : 0) << 3;
+    return opened(cell.dropout_scale * four, bits);
 }
 
-__device__ __forceinline__ float bypassed(const CellView& cell, const InEdge& edge, int image, int channel, int index) {
-    if (edge.bypass_z >= 0)
-        return cell.planes_of(image)[edge.bypass_z + (long long)(channel - cell.M) * cell.pixels() + index];
-    return state_of(cell, edge.source, image / cell.N, image % cell.N).pixel(channel, index);
+__device__ __forceinline__ float4 bypassed(const CellView& cell, const InEdge& edge, int image, int channel, int y, int x) {
+    if (edge.bypass_z < 0) return state_of(cell, edge.source, image / cell.N, image % cell.N).quad(channel, y, x);
+    const float* plane = cell.planes_of(image) + edge.bypass_z + (long long)(channel - cell.M) * cell.pixels();
+    return read_quad(plane + y * cell.out_W, x, cell.out_W);
 }
 
-__device__ __forceinline__ float mixed(const CellView& cell, const InEdge& edge, int image, int m, int index) {
+// An operation's result with its norm.
+__device__ __forceinline__ Planes result_of(const CellView& cell, const Term& term, int image) {
+    const int v = image / cell.N;
+    return {cell.planes_of(image) + term.z, cell.out_H, cell.out_W, cell.mean(v) + term.norm, cell.scale(v) + term.norm};
+}
+
+__device__ __forceinline__ float4 mixed(const CellView& cell, const InEdge& edge, int image, int m, int y, int x) {
     const int v = image / cell.N;
     const float whole = cell.edge_weight(v, edge.edge);
-    float total = 0;
+    float4 total = make_float4(0, 0, 0, 0);
     for (int t = 0; t < edge.terms; t++) {
         const Term& term = edge.term[t];
-        float x;
-        if (term.norm == NO_NORM) {
-            x = state_of(cell, edge.source, v, image % cell.N).pixel(m, index);
-            if (term.op >= 0) x = dropped(cell, edge.dropout, x, image, m, index);
-        } else {
-            const int norm = term.norm + m;
-            x = cell.planes_of(image)[term.z + (long long)m * cell.pixels() + index];
-            x = (x - cell.mean(v)[norm]) * cell.scale(v)[norm];
-        }
-        total += whole * cell.op_weight(v, edge.edge, term.op) * x;
+        const bool skips = term.norm == NO_NORM;
+        const Planes from = skips ? state_of(cell, edge.source, v, image % cell.N) : result_of(cell, term, image);
+        float4 four = from.quad(m, y, x);
+        if (skips && term.op >= 0) four = dropped(cell, edge.dropout, four, image, m, y, x);
+        total += whole * cell.op_weight(v, edge.edge, term.op) * four;
     }
     return total;
 }
 
-__global__ void __launch_bounds__(CELL_THREADS, 5) combine_kernel(CellView cell, NodeJob job) {
-    const int image = blockIdx.x, v = image / cell.N, pixels = cell.pixels();
-    float* to = cell.out + ((long long)image * cell.nodes + job.node) * cell.C * pixels;
-    for (int i = blockIdx.y * CELL_THREADS + threadIdx.x; i < cell.C * pixels; i += gridDim.y * CELL_THREADS) {
-        const Channel channel(cell, i / pixels);
-        float total = 0;
+__global__ void __launch_bounds__(CELL_THREADS, 4) combine_kernel(CellView cell, NodeJob job) {
+    const int image = blockIdx.x, v = image / cell.N;
+    const Tiling tiling(cell.out_H, cell.out_W);
+    float* to = cell.out + ((long long)image * cell.nodes + job.node) * cell.C * cell.pixels();
+    for (int i = blockIdx.y * CELL_THREADS + threadIdx.x; i < cell.C * tiling.quads; i += gridDim.y * CELL_THREADS) {
+        const int c = i / tiling.quads, q = i % tiling.quads, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+        const Channel channel(cell, c);
+        float4 total = make_float4(0, 0, 0, 0);
         for (int e = 0; e < job.edges; e++) {
             const InEdge& edge = job.edge[e];
-            total += channel.bypasses ? cell.edge_weight(v, edge.edge) * bypassed(cell, edge, image, channel.at, i % pixels)
-                                      : mixed(cell, edge, image, channel.at, i % pixels);
+            total += channel.bypasses ? cell.edge_weight(v, edge.edge) * bypassed(cell, edge, image, channel.at, y, x)
+                                      : mixed(cell, edge, image, channel.at, y, x);
         }
-        to[i] = total;
+        write_quad(to + ((long long)c * cell.out_H + y) * cell.out_W, x, cell.out_W, total);
     }
 }
 

@@ -1,14 +1,14 @@
-// ReLU, depthwise convolution (or none), 1x1 convolution, statistics: a block an image and a job; pools in the same launch.
-// Channels come in chunks: planes with a border of zeros in shared memory, from them the depthwise results, from those the
-// sums over channels in registers, four pixels and R outputs a thread.
+// ReLU, depthwise convolution (or none), 1x1 convolution, statistics: a block an image and a group of jobs; pools in the same
+// launch. Jobs of a group read the same planes, which are loaded once, with a border of zeros, into shared memory. A thread
+// has four pixels of R outputs in registers: the depthwise results of `groups` channels at a time pass through shared memory.
 #pragma once
 
 #include "pool.cuh"
 
 namespace sgl_fast {
 
-constexpr int PAD = 4;  // what a dilated 5x5 kernel reaches past the border
 constexpr int MOST_JOBS = 96;
+constexpr int DEEP_FLOATS = 4 * CELL_THREADS;  // of depthwise results at a time
 
 enum class From { input, state, saved };
 
@@ -27,39 +27,25 @@ struct ConvJob {
     int norm;
 
     __host__ __device__ int taps() const { return kernel == 1 ? 0 : kernel * kernel; }  // of a depthwise convolution
+    __host__ __device__ PaddedPlane plane() const { return {stride, out_H, out_W}; }
+    __host__ __device__ int padded_floats() const { return kernel == 1 ? 0 : chunk * plane().floats; }
+};
+
+struct JobGroup {
+    int first, count;  // more than one: they read the same planes, in one chunk
 };
 
 struct ConvJobs {
-    int convs;  // how many; then come the pools
+    int groups;  // how many; then come the pools
+    int room;    // floats of shared memory
+    JobGroup group[MOST_JOBS];
     ConvJob job[MOST_JOBS];
     PoolJobs pools;
 };
 
-// How 256 threads share the output pixels of a job, in groups of four along a row, and its output channels.
-struct Tiling {
-    int quads_in_row, quads;  // of a plane
-    int lanes, groups;        // threads along quads, a power of two, and along channels
-
-    __host__ __device__ Tiling(int H, int W) : quads_in_row((W + 3) / 4), quads(H * quads_in_row), lanes(16) {
-        while (lanes < quads && lanes < CELL_THREADS) lanes *= 2;
-        groups = CELL_THREADS / lanes;
-    }
-    __host__ __device__ int tile() const { return lanes < quads ? lanes : quads; }  // quads at a time
-};
-
-// A channel of a chunk in shared memory.
-struct PaddedPlane {
-    int row, floats;
-    __host__ __device__ explicit PaddedPlane(const ConvJob& job)
-        : row(job.stride * ((job.out_W + 3) / 4 * 4) + 2 * PAD), floats((job.stride * job.out_H + 2 * PAD) * row) {
-        if (job.kernel == 1) row = floats = 0;
-    }
-};
-
 // Floats of shared memory for R outputs a thread.
 __host__ __device__ inline int conv_floats(const ConvJob& job, int R) {
-    const Tiling tiling(job.out_H, job.out_W);
-    return job.chunk * (PaddedPlane(job).floats + 4 * tiling.tile() + job.taps() + tiling.groups * R);
+    return DEEP_FLOATS + job.padded_floats() + job.chunk * (job.taps() + Tiling(job.out_H, job.out_W).groups * R);
 }
 
 __device__ __forceinline__ Planes planes_from(const CellView& cell, const ConvJob& job, int v, int n) {
@@ -67,16 +53,6 @@ __device__ __forceinline__ Planes planes_from(const CellView& cell, const ConvJo
     if (job.from == From::state) return state_of(cell, job.index, v, n);
     const float* at = cell.planes_of(v * cell.N + n) + job.index;
     return {at, job.in_H, job.in_W, cell.mean(v) + job.from_norm, cell.scale(v) + job.from_norm};
-}
-
-// Channels c0 .. c0 + count - 1 after their ReLU, each in a border of zeros.
-__device__ __forceinline__ void load_padded(const Planes& from, const unsigned char* bits, bool replay, int c0, int count,
-                                            const PaddedPlane& plane, float* to) {
-    for (int i = threadIdx.x; i < count * plane.floats; i += CELL_THREADS) {
-        const int channel = i / plane.floats, y = i % plane.floats / plane.row - PAD, x = i % plane.floats % plane.row - PAD;
-        const bool inside = y >= 0 && y < from.H && x >= 0 && x < from.W;
-        to[i] = inside ? activated(from, bits, replay, c0 + channel, y, x) : 0.0f;
-    }
 }
 
 // Four neighbouring outputs. at: a padded plane where the window of the first one starts, `row` floats a row. FLIP: the taps
@@ -110,62 +86,70 @@ __device__ __forceinline__ float4 depthwise_quad(int kernel, int dilation, const
     return dilation == 1 ? depthwise_quad<5, 1, S, FLIP>(at, row, w) : depthwise_quad<5, 2, S, FLIP>(at, row, w);
 }
 
-// What the 1x1 convolution reads, for `count` channels from c0 and the quads from q0 of a tile.
-__device__ __forceinline__ void load_deep(const Planes& from, const unsigned char* bits, bool replay, const ConvJob& job,
-                                          const Tiling& tiling, int c0, int count, int q0, const float* padded,
-                                          const float* taps, float4* deep) {
-    const PaddedPlane plane(job);
-    const int tile = tiling.tile();
-    for (int i = threadIdx.x; i < count * tile; i += CELL_THREADS) {
-        const int channel = i / tile, q = q0 + i % tile, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-        float4 four = make_float4(0, 0, 0, 0);
-        if (q < tiling.quads && job.kernel > 1) {
-            const float* at = padded + channel * plane.floats + job.stride * (y * plane.row + x);
-            const float* w = taps + channel * job.taps();
-            four = job.stride == 1 ? depthwise_quad<1>(job.kernel, job.dilation, at, plane.row, w)
-                                   : depthwise_quad<2>(job.kernel, job.dilation, at, plane.row, w);
-        } else if (q < tiling.quads) {
-            const auto read = [&](int column) {
-                if (column >= job.out_W) return 0.0f;
-                return activated(from, bits, replay, c0 + channel, job.stride * y + job.first, job.stride * column + job.first);
-            };
-            four = make_float4(read(x), read(x + 1), read(x + 2), read(x + 3));
+// What a 1x1 convolution alone reads for four neighbouring outputs.
+__device__ __forceinline__ float4 strided_quad(const Planes& from, const unsigned char* bits, bool replay, const ConvJob& job,
+                                               int channel, int y, int x) {
+    if (job.stride == 1) return activated_quad(from, bits, replay, channel, y, x);
+    const auto read = [&](int column) {
+        if (column >= job.out_W) return 0.0f;
+        return activated(from, bits, replay, channel, job.stride * y + job.first, job.stride * column + job.first);
+    };
+    return make_float4(read(x), read(x + 1), read(x + 2), read(x + 3));
+}
+
+// What the 1x1 convolution reads: channel c0 + c, four outputs from (y, x). padded, taps: of channel c0.
+__device__ __forceinline__ float4 deep_quad(const Planes& from, const unsigned char* bits, bool replay, const ConvJob& job, int c0,
+                                            int c, int y, int x, const float* padded, const float* taps) {
+    if (job.kernel == 1) return strided_quad(from, bits, replay, job, c0 + c, y, x);
+    const PaddedPlane plane = job.plane();
+    const float* at = padded + c * plane.floats + job.stride * (y * plane.row + x);
+    const float* w = taps + c * job.taps();
+    return job.stride == 1 ? depthwise_quad<1>(job.kernel, job.dilation, at, plane.row, w)
+                           : depthwise_quad<2>(job.kernel, job.dilation, at, plane.row, w);
+}
+
+// A job's channels c0 .. c0 + count - 1 after their ReLU.
+__device__ __forceinline__ void load_activated(const Planes& from, const unsigned char* bits, bool replay, const ConvJob& job, int c0,
+                                               int count, float* padded) {
+    load_padded(from.H, from.W, count, job.plane(), padded,
+                [&](int c, int y, int x) { return activated_quad(from, bits, replay, c0 + c, y, x); });
+}
+
+// w[r] of a row of shared memory that starts at a multiple of R floats.
+template <int R> __device__ __forceinline__ void read_weights(const float* row, float (&w)[R]) {
+    if constexpr (R < 4) {
+#pragma unroll
+        for (int r = 0; r < R; r++) w[r] = row[r];
+    } else {
+#pragma unroll
+        for (int r = 0; r < R; r += 4) {
+            const float4 four = *(const float4*)(row + r);
+            w[r] = four.x;
+            w[r + 1] = four.y;
+            w[r + 2] = four.z;
+            w[r + 3] = four.w;
         }
-        deep[i] = four;
     }
 }
 
-template <int R>
-__device__ __forceinline__ void store_quads(const float (&sums)[R][4], const ConvJob& job, const Tiling& tiling, int q, int out,
-                                            float* z) {
-    const int y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-    if (q >= tiling.quads) return;
-#pragma unroll
-    for (int r = 0; r < R; r++) {
-        if (out + r >= job.outs) continue;
-        float* to = z + ((long long)(out + r) * job.out_H + y) * job.out_W + x;
-        if (job.out_W % 4 == 0) {
-            *(float4*)to = make_float4(sums[r][0], sums[r][1], sums[r][2], sums[r][3]);
-            continue;
-        }
-#pragma unroll
-        for (int e = 0; e < 4; e++)
-            if (x + e < job.out_W) to[e] = sums[r][e];
-    }
-}
+// Of a block: which planes, and where they go.
+struct ConvPlaces {
+    Planes from;
+    const unsigned char* bits;
+    const float* weights;
+    float* z;
+};
 
-// One tile of quads from q0 and groups * R outputs from out0.
+// One tile of quads from q0 and groups * R outputs from out0. load: the planes are not in shared memory yet.
 template <int R>
-__device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJob& job, const Tiling& tiling, const Planes& from,
-                                              const unsigned char* bits, const float* weights, int q0, int out0, float* shared,
-                                              float* z) {
-    const PaddedPlane plane(job);
-    const int tile = tiling.tile(), taps = job.taps(), outs = tiling.groups * R;
+__device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJob& job, const ConvPlaces& at, const Tiling& tiling,
+                                              int q0, int out0, bool load, float* shared) {
+    const int taps = job.taps(), outs = tiling.groups * R;
     float4* deep = (float4*)shared;
-    float* padded = shared + job.chunk * 4 * tile;
-    float* pointwise = padded + job.chunk * plane.floats;
+    float* padded = shared + DEEP_FLOATS;
+    float* pointwise = padded + job.padded_floats();
     float* depthwise = pointwise + job.chunk * outs;
-    const int q = threadIdx.x % tiling.lanes, group = threadIdx.x / tiling.lanes;
+    const int group = tiling.group(), q = q0 + tiling.mine(), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
     float sums[R][4];
 #pragma unroll
     for (int r = 0; r < R; r++)
@@ -174,50 +158,72 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
     for (int c0 = 0; c0 < job.ins; c0 += job.chunk) {
         const int count = job.ins - c0 < job.chunk ? job.ins - c0 : job.chunk;
         __syncthreads();
-        if (taps) load_padded(from, bits, cell.replay, c0, count, plane, padded);
-        for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) depthwise[i] = weights[job.depthwise + c0 * taps + i];
+        if (taps && load) load_activated(at.from, at.bits, cell.replay, job, c0, count, padded);
+        for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) depthwise[i] = at.weights[job.depthwise + c0 * taps + i];
         for (int i = threadIdx.x; i < count * outs; i += CELL_THREADS) {
             const int out = out0 + i % outs;
-            pointwise[i] = out < job.outs ? weights[job.pointwise + out * job.ins + c0 + i / outs] : 0.0f;
+            pointwise[i] = out < job.outs ? at.weights[job.pointwise + out * job.ins + c0 + i / outs] : 0.0f;
         }
         __syncthreads();
-        load_deep(from, bits, cell.replay, job, tiling, c0, count, q0, padded, depthwise, deep);
-        __syncthreads();
-        for (int c = 0; c < count && q < tile; c++) {
-            const float4 x = deep[c * tile + q];
+        for (int base = 0; base < count; base += tiling.groups) {
+            const bool has = q < tiling.quads && base + group < count;
+            deep[threadIdx.x] = has ? deep_quad(at.from, at.bits, cell.replay, job, c0, base + group, y, x, padded, depthwise)
+                                    : make_float4(0, 0, 0, 0);
+            if (tiling.groups > 1) __syncthreads();
+            for (int c = 0; c < tiling.groups && base + c < count; c++) {
+                const float4 four = deep[c * tiling.lanes + tiling.mine()];
+                float w[R];
+                read_weights<R>(pointwise + (base + c) * outs + group * R, w);
 #pragma unroll
-            for (int r = 0; r < R; r++) {
-                const float w = pointwise[c * outs + group * R + r];
-                sums[r][0] += w * x.x;
-                sums[r][1] += w * x.y;
-                sums[r][2] += w * x.z;
-                sums[r][3] += w * x.w;
+                for (int r = 0; r < R; r++) {
+                    sums[r][0] += w[r] * four.x;
+                    sums[r][1] += w[r] * four.y;
+                    sums[r][2] += w[r] * four.z;
+                    sums[r][3] += w[r] * four.w;
+                }
             }
+            if (tiling.groups > 1) __syncthreads();
         }
     }
-    if (q < tile) store_quads<R>(sums, job, tiling, q0 + q, out0 + group * R, z);
+    if (q >= tiling.quads) return;
+    const int out = out0 + group * R;
+#pragma unroll
+    for (int r = 0; r < R; r++)
+        if (out + r < job.outs)
+            write_quad(at.z + ((long long)(out + r) * job.out_H + y) * job.out_W, x, job.out_W,
+                       make_float4(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
+}
+
+// first: of its group.
+template <int R>
+__device__ __forceinline__ void convolve(const CellView& cell, const ConvJob& job, int image, bool first, float* shared) {
+    const int v = image / cell.N, pixels = job.out_H * job.out_W;
+    unsigned char* bits = cell.pattern_of(image) + job.bits;
+    const ConvPlaces at{planes_from(cell, job, v, image % cell.N), bits, cell.weights_of(v),
+                        job.to_state >= 0 ? cell.states + ((long long)image * 2 + job.to_state) * cell.C * pixels + job.z
+                                          : cell.planes_of(image) + job.z};
+    if (job.record && !cell.replay) record_bits(at.from, job.ins, bits);
+    if (first) clear(shared + DEEP_FLOATS, job.padded_floats());
+    const Tiling tiling(job.out_H, job.out_W);
+    bool load = first;
+    for (int out0 = 0; out0 < job.outs; out0 += tiling.groups * R)
+        for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
+            convolve_tile<R>(cell, job, at, tiling, q0, out0, load, shared);
+            load = job.chunk < job.ins;
+        }
+    if (!cell.training) return;
+    __syncthreads();
+    const long long norm = (long long)image * cell.norms + job.norm;
+    measure(at.z, job.outs, job.out_H, job.out_W, cell.partial_mean + norm, cell.partial_deviations + norm);
+    if (last_of(cell.tickets + v * cell.norms + job.norm, cell.N)) finish_norm(cell, v, job.norm, job.outs, pixels);
 }
 
 template <int R> __global__ void __launch_bounds__(CELL_THREADS, R < 16 ? 2 : 0) convolve_kernel(CellView cell, ConvJobs jobs) {
     SHARED_DYNAMIC(float, shared);
-    const int image = blockIdx.x, v = image / cell.N, n = image % cell.N;
-    if ((int)blockIdx.y >= jobs.convs) return pool(cell, jobs.pools.job[blockIdx.y - jobs.convs], image);
-    const ConvJob& job = jobs.job[blockIdx.y];
-    const int pixels = job.out_H * job.out_W;
-    const Planes from = planes_from(cell, job, v, n);
-    unsigned char* bits = cell.pattern_of(image) + job.bits;
-    float* z = job.to_state >= 0 ? cell.states + ((long long)image * 2 + job.to_state) * cell.C * pixels + job.z
-                                 : cell.planes_of(image) + job.z;
-    if (job.record && !cell.replay) record_bits(from, job.ins, bits);
-    const Tiling tiling(job.out_H, job.out_W);
-    for (int out0 = 0; out0 < job.outs; out0 += tiling.groups * R)
-        for (int q0 = 0; q0 < tiling.quads; q0 += tiling.tile())
-            convolve_tile<R>(cell, job, tiling, from, bits, cell.weights_of(v), q0, out0, shared, z);
-    if (!cell.training) return;
-    __syncthreads();
-    const long long norm = (long long)image * cell.norms + job.norm;
-    measure(z, job.outs, pixels, cell.partial_mean + norm, cell.partial_deviations + norm);
-    if (last_of(cell.tickets + v * cell.norms + job.norm, cell.N)) finish_norm(cell, v, job.norm, job.outs, pixels);
+    const int image = blockIdx.x;
+    if ((int)blockIdx.y >= jobs.groups) return pool(cell, jobs.pools.job[blockIdx.y - jobs.groups], image, jobs.room, shared);
+    const JobGroup& group = jobs.group[blockIdx.y];
+    for (int j = 0; j < group.count; j++) convolve<R>(cell, jobs.job[group.first + j], image, j == 0, shared);
 }
 
 }  // namespace sgl_fast

@@ -19,6 +19,40 @@ __device__ __forceinline__ int warp() { return threadIdx.x / WARP; }
 
 __device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
 
+// Four neighbouring pixels of a row.
+__device__ __forceinline__ float4 operator*(float w, const float4& x) { return make_float4(w * x.x, w * x.y, w * x.z, w * x.w); }
+
+__device__ __forceinline__ float4& operator+=(float4& sum, const float4& x) {
+    sum = make_float4(sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w);
+    return sum;
+}
+
+__device__ __forceinline__ float total_of(const float4& x) { return x.x + x.y + x.z + x.w; }
+__device__ __forceinline__ float dot_of(const float4& a, const float4& b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
+
+// The pixels from x on that a row of W has; the others are 0.
+__device__ __forceinline__ float4 within(const float4& four, int x, int W) {
+    if (x + 4 <= W) return four;
+    return make_float4(x < W ? four.x : 0, x + 1 < W ? four.y : 0, x + 2 < W ? four.z : 0, 0);
+}
+
+// Rows of a plane whose W is a multiple of 4 start at multiples of 16 bytes.
+__device__ __forceinline__ float4 read_quad(const float* row, int x, int W) {
+    if (W % 4 == 0) return *(const float4*)(row + x);
+    return make_float4(row[x], x + 1 < W ? row[x + 1] : 0, x + 2 < W ? row[x + 2] : 0, x + 3 < W ? row[x + 3] : 0);
+}
+
+__device__ __forceinline__ void write_quad(float* row, int x, int W, const float4& four) {
+    if (W % 4 == 0) {
+        *(float4*)(row + x) = four;
+        return;
+    }
+    row[x] = four.x;
+    if (x + 1 < W) row[x + 1] = four.y;
+    if (x + 2 < W) row[x + 2] = four.z;
+    if (x + 3 < W) row[x + 3] = four.w;
+}
+
 // The sum, and the largest, over the lanes of a warp, on every lane; NaN is not the largest.
 template <class T> __device__ __forceinline__ T warp_sum(T v) {
     for (int step = WARP / 2; step > 0; step /= 2) v += __shfl_xor_sync(WHOLE_WARP, v, step);

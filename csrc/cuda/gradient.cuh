@@ -78,20 +78,22 @@ __device__ __forceinline__ void undo_pointwise(const CellView& cell, const GradV
         weights[i] = c < target.channels ? w[(long long)(i / count) * target.channels + c] : 0.0f;
     }
     __syncthreads();
-    const int pixels = target.out_H * target.out_W;
-    for (int i = threadIdx.x; i < pixels * (count / R); i += CELL_THREADS) {
-        const int index = i % pixels, c = i / pixels * R;
-        float sums[R];
+    const Tiling out(target.out_H, target.out_W);
+    for (int i = threadIdx.x; i < out.quads * (count / R); i += CELL_THREADS) {
+        const int q = i % out.quads, c = i / out.quads * R, y = q / out.quads_in_row, x = q % out.quads_in_row * 4;
+        float4 sums[R];
 #pragma unroll
-        for (int r = 0; r < R; r++) sums[r] = 0;
+        for (int r = 0; r < R; r++) sums[r] = make_float4(0, 0, 0, 0);
         for (int o = 0; o < job.outs; o++) {
-            const float slope = slopes.pixel(factors[o], o, index);
+            const float4 slope = slopes.quad(factors[o], o, y, x, target.out_W);
+            float w[R];
+            read_weights<R>(weights + o * count + c, w);
 #pragma unroll
-            for (int r = 0; r < R; r++) sums[r] += weights[o * count + c + r] * slope;
+            for (int r = 0; r < R; r++) sums[r] += w[r] * slope;
         }
-        float* to = planes + (index / target.out_W + PAD) * tile.row + index % target.out_W + PAD;
+        float* to = planes + (y + PAD) * tile.row + x + PAD;
 #pragma unroll
-        for (int r = 0; r < R; r++) to[(c + r) * tile.floats] = sums[r];
+        for (int r = 0; r < R; r++) *(float4*)(to + (c + r) * tile.floats) = sums[r];
     }
     __syncthreads();
 }
@@ -118,20 +120,15 @@ __device__ __forceinline__ float4 undo_quad(const SlopeJob& job, const float* pl
     return depthwise_quad<1, true>(job.kernel, job.dilation, plane + y * row + x, row, w);
 }
 
-__device__ __forceinline__ int inside(int at, int stride, int size) {
-    const int first = stride * at - 1, last = first + 2;
-    return 3 - (first < 0) - (last >= size);
-}
-
 // Into planes[c - c0]: the slope of a state's pool, of all edges that have it, for its mixed channels among c0 .. c0 + count
 // - 1; an average pool's share of each pixel of its windows.
 __device__ __forceinline__ void pool_slopes(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
                                             bool max, int image, int c0, int count, float* planes) {
     const SlopeTile tile(target.out_H, target.out_W);
-    const int pixels = target.out_H * target.out_W, here = cell.M - c0 < count ? cell.M - c0 : count;
-    for (int i = threadIdx.x; i < here * pixels; i += CELL_THREADS) {
-        const int c = i / pixels, index = i % pixels, y = index / target.out_W, x = index % target.out_W;
-        float total = 0;
+    const Tiling out(target.out_H, target.out_W);
+    for (int i = threadIdx.x; i < count * out.quads; i += CELL_THREADS) {
+        const int c = i / out.quads, q = i % out.quads, y = q / out.quads_in_row, x = q % out.quads_in_row * 4;
+        float4 total = make_float4(0, 0, 0, 0);
         for (int e = 0; e < state.edges; e++) {
             const OutEdge& edge = state.edge[e];
             const int op = max ? edge.max_op : edge.avg_op;
@@ -139,68 +136,72 @@ __device__ __forceinline__ void pool_slopes(const CellView& cell, const GradView
             const Slope slope{Above::node, edge.node, 0, max ? state.max_z : state.avg_z, max ? edge.max_norm : edge.avg_norm,
                               edge.edge, op};
             const SlopePlanes slopes(cell, g, slope, image);
-            total += slopes.pixel(slopes.factors(cell, g, c0 + c), c0 + c, index);
+            total += slopes.quad(slopes.factors(cell, g, c0 + c), c0 + c, y, x, target.out_W);
         }
-        if (!max) total /= inside(y, state.stride, target.H) * inside(x, state.stride, target.W);
-        planes[c * tile.floats + (y + PAD) * tile.row + x + PAD] = total;
+        const auto share = [&](int column) { return max ? 1 : inside(y, state.stride, target.H) * inside(column, state.stride, target.W); };
+        *(float4*)(planes + c * tile.floats + (y + PAD) * tile.row + x + PAD) =
+            make_float4(total.x / share(x), total.y / share(x + 1), total.z / share(x + 2), total.w / share(x + 3));
     }
 }
 
 // What input pixel (y, x) receives of the 3x3 windows that read it: of those that chose it, or of all. plane: of the slopes,
 // with its border of zeros.
-template <bool CHOSEN>
-__device__ __forceinline__ float undo_pool(const Target& target, int stride, const unsigned char* codes, int channel, int y, int x,
-                                           const float* plane) {
+__device__ __forceinline__ float undo_pool(const Target& target, int stride, bool chosen, const unsigned char* codes, int channel,
+                                           int y, int x, const float* plane) {
     const SlopeTile tile(target.out_H, target.out_W);
+    const int odd = stride - 1;
     float total = 0;
+#pragma unroll
     for (int t = 0; t < 9; t++) {
-        const int up = y + 1 - t / 3, left = x + 1 - t % 3;
-        if (up % stride || left % stride) continue;
-        const int oy = up / stride, ox = left / stride;
-        if (CHOSEN) {
-            if (oy < 0 || ox < 0 || oy >= target.out_H || ox >= target.out_W) continue;
-            if (code_at(codes, channel, target.out_H, target.out_W, oy, ox) != t) continue;
-        }
+        const int up = y + 1 - t / 3, left = x + 1 - t % 3, oy = up >> odd, ox = left >> odd;
+        if ((up | left) & odd || oy < 0 || ox < 0 || oy >= target.out_H || ox >= target.out_W) continue;
+        if (chosen && code_at(codes, channel, target.out_H, target.out_W, oy, ox) != t) continue;
         total += plane[(oy + PAD) * tile.row + ox + PAD];
     }
     return total;
 }
 
-// What a pixel of mixed channel m receives through stride-1 skips.
-__device__ __forceinline__ float skip_rest(const CellView& cell, const GradView& g, const StateJob& state, int image, int m, int index) {
+// What four pixels of mixed channel m receive through stride-1 skips.
+__device__ __forceinline__ float4 skip_rest(const CellView& cell, const GradView& g, const StateJob& state, int image, int m, int y,
+                                            int x) {
     const int v = image / cell.N;
-    float total = 0;
+    float4 total = make_float4(0, 0, 0, 0);
     for (int e = 0; e < state.edges; e++) {
         const OutEdge& edge = state.edge[e];
         if (edge.skip_op < 0 && !edge.aux) continue;
         const float* plane = node_gradient(cell, g, edge.node, image) + (long long)m * (cell.C / cell.M) * cell.pixels();
-        const float slope = cell.edge_weight(v, edge.edge) * plane[index];
+        const float4 slope = cell.edge_weight(v, edge.edge) * read_quad(plane + y * cell.out_W, x, cell.out_W);
         if (edge.skip_op >= 0)
-            total += cell.op_weight(v, edge.edge, edge.skip_op) * dropped(cell, edge.dropout, slope, image, m, index);
+            total += cell.op_weight(v, edge.edge, edge.skip_op) * dropped(cell, edge.dropout, slope, image, m, y, x);
         if (edge.aux) total += cell.skip_beta * slope;
     }
     return total;
 }
 
-// The gradient of a bypassing channel's outputs.
-__device__ __forceinline__ float bypass_slope(const CellView& cell, const GradView& g, const StateJob& state, int image, int channel,
-                                              int index) {
+// The gradient of a bypassing channel's outputs, four of them.
+__device__ __forceinline__ float4 bypass_slope(const CellView& cell, const GradView& g, const StateJob& state, int image, int channel,
+                                               int y, int x) {
     const int at = channel % cell.M * (cell.C / cell.M) + channel / cell.M;  // in a node
-    float total = 0;
+    float4 total = make_float4(0, 0, 0, 0);
     for (int e = 0; e < state.edges; e++) {
         const float* plane = node_gradient(cell, g, state.edge[e].node, image) + (long long)at * cell.pixels();
-        total += cell.edge_weight(image / cell.N, state.edge[e].edge) * plane[index];
+        total += cell.edge_weight(image / cell.N, state.edge[e].edge) * read_quad(plane + y * cell.out_W, x, cell.out_W);
     }
     return total;
 }
 
-// What a pixel of a bypassing channel receives: through the 2x2 max-pool, if the stride is 2.
-__device__ __forceinline__ float bypass_rest(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
-                                             int image, int channel, int y, int x) {
-    if (state.stride == 1) return bypass_slope(cell, g, state, image, channel, y * target.W + x);
-    const int code = code_at(cell.pattern_of(image) + state.bypass_codes, channel - cell.M, target.out_H, target.out_W, y / 2, x / 2);
-    if (code != y % 2 * 2 + x % 2) return 0;
-    return bypass_slope(cell, g, state, image, channel, y / 2 * target.out_W + x / 2);
+// What four pixels of a bypassing channel receive: through the 2x2 max-pool, if the stride is 2.
+__device__ __forceinline__ float4 bypass_rest(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
+                                              int image, int channel, int y, int x) {
+    if (state.stride == 1) return bypass_slope(cell, g, state, image, channel, y, x);
+    const unsigned char* codes = cell.pattern_of(image) + state.bypass_codes;
+    const float4 four = bypass_slope(cell, g, state, image, channel, y / 2, x / 2 / 4 * 4);
+    const auto chosen = [&](int column) {
+        return column < target.W && code_at(codes, channel - cell.M, target.out_H, target.out_W, y / 2, column / 2) == y % 2 * 2 + column % 2;
+    };
+    const bool upper = x / 2 % 4 != 0;  // which half of the four outputs these pixels belong to
+    const float left = upper ? four.z : four.x, right = upper ? four.w : four.y;
+    return make_float4(chosen(x) ? left : 0, chosen(x + 1) ? left : 0, chosen(x + 2) ? right : 0, chosen(x + 3) ? right : 0);
 }
 
 // Where the gradient of a target's channel lies.
@@ -217,50 +218,55 @@ __device__ __forceinline__ float* target_plane(const CellView& cell, const GradV
     return g.s[1] + v * cell.learner[1] + n * cell.image[1] + channel * pixels;
 }
 
-// Calls add(c, y, x) for every pixel of channels c0 .. c0 + count - 1, each by one thread, always the same one.
-template <class Add> __device__ __forceinline__ void each_pixel(const Target& target, int c0, int count, const Add& add) {
-    const int pixels = target.H * target.W;
-    for (int i = threadIdx.x; i < count * pixels; i += CELL_THREADS) add(c0 + i / pixels, i % pixels / target.W, i % target.W);
+// Adds quad(c, y, x) to the gradient of channels c0 .. c0 + count - 1; a pixel is one thread's, always the same one.
+template <class Quad>
+__device__ __forceinline__ void add_quads(const CellView& cell, const GradView& g, const Target& target, int image, int c0, int count,
+                                          const Quad& quad) {
+    const Tiling tiling(target.H, target.W);
+    for (int i = threadIdx.x; i < count * tiling.quads; i += CELL_THREADS) {
+        const int c = c0 + i / tiling.quads, q = i % tiling.quads, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+        float* row = target_plane(cell, g, target, image, c) + y * target.W;
+        float4 sum = read_quad(row, x, target.W);
+        sum += quad(c, y, x);
+        write_quad(row, x, target.W, sum);
+    }
 }
 
 // Adds what a state receives past the convolutions to its channels c0 .. c0 + count - 1.
 __device__ __forceinline__ void add_rest(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
                                          int image, int c0, int count, float* planes) {
     const SlopeTile tile(target.out_H, target.out_W);
-    const auto gradient = [&](int c, int y, int x) -> float& { return target_plane(cell, g, target, image, c)[y * target.W + x]; };
+    const int here = cell.M - c0 < count ? cell.M - c0 : count;
     for (int max = 1; max >= 0; max--) {
-        if ((max ? state.max_z : state.avg_z) < 0 || c0 >= cell.M) continue;
+        if ((max ? state.max_z : state.avg_z) < 0 || here <= 0) continue;
         __syncthreads();
-        pool_slopes(cell, g, target, state, max, image, c0, count, planes);
+        pool_slopes(cell, g, target, state, max, image, c0, here, planes);
         __syncthreads();
-        each_pixel(target, c0, cell.M - c0 < count ? cell.M - c0 : count, [&](int c, int y, int x) {
-            const float* plane = planes + (c - c0) * tile.floats;
-            gradient(c, y, x) += max ? undo_pool<true>(target, state.stride, cell.pattern_of(image) + state.codes, c, y, x, plane)
-                                     : undo_pool<false>(target, state.stride, nullptr, c, y, x, plane);
+        add_quads(cell, g, target, image, c0, here, [&](int c, int y, int x) {
+            const unsigned char* codes = cell.pattern_of(image) + state.codes;
+            const auto pixel = [&](int column) {
+                return undo_pool(target, state.stride, max, codes, c, y, column, planes + (c - c0) * tile.floats);
+            };
+            return make_float4(pixel(x), pixel(x + 1), pixel(x + 2), pixel(x + 3));
         });
     }
-    each_pixel(target, c0, count, [&](int c, int y, int x) {
-        const int index = y * target.W + x;
-        float total = c < cell.M ? 0 : bypass_rest(cell, g, target, state, image, c, y, x);
-        if (c < cell.M && state.stride == 1) total = skip_rest(cell, g, state, image, c, index);
-        if (target.index >= 2)
-            total += g.grad[(((long long)image * cell.nodes + target.index - 2) * cell.C + c) * cell.pixels() + index];
-        gradient(c, y, x) += total;
+    add_quads(cell, g, target, image, c0, count, [&](int c, int y, int x) {
+        float4 total = make_float4(0, 0, 0, 0);
+        if (c >= cell.M) total = bypass_rest(cell, g, target, state, image, c, y, x);
+        if (c < cell.M && state.stride == 1) total = skip_rest(cell, g, state, image, c, y, x);
+        const long long plane = ((long long)image * cell.nodes + target.index - 2) * cell.C + c;
+        if (target.index >= 2) total += read_quad(g.grad + plane * cell.pixels() + y * cell.out_W, x, cell.out_W);
+        return total;
     });
 }
 
 // The sums that the norm before a target needs.
 __device__ __forceinline__ void target_slopes(const CellView& cell, const GradView& g, const Target& target, int image, int c0, int count) {
-    const int v = image / cell.N, pixels = target.H * target.W;
+    const int pixels = target.H * target.W;
     for (int c = c0 + warp(); c < c0 + count; c += CELL_WARPS) {
-        const int norm = target.norm + c;
         const float* z = target.to == To::middle ? cell.planes_of(image) + target.z + (long long)c * pixels
                                                  : cell.states + (((long long)image * 2 + target.index) * cell.C + c) * pixels;
-        float one, along;
-        slope_sums(target_plane(cell, g, target, image, c), z, cell.mean(v)[norm], pixels, one, along);
-        if (lane() != 0) continue;
-        g.partial_one[(long long)image * cell.norms + norm] = one;
-        g.partial_z[(long long)image * cell.norms + norm] = along;
+        norm_slopes(cell, g, image, target.norm + c, target_plane(cell, g, target, image, c), z, target.H, target.W);
     }
 }
 
@@ -268,13 +274,8 @@ __device__ __forceinline__ void target_slopes(const CellView& cell, const GradVi
 __device__ __forceinline__ void store_open(const CellView& cell, const Target& target, int image, int channel, int y, int x,
                                            const float4& sum, float* plane) {
     const bool relu = channel < target.channels && target.bits >= 0;
-    const unsigned char* bits = cell.pattern_of(image) + target.bits;
-    const float values[4] = {sum.x, sum.y, sum.z, sum.w};
-#pragma unroll
-    for (int e = 0; e < 4; e++) {
-        if (x + e >= target.W) break;
-        plane[y * target.W + x + e] = relu && bit_at(bits, channel, target.H, target.W, y, x + e) ? values[e] : 0.0f;
-    }
+    const unsigned bits = relu ? bits_at(cell.pattern_of(image) + target.bits, channel, target.H, target.W, y, x) : 0;
+    write_quad(plane + y * target.W, x, target.W, opened(sum, bits));
 }
 
 template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_kernel(CellView cell, GradView g, SlopeJobs jobs) {
@@ -287,8 +288,8 @@ template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_ker
     if (c0 >= all) return;
     float4* sums = (float4*)(shared + count * tile.floats);  // of each thread's quads, R a thread
     float* weights = (float*)(sums + count * tiling.lanes);
-    for (int i = threadIdx.x; i < count * tile.floats; i += CELL_THREADS) shared[i] = 0;
-    const int mine = threadIdx.x % tiling.lanes, group = threadIdx.x / tiling.lanes;
+    clear(shared, count * tile.floats);
+    const int mine = tiling.mine(), group = tiling.group();
     const int end = group * R + R < all - c0 ? group * R + R : all - c0;
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
         const int q = q0 + mine, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
@@ -300,10 +301,8 @@ template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_ker
             const float* taps = cell.weights_of(v) + job.depthwise;
             for (int c = group * R; c < end && q < tiling.quads; c++) {
                 if (c0 + c >= target.channels) break;
-                float4& sum = sums[c * tiling.lanes + mine];
-                const float4 more = undo_quad(job, shared + c * tile.floats, tile.row,
-                                              taps + (long long)(c0 + c) * job.kernel * job.kernel, y, x);
-                sum = make_float4(sum.x + more.x, sum.y + more.y, sum.z + more.z, sum.w + more.w);
+                sums[c * tiling.lanes + mine] += undo_quad(job, shared + c * tile.floats, tile.row,
+                                                           taps + (long long)(c0 + c) * job.kernel * job.kernel, y, x);
             }
         }
         for (int c = group * R; c < end && q < tiling.quads; c++)

@@ -13,6 +13,7 @@ constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a t
 constexpr int MOST_SHARED_FLOATS = 24 << 10;
 constexpr int MOST_OPS = 8;
 constexpr int IMAGE_GROUPS = 4;  // whose weight gradients are summed apart
+constexpr int GROUP_JOBS = 4;    // that share planes: more would leave multiprocessors without a block
 
 void need_shared(int floats, int H, int W) {
     if (floats > MOST_SHARED_FLOATS)
@@ -21,11 +22,43 @@ void need_shared(int floats, int H, int W) {
 }
 
 // Sets how many channels at a time fit into a block; returns the floats of shared memory that they need.
-template <class FloatsOf> int choose_chunk(ConvJob& job, const FloatsOf& floats_of) {
+template <int R> int choose_chunk(ConvJob& job) {
     job.chunk = std::min(job.ins, 16);
-    while (job.chunk > 1 && floats_of(job) > SHARED_FLOATS) job.chunk--;
-    need_shared(floats_of(job), job.in_H, job.in_W);
-    return floats_of(job);
+    while (job.chunk > 1 && conv_floats(job, R) > SHARED_FLOATS) job.chunk--;
+    need_shared(conv_floats(job, R), job.in_H, job.in_W);
+    return conv_floats(job, R);
+}
+
+// Sets a tile's width and how many channels at a time fit beside it, such that the slopes are read the fewest times.
+int choose_tile(WeightJob& job) {
+    const Tiling whole(job.conv.out_H, job.conv.out_W);
+    WeightJob best = job;
+    best.conv.chunk = 0;
+    for (job.lanes = whole.lanes; job.lanes >= 16; job.lanes /= 2) {
+        job.conv.chunk = std::min(job.conv.ins, 16);
+        while (job.conv.chunk > 1 && weight_floats(job) > SHARED_FLOATS) job.conv.chunk--;
+        const bool fits = weight_floats(job) <= SHARED_FLOATS || job.lanes == 16;
+        if (fits && (best.conv.chunk == 0 || job.chunks() < best.chunks())) best = job;
+    }
+    job = best;
+    need_shared(weight_floats(job), job.conv.in_H, job.conv.in_W);
+    return weight_floats(job);
+}
+
+// Jobs in groups that read the same planes, if those fit into a block whole; 1x1 convolutions read for themselves.
+std::vector<JobGroup> groups_of(const ConvJob* jobs, int count) {
+    std::vector<JobGroup> groups;
+    for (int i = 0; i < count; i++) {
+        const ConvJob& one = jobs[i];
+        const ConvJob* before = groups.empty() ? nullptr : jobs + groups.back().first;
+        const bool same = before && before->from == one.from && before->index == one.index && one.kernel > 1 &&
+                          before->kernel > 1 && one.chunk == one.ins && before->chunk == before->ins;
+        if (same && groups.back().count < GROUP_JOBS)
+            groups.back().count++;
+        else
+            groups.push_back({i, 1});
+    }
+    return groups;
 }
 
 struct Forward {
@@ -61,7 +94,7 @@ struct Forward {
     }
 
     void combine(int node) {
-        const unsigned parts = blocks_for(int64_t(view.C) * plan.out_pixels(), 4 * CELL_THREADS);
+        const unsigned parts = blocks_for(int64_t(view.C) * Tiling(view.out_H, view.out_W).quads, CELL_THREADS);
         LAUNCH(combine_kernel, dim3(images(), parts), CELL_THREADS, 0, stream, view, node_job(plan, node));
     }
 
@@ -80,19 +113,30 @@ struct Forward {
     }
 
     template <int R> void convolve(std::vector<ConvJob>& jobs, const PoolJobs& pools, int pool_count) {
-        int floats = 0;
-        for (ConvJob& job : jobs)
-            floats = std::max(floats, choose_chunk(job, [](const ConvJob& one) { return conv_floats(one, R); }));
-        allow_shared(convolve_kernel<R>, floats * sizeof(float));
+        int room = pool_count ? pool_floats() : 0;
+        for (ConvJob& job : jobs) room = std::max(room, choose_chunk<R>(job));
+        std::stable_partition(jobs.begin(), jobs.end(), [](const ConvJob& job) { return job.kernel > 1; });
+        allow_shared(convolve_kernel<R>, room * sizeof(float));
         ConvJobs table;
+        table.room = room;
         table.pools = pools;
         for (size_t first = 0; first < jobs.size() || pool_count; first += MOST_JOBS) {
-            table.convs = static_cast<int>(std::min<size_t>(MOST_JOBS, jobs.size() - first));
-            std::copy_n(jobs.begin() + first, table.convs, table.job);
-            LAUNCH(convolve_kernel<R>, dim3(images(), table.convs + pool_count), CELL_THREADS, floats * sizeof(float), stream,
-                   view, table);
+            const int count = static_cast<int>(std::min<size_t>(MOST_JOBS, jobs.size() - first));
+            std::copy_n(jobs.begin() + first, count, table.job);
+            const std::vector<JobGroup> groups = groups_of(table.job, count);
+            std::copy(groups.begin(), groups.end(), table.group);
+            table.groups = static_cast<int>(groups.size());
+            LAUNCH(convolve_kernel<R>, dim3(images(), table.groups + pool_count), CELL_THREADS, room * sizeof(float), stream, view,
+                   table);
             pool_count = 0;
         }
+    }
+
+    // Of shared memory: for one mixed channel of a state at least.
+    int pool_floats() const {
+        const int one = PaddedPlane(plan.cell.reduction ? 2 : 1, view.out_H, view.out_W).floats;
+        need_shared(one, plan.H, plan.W);
+        return std::max(one, std::min(view.M * one, SHARED_FLOATS));
     }
 };
 
@@ -208,9 +252,7 @@ struct Backward {
         for (int j = 0; j <= view.nodes; j++)
             for (const auto& some : {source_undos(plan, j), middle_undos(plan, j)}) undos.insert(undos.end(), some.begin(), some.end());
         const int groups = std::min(view.N, IMAGE_GROUPS);
-        const size_t bytes = size_t(view.V) * groups * plan.weights * sizeof(float);
-        float* shares = stream.room<float>(bytes / sizeof(float));
-        zero(stream, shares, bytes);
+        float* shares = stream.room<float>(size_t(view.V) * groups * plan.weights);
         for (size_t first = 0; first < undos.size(); first += MOST_WEIGHT_JOBS)
             weights(undos.data() + first, std::min<size_t>(MOST_WEIGHT_JOBS, undos.size() - first), groups, shares);
         if (plan.weights)
@@ -220,14 +262,15 @@ struct Backward {
 
     void weights(const Undo* undos, size_t count, int groups, float* shares) {
         WeightJobs jobs;
-        int floats = 0;
+        int floats = 0, chunks = 0;
         for (size_t i = 0; i < count; i++) {
-            jobs.job[i] = {undos[i].conv, undos[i].slope};
-            floats = std::max(floats, choose_chunk(jobs.job[i].conv, weight_floats));
+            jobs.job[i] = {undos[i].conv, undos[i].slope, 0};
+            floats = std::max(floats, choose_tile(jobs.job[i]));
+            chunks = std::max(chunks, jobs.job[i].chunks());
         }
         allow_shared(weight_gradient_kernel, floats * sizeof(float));
-        LAUNCH(weight_gradient_kernel, dim3(view.V * groups, static_cast<unsigned>(count)), CELL_THREADS, floats * sizeof(float),
-               stream, view, grads, jobs, groups, static_cast<long long>(plan.weights), shares);
+        LAUNCH(weight_gradient_kernel, dim3(view.V * groups, static_cast<unsigned>(count), chunks), CELL_THREADS,
+               floats * sizeof(float), stream, view, grads, jobs, groups, static_cast<long long>(plan.weights), shares);
     }
 };
 

@@ -2,7 +2,7 @@
 // a state. A max-pool's pattern is which of its window's pixels it chose: four bits, row-major, two to a byte.
 #pragma once
 
-#include "cell.cuh"
+#include "padded.cuh"
 
 namespace sgl_fast {
 
@@ -27,47 +27,63 @@ __device__ __forceinline__ int code_at(const unsigned char* codes, int channel, 
     return codes[((long long)channel * H + y) * code_bytes(W) + x / 2] >> x % 2 * 4 & 15;
 }
 
-// The windows of SIDE x SIDE at output (y, x).
-template <int SIDE> struct Window {
-    const Planes& from;
-    int channel, top, left;
+// How many of the three pixels of a window with a border of 1 are inside, along one side.
+__device__ __forceinline__ int inside(int at, int stride, int size) {
+    const int first = stride * at - 1, last = first + 2;
+    return 3 - (first < 0) - (last >= size);
+}
 
-    __device__ Window(const Planes& from, int channel, int stride, int y, int x)
-        : from(from), channel(channel), top(stride * y - (SIDE == 3)), left(stride * x - (SIDE == 3)) {}
+// The 3x3 window of a padded plane, `at` its first pixel.
+struct Window3 {
+    static constexpr int side = 3;
+    const float* at;
+    int row, top, left, H, W;
+
+    __device__ Window3(const float* padded, const PaddedPlane& plane, const Planes& from, int stride, int y, int x)
+        : at(padded + (stride * y - 1 + PAD) * plane.row + stride * x - 1 + PAD), row(plane.row), top(stride * y - 1),
+          left(stride * x - 1), H(from.H), W(from.W) {}
     __device__ bool has(int t) const {
-        const int y = top + t / SIDE, x = left + t % SIDE;
-        return y >= 0 && y < from.H && x >= 0 && x < from.W;
+        const int y = top + t / 3, x = left + t % 3;
+        return y >= 0 && y < H && x >= 0 && x < W;
     }
-    __device__ float pixel(int t) const { return from.pixel(channel, (top + t / SIDE) * from.W + left + t % SIDE); }
-    __device__ int largest() const {
-        int best = -1;
-        for (int t = 0; t < SIDE * SIDE; t++)
-            if (has(t) && (best < 0 || !(pixel(t) <= pixel(best)))) best = t;
-        return best;
-    }
-    __device__ float average() const {
-        float total = 0;
-        int count = 0;
-        for (int t = 0; t < SIDE * SIDE; t++) {
-            if (!has(t)) continue;
-            total += pixel(t);
-            count++;
-        }
-        return total / count;
-    }
+    __device__ float pixel(int t) const { return at[t / 3 * row + t % 3]; }
 };
 
-// Channels c0 .. c0 + count - 1; two neighbouring outputs, a byte of codes, a thread.
-template <int SIDE>
-__device__ __forceinline__ void max_pool(const Planes& from, int c0, int count, const PoolJob& job, bool replay,
-                                         unsigned char* codes, float* z) {
-    const int row = code_bytes(job.out_W);
-    for (int i = threadIdx.x; i < count * job.out_H * row; i += CELL_THREADS) {
-        const int channel = i / (job.out_H * row), y = i / row % job.out_H, first = i % row * 2;
+// The 2x2 window of a plane.
+struct Window2 {
+    static constexpr int side = 2;
+    const Planes& from;
+    int channel, first;
+
+    __device__ bool has(int) const { return true; }
+    __device__ float pixel(int t) const { return from.pixel(channel, first + t / 2 * from.W + t % 2); }
+};
+
+template <class Window> __device__ __forceinline__ int largest(const Window& window) {
+    int best = -1;
+    float most = 0;
+#pragma unroll
+    for (int t = 0; t < Window::side * Window::side; t++) {
+        if (!window.has(t)) continue;
+        const float x = window.pixel(t);
+        if (best >= 0 && x <= most) continue;
+        best = t;
+        most = x;
+    }
+    return best;
+}
+
+// The max-pools of `count` channels; window_at(channel, y, x). Two neighbouring outputs, a byte of codes, a thread.
+template <class WindowAt>
+__device__ __forceinline__ void max_pool(int count, const PoolJob& job, bool replay, unsigned char* codes, float* z,
+                                         const WindowAt& window_at) {
+    const int row = code_bytes(job.out_W), bytes = job.out_H * row;
+    for (int i = threadIdx.x; i < count * bytes; i += CELL_THREADS) {
+        const int channel = i / bytes, y = i % bytes / row, first = i % bytes % row * 2;
         unsigned byte = replay ? codes[i] : 0;
         for (int x = first; x < job.out_W && x < first + 2; x++) {
-            const Window<SIDE> window(from, c0 + channel, job.stride, y, x);
-            const int shift = (x - first) * 4, code = replay ? byte >> shift & 15 : window.largest();
+            const auto window = window_at(channel, y, x);
+            const int shift = (x - first) * 4, code = replay ? byte >> shift & 15 : largest(window);
             z[((long long)channel * job.out_H + y) * job.out_W + x] = window.pixel(code);
             if (!replay) byte |= (unsigned)code << shift;
         }
@@ -75,11 +91,39 @@ __device__ __forceinline__ void max_pool(const Planes& from, int c0, int count, 
     }
 }
 
-__device__ __forceinline__ void avg_pool(const Planes& from, int count, const PoolJob& job, float* z) {
+// The average pools of `count` padded planes.
+__device__ __forceinline__ void avg_pool(const Planes& from, int count, const PoolJob& job, const PaddedPlane& plane,
+                                         const float* padded, float* z) {
     const int pixels = job.out_H * job.out_W;
     for (int i = threadIdx.x; i < count * pixels; i += CELL_THREADS) {
-        const int index = i % pixels;
-        z[i] = Window<3>(from, i / pixels, job.stride, index / job.out_W, index % job.out_W).average();
+        const int channel = i / pixels, y = i % pixels / job.out_W, x = i % pixels % job.out_W;
+        const Window3 window(padded + channel * plane.floats, plane, from, job.stride, y, x);
+        float total = 0;
+#pragma unroll
+        for (int t = 0; t < 9; t++) total += window.pixel(t);
+        z[i] = total / (inside(y, job.stride, from.H) * inside(x, job.stride, from.W));
+    }
+}
+
+// Both 3x3 pools, in as many channels at a time as `room` floats hold.
+__device__ __forceinline__ void pools_of(const CellView& cell, const PoolJob& job, const Planes& from, int image, int room,
+                                         float* padded) {
+    const PaddedPlane plane(job.stride, job.out_H, job.out_W);
+    const int chunk = room / plane.floats < cell.M ? room / plane.floats : cell.M;
+    const int row = job.out_H * code_bytes(job.out_W);
+    float* planes = cell.planes_of(image);
+    clear(padded, chunk * plane.floats);
+    for (int c0 = 0; c0 < cell.M; c0 += chunk) {
+        const int count = cell.M - c0 < chunk ? cell.M - c0 : chunk;
+        __syncthreads();
+        load_padded(from.H, from.W, count, plane, padded, [&](int c, int y, int x) { return from.quad(c0 + c, y, x); });
+        __syncthreads();
+        if (job.max_pool)
+            max_pool(count, job, cell.replay, cell.pattern_of(image) + job.codes + c0 * row,
+                     planes + job.max_z + (long long)c0 * cell.pixels(), [&](int c, int y, int x) {
+                         return Window3(padded + c * plane.floats, plane, from, job.stride, y, x);
+                     });
+        if (job.avg_pool) avg_pool(from, count, job, plane, padded, planes + job.avg_z + (long long)c0 * cell.pixels());
     }
 }
 
@@ -96,23 +140,22 @@ __device__ __forceinline__ void share_norm(const CellView& cell, int v, int norm
 
 __device__ __forceinline__ void finish_pool(const CellView& cell, int image, const float* z, int norm, int count,
                                             const int* norms) {
-    const int v = image / cell.N, pixels = cell.pixels();
+    const int v = image / cell.N;
     const long long at = (long long)image * cell.norms + norm;
-    measure(z, cell.M, pixels, cell.partial_mean + at, cell.partial_deviations + at);
+    measure(z, cell.M, cell.out_H, cell.out_W, cell.partial_mean + at, cell.partial_deviations + at);
     if (!last_of(cell.tickets + v * cell.norms + norm, cell.N)) return;
-    finish_norm(cell, v, norm, cell.M, pixels);
+    finish_norm(cell, v, norm, cell.M, cell.pixels());
     __syncthreads();
     share_norm(cell, v, norm, count, norms);
 }
 
-__device__ __forceinline__ void pool(const CellView& cell, const PoolJob& job, int image) {
+__device__ __forceinline__ void pool(const CellView& cell, const PoolJob& job, int image, int room, float* shared) {
     const Planes from = state_of(cell, job.state, image / cell.N, image % cell.N);
     float* planes = cell.planes_of(image);
-    unsigned char* pattern = cell.pattern_of(image);
-    if (job.max_pool) max_pool<3>(from, 0, cell.M, job, cell.replay, pattern + job.codes, planes + job.max_z);
-    if (job.avg_pool) avg_pool(from, cell.M, job, planes + job.avg_z);
+    if (job.max_pool || job.avg_pool) pools_of(cell, job, from, image, room, shared);
     if (job.bypass)
-        max_pool<2>(from, cell.M, cell.C - cell.M, job, cell.replay, pattern + job.bypass_codes, planes + job.bypass_z);
+        max_pool(cell.C - cell.M, job, cell.replay, cell.pattern_of(image) + job.bypass_codes, planes + job.bypass_z,
+                 [&](int c, int y, int x) { return Window2{from, cell.M + c, 2 * y * from.W + 2 * x}; });
     if (!cell.training) return;
     __syncthreads();
     if (job.max_pool) finish_pool(cell, image, planes + job.max_z, job.max_norm, job.max_edges, job.max_norms);

@@ -38,7 +38,7 @@ struct Slope {
     int edge, op;     // of the weight; edge -1: 1; op -1: the auxiliary skip
 };
 
-// What a channel of a norm's input receives from a pixel of g, the gradient of weight times the norm's output.
+// What a channel of a norm's input receives from g, the gradient of weight times the norm's output.
 struct SlopeFactors {
     float factor, one, mean, along;
     __device__ float of(float g, float z) const { return factor * (g - one - (z - mean) * along); }
@@ -77,8 +77,10 @@ struct SlopePlanes {
         return {weight * cell.scale(v)[norm + channel], grads.along_one[at + channel], cell.mean(v)[norm + channel],
                 grads.along_z[at + channel]};
     }
-    __device__ float pixel(const SlopeFactors& f, int channel, int index) const {
-        return f.of(g[channel * g_step + index], z[channel * z_step + index]);
+    // Four pixels of a row of W from x on, 0 past its end.
+    __device__ float4 quad(const SlopeFactors& f, int channel, int y, int x, int W) const {
+        const float4 a = read_quad(g + channel * g_step + y * W, x, W), b = read_quad(z + channel * z_step + y * W, x, W);
+        return within(make_float4(f.of(a.x, b.x), f.of(a.y, b.y), f.of(a.z, b.z), f.of(a.w, b.w)), x, W);
     }
 };
 
@@ -100,54 +102,69 @@ __device__ __forceinline__ void finish_slopes(const CellView& cell, const GradVi
 }
 
 // Sums of one plane's gradient with z: of g and of g * (z - mean). A warp.
-__device__ __forceinline__ void slope_sums(const float* g, const float* z, float mean, int pixels, float& one, float& along) {
+__device__ __forceinline__ void slope_sums(const float* g, const float* z, float mean, int H, int W, float& one, float& along) {
     float total = 0, dot = 0;
-    for (int i = lane(); i < pixels; i += WARP) {
-        total += g[i];
-        dot += g[i] * (z[i] - mean);
-    }
+    each_quad(H, W, [&](int y, int x) {
+        const float4 a = read_quad(g + y * W, x, W), b = read_quad(z + y * W, x, W);
+        total += total_of(a);
+        dot += a.x * (b.x - mean) + a.y * (b.y - mean) + a.z * (b.z - mean) + a.w * (b.w - mean);
+    });
     one = warp_sum(total);
     along = warp_sum(dot);
+}
+
+// The sums for a norm from one plane of its output's gradient g and of its input z. A warp.
+__device__ __forceinline__ void norm_slopes(const CellView& cell, const GradView& g, int image, int norm, const float* slope,
+                                            const float* z, int H, int W) {
+    float one, along;
+    slope_sums(slope, z, cell.mean(image / cell.N)[norm], H, W, one, along);
+    if (lane() != 0) return;
+    g.partial_one[(long long)image * cell.norms + norm] = one;
+    g.partial_z[(long long)image * cell.norms + norm] = along;
+}
+
+// The sum of slope times what an edge's skips pass on of mixed channel m. A warp.
+__device__ __forceinline__ float skip_dot(const CellView& cell, const InEdge& edge, int image, int m, const float* slope) {
+    bool skips = false, drops = false;
+    for (int t = 0; t < edge.terms; t++) {
+        if (edge.term[t].norm != NO_NORM) continue;
+        skips = true;
+        drops |= edge.term[t].op >= 0;
+    }
+    if (!skips) return 0;
+    const Planes from = state_of(cell, edge.source, image / cell.N, image % cell.N);
+    float total = 0;
+    each_quad(cell.out_H, cell.out_W, [&](int y, int x) {
+        const float4 four = from.quad(m, y, x);
+        total += dot_of(read_quad(slope + y * cell.out_W, x, cell.out_W),
+                        drops ? dropped(cell, edge.dropout, four, image, m, y, x) : four);
+    });
+    return warp_sum(total);
 }
 
 // One channel of a node: the sums for every norm on its in-edges; what its skips add to skip and bypass, of each edge, which
 // are the warp's own. A warp.
 __device__ __forceinline__ void node_channel(const CellView& cell, const GradView& g, const NodeJob& job, int image, int c,
                                              float* skip, float* bypass) {
-    const int v = image / cell.N, pixels = cell.pixels();
+    const int pixels = cell.pixels();
     const float* slope = node_gradient(cell, g, job.node, image) + (long long)c * pixels;
     const Channel channel(cell, c);
     for (int e = 0; e < job.edges; e++) {
         const InEdge& edge = job.edge[e];
         float total = 0;
         if (channel.bypasses) {
-            for (int i = lane(); i < pixels; i += WARP) total += slope[i] * bypassed(cell, edge, image, channel.at, i);
+            each_quad(cell.out_H, cell.out_W, [&](int y, int x) {
+                total += dot_of(read_quad(slope + y * cell.out_W, x, cell.out_W), bypassed(cell, edge, image, channel.at, y, x));
+            });
             total = warp_sum(total);
             if (lane() == 0) bypass[e] += total;
             continue;
         }
-        bool skips = false, drops = false;
-        for (int t = 0; t < edge.terms; t++) {
-            const Term& term = edge.term[t];
-            if (term.norm == NO_NORM) {
-                skips = true;
-                drops |= term.op >= 0;
-                continue;
-            }
-            const int norm = term.norm + channel.at;
-            float one, along;
-            slope_sums(slope, cell.planes_of(image) + term.z + (long long)channel.at * pixels, cell.mean(v)[norm], pixels, one, along);
-            if (lane() != 0) continue;
-            g.partial_one[(long long)image * cell.norms + norm] = one;
-            g.partial_z[(long long)image * cell.norms + norm] = along;
-        }
-        if (!skips) continue;
-        const Planes from = state_of(cell, edge.source, v, image % cell.N);
-        for (int i = lane(); i < pixels; i += WARP) {
-            const float x = from.pixel(channel.at, i);
-            total += slope[i] * (drops ? dropped(cell, edge.dropout, x, image, channel.at, i) : x);
-        }
-        total = warp_sum(total);
+        for (int t = 0; t < edge.terms; t++)
+            if (edge.term[t].norm != NO_NORM)
+                norm_slopes(cell, g, image, edge.term[t].norm + channel.at, slope,
+                            cell.planes_of(image) + edge.term[t].z + (long long)channel.at * pixels, cell.out_H, cell.out_W);
+        total = skip_dot(cell, edge, image, channel.at, slope);
         if (lane() == 0) skip[e] += total;
     }
 }

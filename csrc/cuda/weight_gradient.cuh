@@ -1,5 +1,7 @@
-// Gradients of convolutions' weights: a block some images of a learner and a convolution. Each group of images has its own
-// sums, added in one order afterwards.
+// Gradients of convolutions' weights: a block some images of a learner, a convolution and a chunk of its input channels. Each
+// group of images has its own sums, added in one order afterwards. A tile of pixels at a time, in shared memory: what the
+// result's norm passes back (slopes), what the 1x1 convolution read (deep). Sums over a tile's pixels are taken from registers
+// by halving: of N sums each lane ends with one.
 #pragma once
 
 #include "convolve.cuh"
@@ -8,122 +10,225 @@
 namespace sgl_fast {
 
 constexpr int MOST_WEIGHT_JOBS = 128;
+constexpr int SIDE = 4;              // outputs and inputs of which a thread sums the products at a time
+constexpr int MOST_TAPS = 25;
 
-// conv: how the forward computed it; slope: what its result's norm passes back.
+// conv: how the forward computed it; slope: what its result's norm passes back; lanes: threads along a tile's quads.
 struct WeightJob {
     ConvJob conv;
     Slope slope;
+    int lanes;
+
+    __host__ __device__ int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
+    __host__ __device__ int parts() const { return lanes > WARP ? lanes / WARP : 1; }  // warps that share a sum
+    __host__ __device__ int outs() const { return (conv.outs + SIDE - 1) / SIDE * SIDE; }
+    __host__ __device__ int ins() const { return (conv.chunk + SIDE - 1) / SIDE * SIDE; }
 };
 
 struct WeightJobs {
     WeightJob job[MOST_WEIGHT_JOBS];
 };
 
-__host__ __device__ inline int weight_floats(const ConvJob& job) {
-    return job.chunk * (PaddedPlane(job).floats + 4 * Tiling(job.out_H, job.out_W).tile() + job.taps()) + 4 * job.outs;
+// Where things lie in shared memory.
+struct WeightShared {
+    float4 *slopes, *deep;  // (outs, lanes), (ins, lanes)
+    float *padded, *taps;   // of the chunk
+    float *pointwise, *depthwise;  // sums: (parts, outs, ins), (parts, ins, MOST_TAPS)
+    SlopeFactors* factors;
+    int floats;
+
+    __host__ __device__ WeightShared(const WeightJob& job, float* shared) {
+        floats = 0;
+        const auto room = [&](int count) {
+            floats += count;
+            return shared + floats - count;
+        };
+        slopes = (float4*)room(4 * job.outs() * job.lanes);
+        deep = (float4*)room(4 * job.ins() * job.lanes);
+        factors = (SlopeFactors*)room(4 * job.outs());
+        padded = room(job.conv.padded_floats());
+        pointwise = room(job.parts() * job.outs() * job.ins());
+        depthwise = room(job.conv.taps() ? job.parts() * job.ins() * MOST_TAPS : 0);
+        taps = room(job.conv.chunk * job.conv.taps());
+    }
+};
+
+__host__ __device__ inline int weight_floats(const WeightJob& job) { return WeightShared(job, nullptr).floats; }
+
+// Of 2 STEP values each lane keeps half, and its partner's part of it.
+template <int STEP, int N> __device__ __forceinline__ void halve_once(float (&v)[N]) {
+    const bool upper = lane() & STEP;
+#pragma unroll
+    for (int i = 0; i < STEP; i++) {
+        const float mine = upper ? v[i + STEP] : v[i], other = upper ? v[i] : v[i + STEP];
+        v[i] = mine + __shfl_xor_sync(WHOLE_WARP, other, STEP);
+    }
+    if constexpr (STEP > 1) halve_once<STEP / 2>(v);
 }
 
-// A tile's pixel i: its place in the plane, or -1 past the end of the row or the plane.
-__device__ __forceinline__ int pixel_of(const ConvJob& job, const Tiling& tiling, int q0, int i) {
-    const int q = q0 + i / 4, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4 + i % 4;
-    return q < tiling.quads && x < job.out_W ? y * job.out_W + x : -1;
+// Sums of N values over `width` lanes, N at most width: lane i of each N lanes has that of value i.
+template <int N> __device__ __forceinline__ float halve(float (&v)[N], int width) {
+    halve_once<N / 2>(v);
+    float total = v[0];
+    for (int step = N; step < width; step *= 2) total += __shfl_xor_sync(WHOLE_WARP, total, step);
+    return total;
 }
 
-// dw[o][c] += sum over the tile's pixels of slope(o) * deep(c); a warp an output channel.
-__device__ __forceinline__ void pointwise_sums(const CellView& cell, const GradView& g, const WeightJob& job, const Tiling& tiling,
-                                               int image, int c0, int count, int q0, const SlopeFactors* factors, const float* deep, float* dw) {
-    const int floats = 4 * tiling.tile();
-    const SlopePlanes slopes(cell, g, job.slope, image);
-    for (int o = warp(); o < job.conv.outs; o += CELL_WARPS) {
-        const SlopeFactors f = factors[o];
-        for (int c = 0; c < count; c++) {
-            float total = 0;
-            for (int i = lane(); i < floats; i += WARP) {
-                const int index = pixel_of(job.conv, tiling, q0, i);
-                if (index >= 0) total += slopes.pixel(f, o, index) * deep[c * floats + i];
+// sums[o][i] += the products of slopes and deep over the tile's pixels. Items of SIDE x SIDE are dealt to the groups of threads;
+// all threads of a warp come as often.
+__device__ __forceinline__ void pointwise_sums(const WeightJob& job, const Tiling& tiling, int count, const WeightShared& shared) {
+    const int in_items = (count + SIDE - 1) / SIDE, items = job.outs() / SIDE * in_items;
+    float* sums = shared.pointwise + (tiling.lanes > WARP ? warp() % job.parts() : 0) * job.outs() * job.ins();
+    const int width = tiling.lanes < WARP ? tiling.lanes : WARP;
+    for (int first = 0; first < items; first += tiling.groups) {
+        const int item = first + tiling.group(), o = item / in_items * SIDE, c = item % in_items * SIDE;
+        float products[SIDE * SIDE];
+#pragma unroll
+        for (int i = 0; i < SIDE * SIDE; i++) products[i] = 0;
+        if (item < items) {
+            float4 slopes[SIDE];
+#pragma unroll
+            for (int i = 0; i < SIDE; i++) slopes[i] = shared.slopes[(o + i) * tiling.lanes + tiling.mine()];
+#pragma unroll
+            for (int j = 0; j < SIDE; j++) {
+                const float4 deep = shared.deep[(c + j) * tiling.lanes + tiling.mine()];
+#pragma unroll
+                for (int i = 0; i < SIDE; i++) products[i * SIDE + j] = dot_of(slopes[i], deep);
             }
-            total = warp_sum(total);
-            if (lane() == 0) dw[job.conv.pointwise + (long long)o * job.conv.ins + c0 + c] += total;
         }
+        const float total = halve(products, width);
+        const int i = lane() % (SIDE * SIDE);
+        if (item < items && lane() % width < SIDE * SIDE) sums[(o + i / SIDE) * job.ins() + c + i % SIDE] += total;
     }
 }
 
-// deep[c] = the sum over o of weight(o, c0 + c) * slope(o): the gradient of the depthwise results.
-__device__ __forceinline__ void deep_slopes(const CellView& cell, const GradView& g, const WeightJob& job, const Tiling& tiling,
-                                            int image, int c0, int count, int q0, const SlopeFactors* factors, float* deep) {
-    const int floats = 4 * tiling.tile();
-    const float* w = cell.weights_of(image / cell.N) + job.conv.pointwise + c0;
-    const SlopePlanes slopes(cell, g, job.slope, image);
-    for (int i = threadIdx.x; i < count * floats; i += CELL_THREADS) {
-        const int c = i / floats, index = pixel_of(job.conv, tiling, q0, i % floats);
-        float total = 0;
-        for (int o = 0; o < job.conv.outs && index >= 0; o++)
-            total += w[(long long)o * job.conv.ins + c] * slopes.pixel(factors[o], o, index);
-        deep[i] = total;
-    }
-}
-
-// dw[c][tap] += sum over the tile's pixels of deep(c) * what the tap reads; a warp a tap.
-__device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tiling& tiling, int c0, int count, int q0,
-                                               const float* deep, const float* padded, float* dw) {
-    const ConvJob& conv = job.conv;
-    const PaddedPlane plane(conv);
-    const int floats = 4 * tiling.tile(), taps = conv.kernel * conv.kernel, reach = conv.kernel / 2 * conv.dilation;
-    for (int i = warp(); i < count * taps; i += CELL_WARPS) {
-        const int c = i / taps, down = i % taps / conv.kernel * conv.dilation - reach, right = i % conv.kernel * conv.dilation - reach;
-        float total = 0;
-        for (int p = lane(); p < floats; p += WARP) {
-            const int index = pixel_of(conv, tiling, q0, p);
-            if (index < 0) continue;
-            const int y = conv.stride * (index / conv.out_W) + down + PAD, x = conv.stride * (index % conv.out_W) + right + PAD;
-            total += deep[c * floats + p] * padded[c * plane.floats + y * plane.row + x];
+// products[tap] += slope * what the tap reads, for four neighbouring outputs. at: a padded plane where the window of the first
+// one starts.
+template <int K, int D, int S> __device__ __forceinline__ void tap_products(const float4& slope, const float* at, int row, float (&products)[32]) {
+    constexpr int start = PAD - K / 2 * D, width = 4 * S + 2 * PAD;
+    const float slopes[4] = {slope.x, slope.y, slope.z, slope.w};
+#pragma unroll
+    for (int i = 0; i < K; i++) {
+        float window[width];
+#pragma unroll
+        for (int x = 0; x < width; x += 4) {
+            const float4 four = *(const float4*)(at + (start + i * D) * row + x);
+            window[x] = four.x;
+            window[x + 1] = four.y;
+            window[x + 2] = four.z;
+            window[x + 3] = four.w;
         }
-        total = warp_sum(total);
-        if (lane() == 0) dw[conv.depthwise + (long long)c0 * taps + i] += total;
+#pragma unroll
+        for (int j = 0; j < K; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) products[i * K + j] += slopes[e] * window[start + S * e + j * D];
     }
 }
 
-__device__ __forceinline__ void add_image(const CellView& cell, const GradView& g, const WeightJob& job, int image, float* shared,
-                                          float* dw) {
+template <int S> __device__ __forceinline__ void tap_products(const ConvJob& job, const float4& slope, const float* at, int row, float (&products)[32]) {
+    if (job.kernel == 3) return job.dilation == 1 ? tap_products<3, 1, S>(slope, at, row, products) : tap_products<3, 2, S>(slope, at, row, products);
+    return job.dilation == 1 ? tap_products<5, 1, S>(slope, at, row, products) : tap_products<5, 2, S>(slope, at, row, products);
+}
+
+// sums[c][tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads. weights: 1x1, of the
+// first channel of the chunk.
+__device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tiling& tiling, int count, int q0, const float* weights,
+                                               const WeightShared& shared) {
     const ConvJob& conv = job.conv;
-    const Tiling tiling(conv.out_H, conv.out_W);
-    const PaddedPlane plane(conv);
-    const int v = image / cell.N, taps = conv.taps();
+    const PaddedPlane plane = conv.plane();
+    const int q = q0 + tiling.mine(), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+    float* sums = shared.depthwise + (tiling.lanes > WARP ? warp() % job.parts() : 0) * job.ins() * MOST_TAPS;
+    for (int first = 0; first < count; first += tiling.groups) {
+        const int c = first + tiling.group();
+        float products[32];
+#pragma unroll
+        for (int i = 0; i < 32; i++) products[i] = 0;
+        if (c < count && q < tiling.quads) {
+            float4 slope = make_float4(0, 0, 0, 0);
+            for (int o = 0; o < conv.outs; o++)
+                slope += weights[(long long)o * conv.ins + c] * shared.slopes[o * tiling.lanes + tiling.mine()];
+            const float* at = shared.padded + c * plane.floats + conv.stride * (y * plane.row + x);
+            if (conv.stride == 1) tap_products<1>(conv, slope, at, plane.row, products);
+            else tap_products<2>(conv, slope, at, plane.row, products);
+        }
+        if (tiling.lanes >= WARP) {
+            const float total = halve(products, WARP);
+            if (c < count && lane() < conv.taps()) sums[c * MOST_TAPS + lane()] += total;
+            continue;
+        }
+        float low[16], high[16];
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            low[i] = products[i];
+            high[i] = products[16 + i];
+        }
+        const float totals[2] = {halve(low, 16), halve(high, 16)};
+        const int tap = lane() % 16;
+        if (c < count && tap < conv.taps()) sums[c * MOST_TAPS + tap] += totals[0];
+        if (c < count && 16 + tap < conv.taps()) sums[c * MOST_TAPS + 16 + tap] += totals[1];
+    }
+}
+
+// Adds one image to the sums of channels c0 .. c0 + count - 1.
+__device__ __forceinline__ void add_image(const CellView& cell, const GradView& g, const WeightJob& job, int image, int c0, int count,
+                                          const WeightShared& shared) {
+    const ConvJob& conv = job.conv;
+    const Tiling tiling(conv.out_H, conv.out_W, job.lanes);
+    const int v = image / cell.N;
     const Planes from = planes_from(cell, conv, v, image % cell.N);
     const unsigned char* bits = cell.pattern_of(image) + conv.bits;
-    float *deep = shared, *padded = deep + conv.chunk * 4 * tiling.tile(), *depthwise = padded + conv.chunk * plane.floats;
-    SlopeFactors* factors = (SlopeFactors*)(depthwise + conv.chunk * taps);
     const SlopePlanes slopes(cell, g, job.slope, image);
     __syncthreads();
-    for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) factors[o] = slopes.factors(cell, g, o);
-    for (int c0 = 0; c0 < conv.ins; c0 += conv.chunk) {
-        const int count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk;
+    for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) shared.factors[o] = slopes.factors(cell, g, o);
+    if (conv.taps()) load_activated(from, bits, true, conv, c0, count, shared.padded);
+    for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
+        const int q = q0 + tiling.mine(), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+        const bool has = q < tiling.quads;
         __syncthreads();
-        if (taps) load_padded(from, bits, true, c0, count, plane, padded);
-        for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS)
-            depthwise[i] = cell.weights_of(v)[conv.depthwise + c0 * taps + i];
-        for (int q0 = 0; q0 < tiling.quads; q0 += tiling.tile()) {
-            __syncthreads();
-            load_deep(from, bits, true, conv, tiling, c0, count, q0, padded, depthwise, (float4*)deep);
-            __syncthreads();
-            pointwise_sums(cell, g, job, tiling, image, c0, count, q0, factors, deep, dw);
-            if (!taps) continue;
-            __syncthreads();
-            deep_slopes(cell, g, job, tiling, image, c0, count, q0, factors, deep);
-            __syncthreads();
-            depthwise_sums(job, tiling, c0, count, q0, deep, padded, dw);
-        }
+        for (int o = tiling.group(); o < job.outs(); o += tiling.groups)
+            shared.slopes[o * tiling.lanes + tiling.mine()] =
+                has && o < conv.outs ? slopes.quad(shared.factors[o], o, y, x, conv.out_W) : make_float4(0, 0, 0, 0);
+        for (int c = tiling.group(); c < job.ins(); c += tiling.groups)
+            shared.deep[c * tiling.lanes + tiling.mine()] =
+                has && c < count ? deep_quad(from, bits, true, conv, c0, c, y, x, shared.padded, shared.taps) : make_float4(0, 0, 0, 0);
+        __syncthreads();
+        pointwise_sums(job, tiling, count, shared);
+        if (conv.taps()) depthwise_sums(job, tiling, count, q0, cell.weights_of(v) + conv.pointwise + c0, shared);
     }
 }
 
-// shares (V * groups, weights), 0 before: of each group of images.
+// The sum over the warps that share it.
+__device__ __forceinline__ float over_parts(const float* sums, int parts, int step) {
+    float total = 0;
+    for (int part = 0; part < parts; part++) total += sums[part * step];
+    return total;
+}
+
+// shares (V * groups, weights): of each group of images.
 __global__ void __launch_bounds__(CELL_THREADS, 2)
 weight_gradient_kernel(CellView cell, GradView g, WeightJobs jobs, int groups, long long weights, float* shares) {
-    SHARED_DYNAMIC(float, shared);
-    const int v = blockIdx.x / groups, group = blockIdx.x % groups;
-    const int first = cell.N * group / groups, end = cell.N * (group + 1) / groups;
-    for (int n = first; n < end; n++)
-        add_image(cell, g, jobs.job[blockIdx.y], v * cell.N + n, shared, shares + blockIdx.x * weights);
+    SHARED_DYNAMIC(float, memory);
+    const WeightJob& job = jobs.job[blockIdx.y];
+    const ConvJob& conv = job.conv;
+    if ((int)blockIdx.z >= job.chunks()) return;
+    const int v = blockIdx.x / groups, group = blockIdx.x % groups, taps = conv.taps();
+    const int c0 = blockIdx.z * conv.chunk, count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk;
+    const WeightShared shared(job, memory);
+    const int pointwise = job.outs() * job.ins(), depthwise = job.ins() * MOST_TAPS;
+    clear(memory, shared.floats / 4 * 4);
+    __syncthreads();
+    for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) shared.taps[i] = cell.weights_of(v)[conv.depthwise + c0 * taps + i];
+    for (int n = cell.N * group / groups; n < cell.N * (group + 1) / groups; n++)
+        add_image(cell, g, job, v * cell.N + n, c0, count, shared);
+    __syncthreads();
+    float* dw = shares + blockIdx.x * weights;
+    for (int i = threadIdx.x; i < conv.outs * count; i += CELL_THREADS) {
+        const int o = i / count, c = i % count;
+        dw[conv.pointwise + (long long)o * conv.ins + c0 + c] = over_parts(shared.pointwise + o * job.ins() + c, job.parts(), pointwise);
+    }
+    for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS)
+        dw[conv.depthwise + (long long)c0 * taps + i] =
+            over_parts(shared.depthwise + i / taps * MOST_TAPS + i % taps, job.parts(), depthwise);
 }
 
 // sums (V, weights): of the groups.

@@ -97,6 +97,8 @@ template <class Queue> static void check(const Batch& batch, const Queue& pool) 
     Floats d0(run.s[0].size()), d1(run.s[1].size()), dw(run.weights.size()), dops(run.mixture.size()), de(run.edges.size());
     const CellGradients wanted{{d0.data(), d1.data()}, dw.data(), dops.data(), de.data()};
     mixed_cell_backward(pool, run.plan, run.inputs(), run.saved(), run.out.data(), run.grad.data(), wanted);
+    repeats("output", run.out);
+    for (const Floats* one : {&d0, &d1, &dw, &dops, &de}) repeats("gradient", *one);
     const Floats weights = run.weights, direction = normal(weights.size());
     double ends[2];
     for (int side = 0; side < 2; side++) {
