@@ -16,7 +16,7 @@ from .plot import plot_ratios
 from .tables import markdown, summary
 
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- performance -->", "<!-- /performance -->"
+MARKS = "<!-- performance -->", "<!-- /performance -->"
 DEVICES = ("cpu", "cuda")
 
 Record = dict[str, Any]
@@ -43,14 +43,14 @@ def write(machine: Record, records: list[Record], folder: Path) -> None:
             plot_ratios([r for r in rows if r["kind"] == "ratio"], folder / f"{device}.png")
 
 
-def write_section(readme: Path, text: str) -> None:
+def write_section(readme: Path, text: str, marks: tuple[str, str] = MARKS) -> None:
     """Replaces what stands between the marks. ValueError where the marks are missing."""
     whole = readme.read_text(encoding="utf-8")
-    before, begin, rest = whole.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = whole.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not (begin and end):
-        raise ValueError(f"need {BEGIN} and {END} in {readme}")
-    readme.write_text(f"{before}{BEGIN}\n{text}{END}{after}", encoding="utf-8")
+        raise ValueError(f"need {marks[0]} and {marks[1]} in {readme}")
+    readme.write_text(f"{before}{begin}\n{text}{end}{after}", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:

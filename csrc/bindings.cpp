@@ -11,6 +11,9 @@
 #include "bindings/mixed_cell.h"
 #include "bindings/pseudo_label.h"
 #include "cpu/isa.h"
+#if defined(CUDASIM) || defined(SGL_FAST_CUDA)
+#include "bindings/work.h"
+#endif
 #ifdef SGL_FAST_CUDA
 #include "cuda/support.h"
 #endif
@@ -27,8 +30,9 @@ template <class Call> void bind(py::module_& m) {
 
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)
 
-void bind_launches(py::module_& m) {
+void bind_counts(py::module_& m) {
     m.def("launches", [] { return launches.load(); });
+    m.def("mixed_cell_work", &mixed_cell_work);
 }
 
 #endif
@@ -40,7 +44,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
 #ifdef CUDASIM
     m.def("isa", [] { return "simulated"; });
     bind<SimulatedCall>(m);
-    bind_launches(m);
+    bind_counts(m);
 #else
     m.def("isa", [] { return name_of(isa()); });
     bind<CpuCall>(m);
@@ -48,7 +52,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
 #ifdef SGL_FAST_CUDA
     py::module_ cuda = m.def_submodule("cuda");
     bind<CudaCall>(cuda);
-    bind_launches(cuda);
+    bind_counts(cuda);
     cuda.def("why_not", &why_not);
 #endif
 }

@@ -100,7 +100,7 @@ def results(tmp_path: Path) -> Path:
         "machine_info": {"sgl_fast": {**machine(), "short": False}},
         "benchmarks": [{"extra_info": r} for r in records()],
     }
-    (tmp_path / "README.md").write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    (tmp_path / "README.md").write_text(f"before\n{report.MARKS[0]}\nold\n{report.MARKS[1]}\nafter\n")
     path = tmp_path / "results.json"
     path.write_text(json.dumps(run))
     return path
@@ -120,7 +120,7 @@ def test_tables_plot_and_section_are_written(results: Path) -> None:
     assert "| darts peak | V2 | 3 | 2 | **1.50** | 1.3 (above) |" in text
     assert (results.parent / "out" / "cpu.png").stat().st_size > 1000
     readme = (results.parent / "README.md").read_text()
-    assert readme.startswith(f"before\n{report.BEGIN}\n") and readme.endswith(f"{report.END}\nafter\n")
+    assert readme.startswith(f"before\n{report.MARKS[0]}\n") and readme.endswith(f"{report.MARKS[1]}\nafter\n")
     assert "| pc_darts pass | V2 | 5x | 1.25x |" in readme and "old" not in readme and "flat_update" not in readme
 
 

@@ -7,18 +7,25 @@ from types import ModuleType
 import pytest
 import torch
 from nets import draws, small
+from test_mixed_cell import SETTINGS, draw_inputs
 from torch import Tensor
 
+from bench import cuda_work, model
 from sgl_fast.arch import FIELDS, Arch
 from sgl_fast.backend import use_backend
 from sgl_fast.batch import Batch
 from sgl_fast.config import Config
+from sgl_fast.layout import section_of
+from sgl_fast.ops.mixed_cell import mixed_cell, numbers
 from sgl_fast.sgl import Search
-from sgl_fast.spaces import SPACES
+from sgl_fast.spaces import SPACES, space
 from sgl_fast.supernet import Supernet
+from sgl_fast.walk import Mode
 
 V = 2
-MOST_LAUNCHES = 1500  # of a search step; the released code has 191,000
+MOVERS = ("convolve_kernel<R>", "combine_kernel", "gradient_kernel<R>", "weight_gradient_kernel")
+# Of a second-order search step; the released code has 191,000 in a first-order one of PC-DARTS.
+MOST_LAUNCHES = dict.fromkeys(SPACES, 1500)
 
 
 def gradients(net: Supernet, weights: Tensor, arch: Arch, images: Tensor) -> list[Tensor]:
@@ -41,16 +48,53 @@ def test_supernets_of_every_space(name: str, simulated: ModuleType) -> None:
         assert ((a.double() - b).abs().max() / b.abs().max().clamp(min=1e-12)).item() < 1e-3
 
 
-def test_kernels_of_a_search_step(simulated: ModuleType) -> None:
+@pytest.mark.parametrize("name", MOST_LAUNCHES)
+def test_kernels_of_a_search_step(name: str, simulated: ModuleType) -> None:
     """Of the cells, the pseudo-labels and the flat updates, at the published depth; they don't depend on the sizes."""
-    net = small("pc_darts", layers=8, nodes=4)
-    search = Search(net, Config.preset("pc_darts", learners=2, arch_start=0, pretrain_epochs=0))
+    net = small(name, layers=space(name).layers, nodes=4)
+    search = Search(net, Config.preset(name, learners=2, arch_start=0, pretrain_epochs=0))
     draw = torch.Generator().manual_seed(0)
-    images = [torch.randn(2, 3, 8, 8, generator=draw) for _ in range(3)]
+    side = 64 if net.space.imagenet else 8
+    images = [torch.randn(2, 3, side, side, generator=draw) for _ in range(3)]
     labels = torch.randint(5, (2, 2), generator=draw)
     with use_backend("cpu"):
         before = simulated.launches()
         record = search.step(Batch(images[0], labels[0], images[1], images[2], labels[1]))
     count = simulated.launches() - before
-    print(f"{count} kernels, {record['forwards']} forward and {record['backwards']} backward passes of a learner")
-    assert count <= MOST_LAUNCHES
+    print(
+        f"{name}: {count} kernels, {record['forwards']} forward and {record['backwards']} backward passes of a learner"
+    )
+    assert count <= MOST_LAUNCHES[name]
+
+
+@pytest.mark.parametrize("kind", ["normal", "reduce"])
+def test_the_count_is_of_what_is_launched(kind: str, simulated: ModuleType) -> None:
+    """A ledger has a line for each kernel that runs, with and without the weights' gradients."""
+    setting = SETTINGS["normal" if kind == "normal" else "reduction"]
+    V, N, H, W = setting.V, setting.N, setting.H, setting.W
+    for want_weights in (True, False):
+        inputs = draw_inputs(setting).at(torch.float32)
+        leaves = [
+            t.detach().requires_grad_(i != 2 or want_weights) for i, t in enumerate(inputs.tensors) if t is not None
+        ]
+        before = simulated.launches()
+        out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, Mode(), backend="cpu")
+        middle = simulated.launches()
+        torch.autograd.grad(out, [leaf for leaf in leaves if leaf.requires_grad], inputs.grad)
+        ran = middle - before, simulated.launches() - middle
+        cell = numbers(setting.cell)
+        counted = [simulated.mixed_cell_work(cell, V, N, H, W, back, want_weights, False) for back in (False, True)]
+        assert ran == tuple(map(len, counted))
+        assert all(0 < distinct <= asked for rows in counted for name, _, asked, distinct in rows if name in MOVERS)
+
+
+@pytest.mark.parametrize("setup", cuda_work.SETUPS)
+def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup, simulated: ModuleType) -> None:
+    found = cuda_work.work(setup, simulated)
+    forward, backward = (cuda_work.total(found, direction) for direction in ("forward", "backward"))
+    assert forward.kernels <= setup.model[0] and backward.kernels <= setup.model[2]
+    assert 0.85 < forward.distinct / 1e9 / setup.model[1] < 1.15
+    assert 1 < backward.distinct / 1e9 / setup.model[3] < 1.5  # the weights' gradients read again
+    if not setup.space.endswith("imagenet"):
+        net = Supernet(space(setup.space))
+        assert 0.9 < forward.flops / (2 * setup.images * model.pass_macs(net)) < 1.1

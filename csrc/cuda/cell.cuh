@@ -32,7 +32,7 @@ struct CellView {
     unsigned* tickets;                         // (V, norms), 0 before the call
 
     __device__ int images() const { return V * N; }
-    __device__ int pixels() const { return out_H * out_W; }
+    __host__ __device__ int pixels() const { return out_H * out_W; }
     __device__ const float* mean(int v) const { return stats + (long long)v * 3 * norms; }
     __device__ const float* scale(int v) const { return mean(v) + norms; }
     __device__ float* planes_of(int image_) const { return planes + image_ * saved; }

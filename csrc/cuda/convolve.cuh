@@ -1,5 +1,5 @@
 // ReLU, depthwise convolution (or none), 1x1 convolution, statistics: a block an image and a group of jobs; pools in the same
-// launch. Jobs of a group read the same planes, which are loaded once, with a border of zeros, into shared memory. A thread
+// launch; neighbouring blocks read the same image. Jobs of a group read the same planes, which are loaded once, with a border of zeros, into shared memory. A thread
 // has four pixels of R outputs in registers: the depthwise results of `groups` channels at a time pass through shared memory.
 #pragma once
 
@@ -220,9 +220,9 @@ __device__ __forceinline__ void convolve(const CellView& cell, const ConvJob& jo
 
 template <int R> __global__ void __launch_bounds__(CELL_THREADS, R < 16 ? 2 : 0) convolve_kernel(CellView cell, ConvJobs jobs) {
     SHARED_DYNAMIC(float, shared);
-    const int image = blockIdx.x;
-    if ((int)blockIdx.y >= jobs.groups) return pool(cell, jobs.pools.job[blockIdx.y - jobs.groups], image, jobs.room, shared);
-    const JobGroup& group = jobs.group[blockIdx.y];
+    const int image = blockIdx.y;
+    if ((int)blockIdx.x >= jobs.groups) return pool(cell, jobs.pools.job[blockIdx.x - jobs.groups], image, jobs.room, shared);
+    const JobGroup& group = jobs.group[blockIdx.x];
     for (int j = 0; j < group.count; j++) convolve<R>(cell, jobs.job[group.first + j], image, j == 0, shared);
 }
 

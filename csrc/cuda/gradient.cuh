@@ -280,11 +280,11 @@ __device__ __forceinline__ void store_open(const CellView& cell, const Target& t
 
 template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_kernel(CellView cell, GradView g, SlopeJobs jobs) {
     SHARED_DYNAMIC(float, shared);
-    const Target& target = jobs.target[blockIdx.y];
-    const int image = blockIdx.x, v = image / cell.N, all = target.to == To::state ? cell.C : target.channels;
+    const Target& target = jobs.target[blockIdx.z];
+    const int image = blockIdx.y, v = image / cell.N, all = target.to == To::state ? cell.C : target.channels;
     const Tiling tiling(target.H, target.W);
     const SlopeTile tile(target.out_H, target.out_W);
-    const int count = tiling.groups * R, c0 = blockIdx.z * count;
+    const int count = tiling.groups * R, c0 = blockIdx.x * count;
     if (c0 >= all) return;
     float4* sums = (float4*)(shared + count * tile.floats);  // of each thread's quads, R a thread
     float* weights = (float*)(sums + count * tiling.lanes);
@@ -311,7 +311,7 @@ template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_ker
     const unsigned parts = (all + count - 1) / count;
     if (target.to == To::state) {
         __syncthreads();
-        add_rest(cell, g, target, jobs.state[blockIdx.y], image, c0, c0 + count < all ? count : all - c0, shared);
+        add_rest(cell, g, target, jobs.state[blockIdx.z], image, c0, c0 + count < all ? count : all - c0, shared);
         if (target.index >= 2 && last_of(g.image_tickets + (target.index - 2) * cell.images() + image, parts))
             node_slopes(cell, g, jobs.node, image);
     }

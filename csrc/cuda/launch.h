@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "work.h"
+
 #ifndef CUDASIM
 #include <cuda_runtime.h>
 #endif
@@ -25,6 +27,7 @@ struct Stream {
     Handle handle;
     void* (*allocate)(void* context, size_t bytes);  // valid until the kernels of this call are done
     void* context;
+    Ledger* ledger = nullptr;  // if given, launches are written down there, and nothing runs
 
     template <class T> T* room(size_t count) const { return static_cast<T*>(allocate(context, count * sizeof(T))); }
 };
@@ -42,19 +45,20 @@ inline void check(cudaError_t error, const char* what) {
 #endif
 
 inline void zero(const Stream& stream, void* memory, size_t bytes) {
+    if (stream.ledger) return;
 #ifdef CUDASIM
-    (void)stream, std::memset(memory, 0, bytes);
+    std::memset(memory, 0, bytes);
 #else
     check(cudaMemsetAsync(memory, 0, bytes, stream.handle), "cudaMemsetAsync");
 #endif
 }
 
 // Lets blocks of a kernel have that much dynamic shared memory; more than 48 KB must be asked for.
-template <class Kernel> void allow_shared(Kernel* kernel, size_t bytes) {
+template <class Kernel> void allow_shared(const Stream& stream, Kernel* kernel, size_t bytes) {
+    if (stream.ledger || bytes <= 48 << 10) return;
 #ifdef CUDASIM
-    (void)kernel, (void)bytes;
+    (void)kernel;
 #else
-    if (bytes <= 48 << 10) return;
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
           "cudaFuncSetAttribute");
 #endif
@@ -66,15 +70,21 @@ inline unsigned blocks_for(int64_t items, int64_t per_block) {
 
 }  // namespace sgl_fast
 
-// LAUNCH(kernel, grid, block, bytes of dynamic shared memory, stream, arguments...). RuntimeError where it cannot run.
+// LAUNCH(kernel, grid, block, bytes of dynamic shared memory, stream, work, arguments...). RuntimeError where it cannot run.
 #ifdef CUDASIM
-#define LAUNCH(kernel, grid, block, bytes, stream, ...) \
-    (++::sgl_fast::launches, ::cudasim::launch(grid, block, bytes, [&] { kernel(__VA_ARGS__); }))
+#define RUN_(kernel, grid, block, bytes, stream, ...) \
+    ::cudasim::launch(grid, block, bytes, [&] { kernel(__VA_ARGS__); })
 #else
-#define LAUNCH(kernel, grid, block, bytes, stream, ...)               \
-    do {                                                              \
-        ++::sgl_fast::launches;                                       \
-        kernel<<<grid, block, bytes, (stream).handle>>>(__VA_ARGS__); \
-        ::sgl_fast::check(cudaGetLastError(), #kernel);               \
-    } while (0)
+#define RUN_(kernel, grid, block, bytes, stream, ...)             \
+    kernel<<<grid, block, bytes, (stream).handle>>>(__VA_ARGS__); \
+    ::sgl_fast::check(cudaGetLastError(), #kernel)
 #endif
+#define LAUNCH(kernel, grid, block, bytes, stream, work, ...)            \
+    do {                                                                 \
+        if ((stream).ledger) {                                           \
+            (stream).ledger->launches.emplace_back(#kernel, (work));     \
+            break;                                                       \
+        }                                                                \
+        ++::sgl_fast::launches;                                          \
+        RUN_(kernel, grid, block, bytes, stream, __VA_ARGS__);           \
+    } while (0)

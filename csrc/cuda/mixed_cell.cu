@@ -4,6 +4,7 @@
 #include <stdexcept>
 #include <vector>
 
+#include "cell_work.h"
 #include "slope_jobs.h"
 
 namespace sgl_fast {
@@ -68,7 +69,7 @@ struct Forward {
 
     void run() {
         if (!view.training)
-            LAUNCH(evaluation_kernel, static_cast<unsigned>(view.V), CELL_THREADS, 0, stream, view);
+            LAUNCH(evaluation_kernel, static_cast<unsigned>(view.V), CELL_THREADS, 0, stream, Work(), view);
         if (view.preprocess) convolve(preprocess_jobs(plan), {}, 0);
         sources({0, 1});
         for (int node = 0; node < view.nodes; node++) {
@@ -95,7 +96,8 @@ struct Forward {
 
     void combine(int node) {
         const unsigned parts = blocks_for(int64_t(view.C) * Tiling(view.out_H, view.out_W).quads, CELL_THREADS);
-        LAUNCH(combine_kernel, dim3(images(), parts), CELL_THREADS, 0, stream, view, node_job(plan, node));
+        const NodeJob job = node_job(plan, node);
+        LAUNCH(combine_kernel, dim3(images(), parts), CELL_THREADS, 0, stream, combine_work(view, job), view, job);
     }
 
     // All jobs have outputs of one size.
@@ -116,7 +118,7 @@ struct Forward {
         int room = pool_count ? pool_floats() : 0;
         for (ConvJob& job : jobs) room = std::max(room, choose_chunk<R>(job));
         std::stable_partition(jobs.begin(), jobs.end(), [](const ConvJob& job) { return job.kernel > 1; });
-        allow_shared(convolve_kernel<R>, room * sizeof(float));
+        allow_shared(stream, convolve_kernel<R>, room * sizeof(float));
         ConvJobs table;
         table.room = room;
         table.pools = pools;
@@ -126,8 +128,8 @@ struct Forward {
             const std::vector<JobGroup> groups = groups_of(table.job, count);
             std::copy(groups.begin(), groups.end(), table.group);
             table.groups = static_cast<int>(groups.size());
-            LAUNCH(convolve_kernel<R>, dim3(images(), table.groups + pool_count), CELL_THREADS, room * sizeof(float), stream, view,
-                   table);
+            LAUNCH(convolve_kernel<R>, dim3(table.groups + pool_count, images()), CELL_THREADS, room * sizeof(float), stream,
+                   convolve_work(view, table, pool_count, R), view, table);
             pool_count = 0;
         }
     }
@@ -148,7 +150,8 @@ struct Backward {
     GradView grads;
 
     void run() {
-        LAUNCH(node_slopes_kernel, images(), CELL_THREADS, 0, stream, view, grads, node_job(plan, view.nodes - 1));
+        const NodeJob last = node_job(plan, view.nodes - 1);
+        LAUNCH(node_slopes_kernel, images(), CELL_THREADS, 0, stream, node_slopes_work(view, last), view, grads, last);
         for (int j = view.nodes; j >= 2; j--) {
             middles({j});
             sources({j});
@@ -218,7 +221,7 @@ struct Backward {
 
     void mixture() {
         need_at_most("edges", plan.edges.size(), MOST_CELL_EDGES);
-        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, view, grads, mixture_job(plan),
+        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, Work(), view, grads, mixture_job(plan),
                wanted.op_weights, wanted.edge_weights);
     }
 
@@ -239,11 +242,12 @@ struct Backward {
     template <int R> void undo(const SlopeJobs& jobs, int targets, int channels, int outs) {
         const int floats = shared_of(jobs, targets, outs, R);
         need_shared(floats, jobs.target[0].H, jobs.target[0].W);
-        allow_shared(gradient_kernel<R>, floats * sizeof(float));
+        allow_shared(stream, gradient_kernel<R>, floats * sizeof(float));
         unsigned parts = 1;
         for (int t = 0; t < targets; t++)
             parts = std::max(parts, blocks_for(channels, Tiling(jobs.target[t].H, jobs.target[t].W).groups * R));
-        LAUNCH(gradient_kernel<R>, dim3(images(), targets, parts), CELL_THREADS, floats * sizeof(float), stream, view, grads, jobs);
+        LAUNCH(gradient_kernel<R>, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream,
+               gradient_work(view, jobs, targets, R), view, grads, jobs);
     }
 
     void weights() {
@@ -256,7 +260,8 @@ struct Backward {
         for (size_t first = 0; first < undos.size(); first += MOST_WEIGHT_JOBS)
             weights(undos.data() + first, std::min<size_t>(MOST_WEIGHT_JOBS, undos.size() - first), groups, shares);
         if (plan.weights)
-            LAUNCH(add_shares_kernel, dim3(blocks_for(plan.weights, CELL_THREADS), view.V), CELL_THREADS, 0, stream, groups,
+            LAUNCH(add_shares_kernel, dim3(blocks_for(plan.weights, CELL_THREADS), view.V), CELL_THREADS, 0, stream,
+                   row_work(view.V, plan.weights, groups + 1), groups,
                    static_cast<long long>(plan.weights), shares, wanted.weights);
     }
 
@@ -268,9 +273,10 @@ struct Backward {
             floats = std::max(floats, choose_tile(jobs.job[i]));
             chunks = std::max(chunks, jobs.job[i].chunks());
         }
-        allow_shared(weight_gradient_kernel, floats * sizeof(float));
-        LAUNCH(weight_gradient_kernel, dim3(view.V * groups, static_cast<unsigned>(count), chunks), CELL_THREADS,
-               floats * sizeof(float), stream, view, grads, jobs, groups, static_cast<long long>(plan.weights), shares);
+        allow_shared(stream, weight_gradient_kernel, floats * sizeof(float));
+        LAUNCH(weight_gradient_kernel, dim3(chunks, view.V * groups, static_cast<unsigned>(count)), CELL_THREADS,
+               floats * sizeof(float), stream, weight_gradient_work(view, jobs, static_cast<int>(count)), view, grads, jobs, groups,
+               static_cast<long long>(plan.weights), shares);
     }
 };
 

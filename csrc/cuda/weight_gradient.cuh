@@ -208,11 +208,11 @@ __device__ __forceinline__ float over_parts(const float* sums, int parts, int st
 __global__ void __launch_bounds__(CELL_THREADS, 2)
 weight_gradient_kernel(CellView cell, GradView g, WeightJobs jobs, int groups, long long weights, float* shares) {
     SHARED_DYNAMIC(float, memory);
-    const WeightJob& job = jobs.job[blockIdx.y];
+    const WeightJob& job = jobs.job[blockIdx.z];
     const ConvJob& conv = job.conv;
-    if ((int)blockIdx.z >= job.chunks()) return;
-    const int v = blockIdx.x / groups, group = blockIdx.x % groups, taps = conv.taps();
-    const int c0 = blockIdx.z * conv.chunk, count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk;
+    if ((int)blockIdx.x >= job.chunks()) return;
+    const int v = blockIdx.y / groups, group = blockIdx.y % groups, taps = conv.taps();
+    const int c0 = blockIdx.x * conv.chunk, count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk;
     const WeightShared shared(job, memory);
     const int pointwise = job.outs() * job.ins(), depthwise = job.ins() * MOST_TAPS;
     clear(memory, shared.floats / 4 * 4);
@@ -221,7 +221,7 @@ weight_gradient_kernel(CellView cell, GradView g, WeightJobs jobs, int groups, l
     for (int n = cell.N * group / groups; n < cell.N * (group + 1) / groups; n++)
         add_image(cell, g, job, v * cell.N + n, c0, count, shared);
     __syncthreads();
-    float* dw = shares + blockIdx.x * weights;
+    float* dw = shares + blockIdx.y * weights;
     for (int i = threadIdx.x; i < conv.outs * count; i += CELL_THREADS) {
         const int o = i / count, c = i % count;
         dw[conv.pointwise + (long long)o * conv.ins + c0 + c] = over_parts(shared.pointwise + o * job.ins() + c, job.parts(), pointwise);

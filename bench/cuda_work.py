@@ -1,0 +1,173 @@
+"""What the CUDA kernels of a pass compute and move, counted by their launchers, and what a V100 could make of it.
+
+python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs a build with nvcc, no GPU:
+nothing is timed, every time is a projection from counts and data sheets.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import defaultdict
+from types import ModuleType
+from typing import NamedTuple
+
+from sgl_fast.backend import compiled, why_not
+from sgl_fast.ops.mixed_cell import numbers
+from sgl_fast.spaces import space
+from sgl_fast.supernet import Supernet
+
+from .report import ROOT, write_section
+from .tables import number, table
+
+BEGIN, END = "<!-- projection -->", "<!-- /projection -->"
+
+
+class Gpu(NamedTuple):
+    """Data sheet, and what of it a kernel is taken to reach; seconds, bytes, floating-point operations."""
+
+    name: str
+    flops: float
+    memory: float
+    cache: float
+    launch: float
+
+
+# 15.7 TFLOP/s, half of it; 900 GB/s, 85 percent of it; L2 as measured by Jia et al., arXiv 1804.06826; launches in a graph.
+V100 = Gpu("V100", 0.5 * 15.7e12, 0.85 * 900e9, 2.155e12, 2e-6)
+
+
+class Count(NamedTuple):
+    kernels: int = 0
+    flops: float = 0
+    asked: float = 0
+    distinct: float = 0
+    seconds: float = 0
+
+    def plus(self, other: Count) -> Count:
+        return Count(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Setup(NamedTuple):
+    """A pass of one learner. Of a design on paper, forward and backward: kernels, GB."""
+
+    space: str
+    images: int
+    model: tuple[int, float, int, float]
+
+
+SETUPS = [
+    Setup("pc_darts", 50, (124, 1.25, 140, 1.98)),
+    Setup("pc_darts", 256, (124, 6.4, 140, 10.2)),
+    Setup("darts", 50, (124, 3.43, 140, 4.75)),
+    Setup("p_darts", 50, (79, 2.1, 89, 2.9)),
+    Setup("pc_darts_imagenet", 128, (125, 4.4, 141, 6.8)),
+]
+PASSES = {"first order, as released": (5, 4), "second order": (11, 11)}  # forward, backward, of a learner
+LEARNERS = 2
+
+ABOUT = f"""One pass of one learner, float32, with the gradients of the weights; of the cells alone: stem, head and optimisers
+are not in it. Asked: what the kernels load and store, loads that a cache answers included. Distinct: every place once a
+launch. Model: the same on paper, before the kernels were written, when every tensor moves once where a fused kernel needs
+it. ms: projected for a V100, launch by launch the most of operations ({V100.flops / 1e12:.2f} TFLOP/s), distinct bytes
+({V100.memory / 1e9:.0f} GB/s) and asked bytes ({V100.cache / 1e12:.1f} TB/s), plus {V100.launch * 1e6:.0f} us. **Nothing here was timed.**
+"""
+DIFFERENCES = """Where the counts differ from the model, and why:
+
+* Kernels: fewer. Both first states share a launch, pools and weighted operations too, and a node's sums are taken by the
+  kernel that completes its gradient.
+* Backward, distinct: the weights' gradients read the results and the slopes once more, after the inputs' gradients did.
+* Backward, operations: the depthwise results are computed again for the weights' gradients, and the slope of a depthwise
+  result is computed in both kernels.
+* Asked, wide cells: the slopes of all outputs are read again for every few input channels (up to 4 at 32 x 32 pixels).
+"""
+
+
+def work(setup: Setup, kernels: ModuleType, gpu: Gpu = V100) -> dict[tuple[str, str], Count]:
+    """By direction and kernel."""
+    net = Supernet(space(setup.space))
+    side = 28 if net.space.imagenet else 32
+    found: dict[tuple[str, str], Count] = defaultdict(Count)
+    for cell, _ in net.sections.cells:
+        for direction in ("forward", "backward"):
+            rows = kernels.mixed_cell_work(
+                numbers(cell), 1, setup.images, side, side, direction == "backward", True, False
+            )
+            for name, flops, asked, distinct in rows:
+                seconds = max(flops / gpu.flops, asked / gpu.cache, distinct / gpu.memory)
+                found[direction, name] = found[direction, name].plus(Count(1, flops, asked, distinct, seconds))
+        side //= 2 if cell.kind == "reduce" else 1
+    return found
+
+
+def total(found: dict[tuple[str, str], Count], direction: str) -> Count:
+    sums = Count()
+    for (way, _), count in found.items():
+        sums = sums.plus(count) if way == direction else sums
+    return sums
+
+
+def step_seconds(found: dict[tuple[str, str], Count], passes: tuple[int, int], gpu: Gpu = V100) -> float:
+    """Of the cells in a search step of all learners, which share launches."""
+    sums = [total(found, direction) for direction in ("forward", "backward")]
+    return sum(n * (LEARNERS * s.seconds + s.kernels * gpu.launch) for n, s in zip(passes, sums, strict=True))
+
+
+Works = dict[Setup, dict[tuple[str, str], Count]]
+
+
+def markdown(works: Works) -> str:
+    parts = ["# What the CUDA kernels do, counted\n", ABOUT, pass_table(works), DIFFERENCES, "## By kernel\n"]
+    for setup, found in works.items():
+        if setup.images == 50:
+            parts += [f"{setup.space}, {setup.images} images\n", kernel_table(found)]
+    return "\n".join([*parts, f"## A search step, K = {LEARNERS}, ms, projected for a V100\n", step_table(works)])
+
+
+def pass_table(works: Works) -> str:
+    head = ["pass", "kernels", "model", "GFLOP", "asked GB", "distinct GB", "model GB", "V100 ms"]
+    rows = []
+    for setup, found in works.items():
+        for i, direction in enumerate(("forward", "backward")):
+            c = total(found, direction)
+            name = f"{setup.space}, {setup.images} images, {direction}"
+            milliseconds = 1e3 * (c.seconds + c.kernels * V100.launch)
+            giga = [number(x / 1e9) for x in (c.flops, c.asked, c.distinct)]
+            model = str(setup.model[2 * i]), number(setup.model[2 * i + 1])
+            rows.append([name, str(c.kernels), model[0], *giga, model[1], number(milliseconds)])
+    return table(head, rows)
+
+
+def kernel_table(found: dict[tuple[str, str], Count]) -> str:
+    head = ["direction", "kernel", "launches", "GFLOP", "asked GB", "distinct GB", "V100 ms"]
+    return table(head, ([key[0], f"`{key[1]}`", str(c.kernels), *figures(c)] for key, c in found.items()))
+
+
+def figures(c: Count) -> list[str]:
+    return [f"{x / 1e9:.2f}" for x in (c.flops, c.asked, c.distinct)] + [f"{1e3 * c.seconds:.2f}"]
+
+
+def step_table(works: Works) -> str:
+    rows = []
+    for setup, found in works.items():
+        times = [number(1e3 * step_seconds(found, passes)) for passes in PASSES.values()]
+        rows.append([f"{setup.space}, {setup.images} images", *times])
+    return table(["search step", *PASSES], rows)
+
+
+def main() -> int:
+    """Exit code: 0 done, 2 the extension has no CUDA kernels."""
+    kernels = getattr(compiled(), "cuda", None) if why_not("cpu") is None else None
+    if kernels is None:
+        print("need an extension that was built with nvcc: python -m sgl_fast.doctor", file=sys.stderr)
+        return 2
+    works = {setup: work(setup, kernels) for setup in SETUPS}
+    (ROOT / "bench" / "results" / "cuda_work.md").write_text(markdown(works), encoding="utf-8")
+    about = (
+        f"Projected from counts, not timed: ms of the cells in a search step on a V100, float32, K = {LEARNERS}.\n\n"
+    )
+    write_section(ROOT / "README.md", about + step_table(works), (BEGIN, END))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

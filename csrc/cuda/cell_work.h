@@ -1,0 +1,137 @@
+// The work of a cell's kernels, written from their jobs; each function beside the kernel of its name.
+#pragma once
+
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "gradient.cuh"
+#include "weight_gradient.cuh"
+#include "work.h"
+
+namespace sgl_fast {
+
+inline double ceiling(double a, double b) { return static_cast<double>(static_cast<long long>((a + b - 1) / b)); }
+
+// Planes that several jobs of a launch read: true for the first.
+struct Sources {
+    std::set<std::tuple<int, int, int>> seen;
+    bool first(int kind, int index, int more) { return seen.insert({kind, index, more}).second; }
+    bool first(const ConvJob& job) { return first(static_cast<int>(job.from), job.index, job.ins); }
+    // The gradient that a slope is made of.
+    bool first(const Slope& slope) { return first(16 + static_cast<int>(slope.above), slope.index, slope.channel); }
+};
+
+// first: of its group, which loads the planes; fresh: the first of the launch that reads them.
+inline Work conv_work(const CellView& cell, const ConvJob& job, int R, bool first, bool fresh) {
+    const Tiling tiling(job.out_H, job.out_W);
+    const double pixels = job.out_H * job.out_W, planes = double(job.ins) * job.in_H * job.in_W, z = job.outs * pixels;
+    const double sweeps = ceiling(job.outs, tiling.groups * R), tiles = ceiling(tiling.quads, tiling.lanes);
+    const double loads = job.chunk < job.ins ? sweeps * tiles : first;
+    const double read = job.kernel == 1 ? sweeps * job.ins * pixels : loads * planes;
+    const double again = (job.record && !cell.replay ? planes : 0) + (cell.training ? 2 * z : 0);
+    return work_of(cell.V * cell.N, 2 * job.ins * pixels * (sweeps * job.taps() + job.outs), read + again + z, fresh * planes + z);
+}
+
+inline Work pool_work(const CellView& cell, const PoolJob& job) {
+    const double in_pixels = double(job.stride * job.out_H) * (job.stride * job.out_W), pixels = cell.pixels();
+    const double pooled = (job.max_pool + job.avg_pool) * cell.M * pixels, rest = job.bypass * (cell.C - cell.M);
+    const double moved = (job.max_pool || job.avg_pool) * cell.M * in_pixels + rest * in_pixels + pooled + rest * pixels;
+    return work_of(cell.V * cell.N, 9 * pooled, moved + (cell.training ? 2 * pooled : 0), moved);
+}
+
+inline Work convolve_work(const CellView& cell, const ConvJobs& jobs, int pools, int R) {
+    Work work;
+    Sources sources;
+    for (int i = 0; i < jobs.groups; i++)
+        for (int j = 0; j < jobs.group[i].count; j++) {
+            const ConvJob& job = jobs.job[jobs.group[i].first + j];
+            work += conv_work(cell, job, R, j == 0, sources.first(job));
+        }
+    for (int i = 0; i < pools; i++) work += pool_work(cell, jobs.pools.job[i]);
+    return work;
+}
+
+// Terms of a node: of norms, of skips.
+struct TermCount {
+    double norms = 0, skips = 0;
+    explicit TermCount(const NodeJob& job) {
+        for (int e = 0; e < job.edges; e++)
+            for (int t = 0; t < job.edge[e].terms; t++) (job.edge[e].term[t].norm == NO_NORM ? skips : norms) += 1;
+    }
+};
+
+inline Work combine_work(const CellView& cell, const NodeJob& job) {
+    const TermCount terms(job);
+    const double pixels = cell.pixels(), all = (terms.norms + terms.skips) * cell.M + job.edges * (cell.C - cell.M);
+    return work_of(cell.V * cell.N, 4 * all * pixels, (all + cell.C) * pixels, (all + cell.C) * pixels);
+}
+
+inline Work node_slopes_work(const CellView& cell, const NodeJob& job) {
+    const TermCount terms(job);
+    const double all = (terms.norms + terms.skips) * cell.M + job.edges * (cell.C - cell.M);
+    return work_of(cell.V * cell.N, 4 * all * cell.pixels(), 2 * all * cell.pixels(), (all + cell.C) * cell.pixels());
+}
+
+// Past the convolutions of a state: pools, skips, bypassing channels, the gradient of its output.
+inline Work rest_work(const CellView& cell, const Target& target, const StateJob& state) {
+    const double pixels = target.H * target.W, out_pixels = cell.pixels(), rest = cell.C - cell.M;
+    const int kinds = (state.max_z >= 0) + (state.avg_z >= 0);
+    double asked = (2 + (target.index >= 2)) * cell.C * pixels + 2 * kinds * cell.M * pixels;
+    double distinct = (target.index >= 2) * cell.C * pixels + kinds * cell.M * out_pixels + state.edges * rest * out_pixels;
+    double flops = 9 * kinds * cell.M * pixels;
+    for (int e = 0; e < state.edges; e++) {
+        const OutEdge& edge = state.edge[e];
+        const int pools = (edge.max_op >= 0) + (edge.avg_op >= 0), skips = (edge.skip_op >= 0) || edge.aux;
+        asked += (2 * pools + skips) * cell.M * out_pixels + rest * out_pixels;
+        flops += 4 * (pools + skips) * cell.M * out_pixels;
+    }
+    return work_of(cell.V * cell.N, flops, asked, distinct);
+}
+
+inline Work target_work(const CellView& cell, const SlopeJobs& jobs, int t, int R, Sources& sources) {
+    const Target& target = jobs.target[t];
+    const Tiling tiling(target.H, target.W);
+    const double pixels = target.H * target.W, out_pixels = target.out_H * target.out_W;
+    const double times = ceiling(target.channels, tiling.groups * R) * ceiling(tiling.quads, tiling.lanes);
+    const double all = target.to == To::state ? cell.C : target.channels;
+    double flops = 0, asked = all * pixels, distinct = all * pixels;
+    for (int j = target.first_job; j < target.first_job + target.jobs; j++) {
+        const SlopeJob& job = jobs.job[j];
+        const double taps = job.kernel == 1 ? 1 : job.kernel * job.kernel, tiles = ceiling(tiling.quads, tiling.lanes);
+        asked += 2 * times * job.outs * out_pixels;
+        distinct += (1 + sources.first(job.slope)) * job.outs * out_pixels;
+        flops += out_pixels * (5 * times * job.outs + 2 * tiles * job.outs * target.channels + 2 * taps * target.channels);
+    }
+    if (target.norm != NO_NORM) {
+        asked += 2 * all * pixels;
+        distinct += all * pixels;
+    }
+    Work work = work_of(cell.V * cell.N, flops, asked, distinct);
+    if (target.to == To::state) work += rest_work(cell, target, jobs.state[t]);
+    if (target.to == To::state && target.index >= 2) work += node_slopes_work(cell, jobs.node);
+    return work;
+}
+
+inline Work gradient_work(const CellView& cell, const SlopeJobs& jobs, int targets, int R) {
+    Work work;
+    Sources sources;
+    for (int t = 0; t < targets; t++) work += target_work(cell, jobs, t, R, sources);
+    return work;
+}
+
+inline Work weight_gradient_work(const CellView& cell, const WeightJobs& jobs, int count) {
+    Work work;
+    Sources sources;
+    for (int i = 0; i < count; i++) {
+        const ConvJob& job = jobs.job[i].conv;
+        const double pixels = job.out_H * job.out_W, pairs = double(job.ins) * job.outs, slopes = job.outs * pixels;
+        const double products = job.taps() ? 2 * pairs + 2.0 * job.taps() * job.ins : pairs, times = jobs.job[i].chunks();
+        const double planes = job.ins * (job.kernel == 1 ? pixels : double(job.in_H) * job.in_W);
+        work += work_of(cell.V * cell.N, 2 * products * pixels + 5 * times * slopes, planes + 2 * times * slopes,
+                        sources.first(job) * planes + (1 + sources.first(jobs.job[i].slope)) * slopes);
+    }
+    return work;
+}
+
+}  // namespace sgl_fast
