@@ -1,7 +1,7 @@
 """What the CUDA kernels of a pass compute and move, counted by their launchers, and what a V100 could make of it.
 
-python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs a build with nvcc, no GPU:
-nothing is timed, every time is a projection from counts and data sheets.
+python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs a build with nvcc and
+no GPU: nothing is timed, every time is a projection from counts and data sheets.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Gpu(NamedTuple):
     launch: float
 
 
-# 15.7 TFLOP/s, half of it; 900 GB/s, 85 percent of it; L2 as measured by Jia et al., arXiv 1804.06826; launches in a graph.
+# Half of 15.7 TFLOP/s, 85 percent of 900 GB/s, L2 as measured by Jia et al. (arXiv 1804.06826), launches in a graph.
 V100 = Gpu("V100", 0.5 * 15.7e12, 0.85 * 900e9, 2.155e12, 2e-6)
 
 
@@ -65,19 +65,20 @@ SETUPS = [
 PASSES = {"first order, as released": (5, 4), "second order": (11, 11)}  # forward, backward, of a learner
 LEARNERS = 2
 
-ABOUT = f"""One pass of one learner, float32, with the gradients of the weights; of the cells alone: stem, head and optimisers
-are not in it. Asked: what the kernels load and store, loads that a cache answers included. Distinct: every place once a
-launch. Model: the same on paper, before the kernels were written, when every tensor moves once where a fused kernel needs
-it. ms: projected for a V100, launch by launch the most of operations ({V100.flops / 1e12:.2f} TFLOP/s), distinct bytes
-({V100.memory / 1e9:.0f} GB/s) and asked bytes ({V100.cache / 1e12:.1f} TB/s), plus {V100.launch * 1e6:.0f} us. **Nothing here was timed.**
+ABOUT = f"""One pass of one learner, float32, with the gradients of the weights; of the cells alone: stem, head and
+optimisers are not in it. Asked: what the kernels load and store, loads that a cache answers included. Distinct: every
+place once a launch. Model: the same on paper, before the kernels were written, when every tensor moves once where a
+fused kernel needs it. ms: projected for a V100, launch by launch the most of operations
+({V100.flops / 1e12:.2f} TFLOP/s), distinct bytes ({V100.memory / 1e9:.0f} GB/s) and asked bytes
+({V100.cache / 1e12:.1f} TB/s), plus {V100.launch * 1e6:.0f} us. **Nothing here was timed.**
 """
 DIFFERENCES = """Where the counts differ from the model, and why:
 
-* Kernels: fewer. Both first states share a launch, pools and weighted operations too, and a node's sums are taken by the
-  kernel that completes its gradient.
-* Backward, distinct: the weights' gradients read the results and the slopes once more, after the inputs' gradients did.
-* Backward, operations: the depthwise results are computed again for the weights' gradients, and the slope of a depthwise
-  result is computed in both kernels.
+* Kernels: fewer. Both first states share a launch, pools and weighted operations too, and a node's sums are taken by
+  the kernel that completes its gradient.
+* Backward, distinct: the weights' gradients read results and slopes once more, after the inputs' gradients did.
+* Backward, operations: the depthwise results are computed again for the weights' gradients, and the slope of a
+  depthwise result is computed in both kernels.
 * Asked, wide cells: the slopes of all outputs are read again for every few input channels (up to 4 at 32 x 32 pixels).
 """
 
@@ -162,9 +163,7 @@ def main() -> int:
         return 2
     works = {setup: work(setup, kernels) for setup in SETUPS}
     (ROOT / "bench" / "results" / "cuda_work.md").write_text(markdown(works), encoding="utf-8")
-    about = (
-        f"Projected from counts, not timed: ms of the cells in a search step on a V100, float32, K = {LEARNERS}.\n\n"
-    )
+    about = f"Projected, not timed: ms of the cells in a search step on a V100, float32, K = {LEARNERS}, by counts.\n\n"
     write_section(ROOT / "README.md", about + step_table(works), (BEGIN, END))
     return 0
 
