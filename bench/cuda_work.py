@@ -47,6 +47,9 @@ class Count(NamedTuple):
         return Count(*(a + b for a, b in zip(self, other, strict=True)))
 
 
+Work = dict[tuple[str, str], Count]  # by direction and kernel
+
+
 class Setup(NamedTuple):
     """A pass of one learner. Of a design on paper, forward and backward: kernels, GB."""
 
@@ -62,7 +65,12 @@ SETUPS = [
     Setup("p_darts", 50, (79, 2.1, 89, 2.9)),
     Setup("pc_darts_imagenet", 128, (125, 4.4, 141, 6.8)),
 ]
-PASSES = {"first order, as released": (5, 4), "second order": (11, 11)}  # forward, backward, of a learner
+# Forward and backward passes of a learner; whether they may keep float16, which plain finite differences may not.
+STEPS = {
+    "first order, as released": (5, 4, False),
+    "the same, float16 kept": (5, 4, True),
+    "second order": (11, 11, False),
+}
 LEARNERS = 2
 
 ABOUT = f"""One pass of one learner, float32, with the gradients of the weights; of the cells alone: stem, head and
@@ -83,15 +91,15 @@ DIFFERENCES = """Where the counts differ from the model, and why:
 """
 
 
-def work(setup: Setup, kernels: ModuleType, gpu: Gpu = V100) -> dict[tuple[str, str], Count]:
-    """By direction and kernel."""
+def work(setup: Setup, kernels: ModuleType, half: bool = False, gpu: Gpu = V100) -> Work:
+    """By direction and kernel; half: float16 between forward and backward."""
     net = Supernet(space(setup.space))
     side = 28 if net.space.imagenet else 32
-    found: dict[tuple[str, str], Count] = defaultdict(Count)
+    found: Work = defaultdict(Count)
     for cell, _ in net.sections.cells:
         for direction in ("forward", "backward"):
             rows = kernels.mixed_cell_work(
-                numbers(cell), 1, setup.images, side, side, direction == "backward", True, False
+                numbers(cell), 1, setup.images, side, side, direction == "backward", True, half
             )
             for name, flops, asked, distinct in rows:
                 seconds = max(flops / gpu.flops, asked / gpu.cache, distinct / gpu.memory)
@@ -100,26 +108,26 @@ def work(setup: Setup, kernels: ModuleType, gpu: Gpu = V100) -> dict[tuple[str, 
     return found
 
 
-def total(found: dict[tuple[str, str], Count], direction: str) -> Count:
+def total(found: Work, direction: str) -> Count:
     sums = Count()
     for (way, _), count in found.items():
         sums = sums.plus(count) if way == direction else sums
     return sums
 
 
-def step_seconds(found: dict[tuple[str, str], Count], passes: tuple[int, int], gpu: Gpu = V100) -> float:
+def step_seconds(found: Work, passes: tuple[int, int], gpu: Gpu = V100) -> float:
     """Of the cells in a search step of all learners, which share launches."""
     sums = [total(found, direction) for direction in ("forward", "backward")]
     return sum(n * (LEARNERS * s.seconds + s.kernels * gpu.launch) for n, s in zip(passes, sums, strict=True))
 
 
-Works = dict[Setup, dict[tuple[str, str], Count]]
+Works = dict[tuple[Setup, bool], Work]  # by whether float16 is kept
 
 
 def markdown(works: Works) -> str:
     parts = ["# What the CUDA kernels do, counted\n", ABOUT, pass_table(works), DIFFERENCES, "## By kernel\n"]
-    for setup, found in works.items():
-        if setup.images == 50:
+    for (setup, half), found in works.items():
+        if setup.images == 50 and not half:
             parts += [f"{setup.space}, {setup.images} images\n", kernel_table(found)]
     return "\n".join([*parts, f"## A search step, K = {LEARNERS}, ms, projected for a V100\n", step_table(works)])
 
@@ -127,18 +135,18 @@ def markdown(works: Works) -> str:
 def pass_table(works: Works) -> str:
     head = ["pass", "kernels", "model", "GFLOP", "asked GB", "distinct GB", "model GB", "V100 ms"]
     rows = []
-    for setup, found in works.items():
+    for (setup, half), found in works.items():
         for i, direction in enumerate(("forward", "backward")):
             c = total(found, direction)
-            name = f"{setup.space}, {setup.images} images, {direction}"
+            name = f"{setup.space}, {setup.images} images, {direction}{', float16 kept' * half}"
             milliseconds = 1e3 * (c.seconds + c.kernels * V100.launch)
             giga = [number(x / 1e9) for x in (c.flops, c.asked, c.distinct)]
-            model = str(setup.model[2 * i]), number(setup.model[2 * i + 1])
+            model = ("", "") if half else (str(setup.model[2 * i]), number(setup.model[2 * i + 1]))
             rows.append([name, str(c.kernels), model[0], *giga, model[1], number(milliseconds)])
     return table(head, rows)
 
 
-def kernel_table(found: dict[tuple[str, str], Count]) -> str:
+def kernel_table(found: Work) -> str:
     head = ["direction", "kernel", "launches", "GFLOP", "asked GB", "distinct GB", "V100 ms"]
     return table(head, ([key[0], f"`{key[1]}`", str(c.kernels), *figures(c)] for key, c in found.items()))
 
@@ -149,10 +157,10 @@ def figures(c: Count) -> list[str]:
 
 def step_table(works: Works) -> str:
     rows = []
-    for setup, found in works.items():
-        times = [number(1e3 * step_seconds(found, passes)) for passes in PASSES.values()]
-        rows.append([f"{setup.space}, {setup.images} images", *times])
-    return table(["search step", *PASSES], rows)
+    for setup in SETUPS:
+        seconds = [step_seconds(works[setup, half], (f, b)) for f, b, half in STEPS.values()]
+        rows.append([f"{setup.space}, {setup.images} images", *(number(1e3 * s) for s in seconds)])
+    return table(["search step", *STEPS], rows)
 
 
 def main() -> int:
@@ -161,7 +169,7 @@ def main() -> int:
     if kernels is None:
         print("need an extension that was built with nvcc: python -m sgl_fast.doctor", file=sys.stderr)
         return 2
-    works = {setup: work(setup, kernels) for setup in SETUPS}
+    works = {(setup, half): work(setup, kernels, half) for setup in SETUPS for half in (False, True)}
     (ROOT / "bench" / "results" / "cuda_work.md").write_text(markdown(works), encoding="utf-8")
     about = f"Projected, not timed: ms of the cells in a search step on a V100, float32, K = {LEARNERS}, by counts.\n\n"
     write_section(ROOT / "README.md", about + step_table(works), (BEGIN, END))

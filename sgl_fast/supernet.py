@@ -74,6 +74,7 @@ class Supernet:
         generator: torch.Generator | None = None,
         pattern: Pattern | None = None,
         dropout_seeds: Sequence[int] | None = None,
+        half: bool = False,
     ) -> Tensor:
         """Logits (V, N, J), differentiable in weights, arch and images.
 
@@ -83,6 +84,8 @@ class Supernet:
         skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
                      `dropout_seeds`, one a virtual learner
         pattern      a new Pattern is recorded, a recorded one replayed
+        half         backend cuda: cells keep float16 for their backward, half the memory and most of the traffic; not
+                     for passes of a finite difference
         ValueError where a shape or dtype does not fit, or where training=False comes without `running`.
         """
         backend = choose(backend, weights.device, weights.dtype)
@@ -94,7 +97,7 @@ class Supernet:
             dropout_seeds = draw_seeds(V, generator)
         if dropout_seeds is not None and len(dropout_seeds) != V:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
-        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds or ())
+        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds or (), half)
         if pattern is None:
             return self._forward(weights, arch, images, mode, skip_beta, backend)
         pattern.start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from sgl_fast.batch import Batch
 from sgl_fast.config import Config
 from sgl_fast.layout import section_of
 from sgl_fast.ops.mixed_cell import mixed_cell, numbers
+from sgl_fast.pattern import Pattern
 from sgl_fast.sgl import Search
 from sgl_fast.spaces import SPACES, space
 from sgl_fast.supernet import Supernet
@@ -28,11 +30,11 @@ MOVERS = ("convolve_kernel<R>", "combine_kernel", "gradient_kernel<R>", "weight_
 MOST_LAUNCHES = dict.fromkeys(SPACES, 1500)
 
 
-def gradients(net: Supernet, weights: Tensor, arch: Arch, images: Tensor) -> list[Tensor]:
+def gradients(net: Supernet, weights: Tensor, arch: Arch, images: Tensor, **how: Any) -> list[Tensor]:
     """Logits, and the gradients of a loss in the weights and the architecture."""
     leaves = [weights.clone().requires_grad_(), *(t.clone().requires_grad_() for t in arch.tensors())]
     named = dict(zip([f for f in FIELDS if getattr(arch, f) is not None], leaves[1:], strict=True))
-    logits = net(leaves[0], Arch(**named), images)
+    logits = net(leaves[0], Arch(**named), images, **how)
     return [logits.detach(), *torch.autograd.grad(logits.square().mean(), leaves)]
 
 
@@ -46,6 +48,22 @@ def test_supernets_of_every_space(name: str, simulated: ModuleType) -> None:
         found = gradients(net, weights.float(), arch.map(lambda t: t.float()), images.float())
     for a, b in zip(found, want, strict=True):
         assert ((a.double() - b).abs().max() / b.abs().max().clamp(min=1e-12)).item() < 1e-3
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_float16_between_forward_and_backward(name: str, simulated: ModuleType) -> None:
+    """Half the memory; what it changes is of float16's precision, and the pattern is the float32 pass's."""
+    net = small(name)
+    weights, arch, images = draws(net, V)
+    pattern = Pattern()
+    with use_backend("reference"):
+        want = gradients(net, weights, arch, images)
+    with use_backend("cpu"):
+        inputs = weights.float(), arch.map(lambda t: t.float()), images.float()
+        net(*inputs, pattern=pattern)
+        found = gradients(net, *inputs, pattern=pattern, half=True)
+    off = [((a.double() - b).norm() / b.norm().clamp(min=1e-12)).item() for a, b in zip(found, want, strict=True)]
+    assert 1e-5 < max(off) < 2e-2
 
 
 @pytest.mark.parametrize("name", MOST_LAUNCHES)

@@ -173,7 +173,7 @@ def test_operators_are_registered_properly(extension: None) -> None:
     inputs = draw_inputs(setting)
     tensors = [t.float() for t in inputs.tensors if t is not None]
     cell = op.numbers(setting.cell)
-    forward = (cell, *tensors, None, None, None, 1.0, 1.0)
+    forward = (cell, *tensors, None, None, None, 1.0, 1.0, False)
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell.default, forward)
     saved = torch.ops.sgl_fast.mixed_cell(*forward)
     backward = (cell, *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, True, True, False, True)
@@ -193,6 +193,14 @@ def test_it_compiles_into_one_graph(extension: None) -> None:
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
     found = torch.autograd.grad(compiled(*inputs.tensors), inputs.tensors)
     assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
+
+
+def test_float16_is_for_cuda(extension: None) -> None:
+    setting = SETTINGS["normal"]
+    inputs = draw_inputs(setting).at(torch.float32)
+    for backend, error in (("reference", ValueError), ("cpu", RuntimeError)):
+        with pytest.raises(error, match="need backend 'cuda' for float16 between forward and backward"):
+            op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, Mode(half=True), backend=backend)
 
 
 def test_it_is_differentiable_once(extension: None) -> None:

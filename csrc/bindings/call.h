@@ -41,6 +41,7 @@ inline void run_on_torch(int count, void (*task)(void*, int), void* context) {
 }
 
 struct CpuCall {
+    static constexpr bool stores_half = false;
     at::Device device;
     Pool queue{at::get_num_threads(), run_on_torch};
 
@@ -77,6 +78,7 @@ struct Rooms {
 
 // On torch's current stream of the tensors' device.
 struct CudaCall {
+    static constexpr bool stores_half = true;
     at::Device device;
     c10::cuda::CUDAGuard guard{device};
     Rooms rooms{device};
@@ -94,6 +96,7 @@ struct CudaCall {
 
 // CUDA kernels by simulated threads, on tensors of the CPU.
 struct SimulatedCall {
+    static constexpr bool stores_half = true;
     at::Device device;
     Rooms rooms{device};
     Stream queue{nullptr, Rooms::more, &rooms};

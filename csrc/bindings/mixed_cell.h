@@ -113,17 +113,19 @@ template <class Call>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
         const std::vector<int64_t>& cell, const Tensor& s0, const Tensor& s1, const Tensor& weights,
         const Tensor& op_weights, const Maybe& edge_weights, const Maybe& running, const Maybe& pattern,
-        const Maybe& dropout, double skip_beta, double dropout_scale) {
+        const Maybe& dropout, double skip_beta, double dropout_scale, bool half) {
     const Call call(s1);
+    TORCH_CHECK(!half || Call::stores_half, "need backend 'cuda' for float16 between forward and backward");
     const Cell c(call, cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, !running);
     const int64_t V = c.inputs.V, N = c.inputs.N, norms = c.plan.norms, bytes = c.plan.pattern;
     Tensor states = call.large(c.states_size());
-    Tensor planes = call.large({V, N, static_cast<int64_t>(c.plan.saved)});
+    const std::vector<int64_t> kept{V, N, static_cast<int64_t>(c.plan.saved)};
+    Tensor planes = half ? empty(call, kept, at::kHalf) : call.large(kept);
     Tensor stats = running ? checked(call, "running", *running, {V, 3, norms}).clone() : empty(call, {V, 3, norms});
     if (pattern) need_tensor("pattern", *pattern, call.device, at::kByte, {V, N, bytes});
     Tensor bits = pattern ? pattern->clone(at::MemoryFormat::Contiguous) : empty(call, {V, N, bytes}, at::kByte);
     Tensor result = empty(call, c.out_size());
-    const CellSaved saved{out(states), out(planes), out(stats), bits.mutable_data_ptr<uint8_t>()};
+    const CellSaved saved{out(states), planes.mutable_data_ptr(), out(stats), bits.mutable_data_ptr<uint8_t>(), half};
     mixed_cell_forward(call.queue, c.plan, c.inputs, pattern.has_value(), saved, out(result));
     return {result, states, planes, stats, bits};
 }
@@ -141,11 +143,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
     const Tensor g = aligned(checked(call, "grad", grad, c.out_size()));
     const Plan& plan = c.plan;
     need_tensor("states", states, call.device, at::kFloat, c.states_size());
-    need_tensor("planes", planes, call.device, at::kFloat, {V, N, static_cast<int64_t>(plan.saved)});
+    const bool half = Call::stores_half && planes.scalar_type() == at::kHalf;
+    need_tensor("planes", planes, call.device, half ? at::kHalf : at::kFloat, {V, N, static_cast<int64_t>(plan.saved)});
     need_tensor("stats", stats, call.device, at::kFloat, {V, 3, norms});
     need_tensor("pattern", pattern, call.device, at::kByte, {V, N, bytes});
-    const CellSaved saved{const_cast<float*>(data(states)), const_cast<float*>(data(planes)),
-                          const_cast<float*>(data(stats)), const_cast<uint8_t*>(pattern.const_data_ptr<uint8_t>())};
+    const CellSaved saved{const_cast<float*>(data(states)), const_cast<void*>(planes.const_data_ptr()),
+                          const_cast<float*>(data(stats)), const_cast<uint8_t*>(pattern.const_data_ptr<uint8_t>()), half};
     const auto like = [&](const Tensor& t) {
         return at::empty_strided(t.sizes(), t.strides(), at::TensorOptions(call.device));
     };

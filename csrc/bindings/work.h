@@ -10,7 +10,7 @@ namespace sgl_fast {
 // Of each kernel of a forward, or of a backward: its name, flops, bytes asked for, distinct bytes. V learners, N images, first
 // states of H x W.
 inline std::vector<std::tuple<std::string, double, double, double>> mixed_cell_work(
-        const std::vector<int64_t>& cell, int V, int N, int64_t H, int64_t W, bool backward, bool want_weights, bool replay) {
+        const std::vector<int64_t>& cell, int V, int N, int64_t H, int64_t W, bool backward, bool want_weights, bool half) {
     static float somewhere[4];  // that nothing touches
     const Plan plan = plan_of(cell, H, W);
     CellInputs in{};
@@ -19,12 +19,12 @@ inline std::vector<std::tuple<std::string, double, double, double>> mixed_cell_w
     in.training = true;
     Ledger ledger;
     const Stream stream{nullptr, [](void*, size_t) -> void* { return somewhere; }, nullptr, &ledger};
-    const CellSaved saved{somewhere, somewhere, somewhere, nullptr};
+    const CellSaved saved{somewhere, somewhere, somewhere, nullptr, half};
     const CellGradients wanted{{somewhere, somewhere}, want_weights ? somewhere : nullptr, somewhere, nullptr};
     if (backward)
         mixed_cell_backward(stream, plan, in, saved, somewhere, somewhere, wanted);
     else
-        mixed_cell_forward(stream, plan, in, replay, saved, somewhere);
+        mixed_cell_forward(stream, plan, in, false, saved, somewhere);
     std::vector<std::tuple<std::string, double, double, double>> rows;
     for (const auto& [name, work] : ledger.launches) rows.emplace_back(name, work.flops, work.asked, work.distinct);
     return rows;

@@ -26,9 +26,10 @@ struct CellInputs {
 // What the forward leaves for the backward.
 struct CellSaved {
     float* states;      // (V, N, 2, C, H, W): the preprocessed inputs
-    float* planes;      // (V, N, plan.saved): convolutions and pools before their norms
+    void* planes;       // (V, N, plan.saved): convolutions and pools before their norms, float32
     float* stats;       // (V, 3, plan.norms): mean, 1 / deviation, unbiased variance
     uint8_t* pattern;   // (V, N, plan.pattern)
+    bool half = false;  // planes of float16, which CUDA alone can
 };
 
 // out (V, N, nodes * C, H', W'). The pattern is replayed, or else recorded. In evaluation, stats holds mean and variance

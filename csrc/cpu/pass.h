@@ -47,7 +47,7 @@ struct Pass {
         if (!plan.cell.preprocess) return input(j, v, n);
         return saved.states + (size_t(v * N + n) * 2 + j) * C * in_pixels;
     }
-    float* planes(int v, int n) const { return saved.planes + size_t(v * N + n) * plan.saved; }
+    float* planes(int v, int n) const { return static_cast<float*>(saved.planes) + size_t(v * N + n) * plan.saved; }
     uint8_t* pattern(int v, int n) const { return saved.pattern + size_t(v * N + n) * plan.pattern; }
     const float* weights(int v) const { return in.weights + v * in.weights_row; }
     const float* mean(int v) const { return saved.stats + size_t(v) * 3 * plan.norms; }

@@ -24,7 +24,8 @@ struct CellView {
     int edges, ops_per_edge;
     float skip_beta, dropout_scale;
     const unsigned char* dropout;
-    float *states, *planes, *stats, *out;
+    float *states, *stats, *out;
+    Numbers planes;  // the convolutions' and pools' results
     unsigned char* pattern;
     long long saved, pattern_bytes;
     int norms, state_norm[2];  // state_norm: of the preprocessing's outputs
@@ -35,7 +36,7 @@ struct CellView {
     __host__ __device__ int pixels() const { return out_H * out_W; }
     __device__ const float* mean(int v) const { return stats + (long long)v * 3 * norms; }
     __device__ const float* scale(int v) const { return mean(v) + norms; }
-    __device__ float* planes_of(int image_) const { return planes + image_ * saved; }
+    __device__ Numbers planes_of(int image_) const { return planes + image_ * saved; }
     __device__ unsigned char* pattern_of(int image_) const { return pattern + image_ * pattern_bytes; }
     __device__ const float* weights_of(int v) const { return weights + v * weights_row; }
     __device__ float edge_weight(int v, int edge) const { return edge_weights ? edge_weights[v * edges + edge] : 1.0f; }
@@ -48,7 +49,7 @@ struct CellView {
 
 // Planes of one image, and the norm that a reader applies: x -> (x - mean) * scale.
 struct Planes {
-    const float* at;
+    Numbers at;
     int H, W;
     const float *mean, *scale;  // of the first channel; null: as it is
 
@@ -68,7 +69,7 @@ struct Planes {
 __device__ __forceinline__ Planes input_of(const CellView& cell, int which, int v, int n, int H, int W) {
     const float* s = which ? cell.s[1] : cell.s[0];  // a varying index would move the parameters to the stack
     const long long learner = which ? cell.learner[1] : cell.learner[0], image = which ? cell.image[1] : cell.image[0];
-    return {s + v * learner + n * image, H, W, nullptr, nullptr};
+    return {{(void*)(s + v * learner + n * image), false}, H, W, nullptr, nullptr};
 }
 
 // State j: an input, or its preprocessing before its norm, or a node.
@@ -76,8 +77,8 @@ __device__ __forceinline__ Planes state_of(const CellView& cell, int j, int v, i
     const long long image = (long long)v * cell.N + n;
     const bool node = j >= 2, normed = !node && cell.preprocess;
     Planes planes = input_of(cell, j, v, n, cell.H, cell.W);
-    if (node) planes.at = cell.out + (image * cell.nodes + j - 2) * cell.C * cell.pixels();
-    if (normed) planes.at = cell.states + (image * 2 + j) * cell.C * cell.H * cell.W;
+    if (node) planes.at.at = cell.out + (image * cell.nodes + j - 2) * cell.C * cell.pixels();
+    if (normed) planes.at.at = cell.states + (image * 2 + j) * cell.C * cell.H * cell.W;
     planes.H = node ? cell.out_H : cell.H;
     planes.W = node ? cell.out_W : cell.W;
     const int norm = j ? cell.state_norm[1] : cell.state_norm[0];
@@ -151,9 +152,9 @@ template <class Add> __device__ __forceinline__ void each_quad(int H, int W, con
 
 // Mean and sum of squared deviations of each of an image's planes, z (channels, H, W), a warp a plane. What the block wrote to
 // z must be visible to it.
-__device__ __forceinline__ void measure(const float* z, int channels, int H, int W, float* means, float* deviations) {
+__device__ __forceinline__ void measure(const Numbers& z, int channels, int H, int W, float* means, float* deviations) {
     for (int c = warp(); c < channels; c += CELL_WARPS) {
-        const float* plane = z + (long long)c * H * W;
+        const Numbers plane = z + (long long)c * H * W;
         float total = 0, squares = 0;
         each_quad(H, W, [&](int y, int x) { total += total_of(read_quad(plane + y * W, x, W)); });
         const float mean = warp_sum(total) / (H * W);

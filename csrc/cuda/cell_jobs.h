@@ -47,7 +47,7 @@ inline CellView view_of(const Plan& plan, const CellInputs& in, bool replay, con
     view.dropout_scale = in.dropout_scale;
     view.dropout = in.dropout;
     view.states = saved.states;
-    view.planes = saved.planes;
+    view.planes = {saved.planes, saved.half};
     view.stats = saved.stats;
     view.out = out;
     view.pattern = saved.pattern;

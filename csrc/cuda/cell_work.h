@@ -11,6 +11,9 @@
 
 namespace sgl_fast {
 
+// Floats that a saved number takes.
+inline double kept(const CellView& cell) { return cell.planes.half ? 0.5 : 1; }
+
 inline double ceiling(double a, double b) { return static_cast<double>(static_cast<long long>((a + b - 1) / b)); }
 
 // Planes that several jobs of a launch read: true for the first.
@@ -25,7 +28,8 @@ struct Sources {
 // first: of its group, which loads the planes; fresh: the first of the launch that reads them.
 inline Work conv_work(const CellView& cell, const ConvJob& job, int R, bool first, bool fresh) {
     const Tiling tiling(job.out_H, job.out_W);
-    const double pixels = job.out_H * job.out_W, planes = double(job.ins) * job.in_H * job.in_W, z = job.outs * pixels;
+    const double pixels = job.out_H * job.out_W, in = job.from == From::saved ? kept(cell) : 1;
+    const double planes = in * job.ins * job.in_H * job.in_W, z = (job.to_state < 0 ? kept(cell) : 1) * job.outs * pixels;
     const double sweeps = ceiling(job.outs, tiling.groups * R), tiles = ceiling(tiling.quads, tiling.lanes);
     const double loads = job.chunk < job.ins ? sweeps * tiles : first;
     const double read = job.kernel == 1 ? sweeps * job.ins * pixels : loads * planes;
@@ -36,8 +40,9 @@ inline Work conv_work(const CellView& cell, const ConvJob& job, int R, bool firs
 inline Work pool_work(const CellView& cell, const PoolJob& job) {
     const double in_pixels = double(job.stride * job.out_H) * (job.stride * job.out_W), pixels = cell.pixels();
     const double pooled = (job.max_pool + job.avg_pool) * cell.M * pixels, rest = job.bypass * (cell.C - cell.M);
-    const double moved = (job.max_pool || job.avg_pool) * cell.M * in_pixels + rest * in_pixels + pooled + rest * pixels;
-    return work_of(cell.V * cell.N, 9 * pooled, moved + (cell.training ? 2 * pooled : 0), moved);
+    const double read = (job.max_pool || job.avg_pool) * cell.M * in_pixels + rest * in_pixels;
+    const double moved = read + kept(cell) * (pooled + rest * pixels);
+    return work_of(cell.V * cell.N, 9 * pooled, moved + (cell.training ? 2 * kept(cell) * pooled : 0), moved);
 }
 
 inline Work convolve_work(const CellView& cell, const ConvJobs& jobs, int pools, int R) {
@@ -52,25 +57,31 @@ inline Work convolve_work(const CellView& cell, const ConvJobs& jobs, int pools,
     return work;
 }
 
-// Terms of a node: of norms, of skips.
-struct TermCount {
-    double norms = 0, skips = 0;
-    explicit TermCount(const NodeJob& job) {
-        for (int e = 0; e < job.edges; e++)
-            for (int t = 0; t < job.edge[e].terms; t++) (job.edge[e].term[t].norm == NO_NORM ? skips : norms) += 1;
+// What a node is summed from: planes, and the floats that they take.
+struct Terms {
+    double planes = 0, floats = 0;
+    Terms(const CellView& cell, const NodeJob& job) {
+        const auto add = [&](double channels, bool saved) {
+            planes += channels;
+            floats += (saved ? kept(cell) : 1) * channels;
+        };
+        for (int e = 0; e < job.edges; e++) {
+            add(cell.C - cell.M, job.edge[e].bypass_z >= 0);
+            for (int t = 0; t < job.edge[e].terms; t++) add(cell.M, job.edge[e].term[t].norm != NO_NORM);
+        }
     }
 };
 
 inline Work combine_work(const CellView& cell, const NodeJob& job) {
-    const TermCount terms(job);
-    const double pixels = cell.pixels(), all = (terms.norms + terms.skips) * cell.M + job.edges * (cell.C - cell.M);
-    return work_of(cell.V * cell.N, 4 * all * pixels, (all + cell.C) * pixels, (all + cell.C) * pixels);
+    const Terms terms(cell, job);
+    const double moved = (terms.floats + cell.C) * cell.pixels();
+    return work_of(cell.V * cell.N, 4 * terms.planes * cell.pixels(), moved, moved);
 }
 
 inline Work node_slopes_work(const CellView& cell, const NodeJob& job) {
-    const TermCount terms(job);
-    const double all = (terms.norms + terms.skips) * cell.M + job.edges * (cell.C - cell.M);
-    return work_of(cell.V * cell.N, 4 * all * cell.pixels(), 2 * all * cell.pixels(), (all + cell.C) * cell.pixels());
+    const Terms terms(cell, job);
+    const double pixels = cell.pixels(), asked = (terms.planes + terms.floats) * pixels;
+    return work_of(cell.V * cell.N, 4 * terms.planes * pixels, asked, (terms.floats + cell.C) * pixels);
 }
 
 // Past the convolutions of a state: pools, skips, bypassing channels, the gradient of its output.
@@ -78,12 +89,12 @@ inline Work rest_work(const CellView& cell, const Target& target, const StateJob
     const double pixels = target.H * target.W, out_pixels = cell.pixels(), rest = cell.C - cell.M;
     const int kinds = (state.max_z >= 0) + (state.avg_z >= 0);
     double asked = (2 + (target.index >= 2)) * cell.C * pixels + 2 * kinds * cell.M * pixels;
-    double distinct = (target.index >= 2) * cell.C * pixels + kinds * cell.M * out_pixels + state.edges * rest * out_pixels;
+    double distinct = (target.index >= 2) * cell.C * pixels + kept(cell) * kinds * cell.M * out_pixels + state.edges * rest * out_pixels;
     double flops = 9 * kinds * cell.M * pixels;
     for (int e = 0; e < state.edges; e++) {
         const OutEdge& edge = state.edge[e];
         const int pools = (edge.max_op >= 0) + (edge.avg_op >= 0), skips = (edge.skip_op >= 0) || edge.aux;
-        asked += (2 * pools + skips) * cell.M * out_pixels + rest * out_pixels;
+        asked += ((1 + kept(cell)) * pools + skips) * cell.M * out_pixels + rest * out_pixels;
         flops += 4 * (pools + skips) * cell.M * out_pixels;
     }
     return work_of(cell.V * cell.N, flops, asked, distinct);
@@ -99,13 +110,15 @@ inline Work target_work(const CellView& cell, const SlopeJobs& jobs, int t, int 
     for (int j = target.first_job; j < target.first_job + target.jobs; j++) {
         const SlopeJob& job = jobs.job[j];
         const double taps = job.kernel == 1 ? 1 : job.kernel * job.kernel, tiles = ceiling(tiling.quads, tiling.lanes);
-        asked += 2 * times * job.outs * out_pixels;
-        distinct += (1 + sources.first(job.slope)) * job.outs * out_pixels;
+        const double z = job.slope.above == Above::state ? 1 : kept(cell);
+        asked += (1 + z) * times * job.outs * out_pixels;
+        distinct += (z + sources.first(job.slope)) * job.outs * out_pixels;
         flops += out_pixels * (5 * times * job.outs + 2 * tiles * job.outs * target.channels + 2 * taps * target.channels);
     }
     if (target.norm != NO_NORM) {
-        asked += 2 * all * pixels;
-        distinct += all * pixels;
+        const double z = target.to == To::middle ? kept(cell) : 1;
+        asked += (1 + z) * all * pixels;
+        distinct += z * all * pixels;
     }
     Work work = work_of(cell.V * cell.N, flops, asked, distinct);
     if (target.to == To::state) work += rest_work(cell, target, jobs.state[t]);
@@ -127,9 +140,10 @@ inline Work weight_gradient_work(const CellView& cell, const WeightJobs& jobs, i
         const ConvJob& job = jobs.job[i].conv;
         const double pixels = job.out_H * job.out_W, pairs = double(job.ins) * job.outs, slopes = job.outs * pixels;
         const double products = job.taps() ? 2 * pairs + 2.0 * job.taps() * job.ins : pairs, times = jobs.job[i].chunks();
-        const double planes = job.ins * (job.kernel == 1 ? pixels : double(job.in_H) * job.in_W);
-        work += work_of(cell.V * cell.N, 2 * products * pixels + 5 * times * slopes, planes + 2 * times * slopes,
-                        sources.first(job) * planes + (1 + sources.first(jobs.job[i].slope)) * slopes);
+        const double in = job.from == From::saved ? kept(cell) : 1, z = job.to_state < 0 ? kept(cell) : 1;
+        const double planes = in * job.ins * (job.kernel == 1 ? pixels : double(job.in_H) * job.in_W);
+        work += work_of(cell.V * cell.N, 2 * products * pixels + 5 * times * slopes, planes + (1 + z) * times * slopes,
+                        sources.first(job) * planes + (z + sources.first(jobs.job[i].slope)) * slopes);
     }
     return work;
 }

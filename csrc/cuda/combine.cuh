@@ -50,7 +50,7 @@ __device__ __forceinline__ float4 dropped(const CellView& cell, int mask, const 
 
 __device__ __forceinline__ float4 bypassed(const CellView& cell, const InEdge& edge, int image, int channel, int y, int x) {
     if (edge.bypass_z < 0) return state_of(cell, edge.source, image / cell.N, image % cell.N).quad(channel, y, x);
-    const float* plane = cell.planes_of(image) + edge.bypass_z + (long long)(channel - cell.M) * cell.pixels();
+    const Numbers plane = cell.planes_of(image) + edge.bypass_z + (long long)(channel - cell.M) * cell.pixels();
     return read_quad(plane + y * cell.out_W, x, cell.out_W);
 }
 

@@ -51,8 +51,7 @@ __host__ __device__ inline int conv_floats(const ConvJob& job, int R) {
 __device__ __forceinline__ Planes planes_from(const CellView& cell, const ConvJob& job, int v, int n) {
     if (job.from == From::input) return input_of(cell, job.index, v, n, job.in_H, job.in_W);
     if (job.from == From::state) return state_of(cell, job.index, v, n);
-    const float* at = cell.planes_of(v * cell.N + n) + job.index;
-    return {at, job.in_H, job.in_W, cell.mean(v) + job.from_norm, cell.scale(v) + job.from_norm};
+    return {cell.planes_of(v * cell.N + n) + job.index, job.in_H, job.in_W, cell.mean(v) + job.from_norm, cell.scale(v) + job.from_norm};
 }
 
 // Four neighbouring outputs. at: a padded plane where the window of the first one starts, `row` floats a row. FLIP: the taps
@@ -137,7 +136,7 @@ struct ConvPlaces {
     Planes from;
     const unsigned char* bits;
     const float* weights;
-    float* z;
+    Numbers z;
 };
 
 // One tile of quads from q0 and groups * R outputs from out0. load: the planes are not in shared memory yet.
@@ -194,14 +193,20 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
                        make_float4(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
 }
 
+// Where a job's result goes: a state, or saved planes.
+__device__ __forceinline__ Numbers result_at(const CellView& cell, const ConvJob& job, int image) {
+    if (job.to_state < 0) return cell.planes_of(image) + job.z;
+    const long long plane = ((long long)image * 2 + job.to_state) * cell.C;
+    return {cell.states + plane * job.out_H * job.out_W + job.z, false};
+}
+
 // first: of its group.
 template <int R>
 __device__ __forceinline__ void convolve(const CellView& cell, const ConvJob& job, int image, bool first, float* shared) {
     const int v = image / cell.N, pixels = job.out_H * job.out_W;
     unsigned char* bits = cell.pattern_of(image) + job.bits;
     const ConvPlaces at{planes_from(cell, job, v, image % cell.N), bits, cell.weights_of(v),
-                        job.to_state >= 0 ? cell.states + ((long long)image * 2 + job.to_state) * cell.C * pixels + job.z
-                                          : cell.planes_of(image) + job.z};
+                        result_at(cell, job, image)};
     if (job.record && !cell.replay) record_bits(at.from, job.ins, bits);
     if (first) clear(shared + DEEP_FLOATS, job.padded_floats());
     const Tiling tiling(job.out_H, job.out_W);

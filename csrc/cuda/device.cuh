@@ -53,6 +53,64 @@ __device__ __forceinline__ void write_quad(float* row, int x, int W, const float
     if (x + 3 < W) row[x + 3] = four.w;
 }
 
+#ifndef CUDASIM
+
+__device__ __forceinline__ float half_to_float(unsigned short bits) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+    return x;
+}
+
+__device__ __forceinline__ unsigned short float_to_half(float x) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return bits;
+}
+
+#endif
+
+// An array of float32 or of float16.
+struct Numbers {
+    void* at;
+    bool half;
+
+    __device__ Numbers operator+(long long n) const { return {(char*)at + (half ? 2 * n : 4 * n), half}; }
+    __device__ float operator[](long long i) const {
+        return half ? half_to_float(((const unsigned short*)at)[i]) : ((const float*)at)[i];
+    }
+    __device__ void set(long long i, float x) const {
+        if (half) ((unsigned short*)at)[i] = float_to_half(x);
+        else ((float*)at)[i] = x;
+    }
+};
+
+__device__ __forceinline__ float4 read_quad(const Numbers& row, int x, int W) {
+    if (!row.half) return read_quad((const float*)row.at, x, W);
+    const unsigned short* half = (const unsigned short*)row.at + x;
+    if (W % 4 == 0) {
+        const ushort4 four = *(const ushort4*)half;
+        return make_float4(half_to_float(four.x), half_to_float(four.y), half_to_float(four.z), half_to_float(four.w));
+    }
+    const int left = W - x;
+    return make_float4(half_to_float(half[0]), left > 1 ? half_to_float(half[1]) : 0, left > 2 ? half_to_float(half[2]) : 0,
+                       left > 3 ? half_to_float(half[3]) : 0);
+}
+
+__device__ __forceinline__ void write_quad(const Numbers& row, int x, int W, const float4& four) {
+    if (!row.half) return write_quad((float*)row.at, x, W, four);
+    unsigned short* half = (unsigned short*)row.at + x;
+    const ushort4 bits = make_ushort4(float_to_half(four.x), float_to_half(four.y), float_to_half(four.z), float_to_half(four.w));
+    if (W % 4 == 0) {
+        *(ushort4*)half = bits;
+        return;
+    }
+    const int left = W - x;
+    half[0] = bits.x;
+    if (left > 1) half[1] = bits.y;
+    if (left > 2) half[2] = bits.z;
+    if (left > 3) half[3] = bits.w;
+}
+
 // The sum, and the largest, over the lanes of a warp, on every lane; NaN is not the largest.
 template <class T> __device__ __forceinline__ T warp_sum(T v) {
     for (int step = WARP / 2; step > 0; step /= 2) v += __shfl_xor_sync(WHOLE_WARP, v, step);

@@ -264,8 +264,9 @@ __device__ __forceinline__ void add_rest(const CellView& cell, const GradView& g
 __device__ __forceinline__ void target_slopes(const CellView& cell, const GradView& g, const Target& target, int image, int c0, int count) {
     const int pixels = target.H * target.W;
     for (int c = c0 + warp(); c < c0 + count; c += CELL_WARPS) {
-        const float* z = target.to == To::middle ? cell.planes_of(image) + target.z + (long long)c * pixels
-                                                 : cell.states + (((long long)image * 2 + target.index) * cell.C + c) * pixels;
+        const Numbers z = target.to == To::middle
+                              ? cell.planes_of(image) + target.z + (long long)c * pixels
+                              : Numbers{cell.states + (((long long)image * 2 + target.index) * cell.C + c) * pixels, false};
         norm_slopes(cell, g, image, target.norm + c, target_plane(cell, g, target, image, c), z, target.H, target.W);
     }
 }

@@ -75,7 +75,7 @@ template <class Window> __device__ __forceinline__ int largest(const Window& win
 
 // The max-pools of `count` channels; window_at(channel, y, x). Two neighbouring outputs, a byte of codes, a thread.
 template <class WindowAt>
-__device__ __forceinline__ void max_pool(int count, const PoolJob& job, bool replay, unsigned char* codes, float* z,
+__device__ __forceinline__ void max_pool(int count, const PoolJob& job, bool replay, unsigned char* codes, const Numbers& z,
                                          const WindowAt& window_at) {
     const int row = code_bytes(job.out_W), bytes = job.out_H * row;
     for (int i = threadIdx.x; i < count * bytes; i += CELL_THREADS) {
@@ -84,7 +84,7 @@ __device__ __forceinline__ void max_pool(int count, const PoolJob& job, bool rep
         for (int x = first; x < job.out_W && x < first + 2; x++) {
             const auto window = window_at(channel, y, x);
             const int shift = (x - first) * 4, code = replay ? byte >> shift & 15 : largest(window);
-            z[((long long)channel * job.out_H + y) * job.out_W + x] = window.pixel(code);
+            z.set(((long long)channel * job.out_H + y) * job.out_W + x, window.pixel(code));
             if (!replay) byte |= (unsigned)code << shift;
         }
         if (!replay) codes[i] = (unsigned char)byte;
@@ -93,7 +93,7 @@ __device__ __forceinline__ void max_pool(int count, const PoolJob& job, bool rep
 
 // The average pools of `count` padded planes.
 __device__ __forceinline__ void avg_pool(const Planes& from, int count, const PoolJob& job, const PaddedPlane& plane,
-                                         const float* padded, float* z) {
+                                         const float* padded, const Numbers& z) {
     const int pixels = job.out_H * job.out_W;
     for (int i = threadIdx.x; i < count * pixels; i += CELL_THREADS) {
         const int channel = i / pixels, y = i % pixels / job.out_W, x = i % pixels % job.out_W;
@@ -101,7 +101,7 @@ __device__ __forceinline__ void avg_pool(const Planes& from, int count, const Po
         float total = 0;
 #pragma unroll
         for (int t = 0; t < 9; t++) total += window.pixel(t);
-        z[i] = total / (inside(y, job.stride, from.H) * inside(x, job.stride, from.W));
+        z.set(i, total / (inside(y, job.stride, from.H) * inside(x, job.stride, from.W)));
     }
 }
 
@@ -111,7 +111,7 @@ __device__ __forceinline__ void pools_of(const CellView& cell, const PoolJob& jo
     const PaddedPlane plane(job.stride, job.out_H, job.out_W);
     const int chunk = room / plane.floats < cell.M ? room / plane.floats : cell.M;
     const int row = job.out_H * code_bytes(job.out_W);
-    float* planes = cell.planes_of(image);
+    const Numbers planes = cell.planes_of(image);
     clear(padded, chunk * plane.floats);
     for (int c0 = 0; c0 < cell.M; c0 += chunk) {
         const int count = cell.M - c0 < chunk ? cell.M - c0 : chunk;
@@ -138,7 +138,7 @@ __device__ __forceinline__ void share_norm(const CellView& cell, int v, int norm
     }
 }
 
-__device__ __forceinline__ void finish_pool(const CellView& cell, int image, const float* z, int norm, int count,
+__device__ __forceinline__ void finish_pool(const CellView& cell, int image, const Numbers& z, int norm, int count,
                                             const int* norms) {
     const int v = image / cell.N;
     const long long at = (long long)image * cell.norms + norm;
@@ -151,7 +151,7 @@ __device__ __forceinline__ void finish_pool(const CellView& cell, int image, con
 
 __device__ __forceinline__ void pool(const CellView& cell, const PoolJob& job, int image, int room, float* shared) {
     const Planes from = state_of(cell, job.state, image / cell.N, image % cell.N);
-    float* planes = cell.planes_of(image);
+    const Numbers planes = cell.planes_of(image);
     if (job.max_pool || job.avg_pool) pools_of(cell, job, from, image, room, shared);
     if (job.bypass)
         max_pool(cell.C - cell.M, job, cell.replay, cell.pattern_of(image) + job.bypass_codes, planes + job.bypass_z,

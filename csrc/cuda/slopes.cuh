@@ -46,7 +46,8 @@ struct SlopeFactors {
 
 // The planes of a slope in one image.
 struct SlopePlanes {
-    const float *g, *z;
+    const float* g;
+    Numbers z;
     long long g_step, z_step;  // from channel to channel
     float weight;
     int at;                    // of the first channel in (V, norms)
@@ -65,7 +66,7 @@ struct SlopePlanes {
         } else {
             const long long plane = ((long long)image * 2 + s.index) * cell.C + s.channel;
             g = grads.states + plane * in_pixels;
-            z = cell.states + plane * in_pixels;
+            z = {cell.states + plane * in_pixels, false};
             g_step = z_step = in_pixels;
         }
         weight = s.edge < 0 ? 1.0f : cell.term_weight(v, s.edge, s.op);
@@ -102,7 +103,7 @@ __device__ __forceinline__ void finish_slopes(const CellView& cell, const GradVi
 }
 
 // Sums of one plane's gradient with z: of g and of g * (z - mean). A warp.
-__device__ __forceinline__ void slope_sums(const float* g, const float* z, float mean, int H, int W, float& one, float& along) {
+__device__ __forceinline__ void slope_sums(const float* g, const Numbers& z, float mean, int H, int W, float& one, float& along) {
     float total = 0, dot = 0;
     each_quad(H, W, [&](int y, int x) {
         const float4 a = read_quad(g + y * W, x, W), b = read_quad(z + y * W, x, W);
@@ -115,7 +116,7 @@ __device__ __forceinline__ void slope_sums(const float* g, const float* z, float
 
 // The sums for a norm from one plane of its output's gradient g and of its input z. A warp.
 __device__ __forceinline__ void norm_slopes(const CellView& cell, const GradView& g, int image, int norm, const float* slope,
-                                            const float* z, int H, int W) {
+                                            const Numbers& z, int H, int W) {
     float one, along;
     slope_sums(slope, z, cell.mean(image / cell.N)[norm], H, W, one, along);
     if (lane() != 0) return;

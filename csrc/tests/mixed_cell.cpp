@@ -36,8 +36,9 @@ struct Run {
     Plan plan{b.shape, b.H, b.W};
     size_t images = size_t(b.V) * b.N, nodes = images * b.shape.nodes * b.shape.channels * plan.out_pixels();
     Floats s[2], weights, mixture, edges, grad;
-    Floats out, states, planes, stats;
-    std::vector<uint8_t> pattern;
+    Floats out, states, stats;
+    std::vector<uint8_t> planes, pattern;
+    bool half = false;
 
     explicit Run(const Batch& batch) : b(batch) {
         const bool raw = b.shape.preprocess;
@@ -67,12 +68,12 @@ struct Run {
         in.training = true;
         return in;
     }
-    CellSaved saved() { return {states.data(), planes.data(), stats.data(), pattern.data()}; }
+    CellSaved saved() { return {states.data(), planes.data(), stats.data(), pattern.data(), half}; }
 
     template <class Queue> void forward(const Queue& pool, bool replay) {
         out.assign(nodes, NAN);  // what nobody writes shows
         states.assign(b.shape.preprocess ? images * 2 * b.shape.channels * plan.in_pixels() : 0, NAN);
-        planes.assign(images * plan.saved, NAN);
+        planes.assign(images * plan.saved * (half ? 2 : 4), 0xff);  // NaN in either precision
         stats.assign(b.V * 3 * plan.norms, 0);
         pattern.resize(images * plan.pattern);
         mixed_cell_forward(pool, plan, inputs(), replay, saved(), out.data());
@@ -91,14 +92,39 @@ static double dot(const Floats& a, const Floats& b) {
     return sum;
 }
 
-template <class Queue> static void check(const Batch& batch, const Queue& pool) {
-    Run run(batch);
-    run.forward(pool, false);
+// The gradients of the weights; every other one is computed, too.
+template <class Queue> static Floats backward(Run& run, const Queue& pool) {
     Floats d0(run.s[0].size()), d1(run.s[1].size()), dw(run.weights.size()), dops(run.mixture.size()), de(run.edges.size());
     const CellGradients wanted{{d0.data(), d1.data()}, dw.data(), dops.data(), de.data()};
     mixed_cell_backward(pool, run.plan, run.inputs(), run.saved(), run.out.data(), run.grad.data(), wanted);
     repeats("output", run.out);
     for (const Floats* one : {&d0, &d1, &dw, &dops, &de}) repeats("gradient", *one);
+    return dw;
+}
+
+#ifdef CUDASIM
+
+// Keeping float16 changes little.
+template <class Queue> static void check_half(Run run, const Floats& want, const Queue& pool) {
+    run.half = true;
+    run.forward(pool, true);
+    Floats off = backward(run, pool);
+    for (size_t i = 0; i < off.size(); i++) off[i] -= want[i];
+    const double error = std::sqrt(dot(off, off) / dot(want, want));
+    if (error > 0 && error < 1e-2) return;
+    std::printf("float16 (%s): weights' gradients off by %g\n", way.c_str(), error);
+    std::exit(1);
+}
+
+#endif
+
+template <class Queue> static void check(const Batch& batch, const Queue& pool) {
+    Run run(batch);
+    run.forward(pool, false);
+    const Floats dw = backward(run, pool);
+#ifdef CUDASIM
+    check_half(run, dw, pool);
+#endif
     const Floats weights = run.weights, direction = normal(weights.size());
     double ends[2];
     for (int side = 0; side < 2; side++) {

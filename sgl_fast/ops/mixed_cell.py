@@ -30,19 +30,20 @@ def sizes(cell: list[int], H: int, W: int) -> tuple[int, int, int, int, int]:
     return compiled().mixed_cell_sizes(cell, H, W)
 
 
-def _fake(cell: list[int], s0: Tensor, s1: Tensor, *_: Any) -> tuple[Tensor, ...]:
+def _fake(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> tuple[Tensor, ...]:
     V, N, H, W = s1.shape[0], s1.shape[1], s1.shape[3], s1.shape[4]
     C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
     norms, saved, bytes_ = sizes(list(cell), int(H), int(W))[1:4]
     out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
     states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
     pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
-    return out, states, s1.new_empty(V, N, saved), s1.new_empty(V, 3, norms), pattern
+    planes = s1.new_empty(V, N, saved, dtype=torch.float16 if rest[-1] else None)
+    return out, states, planes, s1.new_empty(V, 3, norms), pattern
 
 
 _forward = register(
     "mixed_cell(int[] cell, Tensor s0, Tensor s1, Tensor weights, Tensor op_weights, Tensor? edge_weights,"
-    " Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta, float dropout_scale)"
+    " Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta, float dropout_scale, bool half)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _fake,
 )
@@ -74,8 +75,10 @@ _backward = register(
 
 class _MixedCell(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, cell: list[int], running: Any, pattern: Any, dropout: Any, scalars: Any, *inputs: Any) -> Any:
-        out, *saved = _forward(cell, *inputs, running, pattern, dropout, *scalars)
+    def forward(
+        ctx: Any, cell: list[int], running: Any, pattern: Any, dropout: Any, scalars: Any, half: bool, *inputs: Any
+    ) -> Any:
+        out, *saved = _forward(cell, *inputs, running, pattern, dropout, *scalars, half)
         ctx.save_for_backward(*inputs, dropout, out, *saved)
         ctx.cell, ctx.scalars, ctx.training = cell, scalars, running is None
         ctx.mark_non_differentiable(saved[-2], saved[-1])
@@ -84,10 +87,10 @@ class _MixedCell(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
-        wanted = ctx.needs_input_grad[5:8]
+        wanted = ctx.needs_input_grad[6:9]
         grads = _backward(ctx.cell, *ctx.saved_tensors, grad, *ctx.scalars, ctx.training, *wanted)
-        needed = zip(grads, ctx.needs_input_grad[5:], strict=True)
-        return (None,) * 5 + tuple(g if need else None for g, need in needed)
+        needed = zip(grads, ctx.needs_input_grad[6:], strict=True)
+        return (None,) * 6 + tuple(g if need else None for g, need in needed)
 
 
 def mixed_cell(
@@ -104,9 +107,12 @@ def mixed_cell(
 ) -> Tensor:
     """One cell of V virtual learners; see `reference.mixed_cell` for shapes. Differentiable once where it is fused.
 
-    mode.running is updated by a training pass and read by others; mode.pattern is recorded or replayed.
+    mode.running is updated by a training pass and read by others; mode.pattern is recorded or replayed; mode.half keeps
+    what the backward needs in float16 (cuda), all arithmetic being float32.
     """
     if choose(backend, weights.device, weights.dtype) == "reference":
+        if mode.half:
+            raise ValueError("need backend 'cuda' for float16 between forward and backward; got 'reference'")
         return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, mode, skip_beta)
     norms = section.num_statistics
     if mode.training and norms and s1[0, :, 0].numel() == 1:
@@ -119,7 +125,7 @@ def mixed_cell(
         pattern = mode.pattern.replay((V, N, sizes(fused, H, W)[3]), torch.uint8)
     dropout, scale = _dropout(cell, mode, s1)
     inputs = s0, s1, weights, op_weights, edge_weights
-    out, stats, bits = _MixedCell.apply(fused, running, pattern, dropout, (skip_beta, scale), *inputs)
+    out, stats, bits = _MixedCell.apply(fused, running, pattern, dropout, (skip_beta, scale), mode.half, *inputs)
     if mode.pattern is not None and pattern is None:
         mode.pattern.record(bits)
     if mode.running is not None and mode.training and norms:

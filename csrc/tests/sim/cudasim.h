@@ -22,6 +22,10 @@ struct dim3 {
 struct alignas(16) float4 {
     float x, y, z, w;
 };
+struct alignas(8) ushort4 {
+    unsigned short x, y, z, w;
+};
+inline ushort4 make_ushort4(unsigned short x, unsigned short y, unsigned short z, unsigned short w) { return {x, y, z, w}; }
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 namespace cudasim {
@@ -89,6 +93,17 @@ inline float __int_as_float(int bits) {
 }
 inline int __float_as_int(float value) {
     int bits;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+inline float half_to_float(unsigned short bits) {
+    _Float16 value;
+    std::memcpy(&value, &bits, sizeof value);
+    return static_cast<float>(value);
+}
+inline unsigned short float_to_half(float x) {
+    const _Float16 value = static_cast<_Float16>(x);
+    unsigned short bits;
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
 }
