@@ -6,6 +6,7 @@ no GPU: nothing is timed, every time is a projection from counts and data sheets
 
 from __future__ import annotations
 
+import math
 import sys
 from collections import defaultdict
 from types import ModuleType
@@ -42,9 +43,12 @@ class Count(NamedTuple):
     asked: float = 0
     distinct: float = 0
     seconds: float = 0
+    blocks: float = math.inf  # of a launch, at least
+    shared: float = 0  # bytes of a block, at most
 
     def plus(self, other: Count) -> Count:
-        return Count(*(a + b for a, b in zip(self, other, strict=True)))
+        sums = (a + b for a, b in zip(self[:5], other[:5], strict=True))
+        return Count(*sums, min(self.blocks, other.blocks), max(self.shared, other.shared))
 
 
 Work = dict[tuple[str, str], Count]  # by direction and kernel
@@ -78,7 +82,8 @@ optimisers are not in it. Asked: what the kernels load and store, loads that a c
 place once a launch. Model: the same on paper, before the kernels were written, when every tensor moves once where a
 fused kernel needs it. ms: projected for a V100, launch by launch the most of operations
 ({V100.flops / 1e12:.2f} TFLOP/s), distinct bytes ({V100.memory / 1e9:.0f} GB/s) and asked bytes
-({V100.cache / 1e12:.1f} TB/s), plus {V100.launch * 1e6:.0f} us. **Nothing here was timed.**
+({V100.cache / 1e12:.1f} TB/s), plus {V100.launch * 1e6:.0f} us.
+Blocks: of the smallest launch; shared KB: of a block, at most, where a multiprocessor has 96. **Nothing here was timed.**
 """
 DIFFERENCES = """Where the counts differ from the model, and why:
 
@@ -101,9 +106,11 @@ def work(setup: Setup, kernels: ModuleType, half: bool = False, gpu: Gpu = V100)
             rows = kernels.mixed_cell_work(
                 numbers(cell), 1, setup.images, side, side, direction == "backward", True, half
             )
-            for name, flops, asked, distinct in rows:
+            for name, flops, asked, distinct, blocks, shared in rows:
                 seconds = max(flops / gpu.flops, asked / gpu.cache, distinct / gpu.memory)
-                found[direction, name] = found[direction, name].plus(Count(1, flops, asked, distinct, seconds))
+                found[direction, name] = found[direction, name].plus(
+                    Count(1, flops, asked, distinct, seconds, blocks, shared)
+                )
         side //= 2 if cell.kind == "reduce" else 1
     return found
 
@@ -147,12 +154,16 @@ def pass_table(works: Works) -> str:
 
 
 def kernel_table(found: Work) -> str:
-    head = ["direction", "kernel", "launches", "GFLOP", "asked GB", "distinct GB", "V100 ms"]
+    head = ["direction", "kernel", "launches", "GFLOP", "asked GB", "distinct GB", "V100 ms", "blocks", "shared KB"]
     return table(head, ([key[0], f"`{key[1]}`", str(c.kernels), *figures(c)] for key, c in found.items()))
 
 
 def figures(c: Count) -> list[str]:
-    return [f"{x / 1e9:.2f}" for x in (c.flops, c.asked, c.distinct)] + [f"{1e3 * c.seconds:.2f}"]
+    return [f"{x / 1e9:.2f}" for x in (c.flops, c.asked, c.distinct)] + [
+        f"{1e3 * c.seconds:.2f}",
+        f"{c.blocks:.0f}",
+        number(c.shared / 1024),
+    ]
 
 
 def step_table(works: Works) -> str:

@@ -7,9 +7,9 @@
 
 namespace sgl_fast {
 
-// Of each kernel of a forward, or of a backward: its name, flops, bytes asked for, distinct bytes. V learners, N images, first
-// states of H x W.
-inline std::vector<std::tuple<std::string, double, double, double>> mixed_cell_work(
+// Of each kernel of a forward, or of a backward: its name, flops, bytes asked for, distinct bytes, blocks, bytes of dynamic
+// shared memory. V learners, N images, first states of H x W.
+inline std::vector<std::tuple<std::string, double, double, double, double, double>> mixed_cell_work(
         const std::vector<int64_t>& cell, int V, int N, int64_t H, int64_t W, bool backward, bool want_weights, bool half) {
     static float somewhere[4];  // that nothing touches
     const Plan plan = plan_of(cell, H, W);
@@ -25,8 +25,9 @@ inline std::vector<std::tuple<std::string, double, double, double>> mixed_cell_w
         mixed_cell_backward(stream, plan, in, saved, somewhere, somewhere, wanted);
     else
         mixed_cell_forward(stream, plan, in, false, saved, somewhere);
-    std::vector<std::tuple<std::string, double, double, double>> rows;
-    for (const auto& [name, work] : ledger.launches) rows.emplace_back(name, work.flops, work.asked, work.distinct);
+    std::vector<std::tuple<std::string, double, double, double, double, double>> rows;
+    for (const Launch& one : ledger.launches)
+        rows.emplace_back(one.kernel, one.work.flops, one.work.asked, one.work.distinct, one.blocks, one.shared);
     return rows;
 }
 

@@ -82,7 +82,9 @@ inline unsigned blocks_for(int64_t items, int64_t per_block) {
 #define LAUNCH(kernel, grid, block, bytes, stream, work, ...)            \
     do {                                                                 \
         if ((stream).ledger) {                                           \
-            (stream).ledger->launches.emplace_back(#kernel, (work));     \
+            const dim3 grid_(grid);                                      \
+            const double blocks_ = double(grid_.x) * grid_.y * grid_.z;  \
+            (stream).ledger->launches.push_back({#kernel, (work), blocks_, double(bytes)}); \
             break;                                                       \
         }                                                                \
         ++::sgl_fast::launches;                                          \

@@ -13,6 +13,7 @@ namespace {
 constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
 constexpr int MOST_SHARED_FLOATS = 24 << 10;
 constexpr int MOST_OPS = 8;
+constexpr size_t MOST_IMAGES = 65535;  // blocks along y
 constexpr int IMAGE_GROUPS = 4;  // whose weight gradients are summed apart
 constexpr int GROUP_JOBS = 4;    // that share planes: more would leave multiprocessors without a block
 
@@ -285,6 +286,7 @@ struct Backward {
 void mixed_cell_forward(const Stream& stream, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
                         float* out) {
     need_at_most("operations an edge", plan.cell.ops_per_edge, MOST_OPS);
+    need_at_most("images of all learners", size_t(in.V) * in.N, MOST_IMAGES);
     Forward forward{stream, plan, view_of(plan, in, replay, saved, out)};
     const size_t norms = size_t(in.V) * plan.norms;
     forward.view.partial_mean = stream.room<float>(in.N * norms);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace sgl_fast {
@@ -31,9 +30,15 @@ inline Work row_work(double rows, double floats, double times) {
     return work_of(rows, 10 * floats, times * floats, times * floats);
 }
 
-// In place of launches: what each would do.
+// In place of a launch: what it would do, by how many blocks, each with that much dynamic shared memory.
+struct Launch {
+    std::string kernel;
+    Work work;
+    double blocks, shared;
+};
+
 struct Ledger {
-    std::vector<std::pair<std::string, Work>> launches;
+    std::vector<Launch> launches;
 };
 
 }  // namespace sgl_fast
