@@ -82,8 +82,8 @@ optimisers are not in it. Asked: what the kernels load and store, loads that a c
 place once a launch. Model: the same on paper, before the kernels were written, when every tensor moves once where a
 fused kernel needs it. ms: projected for a V100, launch by launch the most of operations
 ({V100.flops / 1e12:.2f} TFLOP/s), distinct bytes ({V100.memory / 1e9:.0f} GB/s) and asked bytes
-({V100.cache / 1e12:.1f} TB/s), plus {V100.launch * 1e6:.0f} us.
-Blocks: of the smallest launch; shared KB: of a block, at most, where a multiprocessor has 96. **Nothing here was timed.**
+({V100.cache / 1e12:.1f} TB/s), plus {V100.launch * 1e6:.0f} us. **Nothing here was timed.**
+Blocks: of the smallest launch; shared KB: of a block, at most, where a multiprocessor has 96.
 """
 DIFFERENCES = """Where the counts differ from the model, and why:
 

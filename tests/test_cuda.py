@@ -106,6 +106,12 @@ def test_the_count_is_of_what_is_launched(kind: str, simulated: ModuleType) -> N
         assert all(0 < distinct <= asked for rows in counted for name, _, asked, distinct, *_ in rows if name in MOVERS)
 
 
+def test_more_images_than_blocks_is_an_error(simulated: ModuleType) -> None:
+    cell = numbers(SETTINGS["normal"].cell)
+    with pytest.raises(RuntimeError, match="need at most 65535 images of all learners; got 70000"):
+        simulated.mixed_cell_work(cell, 2, 35_000, 8, 8, False, True, False)
+
+
 @pytest.mark.parametrize("setup", cuda_work.SETUPS)
 def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup, simulated: ModuleType) -> None:
     found = cuda_work.work(setup, simulated)
