@@ -28,18 +28,21 @@ class Gpu(NamedTuple):
 
     name: str
     flops: float
+    products: float
     memory: float
     cache: float
     launch: float
 
 
-# Half of 15.7 TFLOP/s, 85 percent of 900 GB/s, L2 as measured by Jia et al. (arXiv 1804.06826), launches in a graph.
-V100 = Gpu("V100", 0.5 * 15.7e12, 0.85 * 900e9, 2.155e12, 2e-6)
+# Half of 15.7 TFLOP/s and of the tensor cores' 125, 85 percent of 900 GB/s, L2 as measured by Jia et al. (arXiv
+# 1804.06826), launches in a graph.
+V100 = Gpu("V100", 0.5 * 15.7e12, 0.5 * 125e12, 0.85 * 900e9, 2.155e12, 2e-6)
 
 
 class Count(NamedTuple):
     kernels: int = 0
     flops: float = 0
+    products: float = 0
     asked: float = 0
     distinct: float = 0
     seconds: float = 0
@@ -47,7 +50,7 @@ class Count(NamedTuple):
     shared: float = 0  # bytes of a block, at most
 
     def plus(self, other: Count) -> Count:
-        sums = (a + b for a, b in zip(self[:5], other[:5], strict=True))
+        sums = (a + b for a, b in zip(self[:6], other[:6], strict=True))
         return Count(*sums, min(self.blocks, other.blocks), max(self.shared, other.shared))
 
 
@@ -78,12 +81,13 @@ STEPS = {
 LEARNERS = 2
 
 ABOUT = f"""One pass of one learner, float32, with the gradients of the weights; of the cells alone: stem, head and
-optimisers are not in it. Asked: what the kernels load and store, loads that a cache answers included. Distinct: every
-place once a launch. Model: the same on paper, before the kernels were written, when every tensor moves once where a
-fused kernel needs it. ms: projected for a V100, launch by launch the most of operations
-({V100.flops / 1e12:.2f} TFLOP/s), distinct bytes ({V100.memory / 1e9:.0f} GB/s) and asked bytes
-({V100.cache / 1e12:.1f} TB/s), plus {V100.launch * 1e6:.0f} us. **Nothing here was timed.**
-Blocks: of the smallest launch; shared KB: of a block, at most, where a multiprocessor has 96.
+optimisers are not in it. Tensor GFLOP: of the three float16 products that stand for one in float32. Asked: what the
+kernels load and store, loads that a cache answers included. Distinct: every place once a launch. Model: the same on
+paper, before the kernels were written, when every tensor moves once where a fused kernel needs it. ms: projected for a
+V100, launch by launch the most of operations ({V100.flops / 1e12:.2f} TFLOP/s, then {V100.products / 1e12:.1f} on
+tensor cores), distinct bytes ({V100.memory / 1e9:.0f} GB/s) and asked bytes ({V100.cache / 1e12:.1f} TB/s), plus
+{V100.launch * 1e6:.0f} us. **Nothing here was timed.** Blocks: of the smallest launch; shared KB: of a block, at most,
+where a multiprocessor has 96.
 """
 DIFFERENCES = """Where the counts differ from the model, and why:
 
@@ -106,10 +110,10 @@ def work(setup: Setup, kernels: ModuleType, half: bool = False, gpu: Gpu = V100)
             rows = kernels.mixed_cell_work(
                 numbers(cell), 1, setup.images, side, side, direction == "backward", True, half
             )
-            for name, flops, asked, distinct, blocks, shared in rows:
-                seconds = max(flops / gpu.flops, asked / gpu.cache, distinct / gpu.memory)
+            for name, flops, products, asked, distinct, blocks, shared in rows:
+                seconds = max(flops / gpu.flops + products / gpu.products, asked / gpu.cache, distinct / gpu.memory)
                 found[direction, name] = found[direction, name].plus(
-                    Count(1, flops, asked, distinct, seconds, blocks, shared)
+                    Count(1, flops, products, asked, distinct, seconds, blocks, shared)
                 )
         side //= 2 if cell.kind == "reduce" else 1
     return found
@@ -140,26 +144,37 @@ def markdown(works: Works) -> str:
 
 
 def pass_table(works: Works) -> str:
-    head = ["pass", "kernels", "model", "GFLOP", "asked GB", "distinct GB", "model GB", "V100 ms"]
+    head = ["pass", "kernels", "model", "GFLOP", "tensor GFLOP", "asked GB", "distinct GB", "model GB", "V100 ms"]
     rows = []
     for (setup, half), found in works.items():
         for i, direction in enumerate(("forward", "backward")):
             c = total(found, direction)
             name = f"{setup.space}, {setup.images} images, {direction}{', float16 kept' * half}"
             milliseconds = 1e3 * (c.seconds + c.kernels * V100.launch)
-            giga = [number(x / 1e9) for x in (c.flops, c.asked, c.distinct)]
+            giga = [number(x / 1e9) for x in (c.flops, c.products, c.asked, c.distinct)]
             model = ("", "") if half else (str(setup.model[2 * i]), number(setup.model[2 * i + 1]))
             rows.append([name, str(c.kernels), model[0], *giga, model[1], number(milliseconds)])
     return table(head, rows)
 
 
 def kernel_table(found: Work) -> str:
-    head = ["direction", "kernel", "launches", "GFLOP", "asked GB", "distinct GB", "V100 ms", "blocks", "shared KB"]
+    head = [
+        "direction",
+        "kernel",
+        "launches",
+        "GFLOP",
+        "tensor GFLOP",
+        "asked GB",
+        "distinct GB",
+        "V100 ms",
+        "blocks",
+        "shared KB",
+    ]
     return table(head, ([key[0], f"`{key[1]}`", str(c.kernels), *figures(c)] for key, c in found.items()))
 
 
 def figures(c: Count) -> list[str]:
-    return [f"{x / 1e9:.2f}" for x in (c.flops, c.asked, c.distinct)] + [
+    return [f"{x / 1e9:.2f}" for x in (c.flops, c.products, c.asked, c.distinct)] + [
         f"{1e3 * c.seconds:.2f}",
         f"{c.blocks:.0f}",
         number(c.shared / 1024),

@@ -68,6 +68,8 @@ SETTINGS = {
     "after a reduction": Setting(cell_of(shrink0=True), 2, 3, 8, 8),
     "partial channels": Setting(cell_of(channels=16, partial=4), 2, 3, 8, 8),
     "partial channels, reduction": Setting(cell_of("reduce", 16, partial=4), 2, 3, 8, 8, replay=True),
+    "many channels": Setting(cell_of(channels=16, preprocess=False), 2, 3, 6, 9),
+    "many channels, reduction": Setting(cell_of("reduce", channels=32, nodes=1, preprocess=False), 1, 3, 8, 8),
     "auxiliary skips": Setting(cell_of(aux_skip=True), 2, 3, 8, 8, edge_weights=False),
     "auxiliary skips, reduction": Setting(cell_of("reduce", aux_skip=True), 2, 3, 8, 8, edge_weights=False),
     "skip dropout": Setting(cell_of(), 2, 3, 8, 8, dropout=0.4),

@@ -7,9 +7,11 @@
 
 namespace sgl_fast {
 
-// Of each kernel of a forward, or of a backward: its name, flops, bytes asked for, distinct bytes, blocks, bytes of dynamic
-// shared memory. V learners, N images, first states of H x W.
-inline std::vector<std::tuple<std::string, double, double, double, double, double>> mixed_cell_work(
+// Of each kernel of a forward, or of a backward: its name, flops, operations of tensor cores, bytes asked for, distinct bytes,
+// blocks, bytes of dynamic shared memory. V learners, N images, first states of H x W.
+using WorkRow = std::tuple<std::string, double, double, double, double, double, double>;
+
+inline std::vector<WorkRow> mixed_cell_work(
         const std::vector<int64_t>& cell, int V, int N, int64_t H, int64_t W, bool backward, bool want_weights, bool half) {
     static float somewhere[4];  // that nothing touches
     const Plan plan = plan_of(cell, H, W);
@@ -25,9 +27,9 @@ inline std::vector<std::tuple<std::string, double, double, double, double, doubl
         mixed_cell_backward(stream, plan, in, saved, somewhere, somewhere, wanted);
     else
         mixed_cell_forward(stream, plan, in, false, saved, somewhere);
-    std::vector<std::tuple<std::string, double, double, double, double, double>> rows;
+    std::vector<WorkRow> rows;
     for (const Launch& one : ledger.launches)
-        rows.emplace_back(one.kernel, one.work.flops, one.work.asked, one.work.distinct, one.blocks, one.shared);
+        rows.emplace_back(one.kernel, one.work.flops, one.work.products, one.work.asked, one.work.distinct, one.blocks, one.shared);
     return rows;
 }
 

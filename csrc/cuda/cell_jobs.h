@@ -9,6 +9,7 @@
 #include "combine.cuh"
 #include "convolve.cuh"
 #include "pool.cuh"
+#include "wide.cuh"
 
 namespace sgl_fast {
 

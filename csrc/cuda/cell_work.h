@@ -7,6 +7,7 @@
 
 #include "gradient.cuh"
 #include "weight_gradient.cuh"
+#include "wide.cuh"
 #include "work.h"
 
 namespace sgl_fast {
@@ -37,6 +38,18 @@ inline Work conv_work(const CellView& cell, const ConvJob& job, int R, bool firs
     return work_of(cell.V * cell.N, 2 * job.ins * pixels * (sweeps * job.taps() + job.outs), read + again + z, fresh * planes + z);
 }
 
+inline Work wide_conv_work(const CellView& cell, const ConvJob& job, bool fresh) {
+    const WideShape shape(job);
+    const double pixels = job.out_H * job.out_W, in = job.from == From::saved ? kept(cell) : 1;
+    const double planes = in * job.ins * job.in_H * job.in_W, z = (job.to_state < 0 ? kept(cell) : 1) * job.outs * pixels;
+    const double sweeps = ceiling(job.outs, shape.outs()), tiles = ceiling(shape.tiling.quads, shape.tiling.lanes);
+    const double read = sweeps * (job.kernel == 1 ? in * job.ins * pixels : tiles * planes);
+    const double again = (job.record && !cell.replay ? planes : 0) + (cell.training ? 2 * z : 0);
+    Work work = work_of(cell.V * cell.N, 2 * job.ins * pixels * sweeps * job.taps(), read + again + z, fresh * planes + z);
+    work.products = 3.0 * 2 * cell.V * cell.N * pixels * job.ins * job.outs;
+    return work;
+}
+
 inline Work pool_work(const CellView& cell, const PoolJob& job) {
     const double in_pixels = double(job.stride * job.out_H) * (job.stride * job.out_W), pixels = cell.pixels();
     const double pooled = (job.max_pool + job.avg_pool) * cell.M * pixels, rest = job.bypass * (cell.C - cell.M);
@@ -53,6 +66,14 @@ inline Work convolve_work(const CellView& cell, const ConvJobs& jobs, int pools,
             const ConvJob& job = jobs.job[jobs.group[i].first + j];
             work += conv_work(cell, job, R, j == 0, sources.first(job));
         }
+    for (int i = 0; i < pools; i++) work += pool_work(cell, jobs.pools.job[i]);
+    return work;
+}
+
+inline Work wide_work(const CellView& cell, const ConvJobs& jobs, int pools) {
+    Work work;
+    Sources sources;
+    for (int i = 0; i < jobs.groups; i++) work += wide_conv_work(cell, jobs.job[i], sources.first(jobs.job[i]));
     for (int i = 0; i < pools; i++) work += pool_work(cell, jobs.pools.job[i]);
     return work;
 }

@@ -200,14 +200,26 @@ __device__ __forceinline__ Numbers result_at(const CellView& cell, const ConvJob
     return {cell.states + plane * job.out_H * job.out_W + job.z, false};
 }
 
+__device__ __forceinline__ ConvPlaces places_of(const CellView& cell, const ConvJob& job, int image) {
+    const int v = image / cell.N;
+    return {planes_from(cell, job, v, image % cell.N), cell.pattern_of(image) + job.bits, cell.weights_of(v), result_at(cell, job, image)};
+}
+
+// The statistics of a result.
+__device__ __forceinline__ void finish_convolution(const CellView& cell, const ConvJob& job, int image, const Numbers& z) {
+    if (!cell.training) return;
+    const int v = image / cell.N;
+    const long long norm = (long long)image * cell.norms + job.norm;
+    __syncthreads();
+    measure(z, job.outs, job.out_H, job.out_W, cell.partial_mean + norm, cell.partial_deviations + norm);
+    if (last_of(cell.tickets + v * cell.norms + job.norm, cell.N)) finish_norm(cell, v, job.norm, job.outs, job.out_H * job.out_W);
+}
+
 // first: of its group.
 template <int R>
 __device__ __forceinline__ void convolve(const CellView& cell, const ConvJob& job, int image, bool first, float* shared) {
-    const int v = image / cell.N, pixels = job.out_H * job.out_W;
-    unsigned char* bits = cell.pattern_of(image) + job.bits;
-    const ConvPlaces at{planes_from(cell, job, v, image % cell.N), bits, cell.weights_of(v),
-                        result_at(cell, job, image)};
-    if (job.record && !cell.replay) record_bits(at.from, job.ins, bits);
+    const ConvPlaces at = places_of(cell, job, image);
+    if (job.record && !cell.replay) record_bits(at.from, job.ins, cell.pattern_of(image) + job.bits);
     if (first) clear(shared + DEEP_FLOATS, job.padded_floats());
     const Tiling tiling(job.out_H, job.out_W);
     bool load = first;
@@ -216,14 +228,10 @@ __device__ __forceinline__ void convolve(const CellView& cell, const ConvJob& jo
             convolve_tile<R>(cell, job, at, tiling, q0, out0, load, shared);
             load = job.chunk < job.ins;
         }
-    if (!cell.training) return;
-    __syncthreads();
-    const long long norm = (long long)image * cell.norms + job.norm;
-    measure(at.z, job.outs, job.out_H, job.out_W, cell.partial_mean + norm, cell.partial_deviations + norm);
-    if (last_of(cell.tickets + v * cell.norms + job.norm, cell.N)) finish_norm(cell, v, job.norm, job.outs, pixels);
+    finish_convolution(cell, job, image, at.z);
 }
 
-template <int R> __global__ void __launch_bounds__(CELL_THREADS, R < 16 ? 2 : 0) convolve_kernel(CellView cell, ConvJobs jobs) {
+template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) convolve_kernel(CellView cell, ConvJobs jobs) {
     SHARED_DYNAMIC(float, shared);
     const int image = blockIdx.y;
     if ((int)blockIdx.x >= jobs.groups) return pool(cell, jobs.pools.job[blockIdx.x - jobs.groups], image, jobs.room, shared);

@@ -5,7 +5,7 @@
 #ifndef CUDASIM
 #define SHARED(T, name, count) __shared__ T name[count]
 #define SHARED_DYNAMIC(T, name)                \
-    extern __shared__ float4 dynamic_shared_[]; \
+    extern __shared__ __align__(128) float4 dynamic_shared_[]; \
     T* name = (T*)dynamic_shared_
 #endif
 

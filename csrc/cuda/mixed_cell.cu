@@ -11,6 +11,7 @@ namespace sgl_fast {
 namespace {
 
 constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
+constexpr int WIDE_FLOATS = 16 << 10;
 constexpr int MOST_SHARED_FLOATS = 24 << 10;
 constexpr int MOST_OPS = 8;
 constexpr size_t MOST_IMAGES = 65535;  // blocks along y
@@ -31,6 +32,14 @@ template <int R> int choose_chunk(ConvJob& job) {
     return conv_floats(job, R);
 }
 
+// The same for tensor cores, whose blocks have more.
+int choose_wide_chunk(ConvJob& job) {
+    job.chunk = CORE;
+    while (job.chunk > 1 && wide_floats(job) > WIDE_FLOATS) job.chunk /= 2;
+    need_shared(wide_floats(job), job.in_H, job.in_W);
+    return wide_floats(job);
+}
+
 // Sets a tile's width and how many channels at a time fit beside it, such that the slopes are read the fewest times.
 int choose_tile(WeightJob& job) {
     const Tiling whole(job.conv.out_H, job.conv.out_W);
@@ -48,14 +57,14 @@ int choose_tile(WeightJob& job) {
 }
 
 // Jobs in groups that read the same planes, if those fit into a block whole; 1x1 convolutions read for themselves.
-std::vector<JobGroup> groups_of(const ConvJob* jobs, int count) {
+std::vector<JobGroup> groups_of(const ConvJob* jobs, int count, int most) {
     std::vector<JobGroup> groups;
     for (int i = 0; i < count; i++) {
         const ConvJob& one = jobs[i];
         const ConvJob* before = groups.empty() ? nullptr : jobs + groups.back().first;
         const bool same = before && before->from == one.from && before->index == one.index && one.kernel > 1 &&
                           before->kernel > 1 && one.chunk == one.ins && before->chunk == before->ins;
-        if (same && groups.back().count < GROUP_JOBS)
+        if (same && groups.back().count < most)
             groups.back().count++;
         else
             groups.push_back({i, 1});
@@ -103,6 +112,7 @@ struct Forward {
 
     // All jobs have outputs of one size.
     void convolve(std::vector<ConvJob> jobs, const PoolJobs& pools, int pool_count) {
+        if (!jobs.empty() && std::all_of(jobs.begin(), jobs.end(), wide)) return convolve_wide(jobs, pools, pool_count);
         int outs = 0;
         for (const ConvJob& job : jobs) {
             const int groups = Tiling(job.out_H, job.out_W).groups;
@@ -111,8 +121,7 @@ struct Forward {
         if (outs <= 1) return convolve<1>(jobs, pools, pool_count);
         if (outs <= 2) return convolve<2>(jobs, pools, pool_count);
         if (outs <= 4) return convolve<4>(jobs, pools, pool_count);
-        if (outs <= 8) return convolve<8>(jobs, pools, pool_count);
-        convolve<16>(jobs, pools, pool_count);
+        convolve<8>(jobs, pools, pool_count);
     }
 
     template <int R> void convolve(std::vector<ConvJob>& jobs, const PoolJobs& pools, int pool_count) {
@@ -120,17 +129,36 @@ struct Forward {
         for (ConvJob& job : jobs) room = std::max(room, choose_chunk<R>(job));
         std::stable_partition(jobs.begin(), jobs.end(), [](const ConvJob& job) { return job.kernel > 1; });
         allow_shared(stream, convolve_kernel<R>, room * sizeof(float));
+        each_table(jobs, GROUP_JOBS, room, pools, pool_count, [&](const ConvJobs& table, int pools_here) {
+            LAUNCH(convolve_kernel<R>, dim3(table.groups + pools_here, images()), CELL_THREADS, room * sizeof(float), stream,
+                   convolve_work(view, table, pools_here, R), view, table);
+        });
+    }
+
+    void convolve_wide(std::vector<ConvJob>& jobs, const PoolJobs& pools, int pool_count) {
+        int room = pool_count ? pool_floats() : 0;
+        for (ConvJob& job : jobs) room = std::max(room, choose_wide_chunk(job));
+        allow_shared(stream, wide_kernel, room * sizeof(float));
+        each_table(jobs, 1, room, pools, pool_count, [&](const ConvJobs& table, int pools_here) {
+            LAUNCH(wide_kernel, dim3(table.groups + pools_here, images()), CELL_THREADS, room * sizeof(float), stream,
+                   wide_work(view, table, pools_here), view, table);
+        });
+    }
+
+    // Calls launch(table, pools) for as many jobs at a time as a table holds; the pools come with the first.
+    template <class Launch>
+    static void each_table(const std::vector<ConvJob>& jobs, int most, int room, const PoolJobs& pools, int pool_count,
+                           const Launch& launch) {
         ConvJobs table;
         table.room = room;
         table.pools = pools;
         for (size_t first = 0; first < jobs.size() || pool_count; first += MOST_JOBS) {
             const int count = static_cast<int>(std::min<size_t>(MOST_JOBS, jobs.size() - first));
             std::copy_n(jobs.begin() + first, count, table.job);
-            const std::vector<JobGroup> groups = groups_of(table.job, count);
+            const std::vector<JobGroup> groups = groups_of(table.job, count, most);
             std::copy(groups.begin(), groups.end(), table.group);
             table.groups = static_cast<int>(groups.size());
-            LAUNCH(convolve_kernel<R>, dim3(table.groups + pool_count, images()), CELL_THREADS, room * sizeof(float), stream,
-                   convolve_work(view, table, pool_count, R), view, table);
+            launch(table, pool_count);
             pool_count = 0;
         }
     }

@@ -11,11 +11,13 @@ namespace sgl_fast {
 // caches serve the rest of a launch.
 struct Work {
     double flops = 0, asked = 0, distinct = 0;
+    double products = 0;  // operations of tensor cores
 
     Work& operator+=(const Work& more) {
         flops += more.flops;
         asked += more.asked;
         distinct += more.distinct;
+        products += more.products;
         return *this;
     }
 };

@@ -138,14 +138,22 @@ template <class Queue> static void check(const Batch& batch, const Queue& pool) 
     std::exit(1);
 }
 
+#ifdef CUDASIM
+const std::vector<int> counts{1};
+#else
+const std::vector<int> counts{1, 3};  // of threads
+#endif
+
 int main() {
     return each_way([] {
         if (brief) return check({few_operations(cell(4, 2, true, false, false, true)), 1, 2, 4, 6}, queue(1));
-        for (int count : {1, 3}) {
+        for (int count : counts) {
             check({cell(8, 1, false, false, false, true), 2, 3, 7, 7}, queue(count));
             check({cell(12, 1, true, true, true, true), 1, 2, 10, 6}, queue(count));
             check({cell(16, 4, true, false, false, true), 2, 2, 8, 12}, queue(count));
             check({cell(20, 4, false, false, false, false), 2, 2, 5, 18}, queue(count));
+            check({cell(16, 1, false, false, false, true), 1, 2, 6, 9}, queue(count));
+            check({cell(32, 1, true, false, false, false), 1, 1, 8, 8}, queue(count));
         }
     });
 }

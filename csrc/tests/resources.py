@@ -24,7 +24,8 @@ REGISTERS, THREADS = 65536, 2048  # of a multiprocessor, of each of these
 KERNELS = {
     "flat_update.cuh": ["squares_kernel", "norms_kernel", "sgd_kernel", "perturb_kernel", "quotient_kernel"],
     "pseudo_label.cuh": ["pseudo_labels_kernel", "cross_entropy_kernel", "teacher_cotangent_kernel"],
-    "convolve.cuh": [f"convolve_kernel<{R}>" for R in (1, 2, 4, 8, 16)],
+    "convolve.cuh": [f"convolve_kernel<{R}>" for R in (1, 2, 4, 8)],
+    "wide.cuh": ["wide_kernel"],
     "combine.cuh": ["combine_kernel", "evaluation_kernel"],
     "slopes.cuh": ["node_slopes_kernel", "mixture_kernel"],
     "gradient.cuh": [f"gradient_kernel<{R}>" for R in (1, 2, 4)],

@@ -107,4 +107,50 @@ inline unsigned short float_to_half(float x) {
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
 }
+struct __half {
+    unsigned short bits;
+};
+
+// Products of 16 x 16 matrices by the lanes of a warp, each of which has eight elements of a sum.
+namespace nvcuda::wmma {
+
+struct matrix_a;
+struct matrix_b;
+struct accumulator;
+struct row_major;
+enum layout_t { mem_row_major };
+
+template <class Use, int M, int N, int K, class T, class Layout = void> struct fragment {
+    static_assert(M == 16 && N == 16 && K == 16, "the one shape that is simulated");
+    float x[256];
+};
+template <> struct fragment<accumulator, 16, 16, 16, float> {
+    float x[8];
+};
+using Sum = fragment<accumulator, 16, 16, 16, float>;
+
+inline void fill_fragment(Sum& sum, float value) {
+    for (float& x : sum.x) x = value;
+}
+template <class Use> void load_matrix_sync(fragment<Use, 16, 16, 16, __half, row_major>& to, const __half* from, unsigned step) {
+    for (int i = 0; i < 256; i++) to.x[i] = half_to_float(from[i / 16 * step + i % 16].bits);
+}
+inline void mma_sync(Sum& sum, const fragment<matrix_a, 16, 16, 16, __half, row_major>& a,
+                     const fragment<matrix_b, 16, 16, 16, __half, row_major>& b, const Sum& before) {
+    for (int i = 0; i < 8; i++) {
+        const int at = (threadIdx.x & 31) * 8 + i;
+        float total = before.x[i];
+        for (int k = 0; k < 16; k++) total += a.x[at / 16 * 16 + k] * b.x[k * 16 + at % 16];
+        sum.x[i] = total;
+    }
+}
+inline void store_matrix_sync(float* to, const Sum& sum, unsigned step, layout_t) {
+    for (int i = 0; i < 8; i++) {
+        const int at = (threadIdx.x & 31) * 8 + i;
+        to[at / 16 * step + at % 16] = sum.x[i];
+    }
+}
+
+}  // namespace nvcuda::wmma
+
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }
