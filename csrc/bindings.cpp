@@ -44,6 +44,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
 #ifdef CUDASIM
     m.def("isa", [] { return "simulated"; });
     bind<SimulatedCall>(m);
+    m.def("only_count", [](bool on) { SimulatedCall::only_count = on; });
+    m.def("counted", [] { return SimulatedCall::counted.launches.size(); });
     bind_counts(m);
 #else
     m.def("isa", [] { return name_of(isa()); });

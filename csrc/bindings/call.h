@@ -4,6 +4,7 @@
 #include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
+#include <ATen/ops/zeros.h>
 #ifdef SGL_FAST_CUDA
 #include <c10/cuda/CUDAGuard.h>
 #include <c10/cuda/CUDAStream.h>
@@ -47,6 +48,8 @@ struct CpuCall {
 
     explicit CpuCall(const Tensor& tensor) : device(device_of(tensor, at::kCPU)) {}
 
+    static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) { return at::empty(sizes, options); }
+
     // A new tensor in memory that is used again when it is gone.
     Tensor large(IntArrayRef sizes) const {
         size_t floats = 1;
@@ -87,24 +90,30 @@ struct CudaCall {
     explicit CudaCall(const Tensor& tensor) : device(device_of(tensor, at::kCUDA)) {}
     CudaCall(const CudaCall&) = delete;
 
-    Tensor large(IntArrayRef sizes) const { return at::empty(sizes, at::TensorOptions(device)); }
+    static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) { return at::empty(sizes, options); }
+    Tensor large(IntArrayRef sizes) const { return fresh(sizes, at::TensorOptions(device)); }
 };
 
 #endif
 
 #ifdef CUDASIM
 
-// CUDA kernels by simulated threads, on tensors of the CPU.
+// CUDA kernels by simulated threads, on tensors of the CPU. only_count: kernels are counted and do not run, results are 0.
 struct SimulatedCall {
+    static inline bool only_count = false;
+    static inline Ledger counted;
     static constexpr bool stores_half = true;
     at::Device device;
     Rooms rooms{device};
-    Stream queue{nullptr, Rooms::more, &rooms};
+    Stream queue{nullptr, Rooms::more, &rooms, only_count ? &counted : nullptr};
 
     explicit SimulatedCall(const Tensor& tensor) : device(device_of(tensor, at::kCPU)) {}
     SimulatedCall(const SimulatedCall&) = delete;
 
-    Tensor large(IntArrayRef sizes) const { return at::empty(sizes); }
+    Tensor large(IntArrayRef sizes) const { return fresh(sizes, at::kFloat); }
+    static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) {
+        return only_count ? at::zeros(sizes, options) : at::empty(sizes, options);
+    }
 };
 
 #endif

@@ -30,7 +30,7 @@ inline IntArrayRef sizes_of(const Tensor& tensor, int64_t dimensions) {
 }
 
 template <class Call> Tensor empty(const Call& call, IntArrayRef sizes, at::ScalarType type = at::kFloat) {
-    return at::empty(sizes, at::TensorOptions(call.device).dtype(type));
+    return Call::fresh(sizes, at::TensorOptions(call.device).dtype(type));
 }
 
 inline const float* data(const Tensor& tensor) { return tensor.const_data_ptr<float>(); }
