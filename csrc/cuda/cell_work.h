@@ -1,4 +1,4 @@
-// The work of a cell's kernels, written from their jobs; each function beside the kernel of its name.
+// The work of a cell's kernels, written from their jobs: <kernel>_work of a launch.
 #pragma once
 
 #include <set>
