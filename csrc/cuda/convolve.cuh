@@ -63,14 +63,7 @@ __device__ __forceinline__ float4 depthwise_quad(const float* at, int row, const
 #pragma unroll
     for (int i = 0; i < K; i++) {
         float window[width];
-#pragma unroll
-        for (int x = 0; x < width; x += 4) {
-            const float4 four = *(const float4*)(at + (start + i * D) * row + x);
-            window[x] = four.x;
-            window[x + 1] = four.y;
-            window[x + 2] = four.z;
-            window[x + 3] = four.w;
-        }
+        read_fours(at + (start + i * D) * row, window);
 #pragma unroll
         for (int j = 0; j < K; j++)
 #pragma unroll
@@ -120,14 +113,7 @@ template <int R> __device__ __forceinline__ void read_weights(const float* row, 
 #pragma unroll
         for (int r = 0; r < R; r++) w[r] = row[r];
     } else {
-#pragma unroll
-        for (int r = 0; r < R; r += 4) {
-            const float4 four = *(const float4*)(row + r);
-            w[r] = four.x;
-            w[r + 1] = four.y;
-            w[r + 2] = four.z;
-            w[r + 3] = four.w;
-        }
+        read_fours(row, w);
     }
 }
 
@@ -149,11 +135,9 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
     float* pointwise = padded + job.padded_floats();
     float* depthwise = pointwise + job.chunk * outs;
     const int group = tiling.group(), q = q0 + tiling.mine(), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-    float sums[R][4];
+    float4 sums[R];
 #pragma unroll
-    for (int r = 0; r < R; r++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) sums[r][e] = 0;
+    for (int r = 0; r < R; r++) sums[r] = make_float4(0, 0, 0, 0);
     for (int c0 = 0; c0 < job.ins; c0 += job.chunk) {
         const int count = job.ins - c0 < job.chunk ? job.ins - c0 : job.chunk;
         __syncthreads();
@@ -174,12 +158,7 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
                 float w[R];
                 read_weights<R>(pointwise + (base + c) * outs + group * R, w);
 #pragma unroll
-                for (int r = 0; r < R; r++) {
-                    sums[r][0] += w[r] * four.x;
-                    sums[r][1] += w[r] * four.y;
-                    sums[r][2] += w[r] * four.z;
-                    sums[r][3] += w[r] * four.w;
-                }
+                for (int r = 0; r < R; r++) sums[r] += w[r] * four;
             }
             if (tiling.groups > 1) __syncthreads();
         }
@@ -189,8 +168,7 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
 #pragma unroll
     for (int r = 0; r < R; r++)
         if (out + r < job.outs)
-            write_quad(at.z + ((long long)(out + r) * job.out_H + y) * job.out_W, x, job.out_W,
-                       make_float4(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
+            write_quad(at.z + ((long long)(out + r) * job.out_H + y) * job.out_W, x, job.out_W, sums[r]);
 }
 
 // Where a job's result goes: a state, or saved planes.

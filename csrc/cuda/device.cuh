@@ -30,6 +30,18 @@ __device__ __forceinline__ float4& operator+=(float4& sum, const float4& x) {
 __device__ __forceinline__ float total_of(const float4& x) { return x.x + x.y + x.z + x.w; }
 __device__ __forceinline__ float dot_of(const float4& a, const float4& b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
 
+// N floats, a multiple of four, from a multiple of 16 bytes on.
+template <int N> __device__ __forceinline__ void read_fours(const float* at, float (&to)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        const float4 four = *(const float4*)(at + i);
+        to[i] = four.x;
+        to[i + 1] = four.y;
+        to[i + 2] = four.z;
+        to[i + 3] = four.w;
+    }
+}
+
 // The pixels from x on that a row of W has; the others are 0.
 __device__ __forceinline__ float4 within(const float4& four, int x, int W) {
     if (x + 4 <= W) return four;

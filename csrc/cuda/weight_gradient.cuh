@@ -78,7 +78,7 @@ template <int N> __device__ __forceinline__ float halve(float (&v)[N], int width
 // all threads of a warp come as often.
 __device__ __forceinline__ void pointwise_sums(const WeightJob& job, const Tiling& tiling, int count, const WeightShared& shared) {
     const int in_items = (count + SIDE - 1) / SIDE, items = job.outs() / SIDE * in_items;
-    float* sums = shared.pointwise + (tiling.lanes > WARP ? warp() % job.parts() : 0) * job.outs() * job.ins();
+    float* sums = shared.pointwise + warp() % job.parts() * job.outs() * job.ins();
     const int width = tiling.lanes < WARP ? tiling.lanes : WARP;
     for (int first = 0; first < items; first += tiling.groups) {
         const int item = first + tiling.group(), o = item / in_items * SIDE, c = item % in_items * SIDE;
@@ -110,14 +110,7 @@ template <int K, int D, int S> __device__ __forceinline__ void tap_products(cons
 #pragma unroll
     for (int i = 0; i < K; i++) {
         float window[width];
-#pragma unroll
-        for (int x = 0; x < width; x += 4) {
-            const float4 four = *(const float4*)(at + (start + i * D) * row + x);
-            window[x] = four.x;
-            window[x + 1] = four.y;
-            window[x + 2] = four.z;
-            window[x + 3] = four.w;
-        }
+        read_fours(at + (start + i * D) * row, window);
 #pragma unroll
         for (int j = 0; j < K; j++)
 #pragma unroll
@@ -137,7 +130,7 @@ __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tilin
     const ConvJob& conv = job.conv;
     const PaddedPlane plane = conv.plane();
     const int q = q0 + tiling.mine(), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-    float* sums = shared.depthwise + (tiling.lanes > WARP ? warp() % job.parts() : 0) * job.ins() * MOST_TAPS;
+    float* sums = shared.depthwise + warp() % job.parts() * job.ins() * MOST_TAPS;
     for (int first = 0; first < count; first += tiling.groups) {
         const int c = first + tiling.group();
         float products[32];
