@@ -26,27 +26,30 @@ struct Sources {
     bool first(const Slope& slope) { return first(16 + static_cast<int>(slope.above), slope.index, slope.channel); }
 };
 
-// first: of its group, which loads the planes; fresh: the first of the launch that reads them.
-inline Work conv_work(const CellView& cell, const ConvJob& job, int R, bool first, bool fresh) {
-    const Tiling tiling(job.out_H, job.out_W);
+// A convolution that goes over its outputs in sweeps and brings its planes in `loads` times; a 1x1 one reads for itself, once a
+// sweep. fresh: the first of the launch that reads them.
+inline Work job_work(const CellView& cell, const ConvJob& job, double flops, double sweeps, double loads, bool fresh) {
     const double pixels = job.out_H * job.out_W, in = job.from == From::saved ? kept(cell) : 1;
     const double planes = in * job.ins * job.in_H * job.in_W, z = (job.to_state < 0 ? kept(cell) : 1) * job.outs * pixels;
-    const double sweeps = ceiling(job.outs, tiling.groups * R), tiles = ceiling(tiling.quads, tiling.lanes);
-    const double loads = job.chunk < job.ins ? sweeps * tiles : first;
-    const double read = job.kernel == 1 ? sweeps * job.ins * pixels : loads * planes;
+    const double read = job.kernel == 1 ? sweeps * in * job.ins * pixels : loads * planes;
     const double again = (job.record && !cell.replay ? planes : 0) + (cell.training ? 2 * z : 0);
-    return work_of(cell.V * cell.N, 2 * job.ins * pixels * (sweeps * job.taps() + job.outs), read + again + z, fresh * planes + z);
+    return work_of(cell.V * cell.N, flops, read + again + z, fresh * planes + z);
+}
+
+// first: of its group, which loads the planes.
+inline Work conv_work(const CellView& cell, const ConvJob& job, int R, bool first, bool fresh) {
+    const Tiling tiling(job.out_H, job.out_W);
+    const double sweeps = ceiling(job.outs, tiling.groups * R), tiles = ceiling(tiling.quads, tiling.lanes);
+    const double flops = 2.0 * job.ins * job.out_H * job.out_W * (sweeps * job.taps() + job.outs);
+    return job_work(cell, job, flops, sweeps, job.chunk < job.ins ? sweeps * tiles : first, fresh);
 }
 
 inline Work wide_conv_work(const CellView& cell, const ConvJob& job, bool fresh) {
     const WideShape shape(job);
-    const double pixels = job.out_H * job.out_W, in = job.from == From::saved ? kept(cell) : 1;
-    const double planes = in * job.ins * job.in_H * job.in_W, z = (job.to_state < 0 ? kept(cell) : 1) * job.outs * pixels;
     const double sweeps = ceiling(job.outs, shape.outs()), tiles = ceiling(shape.tiling.quads, shape.tiling.lanes);
-    const double read = sweeps * (job.kernel == 1 ? in * job.ins * pixels : tiles * planes);
-    const double again = (job.record && !cell.replay ? planes : 0) + (cell.training ? 2 * z : 0);
-    Work work = work_of(cell.V * cell.N, 2 * job.ins * pixels * sweeps * job.taps(), read + again + z, fresh * planes + z);
-    work.products = 3.0 * 2 * cell.V * cell.N * pixels * job.ins * job.outs;
+    const double products = 2.0 * job.ins * job.out_H * job.out_W;  // with every tap, with every output
+    Work work = job_work(cell, job, products * sweeps * job.taps(), sweeps, sweeps * tiles, fresh);
+    work.products = 3 * products * cell.V * cell.N * job.outs;
     return work;
 }
 
