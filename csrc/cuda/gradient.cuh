@@ -52,23 +52,17 @@ struct SlopeJobs {
     NodeJob node;       // which a target is, and whose sums come next
 };
 
-// The slopes' planes in shared memory.
-struct SlopeTile {
-    int row, floats;
-    __host__ __device__ SlopeTile(int out_H, int out_W) : row((out_W + 3) / 4 * 4 + 2 * PAD), floats((out_H + 2 * PAD) * row) {}
-};
-
 // Floats of shared memory for R channels a thread: planes, sums, 1x1 weights and factors for at most `outs` slopes.
 __host__ __device__ inline int slope_floats(const Target& target, int outs, int R) {
     const Tiling tiling(target.H, target.W);
-    return tiling.groups * R * (SlopeTile(target.out_H, target.out_W).floats + 4 * tiling.lanes + outs) + 4 * outs;
+    return tiling.groups * R * (PaddedPlane(1, target.out_H, target.out_W).floats + 4 * tiling.lanes + outs) + 4 * outs;
 }
 
 // planes[c] = the sum over o of weight(o, c0 + c) * slope(o), for channels c < count.
 template <int R>
 __device__ __forceinline__ void undo_pointwise(const CellView& cell, const GradView& g, const SlopeJob& job, const Target& target,
                                                int image, int c0, int count, float* weights, float* planes) {
-    const SlopeTile tile(target.out_H, target.out_W);
+    const PaddedPlane tile(1, target.out_H, target.out_W);
     const float* w = cell.weights_of(image / cell.N) + job.pointwise;
     const SlopePlanes slopes(cell, g, job.slope, image);
     SlopeFactors* factors = (SlopeFactors*)(weights + job.outs * count);
@@ -124,7 +118,7 @@ __device__ __forceinline__ float4 undo_quad(const SlopeJob& job, const float* pl
 // - 1; an average pool's share of each pixel of its windows.
 __device__ __forceinline__ void pool_slopes(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
                                             bool max, int image, int c0, int count, float* planes) {
-    const SlopeTile tile(target.out_H, target.out_W);
+    const PaddedPlane tile(1, target.out_H, target.out_W);
     const Tiling out(target.out_H, target.out_W);
     for (int i = threadIdx.x; i < count * out.quads; i += CELL_THREADS) {
         const int c = i / out.quads, q = i % out.quads, y = q / out.quads_in_row, x = q % out.quads_in_row * 4;
@@ -148,7 +142,7 @@ __device__ __forceinline__ void pool_slopes(const CellView& cell, const GradView
 // with its border of zeros.
 __device__ __forceinline__ float undo_pool(const Target& target, int stride, bool chosen, const unsigned char* codes, int channel,
                                            int y, int x, const float* plane) {
-    const SlopeTile tile(target.out_H, target.out_W);
+    const PaddedPlane tile(1, target.out_H, target.out_W);
     const int odd = stride - 1;
     float total = 0;
 #pragma unroll
@@ -235,7 +229,7 @@ __device__ __forceinline__ void add_quads(const CellView& cell, const GradView& 
 // Adds what a state receives past the convolutions to its channels c0 .. c0 + count - 1.
 __device__ __forceinline__ void add_rest(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
                                          int image, int c0, int count, float* planes) {
-    const SlopeTile tile(target.out_H, target.out_W);
+    const PaddedPlane tile(1, target.out_H, target.out_W);
     const int here = cell.M - c0 < count ? cell.M - c0 : count;
     for (int max = 1; max >= 0; max--) {
         if ((max ? state.max_z : state.avg_z) < 0 || here <= 0) continue;
@@ -284,7 +278,7 @@ template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_ker
     const Target& target = jobs.target[blockIdx.z];
     const int image = blockIdx.y, v = image / cell.N, all = target.to == To::state ? cell.C : target.channels;
     const Tiling tiling(target.H, target.W);
-    const SlopeTile tile(target.out_H, target.out_W);
+    const PaddedPlane tile(1, target.out_H, target.out_W);
     const int count = tiling.groups * R, c0 = blockIdx.x * count;
     if (c0 >= all) return;
     float4* sums = (float4*)(shared + count * tile.floats);  // of each thread's quads, R a thread

@@ -7,11 +7,11 @@ namespace sgl_fast {
 
 constexpr int PAD = 4;  // what a dilated 5x5 kernel reaches past the border
 
-// A channel that windows of this stride read for out_H x out_W outputs.
+// A channel that windows of this stride read for out_H x out_W outputs. A row's right border is the next one's left border.
 struct PaddedPlane {
     int row, floats;
     __host__ __device__ PaddedPlane(int stride, int out_H, int out_W)
-        : row(stride * ((out_W + 3) / 4 * 4) + 2 * PAD), floats((stride * out_H + 2 * PAD) * row) {}
+        : row(stride * ((out_W + 3) / 4 * 4) + PAD), floats((stride * out_H + 2 * PAD) * row + PAD) {}
 };
 
 // Zeros, in whole quads.
