@@ -96,7 +96,8 @@ DIFFERENCES = """Where the counts differ from the model, and why:
 * Backward, distinct: the weights' gradients read results and slopes once more, after the inputs' gradients did.
 * Backward, operations: the depthwise results are computed again for the weights' gradients, and the slope of a
   depthwise result is computed in both kernels.
-* Asked, wide cells: the slopes of all outputs are read again for every few input channels (up to 4 at 32 x 32 pixels).
+* Asked: the slopes of all outputs are read again for every few input channels, in wide cells for every 16 or more and
+  in bands of rows that overlap.
 """
 
 

@@ -25,7 +25,14 @@ from sgl_fast.supernet import Supernet
 from sgl_fast.walk import Mode
 
 V = 2
-MOVERS = ("convolve_kernel<R>", "wide_kernel", "combine_kernel", "gradient_kernel<R>", "weight_gradient_kernel")
+MOVERS = (
+    "convolve_kernel<R>",
+    "wide_kernel",
+    "combine_kernel",
+    "gradient_kernel<R>",
+    "wide_gradient_kernel",
+    "weight_gradient_kernel",
+)
 # Kernels of a second-order search step; the released code has 191,000 in a first-order one of PC-DARTS. The stages of
 # P-DARTS are deeper, with fewer operations an edge.
 MOST_LAUNCHES = {**dict.fromkeys(SPACES, 1500), "p_darts, stage 2": 2100, "p_darts, stage 3": 3200}

@@ -11,9 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 BARRIER = "    __syncthreads();\n"
+WARP_BARRIER = "        __syncwarp();\n"
 # which test program, under which sanitizer; file; what is replaced by what
 MUTANTS = {
     "dropped barrier": ("flat_update", "thread", "device.cuh", f"{BARRIER}    T total", "    T total"),
+    "dropped barrier of a warp": (
+        "mixed_cell",
+        "thread",
+        "slope_tile.cuh",
+        f"factor * mine[i]);\n{WARP_BARRIER}",
+        "factor * mine[i]);\n",
+    ),
     "wrong lane": ("pseudo_label", "address", "device.cuh", "v += __shfl_xor_sync(WHOLE_WARP, v, step)", "v += v"),
     "a part too long": ("flat_update", "address", "flat_update.cuh", "end = (k + 1) * P;", "end = (k + 1) * P + 1;"),
     "off by one tile": ("mixed_cell", "address", "convolve.cuh", "if (q >= tiling", "if (q + 1 >= tiling"),

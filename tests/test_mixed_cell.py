@@ -57,9 +57,9 @@ def excess(setting: Setting, backend: str) -> str:
 
 def cell_of(kind: str = "normal", channels: int = 8, nodes: int = 2, ops: Any = None, **fields: Any) -> Cell:
     ops = ops or (PRIMITIVES,) * num_edges(nodes)
-    values = {"shrink0": False, "partial": 1, "aux_skip": False} | fields
+    values = {"shrink0": False, "partial": 1, "aux_skip": False, "inputs": (12, 8)} | fields
     shrink0, share, aux = values["shrink0"], values["partial"], values["aux_skip"]
-    return Cell(0, kind, shrink0, 12, 8, channels, nodes, ops, share, aux, values.get("preprocess", True))
+    return Cell(0, kind, shrink0, *values["inputs"], channels, nodes, ops, share, aux, values.get("preprocess", True))
 
 
 SETTINGS = {
@@ -70,6 +70,12 @@ SETTINGS = {
     "partial channels, reduction": Setting(cell_of("reduce", 16, partial=4), 2, 3, 8, 8, replay=True),
     "many channels": Setting(cell_of(channels=16, preprocess=False), 2, 3, 6, 9),
     "many channels, reduction": Setting(cell_of("reduce", channels=32, nodes=1, preprocess=False), 1, 3, 8, 8),
+    "many channels, in bands": Setting(cell_of(channels=16, nodes=1, preprocess=False), 1, 2, 13, 40),
+    "many channels, reduction in bands": Setting(cell_of("reduce", 32, nodes=1, preprocess=False), 1, 2, 16, 40),
+    "many channels, preprocessed": Setting(cell_of(channels=64, nodes=1, shrink0=True, inputs=(32, 48)), 2, 1, 4, 8),
+    "many channels, part of them mixed": Setting(
+        cell_of("reduce", 96, nodes=1, partial=2, inputs=(16, 64)), 2, 1, 8, 8
+    ),
     "auxiliary skips": Setting(cell_of(aux_skip=True), 2, 3, 8, 8, edge_weights=False),
     "auxiliary skips, reduction": Setting(cell_of("reduce", aux_skip=True), 2, 3, 8, 8, edge_weights=False),
     "skip dropout": Setting(cell_of(), 2, 3, 8, 8, dropout=0.4),

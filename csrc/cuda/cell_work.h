@@ -1,6 +1,8 @@
 // The work of a cell's kernels, written from their jobs: <kernel>_work of a launch.
 #pragma once
 
+#include <algorithm>
+#include <functional>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -8,6 +10,7 @@
 #include "gradient.cuh"
 #include "weight_gradient.cuh"
 #include "wide.cuh"
+#include "wide_gradient.cuh"
 #include "work.h"
 
 namespace sgl_fast {
@@ -124,20 +127,26 @@ inline Work rest_work(const CellView& cell, const Target& target, const StateJob
     return work_of(cell.V * cell.N, flops, asked, distinct);
 }
 
-inline Work target_work(const CellView& cell, const SlopeJobs& jobs, int t, int R, Sources& sources) {
+// How often a target's jobs are gone through: each job's slopes are read `times` times; `computed` of its planes are, of which
+// windows read a part twice.
+struct Passes {
+    double times, computed;
+};
+
+inline Work target_work(const CellView& cell, const SlopeJobs& jobs, int t, const std::function<Passes(const SlopeJob&)>& passes,
+                        Sources& sources) {
     const Target& target = jobs.target[t];
-    const Tiling tiling(target.H, target.W);
-    const double pixels = target.H * target.W, out_pixels = target.out_H * target.out_W;
-    const double times = ceiling(target.channels, tiling.groups * R) * ceiling(tiling.quads, tiling.lanes);
-    const double all = target.to == To::state ? cell.C : target.channels;
-    double flops = 0, asked = all * pixels, distinct = all * pixels;
+    const double pixels = target.H * target.W, out_pixels = target.out_H * target.out_W, all = target.all(cell.C);
+    double flops = 0, products = 0, asked = all * pixels, distinct = all * pixels;
     for (int j = target.first_job; j < target.first_job + target.jobs; j++) {
         const SlopeJob& job = jobs.job[j];
-        const double taps = job.kernel == 1 ? 1 : job.kernel * job.kernel, tiles = ceiling(tiling.quads, tiling.lanes);
+        const Passes pass = passes(job);
+        const double taps = job.kernel == 1 ? 1 : job.kernel * job.kernel, slopes = job.outs * out_pixels;
         const double z = job.slope.above == Above::state ? 1 : kept(cell);
-        asked += (1 + z) * times * job.outs * out_pixels;
-        distinct += (z + sources.first(job.slope)) * job.outs * out_pixels;
-        flops += out_pixels * (5 * times * job.outs + 2 * tiles * job.outs * target.channels + 2 * taps * target.channels);
+        asked += (1 + z) * pass.times * slopes;
+        distinct += (z + sources.first(job.slope)) * slopes;
+        flops += 5 * pass.times * slopes + 2 * taps * target.channels * out_pixels;
+        products += 2 * pass.computed * slopes * target.channels;
     }
     if (target.norm != NO_NORM) {
         const double z = target.to == To::middle ? kept(cell) : 1;
@@ -145,6 +154,7 @@ inline Work target_work(const CellView& cell, const SlopeJobs& jobs, int t, int 
         distinct += z * all * pixels;
     }
     Work work = work_of(cell.V * cell.N, flops, asked, distinct);
+    work.products = products * cell.V * cell.N;
     if (target.to == To::state) work += rest_work(cell, target, jobs.state[t]);
     if (target.to == To::state && target.index >= 2) work += node_slopes_work(cell, jobs.node);
     return work;
@@ -153,22 +163,58 @@ inline Work target_work(const CellView& cell, const SlopeJobs& jobs, int t, int 
 inline Work gradient_work(const CellView& cell, const SlopeJobs& jobs, int targets, int R) {
     Work work;
     Sources sources;
-    for (int t = 0; t < targets; t++) work += target_work(cell, jobs, t, R, sources);
+    for (int t = 0; t < targets; t++) {
+        const Target& target = jobs.target[t];
+        const Tiling tiling(target.H, target.W);
+        const double tiles = ceiling(tiling.quads, tiling.lanes), parts = ceiling(target.channels, tiling.groups * R);
+        work += target_work(cell, jobs, t, [&](const SlopeJob&) { return Passes{parts * tiles, tiles}; }, sources);
+    }
+    work.flops += work.products;
+    work.products = 0;
+    return work;
+}
+
+// The rows that bands read, over those that there are.
+inline double overlap(int rows, int band, int reach) {
+    double read = 0;
+    for (int y = 0; y < rows; y += band) read += std::min(rows, y + band + reach) - std::max(0, y - reach);
+    return read / rows;
+}
+
+inline Work wide_gradient_work(const CellView& cell, const SlopeJobs& jobs, int targets) {
+    Work work;
+    Sources sources;
+    for (int t = 0; t < targets; t++) {
+        const Target& target = jobs.target[t];
+        const auto passes = [&](const SlopeJob& job) {
+            const double read = overlap(target.out_H, target.band, slope_reach(job));
+            return Passes{read * target.channels / CORE, 3 * read};
+        };
+        work += target_work(cell, jobs, t, passes, sources);
+    }
+    return work;
+}
+
+inline Work weight_work(const CellView& cell, const WeightJob& weight, Sources& sources) {
+    const ConvJob& job = weight.conv;
+    const bool cores = weight.lanes == 0;
+    const double pixels = job.out_H * job.out_W, slopes = job.outs * pixels, times = weight.chunks();
+    const double sweeps = cores ? ceiling(job.outs, SWEEP * CORE) : 1, multiplied = (job.taps() ? 4.0 : 2.0) * job.ins * slopes;
+    const double overlapping = cores && job.taps() ? overlap(job.out_H, weight.band, job.kernel / 2 * job.dilation / job.stride) : 1;
+    const double in = job.from == From::saved ? kept(cell) : 1, z = job.to_state < 0 ? kept(cell) : 1;
+    const double planes = in * job.ins * (job.kernel == 1 ? pixels : double(job.in_H) * job.in_W);
+    const double deep = sweeps * (job.taps() ? 4.0 * job.taps() * job.ins * pixels : 0);
+    Work work = work_of(cell.V * cell.N, 5 * times * slopes + deep + (cores ? 0 : multiplied),
+                        (job.taps() ? overlapping : sweeps) * planes + (1 + z) * times * slopes,
+                        sources.first(job) * planes + (z + sources.first(weight.slope)) * slopes);
+    work.products = cores ? 3 * multiplied * cell.V * cell.N : 0;
     return work;
 }
 
 inline Work weight_gradient_work(const CellView& cell, const WeightJobs& jobs, int count) {
     Work work;
     Sources sources;
-    for (int i = 0; i < count; i++) {
-        const ConvJob& job = jobs.job[i].conv;
-        const double pixels = job.out_H * job.out_W, pairs = double(job.ins) * job.outs, slopes = job.outs * pixels;
-        const double products = job.taps() ? 2 * pairs + 2.0 * job.taps() * job.ins : pairs, times = jobs.job[i].chunks();
-        const double in = job.from == From::saved ? kept(cell) : 1, z = job.to_state < 0 ? kept(cell) : 1;
-        const double planes = in * job.ins * (job.kernel == 1 ? pixels : double(job.in_H) * job.in_W);
-        work += work_of(cell.V * cell.N, 2 * products * pixels + 5 * times * slopes, planes + (1 + z) * times * slopes,
-                        sources.first(job) * planes + (z + sources.first(jobs.job[i].slope)) * slopes);
-    }
+    for (int i = 0; i < count; i++) work += weight_work(cell, jobs.job[i], sources);
     return work;
 }
 

@@ -1,6 +1,7 @@
 // ReLU, depthwise convolution (or none), 1x1 convolution, statistics: a block an image and a group of jobs; pools in the same
-// launch; neighbouring blocks read the same image. Jobs of a group read the same planes, which are loaded once, with a border of zeros, into shared memory. A thread
-// has four pixels of R outputs in registers: the depthwise results of `groups` channels at a time pass through shared memory.
+// launch; neighbouring blocks read the same image. Jobs of a group read the same planes, which are loaded once, with a border
+// of zeros, into shared memory. A thread has four pixels of R outputs in registers: the depthwise results of `groups` channels
+// at a time pass through shared memory.
 #pragma once
 
 #include "pool.cuh"
@@ -78,6 +79,12 @@ __device__ __forceinline__ float4 depthwise_quad(int kernel, int dilation, const
     return dilation == 1 ? depthwise_quad<5, 1, S, FLIP>(at, row, w) : depthwise_quad<5, 2, S, FLIP>(at, row, w);
 }
 
+// The same for a job's kernel; w: of the channel.
+__device__ __forceinline__ float4 window_quad(const ConvJob& job, const float* at, int row, const float* w) {
+    return job.stride == 1 ? depthwise_quad<1>(job.kernel, job.dilation, at, row, w)
+                           : depthwise_quad<2>(job.kernel, job.dilation, at, row, w);
+}
+
 // What a 1x1 convolution alone reads for four neighbouring outputs.
 __device__ __forceinline__ float4 strided_quad(const Planes& from, const unsigned char* bits, bool replay, const ConvJob& job,
                                                int channel, int y, int x) {
@@ -94,10 +101,7 @@ __device__ __forceinline__ float4 deep_quad(const Planes& from, const unsigned c
                                             int c, int y, int x, const float* padded, const float* taps) {
     if (job.kernel == 1) return strided_quad(from, bits, replay, job, c0 + c, y, x);
     const PaddedPlane plane = job.plane();
-    const float* at = padded + c * plane.floats + job.stride * (y * plane.row + x);
-    const float* w = taps + c * job.taps();
-    return job.stride == 1 ? depthwise_quad<1>(job.kernel, job.dilation, at, plane.row, w)
-                           : depthwise_quad<2>(job.kernel, job.dilation, at, plane.row, w);
+    return window_quad(job, padded + c * plane.floats + job.stride * (y * plane.row + x), plane.row, taps + c * job.taps());
 }
 
 // A job's channels c0 .. c0 + count - 1 after their ReLU.

@@ -12,6 +12,8 @@ namespace {
 
 constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
 constexpr int WIDE_FLOATS = 16 << 10;
+constexpr int BAND_FLOATS = 11900, WEIGHT_BAND_FLOATS = 12288;  // two blocks a multiprocessor of 96 KB, static memory off
+constexpr int MOST_CORES = 4;
 constexpr int MOST_SHARED_FLOATS = 24 << 10;
 constexpr int MOST_OPS = 8;
 constexpr size_t MOST_IMAGES = 65535;  // blocks along y
@@ -40,8 +42,36 @@ int choose_wide_chunk(ConvJob& job) {
     return wide_floats(job);
 }
 
+// Rows of `height` and sixteens of `channels` at a time, as many as fit; false where one of each does not.
+template <class Fits> bool choose_band(int height, int channels, int& band, int& cores, const Fits& fits) {
+    band = height;
+    cores = MOST_CORES;
+    while (cores > 1 && (channels % (cores * CORE) || !fits())) cores /= 2;
+    while (band > 1 && !fits()) band--;
+    const int bands = (height + band - 1) / band;
+    band = (height + bands - 1) / bands;
+    return fits();
+}
+
+// Sets how a target is cut for tensor cores, if it can be.
+bool choose_band(Target& target, int outs) {
+    return choose_band(target.out_H, target.channels, target.band, target.cores, [&] {
+        const BandShape shape(target);
+        return shape.in_registers() && shape.floats(outs) <= BAND_FLOATS;
+    });
+}
+
+bool choose_band(WeightJob& job) {
+    int cores;
+    return choose_band(job.conv.out_H, job.conv.ins, job.band, cores, [&] {
+        job.conv.chunk = cores * CORE;
+        return wide_slots(job.conv) <= CELL_WARPS && wide_weight_floats(job) <= WEIGHT_BAND_FLOATS;
+    });
+}
+
 // Sets a tile's width and how many channels at a time fit beside it, such that the slopes are read the fewest times.
 int choose_tile(WeightJob& job) {
+    if (wide(job.conv) && choose_band(job)) return wide_weight_floats(job);
     const Tiling whole(job.conv.out_H, job.conv.out_W);
     WeightJob best = job;
     best.conv.chunk = 0;
@@ -255,11 +285,34 @@ struct Backward {
     }
 
     // channels, outs: the most of a target, of a slope.
-    void undo(const SlopeJobs& jobs, int targets, int channels, int outs) {
+    void undo(SlopeJobs& jobs, int targets, int channels, int outs) {
         if (targets == 0) return;
+        if (all_wide(jobs, targets, outs)) return undo_wide(jobs, targets, channels, outs);
         if (shared_of(jobs, targets, outs, 4) <= SHARED_FLOATS) return undo<4>(jobs, targets, channels, outs);
         if (shared_of(jobs, targets, outs, 2) <= SHARED_FLOATS) return undo<2>(jobs, targets, channels, outs);
         undo<1>(jobs, targets, channels, outs);
+    }
+
+    static bool all_wide(SlopeJobs& jobs, int targets, int outs) {
+        return std::all_of(jobs.target, jobs.target + targets, [&](Target& target) {
+            const SlopeJob* first = jobs.job + target.first_job;
+            return target.jobs > 0 && std::all_of(first, first + target.jobs, [&](const SlopeJob& job) { return undone_wide(job, target); }) &&
+                   choose_band(target, outs);
+        });
+    }
+
+    void undo_wide(const SlopeJobs& jobs, int targets, int channels, int outs) {
+        int floats = 0;
+        unsigned parts = 1;
+        for (int t = 0; t < targets; t++) {
+            const Target& target = jobs.target[t];
+            const BandShape shape(target);
+            floats = std::max({floats, shape.floats(outs), PaddedPlane(1, target.out_H, target.out_W).floats});
+            parts = std::max(parts, blocks_for(channels, shape.channels));
+        }
+        allow_shared(stream, wide_gradient_kernel, floats * sizeof(float));
+        LAUNCH(wide_gradient_kernel, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream,
+               wide_gradient_work(view, jobs, targets), view, grads, jobs, outs, floats);
     }
 
     static int shared_of(const SlopeJobs& jobs, int targets, int outs, int R) {
@@ -298,7 +351,7 @@ struct Backward {
         WeightJobs jobs;
         int floats = 0, chunks = 0;
         for (size_t i = 0; i < count; i++) {
-            jobs.job[i] = {undos[i].conv, undos[i].slope, 0};
+            jobs.job[i] = {undos[i].conv, undos[i].slope, 0, 0};
             floats = std::max(floats, choose_tile(jobs.job[i]));
             chunks = std::max(chunks, jobs.job[i].chunks());
         }

@@ -48,14 +48,14 @@ struct SlopeFactors {
 struct SlopePlanes {
     const float* g;
     Numbers z;
-    long long g_step, z_step;  // from channel to channel
+    int g_step, z_step;  // from channel to channel
     float weight;
     int at;                    // of the first channel in (V, norms)
     int norm;
 
     __device__ SlopePlanes(const CellView& cell, const GradView& grads, const Slope& s, int image) {
         const int v = image / cell.N;
-        const long long pixels = cell.pixels(), in_pixels = (long long)cell.H * cell.W;
+        const int pixels = cell.pixels(), in_pixels = cell.H * cell.W;
         z = cell.planes_of(image) + s.z;
         g_step = z_step = pixels;
         if (s.above == Above::node) {

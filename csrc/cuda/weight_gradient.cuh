@@ -4,30 +4,9 @@
 // by halving: of N sums each lane ends with one.
 #pragma once
 
-#include "convolve.cuh"
-#include "slopes.cuh"
+#include "wide_weight_gradient.cuh"
 
 namespace sgl_fast {
-
-constexpr int MOST_WEIGHT_JOBS = 128;
-constexpr int SIDE = 4;              // outputs and inputs of which a thread sums the products at a time
-constexpr int MOST_TAPS = 25;
-
-// conv: how the forward computed it; slope: what its result's norm passes back; lanes: threads along a tile's quads.
-struct WeightJob {
-    ConvJob conv;
-    Slope slope;
-    int lanes;
-
-    __host__ __device__ int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
-    __host__ __device__ int parts() const { return lanes > WARP ? lanes / WARP : 1; }  // warps that share a sum
-    __host__ __device__ int outs() const { return (conv.outs + SIDE - 1) / SIDE * SIDE; }
-    __host__ __device__ int ins() const { return (conv.chunk + SIDE - 1) / SIDE * SIDE; }
-};
-
-struct WeightJobs {
-    WeightJob job[MOST_WEIGHT_JOBS];
-};
 
 // Where things lie in shared memory.
 struct WeightShared {
@@ -102,27 +81,6 @@ __device__ __forceinline__ void pointwise_sums(const WeightJob& job, const Tilin
     }
 }
 
-// products[tap] += slope * what the tap reads, for four neighbouring outputs. at: a padded plane where the window of the first
-// one starts.
-template <int K, int D, int S> __device__ __forceinline__ void tap_products(const float4& slope, const float* at, int row, float (&products)[32]) {
-    constexpr int start = PAD - K / 2 * D, width = 4 * S + 2 * PAD;
-    const float slopes[4] = {slope.x, slope.y, slope.z, slope.w};
-#pragma unroll
-    for (int i = 0; i < K; i++) {
-        float window[width];
-        read_fours(at + (start + i * D) * row, window);
-#pragma unroll
-        for (int j = 0; j < K; j++)
-#pragma unroll
-            for (int e = 0; e < 4; e++) products[i * K + j] += slopes[e] * window[start + S * e + j * D];
-    }
-}
-
-template <int S> __device__ __forceinline__ void tap_products(const ConvJob& job, const float4& slope, const float* at, int row, float (&products)[32]) {
-    if (job.kernel == 3) return job.dilation == 1 ? tap_products<3, 1, S>(slope, at, row, products) : tap_products<3, 2, S>(slope, at, row, products);
-    return job.dilation == 1 ? tap_products<5, 1, S>(slope, at, row, products) : tap_products<5, 2, S>(slope, at, row, products);
-}
-
 // sums[c][tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads. weights: 1x1, of the
 // first channel of the chunk.
 __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tiling& tiling, int count, int q0, const float* weights,
@@ -141,8 +99,7 @@ __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tilin
             for (int o = 0; o < conv.outs; o++)
                 slope += weights[(long long)o * conv.ins + c] * shared.slopes[o * tiling.lanes + tiling.mine()];
             const float* at = shared.padded + c * plane.floats + conv.stride * (y * plane.row + x);
-            if (conv.stride == 1) tap_products<1>(conv, slope, at, plane.row, products);
-            else tap_products<2>(conv, slope, at, plane.row, products);
+            tap_products<false>(conv, 0, slope, at, plane.row, products);
         }
         if (tiling.lanes >= WARP) {
             const float total = halve(products, WARP);
@@ -197,24 +154,20 @@ __device__ __forceinline__ float over_parts(const float* sums, int parts, int st
     return total;
 }
 
-// shares (V * groups, weights): of each group of images.
-__global__ void __launch_bounds__(CELL_THREADS, 2)
-weight_gradient_kernel(CellView cell, GradView g, WeightJobs jobs, int groups, long long weights, float* shares) {
-    SHARED_DYNAMIC(float, memory);
-    const WeightJob& job = jobs.job[blockIdx.z];
+// The gradients of a chunk of a job's weights, of channels from c0 on.
+__device__ __forceinline__ void weight_gradient(const CellView& cell, const GradView& g, const WeightJob& job, const ImageGroup& images,
+                                                int c0, float* memory) {
     const ConvJob& conv = job.conv;
-    if ((int)blockIdx.x >= job.chunks()) return;
-    const int v = blockIdx.y / groups, group = blockIdx.y % groups, taps = conv.taps();
-    const int c0 = blockIdx.x * conv.chunk, count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk;
+    const int count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk, taps = conv.taps();
     const WeightShared shared(job, memory);
     const int pointwise = job.outs() * job.ins(), depthwise = job.ins() * MOST_TAPS;
     clear(memory, shared.floats / 4 * 4);
     __syncthreads();
-    for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) shared.taps[i] = cell.weights_of(v)[conv.depthwise + c0 * taps + i];
-    for (int n = cell.N * group / groups; n < cell.N * (group + 1) / groups; n++)
-        add_image(cell, g, job, v * cell.N + n, c0, count, shared);
+    const float* weights = cell.weights_of(images.v) + conv.depthwise + c0 * taps;
+    for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) shared.taps[i] = weights[i];
+    for (int image = images.first(); image < images.end(); image++) add_image(cell, g, job, image, c0, count, shared);
     __syncthreads();
-    float* dw = shares + blockIdx.y * weights;
+    float* dw = images.share();
     for (int i = threadIdx.x; i < conv.outs * count; i += CELL_THREADS) {
         const int o = i / count, c = i % count;
         dw[conv.pointwise + (long long)o * conv.ins + c0 + c] = over_parts(shared.pointwise + o * job.ins() + c, job.parts(), pointwise);
@@ -222,6 +175,18 @@ weight_gradient_kernel(CellView cell, GradView g, WeightJobs jobs, int groups, l
     for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS)
         dw[conv.depthwise + (long long)c0 * taps + i] =
             over_parts(shared.depthwise + i / taps * MOST_TAPS + i % taps, job.parts(), depthwise);
+}
+
+// shares (V * groups, weights): of each group of images.
+__global__ void __launch_bounds__(CELL_THREADS, 2)
+weight_gradient_kernel(CellView cell, GradView g, WeightJobs jobs, int groups, long long weights, float* shares) {
+    SHARED_DYNAMIC(float, memory);
+    const WeightJob& job = jobs.job[blockIdx.z];
+    if ((int)blockIdx.x >= job.chunks()) return;
+    const int c0 = blockIdx.x * job.conv.chunk;
+    const ImageGroup images{cell.N, groups, weights, shares, (int)blockIdx.y / groups, (int)blockIdx.y % groups};
+    if (job.lanes == 0) wide_weight_gradient(cell, g, job, images, c0, memory);
+    else weight_gradient(cell, g, job, images, c0, memory);
 }
 
 // sums (V, weights): of the groups.

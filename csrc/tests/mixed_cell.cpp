@@ -31,6 +31,13 @@ static CellShape few_operations(CellShape shape) {
     return shape;
 }
 
+static CellShape one_operation(CellShape shape) {
+    shape.nodes = 1;
+    shape.ops.assign(2, {Op::dil3});
+    shape.ops_per_edge = 1;
+    return shape;
+}
+
 struct Run {
     Batch b;
     Plan plan{b.shape, b.H, b.W};
@@ -146,7 +153,10 @@ const std::vector<int> counts{1, 3};  // of threads
 
 int main() {
     return each_way([] {
-        if (brief) return check({few_operations(cell(4, 2, true, false, false, true)), 1, 2, 4, 6}, queue(1));
+        if (brief) {
+            check({few_operations(cell(4, 2, true, false, false, true)), 1, 2, 4, 6}, queue(1));
+            return check({one_operation(cell(16, 1, false, false, false, false)), 1, 1, 3, 4}, queue(1));
+        }
         for (int count : counts) {
             check({cell(8, 1, false, false, false, true), 2, 3, 7, 7}, queue(count));
             check({cell(12, 1, true, true, true, true), 1, 2, 10, 6}, queue(count));
@@ -154,6 +164,7 @@ int main() {
             check({cell(20, 4, false, false, false, false), 2, 2, 5, 18}, queue(count));
             check({cell(16, 1, false, false, false, true), 1, 2, 6, 9}, queue(count));
             check({cell(32, 1, true, false, false, false), 1, 1, 8, 8}, queue(count));
+            check({few_operations(cell(16, 1, false, false, false, false)), 1, 1, 10, 38}, queue(count));
         }
     });
 }

@@ -29,6 +29,7 @@ KERNELS = {
     "combine.cuh": ["combine_kernel", "evaluation_kernel"],
     "slopes.cuh": ["node_slopes_kernel", "mixture_kernel"],
     "gradient.cuh": [f"gradient_kernel<{R}>" for R in (1, 2, 4)],
+    "wide_gradient.cuh": ["wide_gradient_kernel"],
     "weight_gradient.cuh": ["weight_gradient_kernel", "add_shares_kernel"],
 }
 HEAD = """\

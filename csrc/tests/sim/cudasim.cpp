@@ -159,6 +159,11 @@ struct Shared {
     std::unique_ptr<Memory> memory;
 };
 
+struct WarpOrder {
+    unsigned barriers = 0;
+    char ordered[2];
+};
+
 struct Block {
     const std::function<void()>& kernel;
     std::vector<Thread> threads;
@@ -168,6 +173,7 @@ struct Block {
     unsigned live = 0, barriers = 0;
     std::string broken;
     std::unique_ptr<Memory> ordered[2];  // what barriers order, in turn: nobody may learn from a later one
+    std::vector<WarpOrder> warps;        // the same of each warp's
 };
 
 thread_local Block* block;
@@ -266,6 +272,7 @@ void start(Block& b, dim3 count, dim3 index, dim3 blocks) {
     while (fibers.size() < number) fibers.push_back(std::make_unique<Fiber>(entry));
     for (unsigned i = 0; i < number; i++) b.threads[i].fiber = fibers[i].get();
     b.exchanging.assign((number + WARP - 1) / WARP, 0);
+    b.warps = std::vector<WarpOrder>(b.exchanging.size());
     b.live = number;
     for (auto& one : b.ordered) one = std::make_unique<Memory>(1);
 }
@@ -334,6 +341,15 @@ uint64_t exchanged(uint64_t value, unsigned lane) {
     }
     b.exchanging[warp] = 0;
     return mine.value;
+}
+
+void warp_barrier() {
+    WarpOrder& warp = block->warps[running->number / WARP];
+    const unsigned mine = warp.barriers;
+    __tsan_release(warp.ordered + mine % 2);
+    exchanged(0, 0);
+    warp.barriers = mine + 1;
+    __tsan_acquire(warp.ordered + mine % 2);
 }
 
 void* shared(const char* file, int line, size_t bytes) {

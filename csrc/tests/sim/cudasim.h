@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <type_traits>
 
 #ifndef CUDASIM
 #error "define CUDASIM for every file"
@@ -42,6 +43,7 @@ extern thread_local const Coordinates* here;  // of the running thread
 
 void barrier(const void* place);                        // of a block; all of its threads must be at the same place
 uint64_t exchanged(uint64_t value, unsigned lane);      // what that lane of the warp passes in the same call
+void warp_barrier();                                    // of the lanes of a warp
 void* shared(const char* file, int line, size_t bytes); // of the block: one for each place in the code
 void* dynamic_shared();
 void fence();  // before: what this thread wrote; after: what others wrote before theirs
@@ -81,6 +83,7 @@ template <class T> T __shfl_xor_sync(unsigned mask, T value, unsigned step) {
     return __shfl_sync(mask, value, (threadIdx.x & 31) ^ step);
 }
 
+inline void __syncwarp() { ::cudasim::warp_barrier(); }
 inline void __threadfence() { ::cudasim::fence(); }
 
 // As CUDA's, it orders nothing else.
@@ -118,6 +121,7 @@ struct matrix_a;
 struct matrix_b;
 struct accumulator;
 struct row_major;
+struct col_major;
 enum layout_t { mem_row_major };
 
 template <class Use, int M, int N, int K, class T, class Layout = void> struct fragment {
@@ -125,18 +129,22 @@ template <class Use, int M, int N, int K, class T, class Layout = void> struct f
     float x[256];
 };
 template <> struct fragment<accumulator, 16, 16, 16, float> {
-    float x[8];
+    enum { num_elements = 8 };
+    float x[num_elements];
 };
 using Sum = fragment<accumulator, 16, 16, 16, float>;
 
 inline void fill_fragment(Sum& sum, float value) {
     for (float& x : sum.x) x = value;
 }
-template <class Use> void load_matrix_sync(fragment<Use, 16, 16, 16, __half, row_major>& to, const __half* from, unsigned step) {
-    for (int i = 0; i < 256; i++) to.x[i] = half_to_float(from[i / 16 * step + i % 16].bits);
+template <class Use, class Layout>
+void load_matrix_sync(fragment<Use, 16, 16, 16, __half, Layout>& to, const __half* from, unsigned step) {
+    constexpr bool rows = std::is_same<Layout, row_major>::value;
+    for (unsigned i = 0; i < 256; i++) to.x[i] = half_to_float(from[rows ? i / 16 * step + i % 16 : i % 16 * step + i / 16].bits);
 }
-inline void mma_sync(Sum& sum, const fragment<matrix_a, 16, 16, 16, __half, row_major>& a,
-                     const fragment<matrix_b, 16, 16, 16, __half, row_major>& b, const Sum& before) {
+template <class LayoutA, class LayoutB>
+void mma_sync(Sum& sum, const fragment<matrix_a, 16, 16, 16, __half, LayoutA>& a,
+              const fragment<matrix_b, 16, 16, 16, __half, LayoutB>& b, const Sum& before) {
     for (int i = 0; i < 8; i++) {
         const int at = (threadIdx.x & 31) * 8 + i;
         float total = before.x[i];
