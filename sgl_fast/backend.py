@@ -8,9 +8,11 @@ from types import ModuleType
 from typing import Any
 
 from .cuda_support import BUILD, why_not_cuda
+from .triton_support import interpreted, why_not_triton
 
 BACKENDS = ("reference", "cpu", "triton", "cuda")
-PLACES = {"cpu": "on the CPU", "cuda": "on a CUDA device"}  # the fused backends: where their float32 tensors are
+# The fused backends, the best first: where their float32 tensors are.
+PLACES = {"cpu": "on the CPU", "cuda": "on a CUDA device", "triton": "on a CUDA device"}
 _chosen: str | None = None
 _found: ModuleType | str | None = None
 _cuda: dict[ModuleType, str | None] = {}  # what each extension says of this machine
@@ -23,7 +25,7 @@ def why_not(name: str) -> str | None:
     if name == "reference":
         return None
     if name == "triton":
-        return "backend 'triton' is not part of this version; 'reference', 'cpu' and 'cuda' are"
+        return why_not_triton()
     found = _extension()
     if isinstance(found, str):
         return found
@@ -82,10 +84,16 @@ def choose(name: str | None = None, device: Any = "cpu", dtype: Any = "torch.flo
     place = str(device).partition(":")[0] if str(dtype) == "torch.float32" else ""
     name = asked_for(name)
     if name is None:
-        return place if place in PLACES and why_not(place) is None else "reference"
-    if name in PLACES and name != place:
+        able = (one for one in PLACES if place == device_of(one) and why_not(one) is None)
+        return next((one for one in able if one != "triton" or not interpreted()), "reference")
+    if name in PLACES and place != device_of(name):
         raise ValueError(f"backend {name!r} needs float32 tensors {PLACES[name]}; got {dtype} on {device}")
     return name
+
+
+def device_of(name: str) -> str:
+    """The kind of device that a fused backend is for; Triton's interpreter is for the CPU."""
+    return "cpu" if name == "cpu" or (name == "triton" and interpreted()) else "cuda"
 
 
 class use_backend:  # noqa: N801  (a setter that also reads as a context manager)

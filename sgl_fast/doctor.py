@@ -8,9 +8,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from . import __version__
-from .backend import BACKENDS, why_not
+from .backend import BACKENDS, device_of, why_not
 from .command import Parser
 from .toolkit import nvcc, version_of
+from .triton_support import interpreted
 
 MOST_ERROR = 1e-3  # of float32 gradients of a small net, relative to the largest
 WIDTH = 11
@@ -36,7 +37,10 @@ def main(argv: list[str] | None = None) -> int:
 
 def examine(name: str) -> bool | None:
     """Whether a backend computes rightly; None if it cannot run."""
-    if reason := why_not(name):
+    reason = why_not(name)
+    if name == "triton" and interpreted():
+        reason = "TRITON_INTERPRET=1 is set, which is for tests on a CPU"
+    if reason:
         say(name, f"no: {reason.replace(f'backend {name!r}', 'it', 1)}")
         return None
     if name == "reference":
@@ -67,7 +71,9 @@ def error_of(name: str) -> float:
         grads = torch.autograd.grad(logits.square().mean(), [leaf, *mixture.tensors()])
         return [t.detach().double().cpu() for t in (logits, *grads)]
 
-    pairs = zip(computed(torch.float32, name, name), computed(torch.float64, "cpu", "reference"), strict=True)
+    pairs = zip(
+        computed(torch.float32, device_of(name), name), computed(torch.float64, "cpu", "reference"), strict=True
+    )
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
+
+
+# Tests whose kernels are small enough for Triton's interpreter, at a tenth of a millisecond an operation.
+INTERPRETED = ("test_flat_update", "test_mixed_cell", "test_pseudo_label")
 
 
 @pytest.fixture
@@ -41,6 +48,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     own = any(mark.args[0] == "backend" for mark in metafunc.definition.iter_markers("parametrize"))
     if "backend" in metafunc.fixturenames and not own:
         ways = ["simulated"] if metafunc.config.getoption("--simulated") else ["reference", "plain", "avx2", "avx512"]
+        if metafunc.module.__name__ in INTERPRETED:
+            ways = [*ways, "triton"]
         metafunc.parametrize("backend", ways, indirect=True)
 
 
@@ -71,11 +80,15 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Each backend of this machine; "cpu" once for each instruction set, or (--simulated) once by CUDA kernels."""
     if request.param == "reference":
         return "reference"
+    from sgl_fast.backend import compiled, why_not
+
+    if request.param == "triton":
+        if reason := why_not("triton"):
+            pytest.skip(reason)
+        return "triton"
     if request.param == "simulated":
         request.getfixturevalue("simulated")
         return "cpu"
-    from sgl_fast.backend import compiled
-
     request.getfixturevalue("extension")
     monkeypatch.setenv("SGL_FAST_ISA", request.param)
     try:

@@ -58,6 +58,12 @@ def test_cuda_tensors_take_cuda_kernels(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(backends, "why_not", lambda name: None)
     assert choose(None, "cuda:1", torch.float32) == choose("cuda", torch.device("cuda", 0), torch.float32) == "cuda"
     assert choose(None, "cuda", torch.float64) == "reference"
+    monkeypatch.setattr(backends, "why_not", lambda name: "no nvcc" if name == "cuda" else None)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    assert choose(None, "cuda", torch.float32) == choose("triton", "cuda", torch.float32) == "triton"
+    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    with pytest.raises(ValueError, match="'triton' needs float32 tensors on a CUDA device; got torch.float32 on cpu"):
+        choose("triton", "cpu", torch.float32)
     with pytest.raises(ValueError, match="'cuda' needs float32 tensors on a CUDA device; got torch.float32 on cpu"):
         choose("cuda", "cpu", torch.float32)
     with pytest.raises(ValueError, match="'cpu' needs float32 tensors on the CPU; got torch.float32 on cuda:0"):
@@ -103,6 +109,9 @@ class _Spy:
     def __getattr__(self, name: str) -> Any:
         return self
 
+    def on(self, backend: str) -> Any:
+        return self
+
 
 @pytest.mark.usefixtures("missing")
 def test_without_the_extension() -> None:
@@ -116,7 +125,7 @@ def test_without_the_extension() -> None:
             refused()
         assert str(error.value) == reason
     with pytest.raises(RuntimeError, match="which is not installed"):
-        flat_update._row_norms(torch.ones(1, 2))
+        flat_update._row_norms.compiled(torch.ones(1, 2))
 
 
 def test_an_extension_of_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def tree(tmp_path: Path) -> Path:
     """A copy of what a build reads."""
     for name in SOURCES:
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("sgl_fast", "csrc"):
+    for name in ("sgl_fast", "csrc", "kernels"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     return tmp_path
 

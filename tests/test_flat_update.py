@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from kernels import close, fresh, threads
 from torch import Tensor
+from trials import close, fresh, threads
 
 from sgl_fast import reference_flat
 from sgl_fast.ops import flat_update
 from sgl_fast.ops.flat_update import perturb, quotient, row_norms, sgd
 
-DTYPES = {"reference": (torch.float64, torch.float32), "cpu": (torch.float32,)}
+DTYPES = {"reference": (torch.float64, torch.float32), "cpu": (torch.float32,), "triton": (torch.float32,)}
 SIZES = [(1, 1), (2, 15), (3, 8192), (2, 8193), (1, 40_001)]  # around the lanes, a block and the share of a thread
 
 
@@ -137,10 +137,10 @@ def test_errors_say_what_is_needed() -> None:
 def operators() -> dict[str, tuple[object, tuple[object, ...]]]:
     x = torch.randn(4, 7)
     return {
-        "row_norms": (flat_update._row_norms, (x,)),
-        "sgd": (flat_update._sgd, (x, x, x, 0.1, 0.9, 3e-4, 5.0)),
-        "perturb": (flat_update._perturb, (x, x, 0.1)),
-        "quotient": (flat_update._quotient, (x, torch.rand(2))),
+        "row_norms": (flat_update._row_norms.compiled, (x,)),
+        "sgd": (flat_update._sgd.compiled, (x, x, x, 0.1, 0.9, 3e-4, 5.0)),
+        "perturb": (flat_update._perturb.compiled, (x, x, 0.1)),
+        "quotient": (flat_update._quotient.compiled, (x, torch.rand(2))),
     }
 
 
@@ -155,9 +155,9 @@ def test_operators_are_registered_as_torch_wants(name: str) -> None:
 def test_operators_guard_their_memory() -> None:
     x = torch.zeros(4, 3)
     for call in (
-        lambda: flat_update._sgd(x, x, x[:2], 0.1, 0.9, 0.0, 0.0),
-        lambda: flat_update._perturb(x, x[:, :2], 0.1),
-        lambda: flat_update._quotient(x, x[0]),
+        lambda: flat_update._sgd.compiled(x, x, x[:2], 0.1, 0.9, 0.0, 0.0),
+        lambda: flat_update._perturb.compiled(x, x[:, :2], 0.1),
+        lambda: flat_update._quotient.compiled(x, x[0]),
     ):
         with pytest.raises(RuntimeError, match="need .* of size .*, Float on cpu"):
             call()

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from kernels import fresh, threads
 from torch import Tensor
+from trials import fresh, threads
 
 from bench.random_cells import Setting, draw_inputs, draw_setting, run
 from sgl_fast import reference
-from sgl_fast.backend import compiled
+from sgl_fast.backend import compiled, why_not
 from sgl_fast.layout import Cell, section_of
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.spaces import PRIMITIVES, num_edges
@@ -55,6 +56,17 @@ def excess(setting: Setting, backend: str) -> str:
     return ", ".join(f"{n}: error {x:.1e}, eager {y:.1e}" for n, x, y in all_three if not x <= max(BOUND, 2 * y))
 
 
+def tiny(setting: Setting, backend: str) -> Setting:
+    """For Triton's interpreter: few pixels, two of the operations an edge, drawn anew."""
+    if backend != "triton":
+        return setting
+    cell = setting.cell
+    kinds = sorted({op for ops in cell.ops for op in ops})
+    ops = [[kinds[i] for i in sorted(torch.randperm(len(kinds))[:2].tolist())] for _ in cell.ops]
+    cell = dataclasses.replace(cell, ops=tuple(map(tuple, ops)))
+    return dataclasses.replace(setting, cell=cell, V=min(setting.V, 2), N=2, H=4, W=4)
+
+
 def cell_of(kind: str = "normal", channels: int = 8, nodes: int = 2, ops: Any = None, **fields: Any) -> Cell:
     ops = ops or (PRIMITIVES,) * num_edges(nodes)
     values = {"shrink0": False, "partial": 1, "aux_skip": False, "inputs": (12, 8)} | fields
@@ -93,7 +105,7 @@ def test_every_kind_of_cell(name: str, backend: str) -> None:
         out = run_out(SETTINGS[name], backend)
         assert not out.any()
         return
-    check(SETTINGS[name], backend)
+    check(tiny(SETTINGS[name], backend), backend)
 
 
 def run_out(setting: Setting, backend: str) -> Tensor:
@@ -103,11 +115,11 @@ def run_out(setting: Setting, backend: str) -> Tensor:
 
 def test_random_cells(backend: str) -> None:
     draw = fresh()
-    for _ in range(6):
+    for _ in range(1 if backend == "triton" else 6):
         setting = draw_setting(draw)
         while not affordable(setting, backend):
             setting = draw_setting(draw)
-        check(setting, backend)
+        check(tiny(setting, backend), backend)
 
 
 def affordable(s: Setting, backend: str) -> bool:
@@ -160,7 +172,7 @@ def test_threads_change_only_the_order_of_sums(extension: None) -> None:
 def test_inputs_in_any_layout(backend: str) -> None:
     """Learners inside images, as the stem leaves them; an odd address; a column block; a gradient not dense."""
     fresh()
-    setting = SETTINGS["normal"]
+    setting = tiny(SETTINGS["normal"], backend)
     inputs = draw_inputs(setting).at(torch.float32)
     s0, s1, weights, *mixture = (t.detach() if t is not None else None for t in inputs.tensors)
     odd = torch.cat([s1.new_zeros(1), s1.flatten()])[1:].view_as(s1)
@@ -188,6 +200,26 @@ def test_operators_are_registered_properly(extension: None) -> None:
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell_backward.default, backward)
 
 
+def test_tritons_operators_are_registered_properly(extension: None) -> None:
+    """Its plan, written in Python, is that of the compiled kernels but for the patterns, which are its own."""
+    if reason := why_not("triton"):
+        pytest.skip(reason)
+    for name, setting in SETTINGS.items():
+        cell = op.numbers(setting.cell)
+        sizes = op.sizes(cell, setting.H, setting.W, "triton"), op.sizes(cell, setting.H, setting.W)
+        assert sizes[0][:3] == sizes[1][:3], name
+    fresh()
+    setting = dataclasses.replace(SETTINGS["partial channels"], V=1, N=2, H=2, W=2)
+    cell = dataclasses.replace(setting.cell, nodes=1, ops=(("sep_conv_3x3",), ("max_pool_3x3",)))
+    inputs = draw_inputs(dataclasses.replace(setting, cell=cell))
+    tensors = [t.float() for t in inputs.tensors if t is not None]
+    forward = (op.numbers(cell), *tensors, None, None, None, 1.0, 1.0, False)
+    torch.library.opcheck(torch.ops.sgl_fast.triton_mixed_cell.default, forward)
+    saved = torch.ops.sgl_fast.triton_mixed_cell(*forward)
+    backward = (op.numbers(cell), *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, True, True, False, True)
+    torch.library.opcheck(torch.ops.sgl_fast.triton_mixed_cell_backward.default, backward)
+
+
 def test_it_compiles_into_one_graph(extension: None) -> None:
     fresh()
     setting = SETTINGS["normal"]
@@ -207,7 +239,7 @@ def test_float16_is_for_cuda(extension: None) -> None:
     setting = SETTINGS["normal"]
     inputs = draw_inputs(setting).at(torch.float32)
     for backend, error in (("reference", ValueError), ("cpu", RuntimeError)):
-        with pytest.raises(error, match="need backend 'cuda' for float16 between forward and backward"):
+        with pytest.raises(error, match="need backend 'cuda' or 'triton' for float16 between forward and backward"):
             op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, Mode(half=True), backend=backend)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from kernels import close, fresh, threads
 from torch import Tensor
+from trials import close, fresh, threads
 
 from sgl_fast.ops import pseudo_label
 from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_labels, teacher_cotangent
 
-DTYPES = {"reference": (torch.float64, torch.float32), "cpu": (torch.float32,)}
+DTYPES = {"reference": (torch.float64, torch.float32), "cpu": (torch.float32,), "triton": (torch.float32,)}
 SIZES = [(2, 50, 10), (3, 5, 100), (1, 1, 1), (1, 7, 1), (4, 1, 1000)]
 
 
@@ -126,9 +126,9 @@ def test_errors_say_what_is_needed() -> None:
 def operators() -> dict[str, tuple[object, tuple[object, ...]]]:
     x, t = torch.randn(2, 3, 5), torch.rand(2, 3, 5)
     return {
-        "pseudo_labels": (pseudo_label._pseudo_labels, (x,)),
-        "cross_entropy": (pseudo_label._cross_entropy, (x, t, 0.5)),
-        "teacher_cotangent": (pseudo_label._teacher_cotangent, (x, t)),
+        "pseudo_labels": (pseudo_label._pseudo_labels.compiled, (x,)),
+        "cross_entropy": (pseudo_label._cross_entropy.compiled, (x, t, 0.5)),
+        "teacher_cotangent": (pseudo_label._teacher_cotangent.compiled, (x, t)),
     }
 
 
@@ -145,7 +145,7 @@ def test_operators_guard_their_memory() -> None:
     x = torch.zeros(2, 3, 4)
     for bad in (x[:1], x.double(), x[0]):
         with pytest.raises(RuntimeError, match=r"of size \[2, 3, 4\], Float on cpu"):
-            pseudo_label._cross_entropy(x, bad, 1.0)
+            pseudo_label._cross_entropy.compiled(x, bad, 1.0)
 
 
 @pytest.mark.usefixtures("extension")

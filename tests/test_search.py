@@ -96,7 +96,7 @@ BAD = [
     ["--memory", "0.000001"],
     ["--device", "tpu"],
     ["--backend", "tpu"],
-    ["--backend", "triton"],
+    ["--backend", "cuda"],
     ["--config", "/nowhere.toml"],
     ["--data", "embedded", "--unlabeled", "/nowhere"],
     ["--max-skips", "-1"],

@@ -115,7 +115,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
         const Tensor& op_weights, const Maybe& edge_weights, const Maybe& running, const Maybe& pattern,
         const Maybe& dropout, double skip_beta, double dropout_scale, bool half) {
     const Call call(s1);
-    TORCH_CHECK(!half || Call::stores_half, "need backend 'cuda' for float16 between forward and backward");
+    TORCH_CHECK(!half || Call::stores_half, "need backend 'cuda' or 'triton' for float16 between forward and backward");
     const Cell c(call, cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, !running);
     const int64_t V = c.inputs.V, N = c.inputs.N, norms = c.plan.norms, bytes = c.plan.pattern;
     Tensor states = call.large(c.states_size());

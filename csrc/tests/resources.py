@@ -134,7 +134,9 @@ def main() -> int:
     rows = [row for unit in units for row in unit.result()]
     if args.write:
         TABLE.write_text(HEAD + "\n".join(row.line() for row in rows) + "\n", encoding="utf-8")
-    recorded = [x for x in TABLE.read_text(encoding="utf-8").splitlines() if x.startswith("| `")] if TABLE.exists() else []
+    recorded = (
+        [x for x in TABLE.read_text(encoding="utf-8").splitlines() if x.startswith("| `")] if TABLE.exists() else []
+    )
     found = complaints(rows, recorded)
     print("\n".join(found) if found else f"{len(rows)} kernels as recorded, none with a stack")
     return bool(found)

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .. import reference_flat as reference
 from ..backend import choose
-from .registry import register
+from .registry import Operator, register
 
-_row_norms = register("row_norms(Tensor rows) -> Tensor", lambda rows: rows.new_empty(rows.shape[:1]))
+STEM = "flat_update"
+_row_norms = register("row_norms(Tensor rows) -> Tensor", lambda rows: rows.new_empty(rows.shape[:1]), STEM)
 _sgd = register(
     "sgd(Tensor weights, Tensor grad, Tensor buffer, float lr, float momentum, float weight_decay, float clip)"
     " -> (Tensor, Tensor, Tensor)",
     lambda w, *_: (w.new_empty(w.shape), w.new_empty(w.shape), w.new_empty(w.shape[:1])),
+    STEM,
 )
 _perturb = register(
     "perturb(Tensor weights, Tensor direction, float r) -> (Tensor, Tensor)",
     lambda w, direction, r: (w.new_empty(2 * w.shape[0], w.shape[1]), w.new_empty(w.shape[:1])),
+    STEM,
 )
 _quotient = register(
-    "quotient(Tensor both, Tensor eps) -> Tensor", lambda both, eps: both.new_empty(eps.shape[0], both.shape[1])
+    "quotient(Tensor both, Tensor eps) -> Tensor", lambda both, eps: both.new_empty(eps.shape[0], both.shape[1]), STEM
 )
 
 
 def row_norms(rows: Tensor, backend: str | None = None) -> Tensor:
     """The Euclidean norm of each row; (K, P) -> (K)."""
     _check(rows=rows)
-    return _row_norms(rows) if _fused(rows, backend) else reference.row_norms(rows)
+    return _kernel(_row_norms, reference.row_norms, rows, backend)(rows)
 
 
 def sgd(
@@ -46,7 +52,7 @@ def sgd(
     new weights = weights - lr * new buffer
     """
     _check(weights=weights, grad=grad, buffer=buffer)
-    step = _sgd if _fused(weights, backend) else reference.sgd
+    step = _kernel(_sgd, reference.sgd, weights, backend)
     return step(weights, grad, buffer, lr, momentum, weight_decay, clip)
 
 
@@ -56,7 +62,7 @@ def perturb(weights: Tensor, direction: Tensor, r: float, backend: str | None = 
     eps = r / norm of the row of direction, 0 where the row is 0
     """
     _check(weights=weights, direction=direction)
-    return (_perturb if _fused(weights, backend) else reference.perturb)(weights, direction, r)
+    return _kernel(_perturb, reference.perturb, weights, backend)(weights, direction, r)
 
 
 def quotient(both: Tensor, eps: Tensor, backend: str | None = None) -> Tensor:
@@ -65,7 +71,7 @@ def quotient(both: Tensor, eps: Tensor, backend: str | None = None) -> Tensor:
     _check(both=rows)
     if eps.shape != (len(rows) // 2,) or len(rows) % 2 or eps.dtype != rows.dtype:
         raise ValueError(f"need both (2K, ...) and eps (K) of one dtype; got {tuple(both.shape)}, {tuple(eps.shape)}")
-    found = (_quotient if _fused(rows, backend) else reference.quotient)(rows, eps)
+    found = _kernel(_quotient, reference.quotient, rows, backend)(rows, eps)
     return found.view(-1, *both.shape[1:])
 
 
@@ -90,8 +96,9 @@ def adam(
     return params - lr / (1 - betas[0] ** step) * first / denominator, (first, second)
 
 
-def _fused(rows: Tensor, backend: str | None) -> bool:
-    return choose(backend, rows.device, rows.dtype) != "reference"
+def _kernel(operator: Operator, plain: Callable[..., Any], rows: Tensor, backend: str | None) -> Callable[..., Any]:
+    name = choose(backend, rows.device, rows.dtype)
+    return plain if name == "reference" else operator.on(name)
 
 
 def _check(**rows: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,10 +11,13 @@ from torch.autograd.function import once_differentiable
 
 from .. import reference
 from ..backend import choose, compiled
+from ..kernels.plan import plan_of
 from ..layout import Cell, Section
 from ..spaces import PRIMITIVES, edges_of
 from ..walk import MOMENTUM, Mode, RunningStats
 from .registry import register
+
+STEM = "mixed_cell"
 
 
 def numbers(cell: Cell) -> list[int]:
@@ -25,27 +29,35 @@ def numbers(cell: Cell) -> list[int]:
     return [*sizes, *(int(flag) for flag in flags), O, *ops]
 
 
-def sizes(cell: list[int], H: int, W: int) -> tuple[int, int, int, int, int]:
-    """Weights and norm channels of a learner, floats and pattern bytes that an image leaves, dropout masks."""
-    return compiled().mixed_cell_sizes(cell, H, W)
+def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, int, int, int]:
+    """Weights and norm channels of a learner, numbers and pattern bytes that an image leaves."""
+    if backend == "triton":
+        plan = plan_of(tuple(cell), H, W)
+        return plan.weights, plan.norms, plan.saved, plan.pattern
+    return compiled().mixed_cell_sizes(cell, H, W)[:4]
 
 
-def _fake(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-    V, N, H, W = s1.shape[0], s1.shape[1], s1.shape[3], s1.shape[4]
-    C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
-    norms, saved, bytes_ = sizes(list(cell), int(H), int(W))[1:4]
-    out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
-    states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
-    pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
-    planes = s1.new_empty(V, N, saved, dtype=torch.float16 if rest[-1] else None)
-    return out, states, planes, s1.new_empty(V, 3, norms), pattern
+def _fake(backend: str) -> Callable[..., tuple[Tensor, ...]]:
+    def fake(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        V, N, H, W = s1.shape[0], s1.shape[1], s1.shape[3], s1.shape[4]
+        C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
+        norms, saved, bytes_ = sizes(list(cell), int(H), int(W), backend)[1:]
+        out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
+        states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
+        pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
+        planes = s1.new_empty(V, N, saved, dtype=torch.float16 if rest[-1] else None)
+        return out, states, planes, s1.new_empty(V, 3, norms), pattern
+
+    return fake
 
 
 _forward = register(
     "mixed_cell(int[] cell, Tensor s0, Tensor s1, Tensor weights, Tensor op_weights, Tensor? edge_weights,"
     " Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta, float dropout_scale, bool half)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
-    _fake,
+    _fake("cpu"),
+    STEM,
+    _fake("triton"),
 )
 
 
@@ -70,27 +82,36 @@ _backward = register(
     " float skip_beta, float dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _fake_backward,
+    STEM,
 )
 
 
 class _MixedCell(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cell: list[int], running: Any, pattern: Any, dropout: Any, scalars: Any, half: bool, *inputs: Any
+        ctx: Any,
+        backend: str,
+        cell: list[int],
+        running: Any,
+        pattern: Any,
+        dropout: Any,
+        scalars: Any,
+        half: bool,
+        *inputs: Any,
     ) -> Any:
-        out, *saved = _forward(cell, *inputs, running, pattern, dropout, *scalars, half)
+        out, *saved = _forward.on(backend)(cell, *inputs, running, pattern, dropout, *scalars, half)
         ctx.save_for_backward(*inputs, dropout, out, *saved)
-        ctx.cell, ctx.scalars, ctx.training = cell, scalars, running is None
+        ctx.backend, ctx.cell, ctx.scalars, ctx.training = backend, cell, scalars, running is None
         ctx.mark_non_differentiable(saved[-2], saved[-1])
         return out, saved[-2], saved[-1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
-        wanted = ctx.needs_input_grad[6:9]
-        grads = _backward(ctx.cell, *ctx.saved_tensors, grad, *ctx.scalars, ctx.training, *wanted)
-        needed = zip(grads, ctx.needs_input_grad[6:], strict=True)
-        return (None,) * 6 + tuple(g if need else None for g, need in needed)
+        wanted = ctx.needs_input_grad[7:10]
+        grads = _backward.on(ctx.backend)(ctx.cell, *ctx.saved_tensors, grad, *ctx.scalars, ctx.training, *wanted)
+        needed = zip(grads, ctx.needs_input_grad[7:], strict=True)
+        return (None,) * 7 + tuple(g if need else None for g, need in needed)
 
 
 def mixed_cell(
@@ -108,11 +129,14 @@ def mixed_cell(
     """One cell of V virtual learners; see `reference.mixed_cell` for shapes. Differentiable once where it is fused.
 
     mode.running is updated by a training pass and read by others; mode.pattern is recorded or replayed; mode.half keeps
-    what the backward needs in float16 (cuda), all arithmetic being float32.
+    what the backward needs in float16 (cuda, triton), all arithmetic being float32.
     """
-    if choose(backend, weights.device, weights.dtype) == "reference":
+    name = choose(backend, weights.device, weights.dtype)
+    if name == "reference":
         if mode.half:
-            raise ValueError("need backend 'cuda' for float16 between forward and backward; got 'reference'")
+            raise ValueError(
+                "need backend 'cuda' or 'triton' for float16 between forward and backward; got 'reference'"
+            )
         return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, mode, skip_beta)
     norms = section.num_statistics
     if mode.training and norms and s1[0, :, 0].numel() == 1:
@@ -122,10 +146,10 @@ def mixed_cell(
     pattern = None
     if mode.pattern is not None and mode.pattern.recorded:
         V, N, _, H, W = s1.shape
-        pattern = mode.pattern.replay((V, N, sizes(fused, H, W)[3]), torch.uint8)
+        pattern = mode.pattern.replay((V, N, sizes(fused, H, W, name)[3]), torch.uint8)
     dropout, scale = _dropout(cell, mode, s1)
     inputs = s0, s1, weights, op_weights, edge_weights
-    out, stats, bits = _MixedCell.apply(fused, running, pattern, dropout, (skip_beta, scale), mode.half, *inputs)
+    out, stats, bits = _MixedCell.apply(name, fused, running, pattern, dropout, (skip_beta, scale), mode.half, *inputs)
     if mode.pattern is not None and pattern is None:
         mode.pattern.record(bits)
     if mode.running is not None and mode.training and norms:

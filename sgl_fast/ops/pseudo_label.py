@@ -11,23 +11,28 @@ from .. import reference_flat as reference
 from ..backend import choose
 from .registry import register
 
+STEM = "pseudo_label"
 _pseudo_labels = register(
     "pseudo_labels(Tensor teachers) -> (Tensor, Tensor)",
     lambda teachers: (teachers.new_empty(teachers.shape), teachers.new_empty(teachers.shape)),
+    STEM,
 )
 _cross_entropy = register(
     "cross_entropy(Tensor logits, Tensor targets, float weight) -> (Tensor, Tensor, Tensor)",
     lambda x, targets, weight: (x.new_empty(x.shape[:1]), x.new_empty(x.shape), x.new_empty(x.shape)),
+    STEM,
 )
-_teacher_cotangent = register("teacher_cotangent(Tensor p, Tensor tau) -> Tensor", lambda p, tau: p.new_empty(p.shape))
+_teacher_cotangent = register(
+    "teacher_cotangent(Tensor p, Tensor tau) -> Tensor", lambda p, tau: p.new_empty(p.shape), STEM
+)
 
 
 def pseudo_labels(teachers: Tensor, backend: str | None = None) -> tuple[Tensor, Tensor]:
     """Logits of K teachers -> their softmax p, and targets[k] = sum over j != k of p[j]; all (K, N, J)."""
     _check("teachers", teachers)
-    if choose(backend, teachers.device, teachers.dtype) != "reference":
-        return _pseudo_labels(teachers)
-    return reference.pseudo_labels(teachers)
+    name = choose(backend, teachers.device, teachers.dtype)
+    kernel = reference.pseudo_labels if name == "reference" else _pseudo_labels.on(name)
+    return kernel(teachers)
 
 
 def cross_entropy(
@@ -39,9 +44,9 @@ def cross_entropy(
     targets (V, N, J) need not sum to 1: the sum of K - 1 cross-entropies is one against the sum of their targets.
     """
     _check("logits", logits, "targets", targets)
-    if choose(backend, logits.device, logits.dtype) != "reference":
-        return _cross_entropy(logits, targets, weight)
-    return reference.cross_entropy(logits, targets, weight)
+    name = choose(backend, logits.device, logits.dtype)
+    kernel = reference.cross_entropy if name == "reference" else _cross_entropy.on(name)
+    return kernel(logits, targets, weight)
 
 
 def teacher_cotangent(p: Tensor, tau: Tensor, backend: str | None = None) -> Tensor:
@@ -51,9 +56,9 @@ def teacher_cotangent(p: Tensor, tau: Tensor, backend: str | None = None) -> Ten
     the sum of the losses; with a derivative of those, of the cross term of eq (10).
     """
     _check("p", p, "tau", tau)
-    if choose(backend, p.device, p.dtype) != "reference":
-        return _teacher_cotangent(p, tau)
-    return reference.teacher_cotangent(p, tau)
+    name = choose(backend, p.device, p.dtype)
+    kernel = reference.teacher_cotangent if name == "reference" else _teacher_cotangent.on(name)
+    return kernel(p, tau)
 
 
 def _check(name: str, first: Tensor, other: str = "", second: Tensor | None = None) -> None:

@@ -1,0 +1,154 @@
+"""What both directions of a cell's launches know: the tensors of a call, tables on the device, sizes of tiles."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from .launch import ceil_div, power_of_two
+from .plan import OUT, Conv, Plan
+
+MOST_PIXELS = 64  # of a tile
+EACH = 4  # elements of a tile a thread: several tiles are in its registers
+MOST_CHANNELS = 16  # of a tile that has no 1x1 convolution
+LEAST_DOT = 16  # rows and columns of tl.dot
+
+
+@dataclass
+class Source:
+    """Where planes lie: their tensor, from the first one on, and the steps from learner to learner, image to image."""
+
+    tensor: Tensor
+    learner: int
+    image: int
+    norm: int = OUT
+
+
+@dataclass
+class Call:
+    """Inputs of a forward or backward pass."""
+
+    plan: Plan
+    s: tuple[Tensor, Tensor]
+    weights: Tensor
+    op_weights: Tensor
+    edge_weights: Tensor | None
+    dropout: Tensor | None
+    skip_beta: float
+    dropout_scale: float
+
+    @property
+    def V(self) -> int:
+        return self.s[1].shape[0]
+
+    @property
+    def N(self) -> int:
+        return self.s[1].shape[1]
+
+    @property
+    def images(self) -> int:
+        return self.V * self.N
+
+    def input(self, which: int) -> Source:
+        return Source(self.s[which], self.s[which].stride(0), self.s[which].stride(1))
+
+
+@dataclass
+class Saved:
+    """What the forward leaves: preprocessed inputs (V, N, 2, C, H, W), planes (V, N, saved), statistics, patterns."""
+
+    states: Tensor
+    planes: Tensor
+    stats: Tensor
+    pattern: Tensor
+
+
+def dense(s: Tensor) -> Tensor:
+    """Inputs (V, N, C, H, W) whose images are contiguous; learners and images may be apart, or the same."""
+    C, H, W = s.shape[2:]
+    return s if s.stride()[2:] == (H * W, W, 1) else s.contiguous()
+
+
+def state_source(call: Call, saved: Saved, out: Tensor, j: int) -> Source:
+    """The planes of a state, and the norm that its reader applies."""
+    plan = call.plan
+    if j >= 2:
+        image = plan.nodes * plan.C * plan.out_pixels
+        return Source(out, call.N * image, image)
+    if not plan.preprocess:
+        return call.input(j)
+    plane = plan.C * plan.H * plan.W
+    first = saved.states.view(-1)[j * plane :]
+    return Source(first, call.N * 2 * plane, 2 * plane, plan.state_norms[j])
+
+
+def state_offset(plan: Plan, j: int) -> int:
+    """Of a node's planes behind its source's first one."""
+    return (j - 2) * plan.C * plan.out_pixels if j >= 2 else 0
+
+
+Rows = tuple[tuple[int, ...], ...]
+
+
+@lru_cache(maxsize=4096)
+def table(rows: Rows, device: torch.device) -> Tensor:
+    """Rows one after the other, int32 on the device; kept, so that a captured graph finds them again."""
+    flat = [number for row in rows for number in row] or [0]
+    return torch.tensor(flat, dtype=torch.int32, device=device)
+
+
+def conv_row(conv: Conv, which: int, offset: int, from_norm: int, height: int, width: int) -> tuple[int, ...]:
+    """As forward.deep_tile reads it; height, width: of what it reads."""
+    return (
+        *(which, offset, from_norm, conv.kernel, conv.dilation, conv.stride, conv.first, conv.ins, conv.outs),
+        *(conv.bits, conv.depthwise, conv.pointwise, conv.z, conv.norm, height, width),
+    )
+
+
+def pixels_at_a_time(pixels: int) -> int:
+    return min(power_of_two(pixels), MOST_PIXELS)
+
+
+def channels_at_a_time(channels: int) -> int:
+    return min(power_of_two(channels), MOST_CHANNELS)
+
+
+def warps_for(channels: int, pixels: int, each: int = EACH) -> int:
+    return max(1, min(8, channels * pixels // (each * 32)))
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Of a 1x1 convolution: channels at a time, pixels at a time, whether by tl.dot."""
+
+    ins: int
+    outs: int
+    pixels: int
+    dot: bool
+
+    @property
+    def warps(self) -> int:
+        return warps_for(max(self.ins, self.outs), self.pixels, EACH if self.dot else 2 * EACH)
+
+
+def tile_of(convs: Sequence[Conv], pixels: int) -> Tile:
+    ins, outs = max(c.ins for c in convs), max(c.outs for c in convs)
+    dot = min(*(c.ins for c in convs), *(c.outs for c in convs), 1 << 30) >= LEAST_DOT
+    least = LEAST_DOT if dot else 1
+    return Tile(
+        max(channels_at_a_time(ins), least), max(power_of_two(outs), least), max(pixels_at_a_time(pixels), least), dot
+    )
+
+
+def blocks(pixels: int, tile: int) -> int:
+    return ceil_div(pixels, tile)
+
+
+def precision(device: torch.device) -> str:
+    """Of tl.dot: three products of tensor cores where there are such, for float32's accuracy."""
+    newer = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
+    return "tf32x3" if newer else "ieee"
