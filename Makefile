@@ -28,7 +28,7 @@ bench: environment
 		status=$$?; $(RUN) -m bench.report build/bench.json && exit $$status
 
 lint: environment
-	$(VENV)/bin/ruff check sgl_fast tests bench
+	$(VENV)/bin/ruff check sgl_fast kernels tests bench
 	$(VENV)/bin/mypy
 
 environment: $(BUILT)
@@ -58,9 +58,10 @@ build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
 gates: environment resources simulate
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests --simulated
 
-# Registers, shared memory and stack of every kernel on sm_70, sm_80 and sm_90, as recorded in csrc/cuda/resources.md.
-resources: $(CUDA12)/.ready
+# Registers, shared memory and stack of every kernel, as recorded in csrc/cuda/resources.md and kernels/resources.md.
+resources: $(CUDA12)/.ready environment
 	$(PYTHON) csrc/tests/resources.py $(CUDA12) $(RESOURCES)
+	$(RUN) tests/triton_resources.py $(RESOURCES)
 
 $(CUDA12)/.ready:
 	$(PYTHON) -m pip install --quiet --no-deps --target $(CUDA12) nvidia-cuda-nvrtc-cu12==12.9.86 \

@@ -24,7 +24,7 @@ from .cell import (
 from .launch import ceil_div
 from .plan import OUT, Conv, State
 
-PARTS = 128  # blocks of pixels whose statistics are added at a time
+PARTS = 64  # blocks of pixels whose statistics are added at a time
 EPS = 1e-5
 
 

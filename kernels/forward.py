@@ -314,13 +314,13 @@ def finish_norms_kernel(
     """Statistics of norms from those of blocks. Row: [norm of the blocks, norm, channels]. Grid: (rows, learners)."""
     row, v = table + tl.program_id(0) * 3, tl.program_id(1).to(tl.int64)
     of, norm, channels = tl.load(row), tl.load(row + 1), tl.load(row + 2)
-    part = tl.arange(0, PARTS)
+    part, one_of = tl.arange(0, PARTS), tl.full((1,), 1.0, tl.float64) / size
     for c0 in range(0, channels, CHANNELS):
         c = c0 + tl.arange(0, CHANNELS)
         here = c < channels
         total, squares = tl.zeros((CHANNELS,), tl.float64), tl.zeros((CHANNELS,), tl.float64)
         for second in range(2):
-            average = total / size
+            average = total * one_of
             for first in range(0, N * blocks, PARTS):
                 p = first + part
                 n, block = v * N + p // blocks, p % blocks
@@ -335,9 +335,10 @@ def finish_norms_kernel(
                     spread = tl.load(at + 1, mask=mask, other=0.0).to(tl.float64) + count * off * off
                     squares += tl.sum(tl.where(mask, spread, 0.0), 1)
         to = stats + v * 3 * norms + norm + c
-        tl.store(to, (total / size).to(tl.float32), mask=here)
-        tl.store(to + norms, (1.0 / tl.sqrt(squares / size + EPS)).to(tl.float32), mask=here)
-        tl.store(to + 2 * norms, (squares / (size - 1)).to(tl.float32), mask=here)
+        variance = (squares * one_of).to(tl.float32)
+        tl.store(to, (total * one_of).to(tl.float32), mask=here)
+        tl.store(to + norms, tl.div_rn(1.0, tl.sqrt_rn(variance + EPS)), mask=here)
+        tl.store(to + 2 * norms, (squares * (one_of * (size / (size - 1)))).to(tl.float32), mask=here)
 
 
 @triton.jit

@@ -64,7 +64,7 @@ def tiny(setting: Setting, backend: str) -> Setting:
     kinds = sorted({op for ops in cell.ops for op in ops})
     ops = [[kinds[i] for i in sorted(torch.randperm(len(kinds))[:2].tolist())] for _ in cell.ops]
     cell = dataclasses.replace(cell, ops=tuple(map(tuple, ops)))
-    return dataclasses.replace(setting, cell=cell, V=min(setting.V, 2), N=2, H=4, W=4)
+    return dataclasses.replace(setting, cell=cell, V=min(setting.V, 2), N=2, H=4, W=6)
 
 
 def cell_of(kind: str = "normal", channels: int = 8, nodes: int = 2, ops: Any = None, **fields: Any) -> Cell:

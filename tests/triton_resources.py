@@ -1,7 +1,7 @@
 """Compiles every Triton kernel for sm_70, 75, 80 and 90 without a GPU: registers, shared memory, stack.
 
 python tests/triton_resources.py [--write]. The launches of real calls are caught before they run, so that what is
-compiled is what would be launched. Fails where a kernel does not compile or differs from kernels/resources.md; --write
+compiled is what would be launched. Fails where a kernel does not compile, uses the stack on sm_80 or newer, or differs from kernels/resources.md; --write
 records what is new.
 """
 
@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 TABLE = ROOT / "kernels" / "resources.md"
 ARCHS = (70, 75, 80, 90)
 HEAD = """\
-Triton's kernels as launched for the cells named, compiled by the ptxas that Triton brings. 1x1 convolutions of 16
+Triton's kernels as launched for the cells named, compiled by Triton {version}, whose ptxas it brings. 1x1 convolutions of 16
 channels and more are three products of tf32 from sm_80 on, plain float32 before. What is launched more than once with
 other numbers is here once, by the most of each.
 
@@ -150,20 +150,54 @@ def attempt(job: tuple[Launch, int]) -> str:
         return f"{job[0].kernel} on sm_{job[1]}: {type(error).__name__}: {str(error)[:2000]}"
 
 
-CELLS = {"pc_darts, first": ("pc_darts", 0), "darts, last": ("darts", 7), "darts, reduction": ("darts", 2)}
+CELLS = {"pc_darts, first": ("pc_darts", 0), "pc_darts, reduction": ("pc_darts", 5), "darts, last": ("darts", 7)}
+
+
+def merged(lines: list[str]) -> list[str]:
+    """One line a cell, kernel and architecture: the most of each figure."""
+    most: dict[tuple[str, ...], list[int]] = {}
+    for line in lines:
+        *key, registers, shared, stack = (part.strip() for part in line.strip("| ").split("|"))
+        figures = [int(x) for x in (registers, shared, stack)]
+        most[tuple(key)] = list(map(max, figures, most.get(tuple(key), figures)))
+    return [f"| {' | '.join(map(str, [*key, *figures]))} |" for key, figures in most.items()]
+
+
+def complaints(lines: list[str], recorded: str) -> list[str]:
+    """Stacks on sm_80 and newer; what differs from the table, if that is of this version of Triton."""
+    import triton
+
+    found = []
+    for line in lines:
+        kernel, arch, _, _, stack = (part.strip() for part in line.strip("| ").split("|")[1:])
+        if int(arch) >= 80 and stack != "0":
+            found.append(f"{kernel} on sm_{arch} needs no stack; it uses {stack} bytes")
+    if f"Triton {triton.__version__}," not in recorded:
+        return found
+    old = [line for line in recorded.splitlines() if "`" in line]
+    found += [f"not in {TABLE.name}: {line}" for line in lines if line not in old]
+    return found + [f"only in {TABLE.name}: {line}" for line in old if line not in lines]
 
 
 def main() -> int:
+    """Exit code: 0 as recorded, 1 a kernel does not compile or is not as recorded."""
+    import triton
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="record the table")
-    parser.add_argument("--arch", type=int, nargs="*", default=ARCHS)
-    parser.add_argument("--cell", nargs="*", default=list(CELLS))
     args = parser.parse_args()
-    launches = [launch for name in args.cell for launch in caught(name, *CELLS[name])]
+    launches = [launch for name, place in CELLS.items() for launch in caught(name, *place)]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        lines = list(pool.map(attempt, [(launch, arch) for launch in launches for arch in args.arch]))
-    print("\n".join(lines))
-    return 0
+        found = list(pool.map(attempt, [(launch, arch) for launch in launches for arch in ARCHS]))
+    if broken := [line for line in found if not line.startswith("|")]:
+        print("\n".join(broken))
+        return 1
+    lines = merged(found)
+    if args.write:
+        TABLE.write_text(HEAD.format(version=triton.__version__) + "\n".join(lines) + "\n", encoding="utf-8")
+    wrong = complaints(lines, TABLE.read_text(encoding="utf-8"))
+    print("\n".join(wrong) if wrong else f"{len(found)} instances of Triton kernels compiled")
+    return bool(wrong)
 
 
 if __name__ == "__main__":
