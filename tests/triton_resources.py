@@ -1,8 +1,8 @@
 """Compiles every Triton kernel for sm_70, 75, 80 and 90 without a GPU: registers, shared memory, stack.
 
 python tests/triton_resources.py [--write]. The launches of real calls are caught before they run, so that what is
-compiled is what would be launched. Fails where a kernel does not compile, uses the stack on sm_80 or newer, or differs from kernels/resources.md; --write
-records what is new.
+compiled is what would be launched. Fails where a kernel does not compile, uses the stack on sm_80 or newer, or differs
+from kernels/resources.md; --write records what is new.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ sys.path.insert(0, str(ROOT))
 TABLE = ROOT / "kernels" / "resources.md"
 ARCHS = (70, 75, 80, 90)
 HEAD = """\
-Triton's kernels as launched for the cells named, compiled by Triton {version}, whose ptxas it brings. 1x1 convolutions of 16
-channels and more are three products of tf32 from sm_80 on, plain float32 before. What is launched more than once with
-other numbers is here once, by the most of each.
+Triton's kernels as launched for the cells named, compiled by Triton {version}, which brings its ptxas. 1x1 convolutions
+of 16 channels and more are three products of tf32 from sm_80 on, plain float32 before. What is launched more than once
+with other numbers is here once, by the most of each.
 
 | cell | kernel | sm | registers | shared | stack |
 |---|---|---|---|---|---|
