@@ -12,7 +12,7 @@ CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 SIMULATED := $(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp))
 
-.PHONY: search test bench lint environment sanitize gates resources simulate
+.PHONY: search test bench gpu lint environment sanitize gates resources simulate
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
@@ -44,6 +44,11 @@ $(BUILT): $(READY) $(KERNELS) $(CUDA_KERNELS) csrc/bindings.cpp $(wildcard csrc/
 	$(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
 	@grep "^sgl_fast: " build/build.log || true
 	touch $@
+
+# Everything worth knowing of a GPU, in at most ten minutes, into bench/results: build, tests, timings, profile. It needs
+# an environment with torch and pytest, which PYTHON names; GPU="--half first" and so on.
+gpu:
+	$(PYTHON) -m bench.gpu $(GPU)
 
 # The kernels alone, without torch, against their formulas, every read and write watched.
 sanitize: $(SANITIZED)

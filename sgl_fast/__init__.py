@@ -6,9 +6,14 @@ Names load on first use, so that a command line can answer --help without import
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
+
+_ROOT = Path(__file__).parent.parent
+if (_ROOT / "kernels" / "plan.py").is_file():  # the sources, not installed: sgl_fast.kernels is kernels/ beside this
+    __path__.append(str(_ROOT))
 
 _HOME = {
     "Space": "spaces",

@@ -1,4 +1,4 @@
-"""The CUDA backend on a GPU, where there is one: the numbers of the float64 reference, and twice the same bits."""
+"""The backends of a GPU, where there is one: the numbers of the float64 reference, and twice the same bits."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ from sgl_fast.ops import flat_update, pseudo_label
 from sgl_fast.pattern import Pattern
 from sgl_fast.spaces import SPACES
 
-REASON = sgl_fast.why_not("cuda")
-pytestmark = pytest.mark.skipif(REASON is not None, reason=REASON or "")
 DEVICE = "cuda"
 SIZES: dict[str, Any] = {"channels": 16, "layers": 4, "nodes": 3}
+
+
+@pytest.fixture(params=["cuda", "triton"])
+def gpu(request: pytest.FixtureRequest) -> str:
+    """Each backend of a GPU that runs here."""
+    if not torch.cuda.is_available():
+        pytest.skip("needs an NVIDIA GPU")
+    if reason := sgl_fast.why_not(request.param):
+        pytest.skip(reason)
+    return str(request.param)
 
 
 def on_device(tensors: tuple[Any, ...]) -> list[Any]:
@@ -36,45 +44,46 @@ def off(found: list[Tensor], want: list[Tensor]) -> float:
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("name", SPACES)
-def test_supernets(name: str, half: bool) -> None:
+def test_supernets(name: str, half: bool, gpu: str) -> None:
     net = small(name, **SIZES)
     inputs = draws(net, 2)
     with use_backend("reference"):
         want = gradients(net, *inputs)
     pattern = Pattern()
-    with use_backend("cuda"):
+    with use_backend(gpu):
         net(*on_device(inputs), pattern=pattern)
         first, second = (gradients(net, *on_device(inputs), pattern=pattern, half=half) for _ in "ab")
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert off(first, want) < (2e-2 if half else 1e-3)
 
 
-def test_flat_updates() -> None:
+def test_flat_updates(gpu: str) -> None:
     w, g, b = torch.randn(3, 2, 40_001, dtype=torch.float64)
     inputs = [t.to(DEVICE, torch.float32) for t in (w, g, b)]
     settings = (0.1, 0.9, 3e-4, 5.0)
     want = [*flat_update.sgd(w, g, b, *settings, backend="reference"), *flat_update.perturb(w, g, 0.1, "reference")]
-    found = [*flat_update.sgd(*inputs, *settings, backend="cuda"), *flat_update.perturb(*inputs[:2], 0.1, "cuda")]
+    found = [*flat_update.sgd(*inputs, *settings, backend=gpu), *flat_update.perturb(*inputs[:2], 0.1, gpu)]
     assert off(found, want) < 1e-6
 
 
-def test_pseudo_labels() -> None:
+def test_pseudo_labels(gpu: str) -> None:
     teachers, logits = torch.randn(2, 3, 50, 100, dtype=torch.float64)
     results = []
-    for backend, device, dtype in (("reference", "cpu", torch.float64), ("cuda", DEVICE, torch.float32)):
+    for backend, device, dtype in (("reference", "cpu", torch.float64), (gpu, DEVICE, torch.float32)):
         p, targets = pseudo_label.pseudo_labels(teachers.to(device, dtype), backend)
         entropies = pseudo_label.cross_entropy(logits.to(device, dtype), targets, 1.0, backend)
         results.append([p, targets, *entropies, pseudo_label.teacher_cotangent(p, entropies[1], backend)])
     assert off(results[1], results[0]) < 1e-6
 
 
-def test_a_search_step_changes_the_architecture() -> None:
+def test_a_search_step_changes_the_architecture(gpu: str) -> None:
     net = small("pc_darts", **SIZES)
     config = sgl_fast.Config.preset("pc_darts", learners=2, arch_start=0, pretrain_epochs=0)
     search = sgl_fast.Search(net, config, device=DEVICE)
     before = search.arch.flat().clone()
     images = torch.randn(3, 4, 3, 16, 16, device=DEVICE)
     labels = torch.randint(5, (2, 4), device=DEVICE)
-    record = search.step(sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1]))
+    with use_backend(gpu):
+        record = search.step(sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1]))
     assert all(value == value for value in record.values())
     assert not torch.equal(search.arch.flat(), before)
