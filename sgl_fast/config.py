@@ -21,6 +21,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "teacher": ("preliminary", "self", "frozen"),
     "schedule": ("joint", "released", "separate"),
     "order": (1, 2),
+    "precision": ("float32", "float16"),
 }
 # What each space's own authors published; the paper of SGL keeps the rest of section 4.2.
 PUBLISHED: dict[str, dict[str, Any]] = {
@@ -59,6 +60,8 @@ class Config:
     clip, arch_clip  largest gradient norm of a learner's weights and architecture; 0 for none
     steps_per_epoch  turns the step counter into epochs
     chunk            at most so many virtual learners at a time; None for all
+    precision        of what a pass keeps for its backward; float16 needs backend cuda or triton. Arithmetic is float32,
+                     and the passes of finite differences keep float32
     """
 
     learners: int = 2
@@ -88,6 +91,7 @@ class Config:
     skip_dropout: float = 0.0
     seed: int = 0
     chunk: int | None = None
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("learners", "epochs", "steps_per_epoch"):
@@ -99,6 +103,8 @@ class Config:
             self._need(name, 0 < getattr(self, name) < math.inf, "above 0")
         for name in CHOICES:
             check_choice(name, getattr(self, name))
+        if self.precision == "float16" and self.method == "exact" and self.order == 2:
+            raise ValueError("need precision float32 for method 'exact'; got 'float16'")
         if not self.human_labels and (self.learners < 2 or not self.lam):
             raise ValueError("need learners of at least 2 and lam above 0 where human labels are left out")
         self._need("pretrain_epochs", 0 <= self.pretrain_epochs < self.epochs, "from 0 to below epochs")

@@ -252,7 +252,7 @@ def _derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options)
         None if rows.patterns is None else [*rows.patterns] * 2,
         None if rows.seeds is None else [*rows.seeds] * 2,
     )
-    got = passes.gradients(doubled, arch=True)
+    got = passes.gradients(doubled, arch=True, half=False)
     arch = got.arch.map(lambda t: quotient(t, eps, passes.backend))
     return arch, quotient(got.log_probs, eps, passes.backend)
 

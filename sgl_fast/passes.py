@@ -77,7 +77,7 @@ class Passes:
 
     nets      one for all, or one a learner; weights and statistics of a smaller net are padded with zeros at the end
     chunk     at most so many virtual learners at a time; None for all. The numbers are the same.
-    options   skip_beta, skip_dropout and backend of `Supernet.__call__`
+    options   skip_beta, skip_dropout, backend and half of `Supernet.__call__`
     forwards, backwards   passes so far, counted per virtual learner
     """
 
@@ -104,14 +104,18 @@ class Passes:
         arch: bool = False,
         record: bool = False,
         running: RunningStats | None = None,
+        **options: Any,
     ) -> Gradients:
-        """One forward and one backward; `record` keeps the activation patterns, rows.patterns replays them."""
+        """One forward and one backward; `record` keeps the activation patterns, rows.patterns replays them.
+
+        options: in place of those of all passes.
+        """
         groups = self.groups(rows.learners)
         parts = []
         for group in groups:
             part = rows.take(group)
             stats = None if running is None else self._statistics(part, running, group)
-            parts.append(self._gradients(part, weights, arch, record, stats))
+            parts.append(self._gradients(part, weights, arch, record, stats, **options))
             if running is not None and stats is not None:
                 S = stats.mean.shape[1]
                 running.mean[group, :S], running.var[group, :S] = stats.mean, stats.var
@@ -179,12 +183,12 @@ class Passes:
         return RunningStats(running.mean[group, :S], running.var[group, :S])
 
     def _gradients(
-        self, rows: Rows, weights: bool, arch: bool, record: bool, running: RunningStats | None
+        self, rows: Rows, weights: bool, arch: bool, record: bool, running: RunningStats | None, **options: Any
     ) -> Gradients:
         V = len(rows.learners)
         pattern = join(rows.patterns) if rows.patterns else Pattern() if record else None
         w, a = self.leaves(rows, weights, arch)
-        logits = self.forward(rows, w, a, running=running, pattern=pattern)
+        logits = self.forward(rows, w, a, running=running, pattern=pattern, **options)
         assert rows.targets is not None
         loss, log_probs, cotangent = cross_entropy(logits.detach(), rows.targets, rows.weight, self.backend)
         inputs = [w] * weights + a.tensors() * arch

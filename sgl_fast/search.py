@@ -82,11 +82,14 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     if args.deterministic:
         torch.use_deterministic_algorithms(True)
     device = device_of(args.device)
+    backend = choose(None, device)
+    if run.config["config"].get("precision") == "float16" and backend not in ("cuda", "triton"):
+        raise ValueError(f"--precision: float16 needs backend cuda or triton; this is {backend} on {device}")
     stages = Stages(run.config, open_data(run.config), device)
     if (state := run.load()) is not None:
         stages.load_state_dict(state)
     run.truncate_metrics(stages.step)
-    print(f"{stages.dataset.note}; backend {choose(None, device)}", file=sys.stderr)
+    print(f"{stages.dataset.note}; backend {backend}", file=sys.stderr)
     return stages
 
 

@@ -52,6 +52,7 @@ HELP = {
     "arch_lr": "of the architecture",
     "arch_start": "epoch at which the architecture starts to move",
     "seed": "of everything that is drawn",
+    "precision": "of what passes keep for their backward: float32, or float16 in half the memory (cuda, triton)",
     "chunk": "at most so many virtual learners at a time, the same numbers in less memory",
 }
 FLAGS = (*SIZES, *DATA, *HELP, "space", "algorithm", "ablation", "scale", "memory", "max_skips")
@@ -76,7 +77,7 @@ def parser() -> Parser:
     p.add_argument("--max-skips", type=int, metavar="N", help="skips allowed in the normal cell (P-DARTS: 2)")
     p.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options above")
     p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    p.add_argument("--backend", default="auto", help="reference, cpu, or auto (default): the best that can run")
+    p.add_argument("--backend", default="auto", help="reference, cpu, cuda, triton, or auto (default): the best")
     p.add_argument("--deterministic", action="store_true", help="only algorithms that repeat to the bit")
     p.add_argument("--out", type=Path, default=Path("runs/search"), metavar="DIR", help="run folder (%(default)s)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")

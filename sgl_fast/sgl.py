@@ -136,7 +136,8 @@ class Search:
         dropout = c.skip_dropout
         if dropout and self.space.name == "p_darts":
             dropout = skip_dropout(self.epoch, c.total_epochs, dropout, c.arch_start)
-        return Passes(self.nets, arch, c.chunk, skip_beta=beta, skip_dropout=dropout)
+        half = {"half": True} if c.precision == "float16" else {}
+        return Passes(self.nets, arch, c.chunk, skip_beta=beta, skip_dropout=dropout, **half)
 
     def _phase(self) -> Callable[[Batch], dict[str, Any]]:
         """What a step of the current epoch is."""

@@ -84,8 +84,8 @@ class Supernet:
         skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
                      `dropout_seeds`, one a virtual learner
         pattern      a new Pattern is recorded, a recorded one replayed
-        half         backend cuda: cells keep float16 for their backward, half the memory and most of the traffic; not
-                     for passes of a finite difference
+        half         backends cuda, triton: cells keep float16 for their backward, half the memory and most of the
+                     traffic; not for passes of a finite difference
         ValueError where a shape or dtype does not fit, or where training=False comes without `running`.
         """
         backend = choose(backend, weights.device, weights.dtype)

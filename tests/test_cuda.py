@@ -18,6 +18,7 @@ from sgl_fast.batch import Batch
 from sgl_fast.config import Config
 from sgl_fast.layout import section_of
 from sgl_fast.ops.mixed_cell import mixed_cell, numbers
+from sgl_fast.passes import Passes
 from sgl_fast.pattern import Pattern
 from sgl_fast.sgl import Search
 from sgl_fast.spaces import SPACES, Space, space
@@ -82,6 +83,28 @@ def test_float16_between_forward_and_backward(name: str, simulated: ModuleType) 
         found = gradients(net, *inputs, pattern=pattern, half=True)
     off = [((a.double() - b).norm() / b.norm().clamp(min=1e-12)).item() for a, b in zip(found, want, strict=True)]
     assert 1e-5 < max(off) < 2e-2
+
+
+def test_a_search_keeps_float16_but_for_finite_differences(
+    simulated: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net, kept = small("pc_darts"), []
+    forward = Passes.forward
+
+    def spy(self: Passes, rows: Any, *args: Any, **options: Any) -> Tensor:
+        kept.append((len(rows.learners), {**self.options, **options}["half"]))
+        return forward(self, rows, *args, **options)
+
+    monkeypatch.setattr(Passes, "forward", spy)
+    draw = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(3, 4, 3, 8, 8, generator=draw), torch.randint(5, (2, 4), generator=draw)
+    batch = Batch(images[0], labels[0], images[1], images[2], labels[1])
+    config = Config.preset("pc_darts", learners=2, arch_start=0, precision="float16")
+    with use_backend("cpu"):
+        search = Search(net, config)
+        record = search.step(batch)
+    assert [half for _, half in kept] == [True, True, True, True, False, False, False]
+    assert sum(rows for rows, _ in kept) == record["forwards"]
 
 
 @pytest.mark.parametrize("name", MOST_LAUNCHES)

@@ -97,6 +97,8 @@ BAD = [
     ["--device", "tpu"],
     ["--backend", "tpu"],
     ["--backend", "cuda"],
+    ["--precision", "float16"],
+    ["--precision", "float64"],
     ["--config", "/nowhere.toml"],
     ["--data", "embedded", "--unlabeled", "/nowhere"],
     ["--max-skips", "-1"],
