@@ -21,7 +21,8 @@ def test_functions_are_not_hidden_by_modules_of_their_name() -> None:
         assert callable(getattr(sgl_fast, name))
 
 
-def test_backends() -> None:
+def test_backends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert sgl_fast.why_not("reference") is None
     assert "unknown backend 'gpu'" in str(sgl_fast.why_not("gpu"))
     for name in ("triton", "cuda"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -18,6 +18,7 @@ from sgl_fast import backend as backends
 from sgl_fast.backend import asked_for, choose, compiled, use_backend, why_not
 from sgl_fast.ops import flat_update
 from sgl_fast.ops.flat_update import row_norms
+from sgl_fast.triton_support import interpreted
 
 pytestmark = pytest.mark.usefixtures("nothing_asked")
 
@@ -180,6 +181,7 @@ def test_exact_needs_the_reference() -> None:
 THREADS = """
 import os, torch
 from sgl_fast.ops.flat_update import row_norms
+from sgl_fast.triton_support import interpreted
 count = lambda: len(os.listdir("/proc/self/task"))
 torch.set_num_threads(3)
 before = count()
@@ -198,3 +200,17 @@ def test_the_threads_are_torchs() -> None:
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", THREADS], cwd=root, env=environment, capture_output=True, timeout=120)
     assert done.stdout.split() == [b"2", b"0"], done
+
+
+def test_what_triton_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (why_not("triton") is None) == (interpreted() or torch.cuda.is_available())
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    if not torch.cuda.is_available():
+        assert str(why_not("triton")).startswith("backend 'triton' needs an NVIDIA GPU and its driver")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+    assert "needs a GPU of compute capability 7.0 or newer; this one has 6.1" in str(why_not("triton"))
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert "needs a torch with CUDA" in str(why_not("triton"))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert "triton, which is not installed: pip install triton" in str(why_not("triton"))
