@@ -91,6 +91,17 @@ def choose(name: str | None = None, device: Any = "cpu", dtype: Any = "torch.flo
     return name
 
 
+def explain(device: Any) -> str:
+    """The backend of float32 tensors on a device, and why it is that one, in a line."""
+    name = choose(None, device)
+    if asked_for() is not None:
+        return f"{name}, as asked"
+    place = str(device).partition(":")[0]
+    able = [one for one in PLACES if device_of(one) == place and (one != "triton" or not interpreted())]
+    before = able[: able.index(name)] if name in able else able
+    return "; ".join([f"{name}, the best that can run", *(str(why_not(one)) for one in before)])
+
+
 def device_of(name: str) -> str:
     """The kind of device that a fused backend is for; Triton's interpreter is for the CPU."""
     return "cpu" if name == "cpu" or (name == "triton" and interpreted()) else "cuda"

@@ -76,7 +76,7 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     """The run at its checkpoint, if there is one."""
     import torch
 
-    from .backend import choose
+    from .backend import choose, explain
     from .stages import Stages
 
     if args.deterministic:
@@ -89,7 +89,7 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     if (state := run.load()) is not None:
         stages.load_state_dict(state)
     run.truncate_metrics(stages.step)
-    print(f"{stages.dataset.note}; backend {backend}", file=sys.stderr)
+    print(f"{stages.dataset.note}; backend {explain(device)}", file=sys.stderr)
     return stages
 
 

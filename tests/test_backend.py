@@ -15,7 +15,7 @@ from nets import draws, small
 
 import sgl_fast
 from sgl_fast import backend as backends
-from sgl_fast.backend import asked_for, choose, compiled, use_backend, why_not
+from sgl_fast.backend import asked_for, choose, compiled, explain, use_backend, why_not
 from sgl_fast.ops import flat_update
 from sgl_fast.ops.flat_update import row_norms
 from sgl_fast.triton_support import interpreted
@@ -200,6 +200,17 @@ def test_the_threads_are_torchs() -> None:
     root = Path(__file__).parent.parent
     done = subprocess.run([sys.executable, "-c", THREADS], cwd=root, env=environment, capture_output=True, timeout=120)
     assert done.stdout.split() == [b"2", b"0"], done
+
+
+def test_the_choice_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(backends, "why_not", lambda name: "no nvcc" if name == "cuda" else None)
+    assert explain("cuda:0") == "triton, the best that can run; no nvcc"
+    assert explain("cpu") == "cpu, the best that can run"
+    with use_backend("reference"):
+        assert explain("cuda:0") == "reference, as asked"
+    monkeypatch.setattr(backends, "why_not", lambda name: None if name == "reference" else f"no {name}")
+    assert explain("cuda") == "reference, the best that can run; no cuda; no triton"
 
 
 def test_what_triton_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

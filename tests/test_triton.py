@@ -1,7 +1,8 @@
-"""Triton's kernels, interpreted, stay inside their tensors: each lies between bands of NaN."""
+"""Triton's kernels, interpreted: they stay inside their tensors, each of which lies between bands of NaN; float16."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,10 @@ from trials import fresh
 
 from bench.random_cells import draw_inputs, run
 from sgl_fast.backend import why_not
+from sgl_fast.layout import section_of
 from sgl_fast.ops import mixed_cell as op
+from sgl_fast.pattern import Pattern
+from sgl_fast.walk import Mode
 
 BAND = 512  # numbers
 made: list[tuple[Tensor, int]] = []
@@ -61,3 +65,24 @@ def test_kernels_stay_inside_their_tensors(name: str, bands: None) -> None:
 
     found = run(setting, inputs.at(torch.float32), kernels)
     assert len(made) > 10 and max(errors(found, want)) < 1e-3
+
+
+def test_float16_between_forward_and_backward() -> None:
+    """What it changes is of float16's precision; gradients stay float32."""
+    if reason := why_not("triton"):
+        pytest.skip(reason)
+    fresh()
+    setting = dataclasses.replace(tiny(SETTINGS["states given"], "triton"), V=1)
+    inputs, section = draw_inputs(setting).at(torch.float32), section_of(setting.cell)
+    leaves = [t for t in inputs.tensors if t is not None]
+    found = []
+    for half in (False, True):
+        pattern = found[0][0] if found else Pattern()
+        pattern.start()
+        out = op.mixed_cell(
+            setting.cell, section, *inputs.tensors, Mode(True, None, pattern, half=half), backend="triton"
+        )
+        pattern.finish()
+        found.append((pattern, torch.autograd.grad(out, leaves, inputs.grad)))
+    off = [((a - b).norm() / b.norm()).item() for a, b in zip(found[1][1], found[0][1], strict=True)]
+    assert 1e-5 < max(off) < 2e-2 and all(g.dtype == torch.float32 for g in found[1][1])
