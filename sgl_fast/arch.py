@@ -36,7 +36,7 @@ class Arch:
 
     def rows(self, index: Sequence[int]) -> Arch:
         """The learners `index`, repeats allowed, as a new leading axis."""
-        return self.map(lambda t: t[torch.as_tensor(list(index), device=t.device)])
+        return self.map(lambda t: t[torch.as_tensor(list(index), dtype=torch.long, device=t.device)])
 
     def flat(self) -> Tensor:
         """(K, A): all entries of each learner in one row."""

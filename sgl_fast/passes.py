@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import ranks
 from .arch import Arch
 from .ops.pseudo_label import cross_entropy
 from .pattern import Pattern, join
@@ -68,6 +69,7 @@ class Held:
     """A forward pass that keeps its graph for one later backward: logits (V, N, J), and each group's graph."""
 
     logits: Tensor
+    learners: Sequence[int]
     groups: list[list[int]]
     graphs: list[tuple[Tensor, Tensor, Arch]]
 
@@ -110,6 +112,52 @@ class Passes:
 
         options: in place of those of all passes.
         """
+        share, V = ranks.share(rows.learners), len(rows.learners)
+        if len(share) == V:
+            return self._in_groups(rows, weights, arch, record, running, **options)
+        stats = None if running is None else RunningStats(running.mean[share], running.var[share])
+        if share:
+            mine = self._in_groups(rows.take(share), weights, arch, record, stats, **options)
+        else:
+            mine = self._nothing(rows, weights, arch)
+        self._count_others(V - len(share))
+        tensors = [mine.loss, mine.log_probs, mine.weights, *mine.arch.tensors()]
+        kept = [] if stats is None else [stats.mean, stats.var]
+        loss, log_probs, grads, *rest = ranks.spread(share, V, [*tensors, *kept])
+        if running is not None:
+            running.mean.copy_(rest[-2])
+            running.var.copy_(rest[-1])
+        patterns: list[Any] = [None] * V
+        for position, pattern in zip(share, mine.patterns, strict=False):
+            patterns[position] = pattern
+        return Gradients(loss, log_probs, grads, like(mine.arch, rest), patterns * record)
+
+    def _nothing(self, rows: Rows, weights: bool, arch: bool) -> Gradients:
+        """Gradients of no virtual learner."""
+        N, P = rows.images.shape[-4], rows.weights.shape[1] * weights
+        none = rows.weights.new_empty(0, P)
+        template = self.arch.rows([])
+        return Gradients(
+            none.new_empty(0),
+            none.new_empty(0, N, self.num_classes),
+            none,
+            template if arch else template.map(lambda t: t.new_empty(0, 0)),
+        )
+
+    def _count_others(self, count: int) -> None:
+        """Passes of other processes."""
+        self.forwards += count
+        self.backwards += count
+
+    def _in_groups(
+        self,
+        rows: Rows,
+        weights: bool,
+        arch: bool,
+        record: bool,
+        running: RunningStats | None,
+        **options: Any,
+    ) -> Gradients:
         groups = self.groups(rows.learners)
         parts = []
         for group in groups:
@@ -146,13 +194,20 @@ class Passes:
 
     def hold(self, rows: Rows, grad: bool = True) -> Held:
         """A forward whose backward, in weights and architecture, comes later with a cotangent; without grad, never."""
-        groups, graphs = self.groups(rows.learners), []
+        share, V = ranks.share(rows.learners), len(rows.learners)
+        groups, graphs = [[share[i] for i in g] for g in self.groups([rows.learners[i] for i in share])], []
         for group in groups:
             part = rows.take(group)
             w, a = self.leaves(part, grad, grad)
             logits = self.forward(part, w, a)
             graphs.append((logits, w, a))
-        return Held(merge(groups, [g[0].detach() for g in graphs]), groups, graphs)
+        parts = [g[0].detach() for g in graphs]
+        if len(share) < V:
+            self.forwards += V - len(share)
+            order = [i for group in groups for i in group]
+            mine = torch.cat([self._nothing(rows, False, False).log_probs, *parts])
+            return Held(ranks.spread(order, V, [mine])[0], rows.learners, groups, graphs)
+        return Held(merge(groups, parts), rows.learners, groups, graphs)
 
     def pull(self, held: Held, cotangent: Tensor) -> tuple[Tensor, Arch]:
         """The vector-Jacobian products of a held pass: (V, P), and an Arch of V rows."""
@@ -162,8 +217,16 @@ class Passes:
             weights.append(grads[0])
             archs.append(like(a, grads[1:]))
             self.backwards += len(group)
-        width = max(net.num_weights for net in self.nets)
-        return merge(held.groups, weights, width), merge_arch(held.groups, archs)
+        width, V = max(net.num_weights for net in self.nets), len(held.learners)
+        order = [i for group in held.groups for i in group]
+        if len(order) == V:
+            return merge(held.groups, weights, width), merge_arch(held.groups, archs)
+        self.backwards += V - len(order)
+        archs = archs or [self.arch.rows([])]
+        columns = zip(*(a.tensors() for a in archs), strict=True)
+        mine = torch.cat([cotangent.new_empty(0, width), *(padded(w, width) for w in weights)])
+        found, *arch = ranks.spread(order, V, [mine, *(torch.cat(column) for column in columns)])
+        return found, like(self.arch, arch)
 
     def leaves(self, rows: Rows, weights: bool, arch: bool) -> tuple[Tensor, Arch]:
         """Weights and architectures of virtual learners of one net, as leaves that may want a gradient."""
@@ -212,10 +275,15 @@ def like(template: Arch, tensors: Sequence[Tensor]) -> Arch:
     return template.map(lambda _: next(rest))
 
 
+def padded(rows: Tensor, width: int) -> Tensor:
+    """rows (., P) with zeros at the end of each, (., width)."""
+    return F.pad(rows, (0, width - rows.shape[1])) if rows.shape[1] < width else rows
+
+
 def merge(groups: Sequence[Sequence[int]], parts: Sequence[Tensor], width: int | None = None) -> Tensor:
     """Each group's rows back at their positions; rows (., P) padded with zeros to `width`."""
     if width is not None:
-        parts = [F.pad(p, (0, width - p.shape[1])) if p.shape[1] < width else p for p in parts]
+        parts = [padded(p, width) for p in parts]
     if len(parts) == 1:
         return parts[0]
     order = torch.as_tensor([i for group in groups for i in group], device=parts[0].device)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import ranks
 from .arch import FIELDS, Arch, init_arch
 from .batch import Batch
 from .config import Config
@@ -109,6 +110,8 @@ class Search:
             vars(self).update(kept)
             raise
         self.steps += 1
+        if self.steps % self.config.steps_per_epoch == 0:
+            ranks.check_equal("architecture", self.architect.arch.flat())
         return record
 
     def state_dict(self) -> dict[str, Any]:

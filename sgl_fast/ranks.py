@@ -1,0 +1,50 @@
+"""Learners shared among the processes of torch.distributed: process r of R has learners r, r + R, and so on.
+
+Every process holds the state of all learners and steps it alike. A pass runs where its learner is, and what it found is
+summed with zeros of the others, so that the numbers are those of one process, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+def count() -> int:
+    """Processes; 1 where torch.distributed is not initialised."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def share(learners: Sequence[int]) -> list[int]:
+    """Positions of the virtual learners that run in this process."""
+    R = count()
+    return [i for i, learner in enumerate(learners) if learner % R == (dist.get_rank() if R > 1 else 0)]
+
+
+def spread(positions: Sequence[int], V: int, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors of this process's rows at their positions -> tensors of V rows, of all processes, on each."""
+    whole = []
+    for part in parts:
+        rows = part.new_zeros(V, *part.shape[1:])
+        if len(positions):
+            rows[list(positions)] = part
+        whole.append(rows)
+    flat = torch.cat([rows.reshape(-1) for rows in whole])
+    dist.all_reduce(flat)
+    sizes = [rows.numel() for rows in whole]
+    return [some.view(rows.shape) for some, rows in zip(flat.split(sizes), whole, strict=True)]
+
+
+def check_equal(name: str, tensor: Tensor) -> None:
+    """RuntimeError on every process unless each has the same tensor, to the bit."""
+    if count() == 1:
+        return
+    first = tensor.detach().clone()
+    dist.broadcast(first, 0)
+    differs = torch.tensor([float(not torch.equal(first, tensor))], device=tensor.device)
+    dist.all_reduce(differs)
+    if differs.item():
+        raise RuntimeError(f"need the same {name} in every process; {int(differs.item())} of {count()} differ")

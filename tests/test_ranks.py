@@ -1,0 +1,84 @@
+"""Two processes (gloo) step a search as one process does; a process that dies ends the other."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = """
+import datetime, sys
+import torch
+import torch.distributed as dist
+import sgl_fast
+
+rank, count, port, out, name, method, dies = sys.argv[1:]
+torch.set_num_threads(1)
+if int(count) > 1:
+    limit = datetime.timedelta(seconds=20)
+    where = f"tcp://localhost:{port}"
+    dist.init_process_group("gloo", init_method=where, rank=int(rank), world_size=int(count), timeout=limit)
+net = sgl_fast.Supernet(sgl_fast.space(name, channels=8, layers=3, nodes=2, num_classes=5))
+algorithm = {"algorithm": "released"} if method == "released" else {"method": method}
+settings = {"learners": 3, "arch_start": 0, "pretrain_epochs": 0, "steps_per_epoch": 1, "seed": 1, "chunk": 2}
+search = sgl_fast.Search(net, sgl_fast.Config.preset(name, **settings, **algorithm))
+draw = torch.Generator().manual_seed(0)
+for step in range(2):
+    images, labels = torch.randn(3, 4, 3, 8, 8, generator=draw), torch.randint(5, (2, 4), generator=draw)
+    batch = sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1])
+    if dies == "yes" and rank == "1" and step == 1:
+        sys.exit(0)
+    record = search.step(batch)
+kept = [search.w, search.v, search.arch.flat(), search.running.mean, search.running.var]
+torch.save({"tensors": kept, "forwards": record["forwards"], "backwards": record["backwards"]}, out)
+"""
+
+
+def start(rank: int, count: int, port: int, out: Path, name: str, method: str, dies: str = "no") -> subprocess.Popen:
+    command = [sys.executable, "-c", PROGRAM, *map(str, (rank, count, port, out, name, method, dies))]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        return int(s.getsockname()[1])
+
+
+def off(a: Tensor, b: Tensor) -> float:
+    return ((a - b).abs().max() / b.abs().max().clamp(min=1e-12)).item()
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), [("pc_darts", "frozen"), ("darts", "finite_difference"), ("darts", "released")]
+)
+def test_two_processes_are_as_one(name: str, method: str, tmp_path: Path) -> None:
+    """Three learners on two: both processes have the state of one, and count its passes."""
+    port = free_port()
+    running = [start(r, 2, port, tmp_path / f"{r}.pt", name, method) for r in range(2)]
+    alone = start(0, 1, port, tmp_path / "alone.pt", name, method)
+    for process in [*running, alone]:
+        assert process.wait(240) == 0, process.communicate()[1]
+    first, second, want = (torch.load(tmp_path / f"{n}.pt") for n in ("0", "1", "alone"))
+    assert all(torch.equal(a, b) for a, b in zip(first["tensors"], second["tensors"], strict=True))
+    assert max(off(a, b) for a, b in zip(first["tensors"], want["tensors"], strict=True)) < 1e-5
+    assert first["forwards"] == want["forwards"] and first["backwards"] == want["backwards"]
+
+
+def test_a_process_that_dies_ends_the_other(tmp_path: Path) -> None:
+    port = free_port()
+    running = [start(r, 2, port, tmp_path / f"{r}.pt", "pc_darts", "frozen", "yes") for r in range(2)]
+    assert running[1].wait(120) == 0
+    began = time.monotonic()
+    assert running[0].wait(60) != 0 and time.monotonic() - began < 60
+    assert "RuntimeError" in running[0].communicate()[1]
+    assert not (tmp_path / "0.pt").exists()
