@@ -6,11 +6,46 @@ summed with zeros of the others, so that the numbers are those of one process, t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+PATIENCE = timedelta(seconds=50)  # with processes that do not answer
+
+
+@contextmanager
+def joined(device: str) -> Iterator[str]:
+    """The group that torchrun started, if it did, until the end; yields this process's device."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield device
+        return
+    if device == "cuda":
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=PATIENCE)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes."""
+    return count() == 1 or dist.get_rank() == 0
+
+
+def most(number: int, device: str) -> int:
+    """The largest number of all processes."""
+    if count() == 1:
+        return number
+    whole = torch.tensor([number], device=device)
+    dist.all_reduce(whole, dist.ReduceOp.MAX)
+    return int(whole.item())
 
 
 def count() -> int:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
+import shutil
 import sys
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .command import check_device, device_of, draw, put_backend, refuse, resumed
 from .progress import Progress
-from .run_folder import CONFIG, RunFolder
+from .run_folder import CHECKPOINT, CONFIG, RunFolder
 from .search_args import PROG, check_resumed, given_of, parser, settings_of
 from .signals import stop_requested
 from .spaces import KINDS
@@ -25,20 +29,28 @@ def main(argv: list[str] | None = None) -> int:
     try:
         check_device(args.device)
         given = given_of(args)
-        if args.resume:
-            put_backend(args.backend)
-            run = resumed(args.out, lambda config: check_resumed(given, config))
-        else:
+        if not args.resume:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
-            put_backend(args.backend)
-            device = device_of(args.device)
-            settings = settings_of(given, device)
-            if args.print_config:
-                print(json.dumps(settings, indent=2))
-                return 0
-            if args.dry_run:
-                return dry_run(settings)
-            run = RunFolder.create(args.out, settings)
+        put_backend(args.backend)
+        device = device_of(args.device)
+        settings = None if args.resume else settings_of(given, device)
+        if settings is not None and args.print_config:
+            print(json.dumps(settings, indent=2))
+            return 0
+        if settings is not None and args.dry_run:
+            return dry_run(settings)
+    except ValueError as error:
+        return refuse(PROG, error)
+    from . import ranks
+
+    with ranks.joined(device) as args.device:
+        return search(args, given, settings)
+
+
+def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any] | None) -> int:
+    """A new run with these settings, or, without, the one to resume."""
+    try:
+        run = run_of(args, given, settings)
     except ValueError as error:
         return refuse(PROG, error)
     with run:
@@ -49,10 +61,38 @@ def main(argv: list[str] | None = None) -> int:
                 run.path(CONFIG).unlink()  # nothing was begun: the folder stays free
             return refuse(PROG, error)
         try:
-            return fit(run, stages, args.quiet)
+            return fit(run, stages, args.quiet, args.device)
         except FloatingPointError as error:
-            print(f"{PROG}: {error}; the last good checkpoint stays in {run.folder}", file=sys.stderr)
-            return 1
+            said = str(error)
+        except RuntimeError as error:
+            from . import ranks
+
+            if ranks.count() == 1:
+                raise
+            said = f"another process does not answer ({str(error).partition(chr(10))[0]})"
+        print(f"{PROG}: {said}; the last good checkpoint stays in {args.out}", file=sys.stderr)
+        return 1
+
+
+def run_of(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any] | None) -> RunFolder:
+    """The run's folder; in a process that does not lead, a folder of its own that nobody reads, gone at the end."""
+    from . import ranks
+
+    if ranks.leads():
+        if settings is not None:
+            return RunFolder.create(args.out, settings)
+        return resumed(args.out, lambda config: check_resumed(given, config))
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    if settings is not None:
+        return RunFolder.create(folder, settings)
+    try:
+        run = RunFolder.create(folder, json.loads((args.out / CONFIG).read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ValueError(f"no run to resume in {args.out}: {error.strerror}") from error
+    if (args.out / CHECKPOINT).exists():
+        shutil.copy(args.out / CHECKPOINT, folder)
+    return run
 
 
 def open_data(settings: dict[str, Any]) -> Any:
@@ -76,12 +116,13 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     """The run at its checkpoint, if there is one."""
     import torch
 
+    from . import ranks
     from .backend import choose, explain
     from .stages import Stages
 
     if args.deterministic:
         torch.use_deterministic_algorithms(True)
-    device = device_of(args.device)
+    device = args.device
     backend = choose(None, device)
     if run.config["config"].get("precision") == "float16" and backend not in ("cuda", "triton"):
         raise ValueError(f"--precision: float16 needs backend cuda or triton; this is {backend} on {device}")
@@ -89,26 +130,36 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     if (state := run.load()) is not None:
         stages.load_state_dict(state)
     run.truncate_metrics(stages.step)
-    print(f"{stages.dataset.note}; backend {explain(device)}", file=sys.stderr)
+    ranks.check_equal("number of steps to go on from", torch.tensor([stages.step], device=device))
+    if ranks.leads():
+        print(f"{stages.dataset.note}; backend {explain(device)}", file=sys.stderr)
     return stages
 
 
-def fit(run: RunFolder, stages: Stages, quiet: bool) -> int:
+def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
     """Searches to the end or to a signal, with a checkpoint at either and after every epoch."""
+    from . import ranks
+
     epochs = stages.count * stages.config.total_epochs
     images = 3 * stages.settings["batch_size"]
-    with stop_requested() as stop, Progress(stages.steps, epochs, images, stages.step, quiet) as bar:
+    with (
+        stop_requested() as stop,
+        Progress(stages.steps, epochs, images, stages.step, quiet or not ranks.leads()) as bar,
+    ):
         while stages.step < stages.steps:
             advance(run, stages, bar)
-            if stop.signal is not None:
+            if signal := ranks.most(stop.signal or 0, device):
                 run.save(stages.state_dict())
-                return stop.exit_code
-    finish(run, stages)
+                return 128 + signal
+    if ranks.leads():
+        finish(run, stages)
     return 0
 
 
 def advance(run: RunFolder, stages: Stages, bar: Progress) -> None:
     """One step; at the end of an epoch validation, genotypes, a checkpoint and pictures."""
+    from . import ranks
+
     if stages.stage_ended:
         stages.next_stage()
         bar.write(f"stage {stages.stage + 1} of {stages.count}: {stages.search.space.ops_per_edge} ops an edge")
@@ -124,7 +175,8 @@ def advance(run: RunFolder, stages: Stages, bar: Progress) -> None:
     run.log(record)
     if ended:
         run.save(stages.state_dict())
-        draw_all(run, stages, bar)
+        if ranks.leads():
+            draw_all(run, stages, bar)
 
 
 def finish_epoch(run: RunFolder, stages: Stages, bar: Progress) -> dict[str, Any]:
