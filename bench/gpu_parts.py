@@ -96,10 +96,9 @@ def build() -> Result:
 
 
 def tests() -> Result:
-    """The tests on the device, of both backends; the interpreted ones run there, too."""
+    """The tests on the device, of both backends."""
     need_gpu()
-    files = ["test_gpu.py", "test_flat_update.py", "test_pseudo_label.py", "test_mixed_cell.py"]
-    return pytest([*(f"tests/{name}" for name in files), "-k", "test_gpu or triton"])
+    return pytest(["tests/test_gpu.py"])
 
 
 def pytest(arguments: list[str], before: tuple[str, ...] = ()) -> Result:

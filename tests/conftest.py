@@ -75,15 +75,22 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+def why_not_interpreted() -> str | None:
+    """Why Triton's kernels do not run on CPU tensors here; None if they do."""
+    from sgl_fast.triton_support import interpreted, why_not_triton
+
+    return why_not_triton() if interpreted() else "Triton's kernels run on the GPU here: tests/test_gpu.py"
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Each backend of this machine; "cpu" once for each instruction set, or (--simulated) once by CUDA kernels."""
     if request.param == "reference":
         return "reference"
-    from sgl_fast.backend import compiled, why_not
+    from sgl_fast.backend import compiled
 
     if request.param == "triton":
-        if reason := why_not("triton"):
+        if reason := why_not_interpreted():
             pytest.skip(reason)
         return "triton"
     if request.param == "simulated":

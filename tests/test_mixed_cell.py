@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import why_not_interpreted
 from torch import Tensor
 from trials import fresh, threads
 
 from bench.random_cells import Setting, draw_inputs, draw_setting, run
 from sgl_fast import reference
-from sgl_fast.backend import compiled, why_not
+from sgl_fast.backend import compiled
 from sgl_fast.layout import Cell, section_of
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.spaces import PRIMITIVES, num_edges
@@ -202,7 +203,7 @@ def test_operators_are_registered_properly(extension: None) -> None:
 
 def test_tritons_operators_are_registered_properly(extension: None) -> None:
     """Its plan, written in Python, is that of the compiled kernels but for the patterns, which are its own."""
-    if reason := why_not("triton"):
+    if reason := why_not_interpreted():
         pytest.skip(reason)
     for name, setting in SETTINGS.items():
         cell = op.numbers(setting.cell)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import why_not_interpreted
 from test_mixed_cell import SETTINGS, errors, tiny
 from torch import Tensor
 from trials import fresh
 
 from bench.random_cells import draw_inputs, run
-from sgl_fast.backend import why_not
 from sgl_fast.layout import section_of
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.pattern import Pattern
@@ -35,7 +35,7 @@ def guarded(size: Any, dtype: torch.dtype) -> Tensor:
 @pytest.fixture
 def bands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All that the kernels' launches allocate lies between bands, which are as they were in the end."""
-    if reason := why_not("triton"):
+    if reason := why_not_interpreted():
         pytest.skip(reason)
 
     def empty(self: Tensor, *size: Any, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
@@ -69,7 +69,7 @@ def test_kernels_stay_inside_their_tensors(name: str, bands: None) -> None:
 
 def test_float16_between_forward_and_backward() -> None:
     """What it changes is of float16's precision; gradients stay float32."""
-    if reason := why_not("triton"):
+    if reason := why_not_interpreted():
         pytest.skip(reason)
     fresh()
     setting = dataclasses.replace(tiny(SETTINGS["states given"], "triton"), V=1)
