@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -94,7 +94,7 @@ def state_offset(plan: Plan, j: int) -> int:
 Rows = tuple[tuple[int, ...], ...]
 
 
-@lru_cache(maxsize=4096)
+@cache
 def table(rows: Rows, device: torch.device) -> Tensor:
     """Rows one after the other, int32 on the device; kept, so that a captured graph finds them again."""
     flat = [number for row in rows for number in row] or [0]
