@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .forward import bit_of, deep_tile, matmul, norm_of, normed, state_base, weight_of
+from .forward import base_of, bit_of, deep_tile, edge_weight_of, matmul, norm_of, normed, state_base, weight_of
 
 
 @triton.jit
@@ -90,7 +90,7 @@ def slope_factors(stats, slopes, norms, v, norm, c, mask):
 
 @triton.jit
 def slope_tile(g, z, row, stats, slopes, norms, v, o, pixel, pixels, weight):
-    """Slopes of a job's outputs o (rows) or their transpose; g, z: of the image; row: of slope_rows."""
+    """Slopes of a job's outputs o; g, z: of the image; row: as undo_kernel's."""
     outs, step = tl.load(row + 8), tl.load(row + 17)
     mask = (o < outs)[:, None] & (pixel < pixels)[None, :]
     mean, scale, one, along = slope_factors(stats, slopes, norms, v, tl.load(row + 13), o, o < outs)
@@ -328,9 +328,7 @@ def rest_kernel(
             tl.load(row + 3),
             tl.load(row + 4),
         )
-        whole = 1.0
-        if HAS_EDGES:
-            whole = tl.load(edge_weights + v * edges + edge)
+        whole = edge_weight_of(edge_weights, v, edges, edge, HAS_EDGES)
         if (skip >= 0) | (aux > 0):
             at = mine + node * C * out_pixels + c[:, None] * groups * out_pixels + pixel[None, :]
             gradient = whole * tl.load(at, mask=mixed, other=0.0)
@@ -464,9 +462,7 @@ def mixture_kernel(
     edge, v = tl.program_id(0), tl.program_id(1).to(tl.int64)
     row = table + edge * 4
     skip, aux = tl.load(row), tl.load(row + 1)
-    whole = 1.0
-    if HAS_EDGES:
-        whole = tl.load(edge_weights + v * edges + edge)
+    whole = edge_weight_of(edge_weights, v, edges, edge, HAS_EDGES)
     kept, passed, rest = (
         tl.zeros((IMAGES,), tl.float64),
         tl.zeros((IMAGES,), tl.float64),
@@ -554,10 +550,7 @@ def pointwise_kernel(
     if tl.program_id(0) * INS < ins:
         for n in range(N * group // groups, N * (group + 1) // groups):
             image = v * N + n
-            if tl.load(row) == 0:
-                x = x0 + v * learner0 + n * image0
-            else:
-                x = x1 + v * learner1 + n * image1
+            x = base_of(x0, x1, learner0, image0, learner1, image1, tl.load(row), v, n)
             bits = pattern + image * pattern_bytes
             for first in range(0, pixels, BLOCK):
                 pixel = first + tl.arange(0, BLOCK)
@@ -610,11 +603,7 @@ def depthwise_kernel(
         total = tl.zeros((CHANNELS,), tl.float32)
         for n in range(N * group // groups, N * (group + 1) // groups):
             image = v * N + n
-            if tl.load(row) == 0:
-                x = x0 + v * learner0 + n * image0
-            else:
-                x = x1 + v * learner1 + n * image1
-            x += tl.load(row + 1)
+            x = base_of(x0, x1, learner0, image0, learner1, image1, tl.load(row), v, n) + tl.load(row + 1)
             for first in range(0, pixels, BLOCK):
                 pixel = first + tl.arange(0, BLOCK)
                 yy = pixel // out_W * stride + (tap // kernel - kernel // 2) * dilation

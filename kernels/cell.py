@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from .launch import ceil_div, power_of_two
+from .launch import power_of_two
 from .plan import OUT, Conv, Plan
 
 MOST_PIXELS = 64  # of a tile
@@ -137,15 +137,11 @@ class Tile:
 
 def tile_of(convs: Sequence[Conv], pixels: int) -> Tile:
     ins, outs = max(c.ins for c in convs), max(c.outs for c in convs)
-    dot = min(*(c.ins for c in convs), *(c.outs for c in convs), 1 << 30) >= LEAST_DOT
+    dot = all(min(c.ins, c.outs) >= LEAST_DOT for c in convs)
     least = LEAST_DOT if dot else 1
     return Tile(
         max(channels_at_a_time(ins), least), max(power_of_two(outs), least), max(pixels_at_a_time(pixels), least), dot
     )
-
-
-def blocks(pixels: int, tile: int) -> int:
-    return ceil_div(pixels, tile)
 
 
 def precision(device: torch.device) -> str:

@@ -13,7 +13,6 @@ from .cell import (
     Rows,
     Saved,
     Source,
-    blocks,
     channels_at_a_time,
     conv_row,
     pixels_at_a_time,
@@ -237,7 +236,7 @@ class Backward:
         undone = self.out.new_empty(self.call.images, total)
         if jobs:
             call, plan, tile = self.call, self.plan, tile_of([job.conv for job in jobs], pixels)
-            device.undo_kernel[(blocks(pixels, tile.pixels), len(jobs), call.images)](
+            device.undo_kernel[(ceil_div(pixels, tile.pixels), len(jobs), call.images)](
                 *(g.tensor, g.image, z.tensor, z.image, self.saved.stats, self.slopes, plan.norms),
                 *(call.weights, call.weights.stride(0), *self._mixed(), undone, total),
                 *(table(self._rows(jobs, offsets), self.device), call.N, pixels, call.edge_weights is not None),
@@ -303,7 +302,7 @@ class Backward:
         ]
         channels, size = channels_at_a_time(rows[0][1]), pixels_at_a_time(pixels)
         stride = convs[0].stride
-        grid = blocks(pixels, size) * ceil_div(rows[0][1], channels), len(rows), call.images
+        grid = ceil_div(pixels, size) * ceil_div(rows[0][1], channels), len(rows), call.images
         device.gather_kernel[grid](
             *(undone, undone.shape[1], call.weights, call.weights.stride(0), self.saved.pattern, plan.pattern),
             *(to.tensor, to.learner, to.image, table(tuple(rows) + tuple(ways), self.device), 5 * len(rows), call.N),
@@ -320,7 +319,7 @@ class Backward:
         pixels = state.height * state.width
         channels, size = channels_at_a_time(plan.C), pixels_at_a_time(pixels)
         base = to.tensor.view(-1)[offset:] if offset else to.tensor
-        device.rest_kernel[(blocks(pixels, size), ceil_div(plan.C, channels), call.images)](
+        device.rest_kernel[(ceil_div(pixels, size), ceil_div(plan.C, channels), call.images)](
             *(self.g.tensor, self.g.image, self.saved.planes, plan.saved, self.saved.stats, self.slopes, plan.norms),
             *(*self._mixed(), call.dropout, call.dropout_scale, self.saved.pattern, plan.pattern),
             *(base, to.learner, to.image, table(rows, self.device), len(rows)),

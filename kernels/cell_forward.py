@@ -10,7 +10,6 @@ from .cell import (
     Rows,
     Saved,
     Source,
-    blocks,
     channels_at_a_time,
     conv_row,
     pixels_at_a_time,
@@ -25,7 +24,6 @@ from .launch import ceil_div
 from .plan import OUT, Conv, State
 
 PARTS = 64  # blocks of pixels whose statistics are added at a time
-EPS = 1e-5
 
 
 class Forward:
@@ -37,7 +35,7 @@ class Forward:
 
     def run(self) -> None:
         if not self.training:
-            self.saved.stats[:, 1] = (self.saved.stats[:, 2] + EPS).rsqrt()
+            self.saved.stats[:, 1] = (self.saved.stats[:, 2] + device.EPS.value).rsqrt()
         self._preprocess()
         self._sources([0, 1])
         for node in range(self.plan.nodes):
@@ -93,7 +91,7 @@ class Forward:
             return
         channels, count = channels_at_a_time(rows[0][2]), ceil_div(pixels, 8)
         bytes_ = pixels_at_a_time(count)
-        grid = (ceil_div(rows[0][2], channels) * blocks(count, bytes_), len(rows), self.call.images)
+        grid = (ceil_div(rows[0][2], channels) * ceil_div(count, bytes_), len(rows), self.call.images)
         device.record_kernel[grid](
             *(x.tensor, x.learner, x.image, self.saved.stats, self.plan.norms, self.saved.pattern, self.plan.pattern),
             *(table(tuple(rows), self.device), self.call.N, pixels, channels, bytes_),
@@ -104,7 +102,7 @@ class Forward:
     ) -> None:
         plan, call, pixels = self.plan, self.call, height * width
         tile = tile_of(convs, pixels)
-        count = blocks(pixels, tile.pixels)
+        count = ceil_div(pixels, tile.pixels)
         partial = self._partial(count)
         first, second = sources
         device.convolve_kernel[(count, len(rows), call.images)](
@@ -124,8 +122,8 @@ class Forward:
         start = base, x.learner, x.image, self.saved.stats, plan.norms, x.norm, self.saved.pattern, plan.pattern
         sizes = state.height, state.width, plan.out_H, plan.out_W
         if maxes or means:
-            partial, channels = self._partial(blocks(pixels, size)), channels_at_a_time(plan.M)
-            device.pool_kernel[(blocks(pixels, size), ceil_div(plan.M, channels), call.images)](
+            partial, channels = self._partial(ceil_div(pixels, size)), channels_at_a_time(plan.M)
+            device.pool_kernel[(ceil_div(pixels, size), ceil_div(plan.M, channels), call.images)](
                 *start,
                 *(self.saved.planes, plan.saved, partial, state.max_z, maxes[0] if maxes else OUT),
                 *(state.avg_z, means[0] if means else OUT, state.codes, call.N, plan.M, *sizes, state.stride),
@@ -136,7 +134,7 @@ class Forward:
             self._finish(rows, partial, pixels, size)
         if state.bypass_z != OUT:
             channels = channels_at_a_time(plan.C - plan.M)
-            device.bypass_kernel[(blocks(pixels, size), ceil_div(plan.C - plan.M, channels), call.images)](
+            device.bypass_kernel[(ceil_div(pixels, size), ceil_div(plan.C - plan.M, channels), call.images)](
                 *start,
                 *(self.saved.planes, plan.saved, state.bypass_z, state.bypass_codes, call.N, plan.M, plan.C, *sizes),
                 *(self.replay, channels, size),
@@ -167,11 +165,11 @@ class Forward:
             terms += [(term.op, term.norm, term.z) for term in edge.terms]
         x0, x1 = (state_source(call, self.saved, self.out, j) for j in range(2))
         channels, size = channels_at_a_time(plan.C), pixels_at_a_time(pixels)
-        device.combine_kernel[(blocks(pixels, size), ceil_div(plan.C, channels), call.images)](
+        device.combine_kernel[(ceil_div(pixels, size), ceil_div(plan.C, channels), call.images)](
             *(x0.tensor, x1.tensor, x0.learner, x0.image, x1.learner, x1.image, x0.norm, x1.norm),
             *(self.out, plan.nodes * plan.C * pixels, self.saved.planes, plan.saved, self.saved.stats, plan.norms),
             *(call.op_weights, call.edge_weights, len(plan.edges), plan.width, call.skip_beta),
-            *(call.dropout, call.dropout_scale, table(tuple(edges + terms), self.device), len(edges), len(terms), node),
+            *(call.dropout, call.dropout_scale, table(tuple(edges + terms), self.device), len(edges), node),
             *(call.images, call.N, plan.C, plan.M, pixels),
             *(call.dropout is not None, call.edge_weights is not None, channels, size),
             num_warps=warps_for(channels, size),

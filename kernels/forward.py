@@ -59,12 +59,12 @@ def record_kernel(
     byte = tl.program_id(0) % blocks * BYTES + tl.arange(0, BYTES)
     total = tl.zeros((CB, BYTES), tl.int32)
     here = (c < channels)[:, None] & (byte < row_bytes)[None, :]
+    mean, scale = norm_of(stats, norms, v, norm, c, c < channels)
     for bit in range(8):
         pixel = byte * 8 + bit
         mask = here & (pixel < pixels)[None, :]
         value = tl.load(base + c[:, None] * step + pixel[None, :], mask=mask, other=0.0).to(tl.float32)
-        value = normed(value, stats, norms, v, norm, c, c < channels)
-        total += tl.where(mask & ~(value <= 0), 1 << bit, 0)
+        total += tl.where(mask & ~((value - mean) * scale <= 0), 1 << bit, 0)
     tl.store(
         pattern + image * pattern_bytes + to + c[:, None] * row_bytes + byte[None, :], total.to(tl.uint8), mask=here
     )
@@ -99,6 +99,16 @@ def deep_tile(x, pattern, stats, norms, weights, row, v, c, channels, pixel, pix
             tap = tl.load(taps + i * kernel + j, mask=here & (depthwise >= 0), other=1.0)
             total += tl.where(mask & open_, value, 0.0) * tap[:, None]
     return total
+
+
+@triton.jit
+def base_of(x0, x1, learner0, image0, learner1, image1, which, v, n):
+    """Where the planes of image n of learner v start, in the first or the second of two sources."""
+    if which == 0:
+        base = x0 + v * learner0 + n * image0
+    else:
+        base = x1 + v * learner1 + n * image1
+    return base
 
 
 @triton.jit
@@ -151,10 +161,7 @@ def convolve_kernel(
     """Convolutions of one output size. Grid: (blocks of pixels, jobs, images)."""
     image, row = tl.program_id(2).to(tl.int64), table + tl.program_id(1) * 16
     v, block, pixels = image // N, tl.program_id(0), out_H * out_W
-    if tl.load(row) == 0:
-        x = x0 + v * learner0 + (image % N) * image0
-    else:
-        x = x1 + v * learner1 + (image % N) * image1
+    x = base_of(x0, x1, learner0, image0, learner1, image1, tl.load(row), v, image % N)
     ins, outs, pointwise = tl.load(row + 7), tl.load(row + 8), tl.load(row + 11)
     at, norm = tl.load(row + 12), tl.load(row + 13)
     mine, bits = weights + v * weights_row, pattern + image * pattern_bytes
@@ -218,12 +225,13 @@ def pool_kernel(
         chosen = tl.load(code_at, mask=out & (max_z >= 0), other=0).to(tl.int32)
     most, total = tl.zeros((CHANNELS, BLOCK), tl.float32), tl.zeros((CHANNELS, BLOCK), tl.float32)
     count = tl.zeros((BLOCK,), tl.float32)
+    mean_of, scale = norm_of(stats, norms, v, norm, c, here)
     for t in range(9):
         yy, xx = y + t // 3 - 1, left + t % 3 - 1
         has = inside & (yy >= 0) & (yy < in_H) & (xx >= 0) & (xx < in_W)
         mask = here[:, None] & has[None, :]
         value = tl.load(base + c[:, None] * (in_H * in_W) + (yy * in_W + xx)[None, :], mask=mask, other=0.0)
-        value = tl.where(mask, normed(value.to(tl.float32), stats, norms, v, norm, c, here), 0.0)
+        value = tl.where(mask, (value.to(tl.float32) - mean_of) * scale, 0.0)
         if REPLAY:
             most = tl.where(chosen == t, value, most)
         else:
@@ -284,9 +292,10 @@ def bypass_kernel(
     if REPLAY:
         chosen = tl.load(code_at, mask=out, other=0).to(tl.int32)
     most = tl.zeros((CHANNELS, BLOCK), tl.float32)
+    mean, scale = norm_of(stats, norms, v, norm, c, c < C)
     for t in range(4):
         there = c[:, None] * (in_H * in_W) + ((y + t // 2) * in_W + left + t % 2)[None, :]
-        value = normed(tl.load(base + there, mask=out, other=0.0).to(tl.float32), stats, norms, v, norm, c, c < C)
+        value = (tl.load(base + there, mask=out, other=0.0).to(tl.float32) - mean) * scale
         if REPLAY:
             most = tl.where(chosen == t, value, most)
         else:
@@ -344,13 +353,19 @@ def finish_norms_kernel(
 @triton.jit
 def state_base(x0, x1, out, learner0, image0, learner1, image1, out_image, j, image, N, plane):
     """Where state j of an image starts: an input's state, or a node."""
-    v, n = image // N, image % N
     base = out + image * out_image + (j - 2) * plane
-    if j == 0:
-        base = x0 + v * learner0 + n * image0
-    if j == 1:
-        base = x1 + v * learner1 + n * image1
+    if j < 2:
+        base = base_of(x0, x1, learner0, image0, learner1, image1, j, image // N, image % N)
     return base
+
+
+@triton.jit
+def edge_weight_of(edge_weights, v, edges, edge, HAS_EDGES: tl.constexpr):
+    """Weight of an edge; 1 where edges have none, or edge < 0."""
+    weight = 1.0
+    if HAS_EDGES:
+        weight = tl.load(edge_weights + v * edges + edge, mask=edge >= 0, other=1.0)
+    return weight
 
 
 @triton.jit
@@ -358,9 +373,7 @@ def weight_of(op_weights, edge_weights, v, edges, width, edge, op, skip_beta, HA
     """Weight of an edge's operation; op < 0: of the auxiliary skip; edge < 0: 1."""
     weight = tl.load(op_weights + (v * edges + edge) * width + op, mask=(edge >= 0) & (op >= 0), other=1.0)
     weight = tl.where((edge >= 0) & (op < 0), skip_beta, weight)
-    if HAS_EDGES:
-        weight *= tl.load(edge_weights + v * edges + edge, mask=edge >= 0, other=1.0)
-    return weight
+    return weight * edge_weight_of(edge_weights, v, edges, edge, HAS_EDGES)
 
 
 @triton.jit
@@ -388,7 +401,6 @@ def combine_kernel(
     dropout_scale,
     table,
     count,
-    terms,
     node,
     images,
     N,
@@ -416,9 +428,7 @@ def combine_kernel(
         skip, mask_index, aux = tl.load(row + 3), tl.load(row + 4), tl.load(row + 5)
         x = state_base(x0, x1, out, learner0, image0, learner1, image1, out_image, j, image, N, C * pixels)
         norm = tl.where(j == 0, norm0, tl.where(j == 1, norm1, -1))
-        whole = 1.0
-        if HAS_EDGES:
-            whole = tl.load(edge_weights + v * edges + edge)
+        whole = edge_weight_of(edge_weights, v, edges, edge, HAS_EDGES)
         sum_ = tl.zeros((CHANNELS, BLOCK), tl.float32)
         if (skip >= 0) | (aux > 0):
             value = tl.load(x + m[:, None] * pixels + pixel[None, :], mask=mixes, other=0.0)

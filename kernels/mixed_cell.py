@@ -12,12 +12,6 @@ from .launch import on
 from .plan import Plan, plan_of
 
 
-def sizes(cell: tuple[int, ...], H: int, W: int) -> tuple[int, int, int, int]:
-    """Weights and norm channels of a learner, numbers and pattern bytes that an image leaves."""
-    plan = plan_of(cell, H, W)
-    return plan.weights, plan.norms, plan.saved, plan.pattern
-
-
 def plan_for(cell: list[int], s1: Tensor) -> Plan:
     return plan_of(tuple(cell), int(s1.shape[3]), int(s1.shape[4]))
 

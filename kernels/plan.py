@@ -116,6 +116,11 @@ class Plan:
         return (self.c_prev, self.c_prev_prev)[which == 0], scale * self.H, scale * self.W
 
     @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Weights and norm channels of a learner, numbers and pattern bytes that an image leaves."""
+        return self.weights, self.norms, self.saved, self.pattern
+
+    @property
     def out_pixels(self) -> int:
         return self.out_H * self.out_W
 

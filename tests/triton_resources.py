@@ -49,7 +49,7 @@ def caught(name: str, space: str, place: int) -> list[Launch]:
     from sgl_fast.kernels import flat_update, mixed_cell, pseudo_label
     from triton.runtime.jit import JITFunction
 
-    from sgl_fast.ops.mixed_cell import numbers
+    from sgl_fast.ops.mixed_cell import numbers, sizes
     from sgl_fast.spaces import space as space_of
     from sgl_fast.supernet import Supernet
 
@@ -67,7 +67,7 @@ def caught(name: str, space: str, place: int) -> list[Launch]:
         scale = 2 if cell.shrink0 else 1
         s0 = draw(V, N, cell.c_prev_prev, scale * side, scale * side)
         s1 = draw(V, N, cell.c_prev, side, side)
-        weights = draw(V, mixed_cell.sizes(tuple(numbers(cell)), side, side)[0])
+        weights = draw(V, sizes(numbers(cell), side, side, "triton")[0])
         mixture = draw(V, len(cell.ops), numbers(cell)[9]), draw(V, len(cell.ops)) if cell.partial > 1 else None
         inputs = s0, s1, weights, *mixture
         saved = mixed_cell.mixed_cell(numbers(cell), *inputs, None, None, None, 1.0, 1.0, False)

@@ -32,8 +32,7 @@ def numbers(cell: Cell) -> list[int]:
 def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, int, int, int]:
     """Weights and norm channels of a learner, numbers and pattern bytes that an image leaves."""
     if backend == "triton":
-        plan = plan_of(tuple(cell), H, W)
-        return plan.weights, plan.norms, plan.saved, plan.pattern
+        return plan_of(tuple(cell), H, W).sizes
     return compiled().mixed_cell_sizes(cell, H, W)[:4]
 
 
