@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
+from collections.abc import Iterable
 from types import ModuleType
 from typing import Any
 
+from . import measured
 from .cuda_support import BUILD, why_not_cuda
 from .triton_support import interpreted, why_not_triton
 
@@ -16,6 +19,7 @@ PLACES = {"cpu": "on the CPU", "cuda": "on a CUDA device", "triton": "on a CUDA 
 _chosen: str | None = None
 _found: ModuleType | str | None = None
 _cuda: dict[ModuleType, str | None] = {}  # what each extension says of this machine
+_fastest: dict[str, str] = {}  # on each GPU that was measured
 
 
 def why_not(name: str) -> str | None:
@@ -79,13 +83,13 @@ def asked_for(name: str | None = None) -> str | None:
 def choose(name: str | None = None, device: Any = "cpu", dtype: Any = "torch.float32") -> str:
     """The backend of tensors of this device and dtype: the one that was asked for, else the best that can run.
 
+    Best: the fastest by `measured` on a GPU that is in there, else the first in PLACES.
     ValueError where the one that was asked for does not compute such tensors; see `asked_for`, too.
     """
     place = str(device).partition(":")[0] if str(dtype) == "torch.float32" else ""
     name = asked_for(name)
     if name is None:
-        able = (one for one in PLACES if place == device_of(one) and why_not(one) is None)
-        return next((one for one in able if one != "triton" or not interpreted()), "reference")
+        return _best(place, str(device))
     if name in PLACES and place != device_of(name):
         raise ValueError(f"backend {name!r} needs float32 tensors {PLACES[name]}; got {dtype} on {device}")
     return name
@@ -96,10 +100,36 @@ def explain(device: Any) -> str:
     name = choose(None, device)
     if asked_for() is not None:
         return f"{name}, as asked"
-    place = str(device).partition(":")[0]
-    able = [one for one in PLACES if device_of(one) == place and (one != "triton" or not interpreted())]
-    before = able[: able.index(name)] if name in able else able
-    return "; ".join([f"{name}, the best that can run", *(str(why_not(one)) for one in before)])
+    ranked = list(_ranked(str(device).partition(":")[0], str(device)))
+    before = ranked[: ranked.index(name)] if name in ranked else ranked
+    return "; ".join([f"{name}, {_figures(name, str(device))}", *(str(why_not(one)) for one in before)])
+
+
+def _best(place: str, device: str) -> str:
+    """The first that can run, of float32 tensors on a device; remembered where the GPU was measured."""
+    if place == "cuda" and device in _fastest:
+        return _fastest[device]
+    best = next((one for one in _ranked(place, device) if why_not(one) is None), "reference")
+    if place == "cuda" and measured.steps_on(device):
+        _fastest[device] = best
+    return best
+
+
+def _ranked(place: str, device: str) -> Iterable[str]:
+    """The fused backends of a place; on a GPU that was measured the fastest ahead."""
+    those = (one for one in PLACES if place == device_of(one) and (one != "triton" or not interpreted()))
+    steps = measured.steps_on(device) if place == "cuda" else {}
+    return sorted(those, key=lambda one: steps.get(one, math.inf)) if steps else those
+
+
+def _figures(name: str, device: str) -> str:
+    """What speaks for a backend."""
+    steps = measured.steps_on(device) if name in PLACES and name != "cpu" else {}
+    if name not in steps:
+        return "the best that can run"
+    said = f"measured {steps[name]:.1f} ms a step on {measured.name_of(device)}"
+    others = [f"{one} {ms:.1f}" for one, ms in steps.items() if one != name]
+    return f"{said} against {', '.join(others)}" if others else said
 
 
 def device_of(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from nets import draws, small
 
 import sgl_fast
 from sgl_fast import backend as backends
+from sgl_fast import measured
 from sgl_fast.backend import asked_for, choose, compiled, explain, use_backend, why_not
 from sgl_fast.ops import flat_update
 from sgl_fast.ops.flat_update import row_norms
@@ -27,6 +29,9 @@ pytestmark = pytest.mark.usefixtures("nothing_asked")
 def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("SGL_FAST_BACKEND", "SGL_FAST_ISA"):
         monkeypatch.delenv(name, raising=False)
+    for name in ("TABLE", "_names"):
+        monkeypatch.setattr(measured, name, {})
+    monkeypatch.setattr(backends, "_fastest", {})
 
 
 @pytest.fixture
@@ -211,6 +216,57 @@ def test_the_choice_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
         assert explain("cuda:0") == "reference, as asked"
     monkeypatch.setattr(backends, "why_not", lambda name: None if name == "reference" else f"no {name}")
     assert explain("cuda") == "reference, the best that can run; no cuda; no triton"
+
+
+@pytest.fixture
+def planted(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """Milliseconds by backend of the GPU that torch seems to have; every backend can run."""
+    steps: dict[str, float] = {}
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(measured, "TABLE", {"NVIDIA H100": steps})
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
+    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    return steps
+
+
+def test_the_fastest_where_it_was_measured(planted: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    planted |= {"cuda": 16.04, "triton": 14.2}
+    assert choose(None, "cuda") == choose(None, torch.device("cuda", 0), torch.float32) == "triton"
+    assert choose(None, "cuda", torch.float64) == "reference"
+    assert choose("cuda", "cuda") == "cuda" and choose() == "cpu"
+    assert explain("cuda") == "triton, measured 14.2 ms a step on NVIDIA H100 against cuda 16.0"
+    assert explain("cpu") == "cpu, the best that can run"
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: pytest.fail("asked for once"))
+    monkeypatch.setattr(backends, "why_not", lambda name: pytest.fail("asked for once"))
+    assert choose(None, "cuda") == "triton"
+
+
+def test_the_fastest_that_can_run(planted: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    planted |= {"triton": 14.2, "cuda": 12.0}
+    monkeypatch.setattr(backends, "why_not", lambda name: "no nvcc" if name == "cuda" else None)
+    assert explain("cuda") == "triton, measured 14.2 ms a step on NVIDIA H100 against cuda 12.0; no nvcc"
+    del planted["cuda"]
+    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    assert choose(None, "cuda:1") == "triton"
+    assert explain("cuda:1") == "triton, measured 14.2 ms a step on NVIDIA H100"
+
+
+def test_a_gpu_that_was_not_measured(planted: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    planted |= {"triton": 14.2, "cuda": 16.0}
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla V100")
+    assert explain("cuda") == "cuda, the best that can run"
+    monkeypatch.setattr(measured, "_names", {})
+
+    def no_driver(device: str) -> str:
+        raise RuntimeError("Found no NVIDIA driver on your system")
+
+    monkeypatch.setattr(torch.cuda, "get_device_name", no_driver)
+    assert choose(None, "cuda") == "cuda"
+
+
+def test_the_measured_table_names_backends() -> None:
+    table = json.loads(measured.PATH.read_text(encoding="utf-8"))
+    assert all(set(steps) <= {"cuda", "triton"} and min(steps.values()) > 0 for steps in table.values())
 
 
 def test_what_triton_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
