@@ -45,8 +45,8 @@ $(BUILT): $(READY) $(KERNELS) $(CUDA_KERNELS) csrc/bindings.cpp $(wildcard csrc/
 	@grep "^sgl_fast: " build/build.log || true
 	touch $@
 
-# Everything worth knowing of a GPU, in at most ten minutes, into bench/results: build, tests, timings, profile. It needs
-# an environment with torch and pytest, which PYTHON names; GPU="--half first" and so on.
+# Everything worth knowing of a GPU, in at most ten minutes, into bench/results: build, tests, timings, profile, tools. It
+# needs an environment with torch and pytest, which PYTHON names; GPU="--half first", "--half second" and so on.
 gpu:
 	$(PYTHON) -m bench.gpu $(GPU)
 

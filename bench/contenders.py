@@ -60,15 +60,15 @@ def one_cell(cell: Cell, x: CellInputs, baseline: str, v: int) -> Call:
     return lambda: list(torch.autograd.grad(module(s0, s1, op_weights, edge_weights), leaves, cotangent))
 
 
-def fused_pass(net: Supernet, weights: Tensor, images: Tensor, labels: Tensor) -> Call:
-    """weights (V, P), images (N, 3, H, W), labels (N)"""
+def fused_pass(net: Supernet, weights: Tensor, images: Tensor, labels: Tensor, backend: str | None = None) -> Call:
+    """weights (V, P), images (N, 3, H, W), labels (N); by the backend, if one is given"""
     V = len(weights)
     weights = weights.detach().requires_grad_()
     arch = net.init_arch(V, torch.Generator().manual_seed(0), weights.dtype)
     arch = arch.map(lambda t: t.to(weights.device).requires_grad_())
 
     def call() -> list[Tensor]:
-        logits = net(weights, arch, images)
+        logits = net(weights, arch, images, backend=backend)
         loss = F.cross_entropy(logits.flatten(0, 1), labels.repeat(V), reduction="sum")
         return list(torch.autograd.grad(loss, [weights, *arch.tensors()]))
 

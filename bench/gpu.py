@@ -1,82 +1,134 @@
 """Everything worth knowing of a GPU, in one command: python -m bench.gpu [--half first|second] [--out FOLDER].
 
 Each part runs in a process of its own and has a limit of seconds, so that one that fails, hangs or breaks the device
-leaves the others theirs. After every part FOLDER/gpu.json and FOLDER/gpu.md say what is known so far. On a machine
-without a GPU every part that can start does, and the others say why not.
+leaves the others theirs. After every part FOLDER/gpu.json and FOLDER/gpu.md say what is known so far, of a part that
+was cut off what it had said until then. Where search steps were timed, sgl_fast/measured.json learns of the GPU. On a
+machine without a GPU every part that can start does, and the others say why not.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from .report import ROOT
-from .tables import table
+from sgl_fast import measured
 
-# Seconds of each part at most; less than ten minutes in all.
-FIRST = {"environment": 30, "ceilings": 40, "build": 240, "tests": 180}
-SECOND = {"passes": 120, "steps": 120, "profile": 60, "sanitizer": 60}
-HALVES = {"first": FIRST, "second": SECOND, "both": FIRST | SECOND}
+from .gpu_table import markdown, steps_measured
+from .processes import GRACE, ROOT, run
+
+# Seconds of each part at most, the most wanted first.
+FIRST = {"environment": 30, "ceilings": 40, "build": 240, "tests cuda": 110, "tests triton": 150}
+SECOND = {
+    "environment": 30,
+    "build": 240,  # there already after the first half
+    "passes pc_darts": 80,
+    "steps best": 80,
+    "steps released": 60,
+    "search": 80,
+    "profile": 50,
+    "passes darts": 50,
+    "passes p_darts": 50,
+    "passes darts_minus": 50,
+    "passes pc_darts_imagenet": 50,
+    "sanitizer cuda": 100,
+    "counters": 80,
+    "compiled": 120,
+    "sanitizer triton": 100,
+}
+HALVES = {"first": FIRST, "second": SECOND, "both": FIRST | SECOND, "none": {}}
+SECONDS = {"both": 585}  # of all parts; a half alone has HALF
+HALF = 530
+LEAST = 5  # seconds with which a part is begun
 MOST_WORDS = 2000  # characters of what a failing part says
+BROKEN = "broke the device"  # of a contender without which a part is run again
 
 Record = dict[str, Any]
 
 
-def run(part: str, limit: float) -> Record:
-    """The part's result, or why there is none."""
-    start = time.monotonic()
-    command = [sys.executable, "-m", "bench.gpu_parts", part]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return {"seconds": limit, "error": f"not done after {limit} s"}
-    record: Record = {"seconds": round(time.monotonic() - start, 1)}
-    lines = done.stdout.strip().splitlines()
-    if done.returncode == 0 and lines:
-        return record | {"result": json.loads(lines[-1])}
-    return record | {"error": (done.stderr or done.stdout).strip()[-MOST_WORDS:]}
+def run_part(part: str, limit: float) -> Record:
+    """The part's result, or why there is none; a contender that broke the device is left out of a second try."""
+    if limit < LEAST:
+        return {"seconds": 0.0, "error": "not begun: no time was left"}
+    record = once(part, limit)
+    broken = record.get("result", {}).get(BROKEN)
+    left = limit - record["seconds"]
+    if broken is None or left < LEAST:
+        return record
+    again = once(part, left, broken)
+    again["result"] = record["result"] | again.get("result", {})
+    again["seconds"] = round(again["seconds"] + record["seconds"], 1)
+    again.setdefault("error", f"{broken} {BROKEN}")
+    return again
 
 
-def rows_of(name: str, value: Any) -> list[list[str]]:
-    """A nested result as rows of two columns."""
-    if isinstance(value, dict):
-        return [row for key, inner in value.items() for row in rows_of(f"{name}, {key}" if name else str(key), inner)]
-    text = f"{value:.4g}" if isinstance(value, float) else str(value).strip()
-    return [[name, text.replace("\n", "<br>").replace("|", "\\|")]]
+def once(part: str, limit: float, without: str = "") -> Record:
+    command = [sys.executable, "-m", "bench.gpu_parts", part, *([f"--without={without}"] if without else [])]
+    done = run(command, limit, grace=4 * GRACE)
+    record: Record = {"seconds": round(done.seconds, 1)}
+    if found := findings(done.out):
+        record["result"] = found
+    if done.code is None:
+        record["error"] = f"not done after {limit:.4g} s"
+    elif done.code:
+        record["error"] = (done.err or done.out).strip()[-MOST_WORDS:] or f"exit code {done.code}"
+    return record
 
 
-def markdown(records: dict[str, Record]) -> str:
-    parts = ["# What a GPU run said\n"]
-    for part, record in records.items():
-        parts.append(f"## {part}, {record['seconds']} s\n")
-        if "error" in record:
-            parts.append(f"Failed: {record['error'].splitlines()[-1] if record['error'] else 'no words'}\n")
-        else:
-            parts.append(table(["what", "value"], rows_of("", record["result"])))
-    return "\n".join(parts)
+def findings(out: str) -> Record:
+    """What a part found: lines of JSON, a name and a value each; later ones replace earlier ones."""
+    found: Record = {}
+    for line in out.splitlines():
+        if line.startswith('["'):
+            try:
+                name, value = json.loads(line)
+            except ValueError:  # half a line, where the process was ended
+                continue
+            found[name] = value
+    return found
+
+
+def last_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else ""
+
+
+def write(records: dict[str, Record], folder: Path) -> None:
+    (folder / "gpu.json").write_text(json.dumps(records, indent=1), encoding="utf-8")
+    (folder / "gpu.md").write_text(markdown(records), encoding="utf-8")
+
+
+def teach(records: dict[str, Record], path: Path) -> None:
+    """Writes the steps of this GPU down, if there are any, beside those of other GPUs."""
+    gpu, steps = steps_measured(records)
+    if gpu and steps:
+        table = json.loads(path.read_text(encoding="utf-8")) | {gpu: steps}
+        path.write_text(json.dumps(dict(sorted(table.items())), indent=1) + "\n", encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 all parts done, 1 one failed; the results are written either way."""
     parser = argparse.ArgumentParser(prog="python -m bench.gpu", description=__doc__)
-    parser.add_argument("--half", choices=HALVES, default="both", help="environment to tests, or what takes time")
+    parser.add_argument(
+        "--half", choices=HALVES, default="both", help="up to the tests; what is timed; none: only writes"
+    )
     parser.add_argument("--out", type=Path, default=ROOT / "bench" / "results", help="folder of the results")
+    parser.add_argument("--seconds", type=float, help="of all parts together")
     args = parser.parse_args(argv)
     args.out.mkdir(parents=True, exist_ok=True)
     path = args.out / "gpu.json"
-    before = json.loads(path.read_text(encoding="utf-8")) if path.exists() and args.half == "second" else {}
-    records: dict[str, Record] = before
+    goes_on = args.half in ("second", "none") and path.exists()
+    records: dict[str, Record] = json.loads(path.read_text(encoding="utf-8")) if goes_on else {}
+    end = time.monotonic() + (args.seconds or SECONDS.get(args.half, HALF))
     for part, limit in HALVES[args.half].items():
-        records[part] = run(part, limit)
-        error = records[part].get("error", "")
-        print(f"{part}: {error.splitlines()[-1] if error else 'done'} ({records[part]['seconds']} s)", flush=True)
-        path.write_text(json.dumps(records, indent=1), encoding="utf-8")
-        (args.out / "gpu.md").write_text(markdown(records), encoding="utf-8")
+        records[part] = run_part(part, min(limit, end - time.monotonic()))
+        error = last_line(records[part].get("error", ""))
+        print(f"{part}: {error or 'done'} ({records[part]['seconds']} s)", flush=True)
+        write(records, args.out)
+    write(records, args.out)
+    teach(records, measured.PATH)
     return int(any("error" in record for record in records.values()))
 
 

@@ -1,230 +1,125 @@
-"""The parts of a GPU run; see `gpu`. Each returns what JSON can say."""
+"""The parts of a GPU run; see `gpu`. Each yields what it finds as it finds it: a name and what JSON can say.
+
+python -m bench.gpu_parts "PART ARGUMENT ..." [--without CONTENDER] prints a line of JSON a finding.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
-import os
 import platform
-import shutil
-import statistics
-import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 
-import sgl_fast
-from sgl_fast.backend import BACKENDS, use_backend, why_not
+from sgl_fast.backend import BACKENDS, why_not
 
-from .report import ROOT
+from .gpu import BROKEN
+from .gpu_floor import ceilings as measured_ceilings
+from .gpu_kernels import profile
+from .gpu_passes import compiled, passes
+from .gpu_steps import search, steps
+from .gpu_timing import CONTENDERS, Broken, need_gpu
+from .gpu_tools import counters, sanitizer
+from .processes import pass_on_the_end, run
 
-Result = dict[str, Any]
-Call = Callable[[], Any]
-DEVICE = "cuda"
-SPACES = ("pc_darts", "darts")
-V, N, ROUNDS = 2, 50, 5
-GPU_BACKENDS = ("reference", "cuda", "triton")
-
-
-def environment() -> Result:
-    found: Result = {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda of torch": str(torch.version.cuda),
-        "backends": {name: why_not(name) or "ready" for name in BACKENDS},
-    }
-    try:
-        import triton
-
-        found["triton"] = triton.__version__
-    except ImportError:
-        found["triton"] = "none"
-    if torch.cuda.is_available():
-        p = torch.cuda.get_device_properties(0)
-        found["gpu"] = f"{p.name}, sm_{p.major}{p.minor}, {p.multi_processor_count} multiprocessors"
-        found["memory, GiB"] = p.total_memory / 2**30
-    else:
-        found["gpu"] = "none that torch can use"
-    return found
+Found = Iterator[tuple[str, Any]]
+OWN_LIMIT = 600  # seconds of what a part runs, which its own limit ends before
 
 
-def need_gpu() -> None:
+def environment(_: Sequence[str]) -> Found:
+    yield "python", platform.python_version()
+    yield "torch", torch.__version__
+    yield "cuda of torch", str(torch.version.cuda)
+    for package in ("triton", "torchvision", "pytest", "matplotlib"):
+        yield package, version_of(package)
+    for name in BACKENDS:
+        yield f"backend {name}", why_not(name) or "ready"
     if not torch.cuda.is_available():
-        raise SystemExit("needs an NVIDIA GPU and its driver; torch finds none")
+        yield "gpu", "none that torch can use"
+        return
+    p = torch.cuda.get_device_properties(0)
+    yield "gpu", f"{p.name}, sm_{p.major}{p.minor}, {p.multi_processor_count} multiprocessors"
+    yield "memory, GiB", p.total_memory / 2**30
 
 
-def milliseconds(call: Call, repeats: int = 10) -> float:
-    """Of one call, by events around several; after a call that is not counted."""
-    call()
-    start, end = (torch.cuda.Event(enable_timing=True) for _ in "ab")
-    torch.cuda.synchronize()
-    start.record()
-    for _ in range(repeats):
-        call()
-    end.record()
-    torch.cuda.synchronize()
-    return start.elapsed_time(end) / repeats
+def version_of(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
 
 
-def ceilings() -> Result:
+def ceilings(_: Sequence[str]) -> Found:
     """What the GPU reaches at best: copies and products of matrices."""
     need_gpu()
-    x = torch.empty(2**26, device=DEVICE)
-    y = torch.empty_like(x)
-    found: Result = {"copy, GB/s": 2 * x.nbytes / milliseconds(lambda: y.copy_(x)) / 1e6}
-    side = 8192
-    for name, dtype, tf32 in (
-        ("float32", torch.float32, False),
-        ("tf32", torch.float32, True),
-        ("float16", torch.half, False),
-    ):
-        torch.backends.cuda.matmul.allow_tf32 = tf32
-        a = torch.randn(side, side, device=DEVICE, dtype=dtype)
-        found[f"product {name}, TFLOP/s"] = 2 * side**3 / milliseconds(lambda a=a: a @ a) / 1e9  # type: ignore[misc]
-    return found
+    best = measured_ceilings()
+    yield "copy, GB/s", best.moved / 1e9
+    for name in ("float32", "tf32", "float16"):
+        yield f"product {name}, TFLOP/s", getattr(best, name) / 1e12
 
 
-def build() -> Result:
-    """The extension with CUDA, where there is an nvcc; and what the doctor says."""
+def build(_: Sequence[str]) -> Found:
+    """The extension with CUDA for this GPU, where there is an nvcc; and what the doctor says."""
     need_gpu()
+    arch = ".".join(map(str, torch.cuda.get_device_capability()))
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-    built = subprocess.run(command, cwd=ROOT, env=os.environ | {"SGL_FAST_CUDA": "1"}, capture_output=True, text=True)
-    doctor = subprocess.run([sys.executable, "-m", "sgl_fast.doctor"], cwd=ROOT, capture_output=True, text=True)
-    said = "" if built.returncode == 0 else (built.stdout + built.stderr)[-1500:]
-    return {"exit code": built.returncode, "said": said, "doctor": doctor.stdout + doctor.stderr[-1500:]}
+    built = run(command, OWN_LIMIT, {"SGL_FAST_CUDA": "1", "TORCH_CUDA_ARCH_LIST": arch})
+    if built.code:
+        yield "said", built.said[-3000:]
+    yield "seconds of the build", round(built.seconds, 1)
+    doctor = run([sys.executable, "-m", "sgl_fast.doctor"], OWN_LIMIT)
+    yield "doctor", doctor.out.strip() + doctor.err[-1500:]
+    refuse("build", built.code)
+    refuse("doctor", doctor.code)
 
 
-def tests() -> Result:
-    """The tests on the device, of both backends."""
+def tests(_: Sequence[str], backend: str) -> Found:
+    """The tests on the device, of one backend."""
     need_gpu()
-    return pytest(["tests/test_gpu.py"])
+    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-ra", "tests/test_gpu.py", "-k", backend]
+    done = run(command, OWN_LIMIT)
+    yield "said", done.said[-4000:]
+    refuse("tests", done.code)
 
 
-def pytest(arguments: list[str], before: tuple[str, ...] = ()) -> Result:
-    command = [*before, sys.executable, "-m", "pytest", "-q", "--tb=short", *arguments]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    return {"exit code": done.returncode, "said": (done.stdout + done.stderr)[-4000:]}
+def refuse(what: str, code: int | None) -> None:
+    """SystemExit unless it ended well."""
+    if code:
+        raise SystemExit(f"{what}: exit code {code}")
 
 
-def pass_of(name: str, backend: str) -> Call:
-    """Forward and backward with all gradients, at the published size."""
-    net = sgl_fast.Supernet(sgl_fast.space(name))
-    draw = torch.Generator().manual_seed(0)
-    weights = net.init_weights(V, draw).to(DEVICE).requires_grad_()
-    arch = net.init_arch(V, draw).map(lambda t: t.to(DEVICE).requires_grad_())
-    images = torch.randn(N, 3, 32, 32, generator=draw).to(DEVICE)
-    leaves = [weights, *arch.tensors()]
-
-    def call() -> Any:
-        return torch.autograd.grad(net(weights, arch, images, backend=backend).square().mean(), leaves)
-
-    return call
+PARTS: dict[str, Callable[..., Found]] = {
+    part.__name__: part
+    for part in (environment, ceilings, build, tests, passes, compiled, steps, search, profile, sanitizer, counters)
+}
 
 
-def graphed(call: Call) -> Call:
-    """The call as one CUDA graph."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
+def say(name: str, value: Any) -> None:
+    print(json.dumps([name, value]), flush=True)
 
 
-def tried(make: Callable[[], Any]) -> Any:
-    """What it returns, or its error in a line."""
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu_parts", description=__doc__)
+    parser.add_argument("part")
+    parser.add_argument("--without", action="append", default=[], help="a contender that broke the device")
+    args = parser.parse_args(argv)
+    name, *arguments = args.part.split()
+    if name not in PARTS:
+        raise SystemExit(f"no such part; the parts are {', '.join(PARTS)}")
+    pass_on_the_end()
     try:
-        return make()
-    except Exception as error:
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:300] if str(error).strip() else ''}"
+        for found in PARTS[name]([one for one in CONTENDERS if one not in args.without], *arguments):
+            say(*found)
+    except Broken as broken:
+        say(broken.contender, str(broken))
+        say(BROKEN, broken.contender)
+    return 0
 
-
-def passes() -> Result:
-    """Of two virtual learners, 50 images, by every backend, launched and as a graph; in turn, medians."""
-    need_gpu()
-    found: Result = {}
-    for name in SPACES:
-        calls: dict[str, Call] = {}
-        for backend in GPU_BACKENDS:
-            for kind, dress in (("", lambda call: call), (" in a graph", graphed)):
-                made = tried(lambda b=backend, d=dress, n=name: d(pass_of(n, b)))  # type: ignore[misc]
-                if callable(made):
-                    calls[f"{backend}{kind}"] = made
-                else:
-                    found[f"{name}, {backend}{kind}"] = made
-        times: dict[str, list[float]] = {}
-        for _ in range(ROUNDS):
-            for label, call in calls.items():
-                times.setdefault(label, []).append(milliseconds(call, 3))
-        found |= {f"{name}, {label}, ms": statistics.median(each) for label, each in times.items()}
-        torch.cuda.empty_cache()
-    return found
-
-
-def steps() -> Result:
-    """Of a search, K = 2, 50 images, by every backend."""
-    need_gpu()
-    found: Result = {}
-    for algorithm in ("released", "best"):
-        for backend in GPU_BACKENDS:
-            found[f"pc_darts, {algorithm}, {backend}, ms"] = tried(lambda a=algorithm, b=backend: step_of(a, b))  # type: ignore[misc]
-    return found
-
-
-def step_of(algorithm: str, backend: str) -> float:
-    net = sgl_fast.Supernet(sgl_fast.space("pc_darts"))
-    config = sgl_fast.Config.preset("pc_darts", learners=2, arch_start=0, pretrain_epochs=0, algorithm=algorithm)
-    search = sgl_fast.Search(net, config, device=DEVICE)
-    images = torch.randn(3, N, 3, 32, 32, device=DEVICE)
-    labels = torch.randint(10, (2, N), device=DEVICE)
-    batch = sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1])
-    with use_backend(backend):
-        return milliseconds(lambda: search.step(batch), 2)
-
-
-def profile() -> Result:
-    """Kernels of a PC-DARTS pass: how many, and those that take most."""
-    need_gpu()
-    found: Result = {}
-    for backend in GPU_BACKENDS:
-        found[backend] = tried(lambda b=backend: profiled(pass_of("pc_darts", b)))  # type: ignore[misc]
-    return found
-
-
-def profiled(call: Call) -> Result:
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiler
-
-    call()
-    torch.cuda.synchronize()
-    with profiler(activities=[ProfilerActivity.CUDA]) as log:
-        call()
-        torch.cuda.synchronize()
-    kernels = sorted(log.key_averages(), key=lambda k: -k.device_time_total)
-    top = {k.key[:90]: f"{k.count} x, {k.device_time_total / 1e3:.3f} ms" for k in kernels[:12]}
-    total = sum(k.device_time_total for k in kernels) / 1e3
-    return {"kernels": sum(k.count for k in kernels), "ms on the device": total, **top}
-
-
-def sanitizer() -> Result:
-    """Memory and races of the CUDA kernels, where compute-sanitizer is at hand."""
-    need_gpu()
-    tool = shutil.which("compute-sanitizer")
-    if tool is None:
-        raise SystemExit("needs compute-sanitizer in PATH")
-    checks = ("memcheck", "racecheck")
-    return {
-        c: pytest(["tests/test_gpu.py", "-k", "flat or pseudo"], (tool, "--tool", c, "--error-exitcode", "9"))
-        for c in checks
-    }
-
-
-PARTS = (environment, ceilings, build, tests, passes, steps, profile, sanitizer)
 
 if __name__ == "__main__":
-    print(json.dumps(next(part for part in PARTS if part.__name__ == sys.argv[1])()))
+    sys.exit(main())

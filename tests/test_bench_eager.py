@@ -12,6 +12,7 @@ from nets import F64, draws, small
 import sgl_fast
 from bench import eager
 from sgl_fast import Arch, Batch, Config, Search, Supernet
+from sgl_fast.spaces import SPACES
 
 PLAIN: dict[str, Any] = {"momentum": 0.0, "weight_decay": 0.0, "clip": 0.0}
 CLIPPED: dict[str, Any] = {"clip": 0.3, "arch_clip": 0.01}  # both bite
@@ -62,7 +63,7 @@ def same_state(made: list[eager.Learner], search: Search, tolerance: float) -> N
             same(torch.nn.utils.parameters_to_vector(module.parameters()), flat[k], tolerance)
 
 
-@pytest.mark.parametrize("name", ["darts", "darts_minus", "p_darts", "pc_darts"])
+@pytest.mark.parametrize("name", SPACES)
 def test_logits_and_gradients_are_those_of_the_supernet(name: str) -> None:
     net = small(name)
     weights, arch, x = draws(net, 2)

@@ -3,32 +3,136 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from bench import gpu
+from bench import gpu, gpu_parts, gpu_table, processes
+from bench.gpu_timing import CONTENDERS, Broken
+from sgl_fast import measured
+
+SLEEPS = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
 def test_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(gpu, "HALVES", {"both": {"environment": 60, "ceilings": 60, "nothing": 60}})
+    table = measured.PATH.read_text()
     assert gpu.main(["--out", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     records = json.loads((tmp_path / "gpu.json").read_text())
     assert records["environment"]["result"]["gpu"] == "none that torch can use"
     assert records["ceilings"]["error"] == "needs an NVIDIA GPU and its driver; torch finds none"
-    assert "error" in records["nothing"] and "ceilings: needs an NVIDIA GPU" in said
+    assert "no such part" in records["nothing"]["error"] and "ceilings: needs an NVIDIA GPU" in said
     assert "none that torch can use" in (tmp_path / "gpu.md").read_text()
+    assert measured.PATH.read_text() == table
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
+@pytest.mark.parametrize("part", [part for part in gpu.HALVES["both"] if part != "environment"])
+def test_every_part_says_why_it_cannot_start(part: str) -> None:
+    name, *arguments = part.split()
+    with pytest.raises(SystemExit, match="needs an NVIDIA GPU and its driver; torch finds none"):
+        list(gpu_parts.PARTS[name](CONTENDERS, *arguments))
 
 
 def test_a_part_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert gpu.run("environment", 0.01) == {"seconds": 0.01, "error": "not done after 0.01 s"}
+    record = gpu.once("environment", 0.01)
+    assert record["error"] == "not done after 0.01 s" and record["seconds"] < 5
+    assert gpu.run_part("environment", 1) == {"seconds": 0.0, "error": "not begun: no time was left"}
+
+
+def test_children_end_with_their_parent() -> None:
+    """Without the output of a grandchild that sleeps on holding us up."""
+    done = processes.run([sys.executable, "-c", SLEEPS], 0.5)
+    assert done.code is None and done.seconds < 10
+    assert processes.run(["/nowhere/tool"], 1) == (127, "", "/nowhere/tool: No such file or directory", 0.0)
+
+
+def test_what_a_part_found_before_it_was_ended_stays() -> None:
+    lines = ['["a", 1]', "a warning", '["b", {"ms": 2.0}]', '["a", 3]', '["c", {"ms"']
+    assert gpu.findings("\n".join(lines)) == {"a": 3, "b": {"ms": 2.0}}
+
+
+def test_a_part_goes_on_without_what_broke_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[str] = []
+
+    def once(part: str, limit: float, without: str = "") -> dict[str, Any]:
+        tries.append(without)
+        found = {"triton": 2} if without else {"cuda": "illegal access", gpu.BROKEN: "cuda"}
+        return {"seconds": 1.0, "result": found}
+
+    monkeypatch.setattr(gpu, "once", once)
+    record = gpu.run_part("profile", 60)
+    assert tries == ["", "cuda"] and record["seconds"] == 2 and record["error"] == "cuda broke the device"
+    assert record["result"] == {"cuda": "illegal access", gpu.BROKEN: "cuda", "triton": 2}
+
+
+def test_a_broken_device_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def part(contenders: list[str]) -> Any:
+        yield "left", contenders
+        raise Broken("cuda", "illegal access")
+
+    monkeypatch.setitem(gpu_parts.PARTS, "part", part)
+    monkeypatch.setattr(gpu_parts, "pass_on_the_end", lambda: None)
+    assert gpu_parts.main(["part", "--without", "triton"]) == 0
+    found = gpu.findings(capsys.readouterr().out)
+    assert found["left"] == ["eager", "reference", "cuda"] and found[gpu.BROKEN] == "cuda"
+    assert found["cuda"] == "cuda broke the device: illegal access"
 
 
 def test_a_half_keeps_what_the_other_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu, "run", lambda part, limit: {"seconds": 1, "result": {"part": part}})
+    monkeypatch.setattr(gpu, "run_part", lambda part, limit: {"seconds": 1, "result": {"part": part}})
     assert gpu.main(["--half", "first", "--out", str(tmp_path)]) == 0
     assert gpu.main(["--half", "second", "--out", str(tmp_path)]) == 0
     assert list(json.loads((tmp_path / "gpu.json").read_text())) == list(gpu.FIRST | gpu.SECOND)
+
+
+def test_the_whole_keeps_to_its_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, limits = [0.0], []
+
+    def run_part(part: str, limit: float) -> dict[str, Any]:
+        limits.append(limit)
+        clock[0] += max(limit, 0)
+        return {"seconds": 1}
+
+    monkeypatch.setattr(gpu, "run_part", run_part)
+    monkeypatch.setattr(gpu.time, "monotonic", lambda: clock[0])
+    gpu.main(["--out", str(tmp_path)])
+    assert clock[0] == gpu.SECONDS["both"] < 600 and limits[-1] == 0
+    gpu.main(["--half", "second", "--out", str(tmp_path)])
+    assert clock[0] - gpu.SECONDS["both"] == gpu.HALF < 540
+
+
+STEPS: dict[str, Any] = {
+    "GPU": "NVIDIA H100",
+    "eager": {"ms": 900.0},
+    "cuda": {"ms": 40.0, "kernels": 1434},
+    "cuda in a graph": {"ms": 16.04, "kernels": 1434},
+    "triton": {"ms": 14.2},
+    "triton in a graph": "RuntimeError: capture | failed",
+}
+
+
+def test_steps_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the table of `auto`, beside other GPUs: graphs, as a search runs, where they could be timed."""
+    path = tmp_path / "measured.json"
+    path.write_text('{"A100": {"cuda": 30.0}}')
+    monkeypatch.setattr(measured, "PATH", path)
+    (tmp_path / "gpu.json").write_text(json.dumps({"steps best": {"seconds": 9.0, "result": STEPS}}))
+    assert gpu.main(["--half", "none", "--out", str(tmp_path)]) == 0
+    want = {"A100": {"cuda": 30.0}, "NVIDIA H100": {"cuda": 16.04, "triton": 14.2}}
+    assert json.loads(path.read_text()) == want
+    gpu.teach({"steps best": {"seconds": 1.0, "error": "not done", "result": {"GPU": "V100", "cuda": "no"}}}, path)
+    assert json.loads(path.read_text()) == want
+
+
+def test_rows_are_a_table() -> None:
+    text = gpu_table.markdown({"steps best": {"seconds": 9.0, "error": "one\nnot done after 9 s", "result": STEPS}})
+    assert "## steps best, 9.0 s\n\nFailed: not done after 9 s\n" in text
+    assert "| what | value |\n| --- | --- |\n| GPU | NVIDIA H100 |\n" in text
+    assert "| triton in a graph | RuntimeError: capture \\| failed |" in text
+    assert "|  | ms | kernels |\n| --- | --- | --- |\n| eager | 900 |  |\n| cuda | 40 | 1434 |\n" in text

@@ -86,15 +86,31 @@ class Cell(nn.Module):
         return torch.cat(states[2:], dim=1)
 
 
+def conv_norm(c_in: int, c_out: int, stride: int) -> list[nn.Module]:
+    return [nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False), nn.BatchNorm2d(c_out)]
+
+
+class ImageNetStem(nn.Module):
+    """An eighth of the side, and the state before the last halving."""
+
+    def __init__(self, C: int) -> None:
+        super().__init__()
+        self.stem0 = nn.Sequential(*conv_norm(3, C // 2, 2), nn.ReLU(), *conv_norm(C // 2, C, 2))
+        self.stem1 = nn.Sequential(nn.ReLU(), *conv_norm(C, C, 2))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        s0 = self.stem0(images)
+        return s0, self.stem1(s0)
+
+
 class Supernet(nn.Module):
-    """The CIFAR supernet of a space; the architecture is an argument, since two networks of a learner share it."""
+    """The supernet of a space; the architecture is an argument, since two networks of a learner share it."""
 
     def __init__(self, space: Space) -> None:
         super().__init__()
-        if space.imagenet:
-            raise ValueError(f"need a space of 32-pixel images; got {space.name}")
         C = space.stem_multiplier * space.channels
-        self.stem = nn.Sequential(nn.Conv2d(3, C, 3, padding=1, bias=False), nn.BatchNorm2d(C))
+        self.imagenet = space.imagenet
+        self.stem = ImageNetStem(C) if space.imagenet else nn.Sequential(*conv_norm(3, C, 1))
         shapes = [cell for cell, _ in layout.build(space).cells]
         self.kinds = [shape.kind for shape in shapes]
         self.cells = nn.ModuleList(Cell(shape) for shape in shapes)
@@ -104,7 +120,8 @@ class Supernet(nn.Module):
     def forward(self, images: Tensor, alphas: Alphas, skip_beta: float = 1.0) -> Tensor:
         """images (N, 3, H, W) -> logits (N, J)"""
         mixtures = {kind: alphas.mixture(kind) for kind in KINDS}
-        s0 = s1 = self.stem(images)
+        stem = self.stem(images)
+        s0, s1 = stem if self.imagenet else (stem, stem)
         for cell, kind in zip(self.cells, self.kinds, strict=True):
             s0, s1 = s1, cell(s0, s1, *mixtures[kind], skip_beta)
         return self.classifier(self.pool(s1).flatten(1))
