@@ -136,3 +136,39 @@ def test_a_search_is_told(tmp_path: Path) -> None:
     late = dict(gpu_steps.searched("cuda", [], 40, lambda command, limit: Done(None, "", "", 40.0)))
     assert late["cuda, exit code"] == "not done after 40 s" and late["cuda, progress"] == "no progress line"
     assert dict(gpu_steps.searched("cuda", [], 4, lambda *_: Done(2, "", "--device: no cuda", 1)))["cuda, said"]
+
+
+def test_parts_go_on_after_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rows of steps, compiled passes and profiles, as if there were a GPU."""
+    for module in (gpu_steps, gpu_passes, gpu_kernels):
+        monkeypatch.setattr(module, "need_gpu", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "NVIDIA H100")
+
+    def step_row(algorithm: str, contender: str, graph: bool) -> dict[str, float]:
+        return failing("no graph") if graph else {"ms": 100.0 if contender == "eager" else 25.0}
+
+    monkeypatch.setattr(gpu_steps, "step_row", step_row)
+    assert list(gpu_steps.steps(["eager", "cuda"], "best")) == [
+        ("GPU", "NVIDIA H100"),
+        ("eager", {"ms": 100.0, "to eager": 1.0}),
+        ("cuda", {"ms": 25.0, "to eager": 4.0}),
+        ("cuda in a graph", "ValueError: no graph"),
+    ]
+    monkeypatch.setattr(gpu_passes, "timed_passes", lambda contenders, name, size: [(contenders[-1], size.changes)])
+    assert ("nodes 4, torch.compile", {"layers": 3, "nodes": 4}) in list(gpu_passes.compiled(["eager"]))
+    kernels = {"cuda": gpu_kernels.merged(EVENTS)}
+    monkeypatch.setattr(gpu_kernels, "ceilings", lambda: NOMINAL)
+    monkeypatch.setattr(gpu_kernels, "profiled", lambda name, contender, size: kernels[contender])
+    found = dict(gpu_kernels.profile(["eager", "cuda"]))
+    assert found["eager"] == "KeyError: 'eager'" and found["cuda, all"]["launches"] == 12
+
+
+def test_memory_is_what_a_call_adds(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("empty_cache", "reset_peak_memory_stats"):
+        monkeypatch.setattr(torch.cuda, name, lambda: None)
+    for name, value in {"memory_allocated": 1, "memory_reserved": 2, "max_memory_allocated": 4}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value * 2**20)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: 8 * 2**20)
+    called: list[int] = []
+    call, row = gpu_timing.watched(lambda: lambda: called.append(1), calls=3)
+    assert row == {"MiB at the peak": 3.0, "MiB reserved": 6.0} and len(called) == 3

@@ -98,3 +98,21 @@ def test_tools_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert gpu_tools.found_tool("ncu") == str(tmp_path / "ncu")
     command = gpu_tools.ncu_command("ncu", "cuda")
     assert command[:3] == ["ncu", "--clock-control", "none"] and command[-2:] == ["pass", "cuda"]
+
+
+def tool(folder: Path, says: str) -> str:
+    """A tool that says that, whatever it is to run."""
+    path = folder / "tool"
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{says}\nEND\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_parts_run_the_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_tools, "need_gpu", lambda: None)
+    monkeypatch.setattr(gpu_tools, "found_tool", lambda name: tool(tmp_path, FAULTY if "sani" in name else LONG))
+    checks = dict(gpu_tools.sanitizer(["eager", "cuda"], "cuda"))
+    assert list(checks)[::2] == [f"cuda, {check}" for check in ("memcheck", "racecheck", "initcheck")]
+    assert "ERROR SUMMARY: 2 errors" in checks["cuda, initcheck"] and "convolve_kernel" in checks["cuda, memcheck says"]
+    assert list(gpu_tools.sanitizer(["triton"], "cuda")) == []
+    assert list(dict(gpu_tools.counters(["eager", "cuda"]))) == ["cuda, g_kernel", "cuda, f"]
