@@ -66,8 +66,8 @@ def run_part(part: str, limit: float) -> Record:
 
 
 def once(part: str, limit: float, without: str = "") -> Record:
-    command = [sys.executable, "-m", "bench.gpu_parts", part, *([f"--without={without}"] if without else [])]
-    done = run(command, limit, grace=4 * GRACE)
+    command = [sys.executable, "-m", "bench.gpu_parts", part, f"--seconds={limit:.1f}"]
+    done = run([*command, *([f"--without={without}"] if without else [])], limit, grace=4 * GRACE)
     record: Record = {"seconds": round(done.seconds, 1)}
     if found := findings(done.out):
         record["result"] = found

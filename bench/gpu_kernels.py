@@ -60,7 +60,9 @@ def kernels_of(call: Call) -> list[Kernel]:
 
 
 def on_device(event: Any) -> bool:
-    return event.device_type == torch.autograd.DeviceType.CUDA
+    """A kernel, a copy or a fill; not the shadow of what a record_function names."""
+    kind = event.device_type == torch.autograd.DeviceType.CUDA
+    return bool(kind) and not getattr(event, "is_user_annotation", False)
 
 
 def merged(events: Iterable[tuple[str, int, float]]) -> list[Kernel]:

@@ -26,7 +26,8 @@ from .gpu_tools import counters, sanitizer
 from .processes import pass_on_the_end, run
 
 Found = Iterator[tuple[str, Any]]
-OWN_LIMIT = 600  # seconds of what a part runs, which its own limit ends before
+TO_TELL = 10  # seconds of a part's limit in which it tells what a command that it cut off had said
+_limit = {"seconds": 600.0}
 
 
 def environment(_: Sequence[str]) -> Found:
@@ -68,11 +69,11 @@ def build(_: Sequence[str]) -> Found:
     need_gpu()
     arch = ".".join(map(str, torch.cuda.get_device_capability()))
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-    built = run(command, OWN_LIMIT, {"SGL_FAST_CUDA": "1", "TORCH_CUDA_ARCH_LIST": arch})
-    if built.code:
+    built = run(command, left(), {"SGL_FAST_CUDA": "1", "TORCH_CUDA_ARCH_LIST": arch})
+    if built.code != 0:
         yield "said", built.said[-3000:]
     yield "seconds of the build", round(built.seconds, 1)
-    doctor = run([sys.executable, "-m", "sgl_fast.doctor"], OWN_LIMIT)
+    doctor = run([sys.executable, "-m", "sgl_fast.doctor"], left(built.seconds))
     yield "doctor", doctor.out.strip() + doctor.err[-1500:]
     refuse("build", built.code)
     refuse("doctor", doctor.code)
@@ -81,14 +82,21 @@ def build(_: Sequence[str]) -> Found:
 def tests(_: Sequence[str], backend: str) -> Found:
     """The tests on the device, of one backend."""
     need_gpu()
-    command = [sys.executable, "-m", "pytest", "-q", "--tb=short", "-ra", "tests/test_gpu.py", "-k", backend]
-    done = run(command, OWN_LIMIT)
-    yield "said", done.said[-4000:]
+    command = [sys.executable, "-u", "-m", "pytest", "-vv", "--tb=short", "--durations=5", "tests/test_gpu.py"]
+    done = run([*command, "-k", backend], left())
+    yield "said", done.said[-6000:]
     refuse("tests", done.code)
+
+
+def left(used: float = 0.0) -> float:
+    """Seconds that a command of this part may take."""
+    return _limit["seconds"] - TO_TELL - used
 
 
 def refuse(what: str, code: int | None) -> None:
     """SystemExit unless it ended well."""
+    if code is None:
+        raise SystemExit(f"{what}: not done in time")
     if code:
         raise SystemExit(f"{what}: exit code {code}")
 
@@ -107,7 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.gpu_parts", description=__doc__)
     parser.add_argument("part")
     parser.add_argument("--without", action="append", default=[], help="a contender that broke the device")
+    parser.add_argument("--seconds", type=float, default=_limit["seconds"], help="after which it will be ended")
     args = parser.parse_args(argv)
+    _limit["seconds"] = args.seconds
     name, *arguments = args.part.split()
     if name not in PARTS:
         raise SystemExit(f"no such part; the parts are {', '.join(PARTS)}")

@@ -27,7 +27,7 @@ Found = Iterator[tuple[str, Any]]
 K, N, SIDE = 2, 50, 32
 WARM = 4  # steps before those that count: the third one is captured where steps are graphs
 KINDS = {"": False, " in a graph": True}
-SEARCH_LIMIT = 40  # seconds of a backend's
+SEARCH_LIMIT = 36  # seconds of a backend's
 SHORT = ["--epochs", "3", "--arch-start", "0"]
 
 

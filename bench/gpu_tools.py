@@ -22,7 +22,7 @@ from .processes import Done, run
 
 Found = Iterator[tuple[str, Any]]
 CHECKS = ("memcheck", "racecheck", "initcheck")
-CHECK_LIMIT, NCU_LIMIT = 31, 38  # seconds of each run of a tool
+CHECK_LIMIT, NCU_LIMIT = 30, 36  # seconds of each run of a tool
 ERRORS = 9  # exit code of the sanitizer for what it found
 # Counters by the title that they get, and how launches of a kernel add up: a sum, or a mean by time.
 COUNTERS = {

@@ -44,7 +44,7 @@ def test_pure_python(tree: Path) -> None:
     assert wheel.name.endswith("py3-none-any.whl")
     with zipfile.ZipFile(wheel) as packed:
         names = set(packed.namelist())
-    here = {str(path.relative_to(ROOT)) for path in (ROOT / "sgl_fast").rglob("*.py")}
+    here = {str(path.relative_to(ROOT)) for path in (ROOT / "sgl_fast").rglob("*.*") if path.suffix in (".py", ".json")}
     assert here <= names
     assert not any(name.endswith(".so") or name.startswith("csrc") for name in names)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,19 @@ from bench.gpu_timing import CONTENDERS, Broken
 from sgl_fast import measured
 
 SLEEPS = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
+RUNS = """
+import sys
+from bench import processes
+processes.pass_on_the_end()
+inner = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(60)"
+processes.run([sys.executable, "-c", inner, sys.argv[1]], 50)
+"""
+
+
+def taken(part: Any, found: list[tuple[str, Any]]) -> None:
+    """Takes what a part finds, up to its end or its error."""
+    for one in part:
+        found.append(one)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
@@ -52,6 +66,15 @@ def test_children_end_with_their_parent() -> None:
     assert processes.run(["/nowhere/tool"], 1) == (127, "", "/nowhere/tool: No such file or directory", 0.0)
 
 
+def test_what_a_part_runs_ends_with_it(tmp_path: Path) -> None:
+    """A command of a part has a session of its own."""
+    path = tmp_path / "pid"
+    done = processes.run([sys.executable, "-c", RUNS, str(path)], 3, grace=8)
+    assert done.code is None and done.seconds < 12
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(path.read_text()), 0)
+
+
 def test_what_a_part_found_before_it_was_ended_stays() -> None:
     lines = ['["a", 1]', "a warning", '["b", {"ms": 2.0}]', '["a", 3]', '["c", {"ms"']
     assert gpu.findings("\n".join(lines)) == {"a": 3, "b": {"ms": 2.0}}
@@ -82,6 +105,32 @@ def test_a_broken_device_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     found = gpu.findings(capsys.readouterr().out)
     assert found["left"] == ["eager", "reference", "cuda"] and found[gpu.BROKEN] == "cuda"
     assert found["cuda"] == "cuda broke the device: illegal access"
+
+
+def test_a_build_that_fails_leaves_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And tests that were cut off what they had said."""
+    answers = [
+        processes.Done(1, "", "SGL_FAST_CUDA is 1, and the CUDA backend cannot be built: there is no nvcc", 2.0),
+        processes.Done(0, "triton     ready", "", 9.0),
+        processes.Done(None, "test_supernets[cuda] PASSED", "", 50.0),
+    ]
+    limits: list[float] = []
+
+    def run(command: list[str], limit: float, environment: Any = None) -> processes.Done:
+        limits.append(limit)
+        return answers.pop(0)
+
+    monkeypatch.setattr(gpu_parts, "need_gpu", lambda: None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(gpu_parts, "run", run)
+    monkeypatch.setitem(gpu_parts._limit, "seconds", 60.0)
+    found: list[tuple[str, Any]] = []
+    with pytest.raises(SystemExit, match="build: exit code 1"):
+        taken(gpu_parts.build([]), found)
+    assert dict(found)["doctor"] == "triton     ready" and "there is no nvcc" in dict(found)["said"]
+    with pytest.raises(SystemExit, match="tests: not done in time"):
+        taken(gpu_parts.tests([], "cuda"), found)
+    assert dict(found)["said"] == "test_supernets[cuda] PASSED" and limits == [50.0, 48.0, 50.0]
 
 
 def test_a_half_keeps_what_the_other_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
