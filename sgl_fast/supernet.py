@@ -73,7 +73,7 @@ class Supernet:
         skip_dropout: float = 0.0,
         generator: torch.Generator | None = None,
         pattern: Pattern | None = None,
-        dropout_seeds: Sequence[int] | None = None,
+        dropout_seeds: Sequence[int] | Tensor | None = None,
         half: bool = False,
     ) -> Tensor:
         """Logits (V, N, J), differentiable in weights, arch and images.
@@ -97,7 +97,7 @@ class Supernet:
             dropout_seeds = draw_seeds(V, generator)
         if dropout_seeds is not None and len(dropout_seeds) != V:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
-        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds or (), half)
+        mode = Mode(training, running, pattern, skip_dropout, () if dropout_seeds is None else dropout_seeds, half)
         if pattern is None:
             return self._forward(weights, arch, images, mode, skip_beta, backend)
         pattern.start()
@@ -166,7 +166,7 @@ def need(tensor: Tensor | None, name: str, shape: Sequence[int], weights: Tensor
         raise ValueError(f"need {name} of the weights' dtype {weights.dtype}; got {tensor.dtype}")
 
 
-def draw_seeds(V: int, generator: torch.Generator | None) -> list[int]:
+def draw_seeds(V: int, generator: torch.Generator | None) -> Tensor:
     """One dropout seed a virtual learner."""
     device = "cpu" if generator is None else generator.device
-    return torch.randint(2**62, (V,), generator=generator, device=device).tolist()
+    return torch.randint(2**62, (V,), generator=generator, device=device)

@@ -40,14 +40,14 @@ class Mode:
     running: RunningStats | None = None
     pattern: Pattern | None = None
     dropout: float = 0.0
-    dropout_seeds: Sequence[int] = ()
+    dropout_seeds: Sequence[int] | Tensor = ()
     half: bool = False  # what a cell keeps for its backward in float16
     _generators: list[torch.Generator] = field(default_factory=list)
 
     def dropout_mask(self, shape: torch.Size, device: torch.device) -> Tensor:
         """(V, N, C, H, W) of 0 and 1/(1 - p)."""
         if not self._generators:
-            self._generators = [torch.Generator(device).manual_seed(seed) for seed in self.dropout_seeds]
+            self._generators = [torch.Generator(device).manual_seed(int(seed)) for seed in self.dropout_seeds]
         draws = [torch.rand(shape[1:], generator=g, device=device) for g in self._generators]
         return (torch.stack(draws) >= self.dropout) / (1 - self.dropout)
 

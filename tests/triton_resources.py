@@ -74,7 +74,7 @@ def caught(name: str, space: str, place: int) -> list[Launch]:
         grads = torch.empty_like(saved[0])
         mixed_cell.mixed_cell_backward(numbers(cell), *inputs, None, *saved, grads, 1.0, 1.0, True, True, True, True)
         rows, logits = draw(2, 300_000), draw(2, 50, 10)
-        flat_update.sgd(rows, rows, rows, 0.1, 0.9, 3e-4, 5.0)
+        flat_update.sgd(rows, rows, rows, draw(()), 0.9, 3e-4, 5.0)
         flat_update.perturb(rows, rows, 0.01)
         flat_update.quotient(rows, draw(1))
         flat_update.row_norms(rows)
