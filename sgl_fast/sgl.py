@@ -22,7 +22,7 @@ from .passes import Passes, Rows, one_hot
 from .record import Record, Report
 from .spaces.darts_minus import skip_beta
 from .spaces.p_darts import skip_dropout
-from .step_graph import CudaGraph, Given, StepGraph
+from .step_graph import CudaGraph, Given, GraphedSteps
 from .supernet import Supernet, draw_seeds
 from .walk import RunningStats
 
@@ -67,10 +67,7 @@ class Search:
         statistics = torch.zeros(K, max(n.num_statistics for n in self.nets), device=device)
         self.running = RunningStats(statistics, torch.ones_like(statistics))
         self.steps = 0
-        self._graph_wanted = graph
-        self._kind: Any = None
-        self._graph: StepGraph | None = None
-        self._late: Record | None = None
+        self._graph_wanted, self._graphs = graph, GraphedSteps(self, self.recorder)
         if graph and (self.w.device.type != self.recorder.device_type or ranks.count() > 1):
             raise ValueError(f"need a CUDA device and one process for a graph; got {self.w.device}, {ranks.count()}")
 
@@ -89,18 +86,14 @@ class Search:
         A loss that is not finite is a FloatingPointError that names the step, the loss and the learner; nothing of the
         state has changed then. Of a graph's step, it comes with the next one, or when the record is read.
         """
-        kind = self._kind_of(batch) if self.graphed else None
-        if kind is None or kind != self._kind:
-            self.settle()
-            self._kind, self._graph = kind, None
-            return self._launch(batch)
-        return self._replay(batch)
+        if self.graphed:
+            return self._graphs.step(batch)
+        self.settle()
+        return self.launch(batch)
 
     def settle(self) -> None:
         """Waits for the last step. FloatingPointError, and back to the state before it, where a loss is not finite."""
-        late, self._late = self._late, None
-        if late is not None:
-            self._check(late)
+        self._graphs.settle()
 
     def tensors(self) -> list[Tensor]:
         """The whole state but the count of steps."""
@@ -132,7 +125,7 @@ class Search:
         for name in ("architect", "architect_v"):
             setattr(self, name, Architect.restored(state[name], device))
         self.running = RunningStats(*(t.to(device, copy=True) for t in state["running"]))
-        self.steps, self._late = state["steps"], None
+        self.steps, self._graphs = state["steps"], GraphedSteps(self, self.recorder)
 
     def passes(self, arch: Arch) -> Passes:
         """Passes with these architectures, as the epoch has them."""
@@ -155,54 +148,36 @@ class Search:
         fused = choose(None, self.w.device, self.w.dtype) in ("cuda", "triton")
         return fused and self.w.is_cuda and ranks.count() == 1 and not self.config.skip_dropout
 
-    def _kind_of(self, batch: Batch) -> Any:
+    def kind_of(self, batch: Batch) -> Any:
         """Steps of one kind differ only in what tensors hold, so that one graph is right for all of them."""
         images = [(batch.images(role).shape, batch.images(role).dtype) for role in ("train", "unlabeled", "val")]
         backend = choose(None, self.w.device, self.w.dtype)
         return self._phase().__name__, self.moving, self.config, self._pass_options(), backend, images
 
-    def _launch(self, batch: Batch) -> dict[str, Any]:
+    def launch(self, batch: Batch) -> dict[str, Any]:
         """A step kernel by kernel; its record is read."""
         kept = dict(vars(self))
         try:
-            record = Record(self._run_phase(batch, self._given()), self.steps).read()
+            record = Record(self.run(batch, self.given()), self.steps).read()
         except BaseException:
             vars(self).update(kept)
             raise
-        self._count_step()
+        self.count_step()
         return record
 
-    def _replay(self, batch: Batch) -> Record:
-        """A step as a graph; then the record of the step before is read, while the device has something to do."""
-        given = self._given()
-        if self._graph is None or not self._graph.fits():
-            self._graph = None  # its memory, before the next one needs as much
-            self._graph = StepGraph(self, self._run_phase, batch, given, self.recorder())
-        before, self._late = self._late, Record(self._graph.step(batch, given), self.steps)
-        late = self._late
-        if before is not None:
-            self._check(before)
-        self._count_step()
-        return late
-
-    def _check(self, record: Record) -> None:
-        try:
-            record.read()
-        except FloatingPointError:
-            self.steps, self._late, self._graph = record.step, None, None
-            raise
-
-    def _count_step(self) -> None:
+    def count_step(self) -> None:
+        """Once its work is under way."""
         self.steps += 1
         if self.steps % self.config.steps_per_epoch == 0:
             ranks.check_equal("architecture", self.architect.arch.flat())
 
-    def _run_phase(self, batch: Batch, given: Given) -> Report:
+    def run(self, batch: Batch, given: Given) -> Report:
         """A step of the current epoch, on the device; everything that changes is replaced, not written to."""
         self.running = RunningStats(self.running.mean.clone(), self.running.var.clone())
         return self._phase()(batch, given)
 
-    def _given(self) -> Given:
+    def given(self) -> Given:
+        """What the next step is given."""
         seeds = None
         if self._pass_options()["skip_dropout"]:
             draw = torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))

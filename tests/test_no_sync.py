@@ -80,7 +80,7 @@ def test_a_step_stays_on_the_device(kind: str, name: str) -> None:
     once = Once()
     with backend.use_backend(name):
         search, batch, given = step_on_meta(kind, name)
-        StepGraph(search, search._run_phase, batch, given, once)  # type: ignore[arg-type]
+        StepGraph(search, batch, given, once)  # type: ignore[arg-type]
     assert once.crossings.calls > 100
     assert not once.crossings.seen, once.crossings.seen[:5]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ import sgl_fast
 from sgl_fast.backend import use_backend
 from sgl_fast.batch import Batch
 from sgl_fast.config import Config
+from sgl_fast.search import main
 from sgl_fast.sgl import Search
 from sgl_fast.supernet import Supernet
 
@@ -77,7 +79,7 @@ def test_a_graph_gives_the_numbers_of_launches(kind: str, by: str) -> None:
             graphed.settle()
             assert want == dict(got)
             assert same(launched, graphed), step
-    assert graphed._graph is not None
+    assert graphed._graphs._graph is not None
 
 
 @pytest.fixture
@@ -160,3 +162,18 @@ def test_a_graph_needs_its_device() -> None:
     with pytest.raises(ValueError, match="need a CUDA device and one process for a graph; got cpu, 1"):
         Search(net, graph=True)
     assert not Search(net).graphed
+
+
+@pytest.mark.usefixtures("extension")
+def test_the_command_writes_the_same_run_by_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Records come late there; the log and the checkpoint have all of them."""
+    arguments = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4"]
+    arguments += ["--limit", "16", "--epochs", "2", "--arch-start", "0", "--quiet", "--out"]
+    assert main([*arguments, str(tmp_path / "launched")]) == 0
+    monkeypatch.setattr(Search, "recorder", Tape)
+    monkeypatch.setattr(Search, "graphed", True)
+    assert main([*arguments, str(tmp_path / "graphed")]) == 0
+    for name in ("metrics.jsonl", "best.json"):
+        assert (tmp_path / "graphed" / name).read_bytes() == (tmp_path / "launched" / name).read_bytes()
+    a, b = (torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("launched", "graphed"))
+    assert torch.equal(a["search"]["w"], b["search"]["w"]) and a["search"]["steps"] == b["search"]["steps"] == 8
