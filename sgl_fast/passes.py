@@ -32,22 +32,19 @@ class Rows:
     targets: Tensor | None = None
     weight: float = 1.0
     patterns: Sequence[Pattern] | None = None
-    seeds: Sequence[int] | None = None
+    seeds: Tensor | None = None
 
     def take(self, positions: Sequence[int]) -> Rows:
         """Some of the virtual learners."""
         if list(positions) == list(range(len(self.learners))):
             return self
         index = torch.as_tensor(list(positions), device=self.weights.device)
-
-        def pick(values: Sequence[Any] | None) -> list[Any] | None:
-            return None if values is None else [values[i] for i in positions]
-
         images = self.images[index] if self.images.dim() == 5 else self.images
         targets = None if self.targets is None else self.targets[index]
         learners = [self.learners[i] for i in positions]
-        kept = pick(self.patterns), pick(self.seeds)
-        return Rows(learners, self.weights[index], images, targets, self.weight, *kept)
+        patterns = None if self.patterns is None else [self.patterns[i] for i in positions]
+        seeds = None if self.seeds is None else self.seeds[index]
+        return Rows(learners, self.weights[index], images, targets, self.weight, patterns, seeds)
 
 
 @dataclass

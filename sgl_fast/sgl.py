@@ -20,7 +20,7 @@ from .passes import Passes, Rows, one_hot
 from .reference_flat import clipped
 from .spaces.darts_minus import skip_beta
 from .spaces.p_darts import skip_dropout
-from .supernet import Supernet
+from .supernet import Supernet, draw_seeds
 from .walk import RunningStats
 
 Norms = dict[str, list[float]]
@@ -200,9 +200,8 @@ class Search:
         """V (and B, if it moves) without pseudo-labels."""
         norm = Norms()
         options = self._options(lam=0.0, human_labels=True)
-        draw = self._generator()
         update = self._updater("v", norm)
-        got = sgl_step(passes, self.v, self.v, batch, options, update, update, draw, None, moving)
+        got = sgl_step(passes, self.v, self.v, batch, options, update, update, self._seeds(), None, moving)
         self.v = got.w
         if got.hypergradient is not None:
             self._move("architect_v", got.hypergradient, norm)
@@ -221,8 +220,7 @@ class Search:
         teachers: Passes | None = None,
     ) -> Step:
         updates = self._updater("w", norm), self._updater("v", norm)
-        draw = self._generator()
-        got = sgl_step(passes, self.w, self.v, batch, options, *updates, draw, self.running, moving, teachers)
+        got = sgl_step(passes, self.w, self.v, batch, options, *updates, self._seeds(), self.running, moving, teachers)
         self.w, self.v = got.w, got.v
         return got
 
@@ -257,8 +255,12 @@ class Search:
         }
         return Options(**{**settings, **changes})
 
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
+    def _seeds(self) -> Tensor | None:
+        """Of the step's dropout, as `sgl_step` wants them."""
+        if not self.config.skip_dropout:
+            return None
+        draw = torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
+        return draw_seeds(5 * len(self.w), draw).to(self.w.device)
 
     def _move(self, name: str, gradient: Arch, norm: Norms) -> None:
         norm["hypergradient_norm"] = row_norms(gradient.flat()).tolist()
