@@ -146,7 +146,7 @@ class Search:
         if self._graph_wanted is not None:
             return self._graph_wanted
         fused = choose(None, self.w.device, self.w.dtype) in ("cuda", "triton")
-        return fused and self.w.is_cuda and ranks.count() == 1 and not self.config.skip_dropout
+        return fused and self.w.is_cuda and ranks.count() == 1
 
     def kind_of(self, batch: Batch) -> Any:
         """Steps of one kind differ only in what tensors hold, so that one graph is right for all of them."""

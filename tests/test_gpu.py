@@ -13,6 +13,7 @@ from torch import Tensor
 import sgl_fast
 from sgl_fast.backend import use_backend
 from sgl_fast.ops import flat_update, pseudo_label
+from sgl_fast.ops.skip_dropout import dropout_masks
 from sgl_fast.pattern import Pattern
 from sgl_fast.spaces import SPACES
 
@@ -74,6 +75,14 @@ def test_pseudo_labels(gpu: str) -> None:
         entropies = pseudo_label.cross_entropy(logits.to(device, dtype), targets, 1.0, backend)
         results.append([p, targets, *entropies, pseudo_label.teacher_cotangent(p, entropies[1], backend)])
     assert off(results[1], results[0]) < 1e-6
+
+
+def test_dropout_masks(gpu: str) -> None:
+    for size in ((4, 16, 32, 32), (3, 5, 7, 9)):
+        seeds = torch.tensor([0, -1, 2**62, 12345678901234567])
+        want = dropout_masks(seeds, 3, 5, size, 0.4)
+        for backend in (gpu, "reference"):
+            assert torch.equal(dropout_masks(seeds.to(DEVICE), 3, 5, size, 0.4, backend).cpu(), want)
 
 
 def test_a_search_step_changes_the_architecture(gpu: str) -> None:

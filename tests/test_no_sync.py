@@ -22,6 +22,7 @@ from sgl_fast.supernet import Supernet
 KINDS: dict[str, dict[str, Any]] = {
     "darts": {"method": "finite_difference"},
     "darts_minus": {},
+    "p_darts": {"skip_dropout": 0.3, "chunk": 3},
     "pc_darts": {},
     "pc_darts_released": {"schedule": "released", "order": 1},
     "pc_darts_separate": {"schedule": "separate"},

@@ -53,6 +53,7 @@ def same(a: Search, b: Search) -> bool:
 KINDS = {
     "darts": {"chunk": 3},
     "darts_minus": {"epochs": 3, "steps_per_epoch": 3},
+    "p_darts": {"skip_dropout": 0.3},
     "pc_darts": {},
     "pc_darts_paper": {"method": "finite_difference"},
     "pc_darts_released": {

@@ -46,7 +46,7 @@ class Launch(NamedTuple):
 def caught(name: str, space: str, place: int) -> list[Launch]:
     """The launches of a forward and a backward of one of the space's cells at its published size, each kind once."""
     import torch
-    from sgl_fast.kernels import flat_update, mixed_cell, pseudo_label
+    from sgl_fast.kernels import flat_update, mixed_cell, pseudo_label, skip_dropout
     from triton.runtime.jit import JITFunction
 
     from sgl_fast.ops.mixed_cell import numbers, sizes
@@ -81,6 +81,7 @@ def caught(name: str, space: str, place: int) -> list[Launch]:
         pseudo_label.pseudo_labels(logits)
         pseudo_label.cross_entropy(logits, logits, 1.0)
         pseudo_label.teacher_cotangent(logits, logits)
+        skip_dropout.dropout_masks(torch.arange(2), 14, 0, (50, 16, 32, 32), 5_000_000)
     finally:
         JITFunction.run = before
     return list(found)
@@ -107,7 +108,8 @@ def kind_of(value: Any) -> tuple[str, bool]:
     """Triton's name of an argument's type, and whether it is a multiple of 16."""
     import torch
 
-    names = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16", torch.uint8: "u8", torch.int32: "i32"}
+    names = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16", torch.uint8: "u8"}
+    names |= {torch.int32: "i32", torch.int64: "i64"}
     if isinstance(value, torch.Tensor):
         return f"*{names[value.dtype]}", value.data_ptr() % 16 == 0
     if isinstance(value, bool):
