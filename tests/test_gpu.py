@@ -96,3 +96,43 @@ def test_a_search_step_changes_the_architecture(gpu: str) -> None:
         record = search.step(sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1]))
     assert all(value == value for value in record.values())
     assert not torch.equal(search.arch.flat(), before)
+
+
+@pytest.mark.parametrize("name", ["pc_darts", "p_darts"])
+def test_a_graph_gives_the_numbers_of_launches(gpu: str, name: str) -> None:
+    """And a loss that is not finite is found one step late, with the state as it was."""
+    net = small(name, **SIZES)
+    config = sgl_fast.Config.preset(name, learners=2, arch_start=0, skip_dropout=0.3 * (name == "p_darts"))
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(5, 3, 4, 3, 16, 16, generator=draw).to(DEVICE)
+    labels = torch.randint(5, (5, 2, 4), generator=draw).to(DEVICE)
+    batches = [sgl_fast.Batch(x[0], y[0], x[1], x[2], y[1]) for x, y in zip(images, labels, strict=True)]
+    launched, graphed = (sgl_fast.Search(net, config, DEVICE, graph=graph) for graph in (False, True))
+    with use_backend(gpu):
+        for batch in batches:
+            records = launched.step(batch), graphed.step(batch)
+        assert (
+            off([torch.tensor(r["train_loss"]) for r in records[1:]], [torch.tensor(records[0]["train_loss"])]) < 1e-4
+        )
+        assert off(graphed.tensors(), launched.tensors()) < 1e-3
+        batches[0].x_val[:] = float("nan")
+        kept = [t.clone() for t in graphed.tensors()]
+        graphed.step(batches[0])
+        with pytest.raises(FloatingPointError, match="step 5: val_loss of learner 0"):
+            graphed.step(batches[1])
+    assert all(torch.equal(a, b) for a, b in zip(kept, graphed.tensors(), strict=True)) and graphed.steps == 5
+
+
+def test_a_replayed_step_waits_for_nothing(gpu: str) -> None:
+    search = sgl_fast.Search(small("pc_darts", **SIZES), device=DEVICE, graph=True)
+    images, labels = torch.randn(3, 4, 3, 16, 16, device=DEVICE), torch.randint(5, (2, 4), device=DEVICE)
+    batch = sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1])
+    with use_backend(gpu):
+        for _ in range(3):
+            search.step(batch)
+        search.settle()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            search.step(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
