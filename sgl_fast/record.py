@@ -40,7 +40,8 @@ class Record(Mapping[str, Any]):
     """
 
     def __init__(self, report: Report, step: int) -> None:
-        self.report, self.step = report, step
+        self.step = step
+        self._names, self._losses, self._counts = report.names, report.losses, report.counts
         self._numbers: dict[str, Any] | None = None
         self._arrived: torch.cuda.Event | None = None
         if not report.values.is_cuda:
@@ -61,19 +62,19 @@ class Record(Mapping[str, Any]):
         if self._numbers is None:
             if self._arrived is not None:
                 self._arrived.synchronize()
-            rows = dict(zip(self.report.names, self._values.tolist(), strict=True))
-            for name in self.report.names[: self.report.losses]:
+            rows = dict(zip(self._names, self._values.tolist(), strict=True))
+            for name in self._names[: self._losses]:
                 for k, value in enumerate(rows[name]):
                     if not abs(value) < float("inf"):
                         raise FloatingPointError(f"step {self.step}: {name} of learner {k} is {value}")
-            self._numbers = {**rows, **self.report.counts}
+            self._numbers = {**rows, **self._counts}
         return self._numbers
 
     def __getitem__(self, name: str) -> Any:
         return self.read()[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter([*self.report.names, *self.report.counts])
+        return iter([*self._names, *self._counts])
 
     def __len__(self) -> int:
-        return len(self.report.names) + len(self.report.counts)
+        return len(self._names) + len(self._counts)
