@@ -150,7 +150,7 @@ class Search:
 
     def kind_of(self, batch: Batch) -> Any:
         """Steps of one kind differ only in what tensors hold, so that one graph is right for all of them."""
-        images = [(batch.images(role).shape, batch.images(role).dtype) for role in ("train", "unlabeled", "val")]
+        images = [(x.shape, x.dtype, x.device) for x in (batch.x_train, batch.x_unlabeled, batch.x_val)]
         backend = choose(None, self.w.device, self.w.dtype)
         return self._phase().__name__, self.moving, self.config, self._pass_options(), backend, images
 

@@ -113,6 +113,7 @@ class GraphedSteps:
 
     def step(self, batch: Batch) -> Mapping[str, Any]:
         """FloatingPointError where a loss of the step before is not finite; that one and this one changed nothing."""
+        batch.check()
         kind = self._owner.kind_of(batch)
         if kind != self._kind:
             self.settle()

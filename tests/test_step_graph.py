@@ -95,6 +95,15 @@ def test_a_batch_of_another_shape_is_captured_anew(pair: tuple[Search, Search]) 
     assert same(*pair)
 
 
+def test_a_batch_that_does_not_fit_is_refused(pair: tuple[Search, Search]) -> None:
+    for step in range(3):
+        pair[1].step(batch(step))
+    bad = batch(3)
+    bad.y_val = bad.y_val[:1]
+    with pytest.raises(ValueError, match=r"need y_val \[4\]"):
+        pair[1].step(bad)
+
+
 def test_a_state_that_is_replaced_is_captured_anew(pair: tuple[Search, Search]) -> None:
     for step in range(6):
         if step == 3:
