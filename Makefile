@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 TORCH ?= torch==2.14.1 torchvision==0.29.1
 
+# A process a core; benchmarks are run after them, alone.
+PARALLEL := -n auto --maxprocesses 4 --dist worksteal -p no:benchmark
+
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
@@ -18,7 +21,7 @@ search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
 
 test: lint
-	OMP_NUM_THREADS=1 $(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest $(PARALLEL)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest bench --short --benchmark-only --benchmark-columns=median
 
 # Every row, then the report; a ratio below its limit fails after the report is written. BENCH="--threads 1" and so on.
@@ -61,7 +64,7 @@ build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
 
 # What can be proven of the CUDA kernels without a GPU.
 gates: environment resources simulate
-	OMP_NUM_THREADS=1 $(RUN) -m pytest tests --simulated
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests --simulated $(PARALLEL)
 
 # Registers, shared memory and stack of every kernel, as recorded in csrc/cuda/resources.md and kernels/resources.md.
 resources: $(CUDA12)/.ready environment

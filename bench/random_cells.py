@@ -99,7 +99,8 @@ def run(s: Setting, inputs: Inputs, mixed_cell: Callable[..., Tensor]) -> list[T
     section, pattern = section_of(s.cell), Pattern() if s.replay else None
 
     def forward(tensors: list[Tensor | None]) -> Tensor:
-        mode = Mode(s.training, inputs.running, pattern, s.dropout, range(s.V))
+        seeds = torch.arange(s.V, device=inputs.grad.device)
+        mode = Mode(s.training, inputs.running, pattern, s.dropout, seeds)
         if pattern is not None:
             pattern.start()
         out = mixed_cell(s.cell, section, *tensors, mode, 0.7)

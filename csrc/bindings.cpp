@@ -10,6 +10,7 @@
 #include "bindings/flat_update.h"
 #include "bindings/mixed_cell.h"
 #include "bindings/pseudo_label.h"
+#include "bindings/skip_dropout.h"
 #include "cpu/isa.h"
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)
 #include "bindings/work.h"
@@ -26,6 +27,7 @@ template <class Call> void bind(py::module_& m) {
     bind_flat_update<Call>(m);
     bind_mixed_cell<Call>(m);
     bind_pseudo_label<Call>(m);
+    bind_skip_dropout<Call>(m);
 }
 
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)

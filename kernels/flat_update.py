@@ -46,8 +46,8 @@ def sgd_kernel(
     new_weights,
     new_buffer,
     norms,
-    P,
     lr,
+    P,
     momentum,
     weight_decay,
     clip,
@@ -60,13 +60,14 @@ def sgd_kernel(
     most = clip / (norm + 1e-6)
     scale = tl.where((clip > 0) & ((most <= 1) | (most != most)), most, 1.0).to(tl.float32)
     tl.store(norms + k, norm.to(tl.float32), mask=part == 0)
+    step = tl.load(lr)
     for first in range(0, PART, BLOCK):
         i = part * PART + first + tl.arange(0, BLOCK)
         at, here = k * P + i, i < P
         w = tl.load(weights + at, mask=here)
         b = momentum * tl.load(buffer + at, mask=here) + scale * tl.load(grad + at, mask=here) + weight_decay * w
         tl.store(new_buffer + at, b, mask=here)
-        tl.store(new_weights + at, w - lr * b, mask=here)
+        tl.store(new_weights + at, w - step * b, mask=here)
 
 
 @triton.jit
@@ -128,7 +129,7 @@ def row_norms(rows: Tensor) -> Tensor:
 
 
 def sgd(
-    weights: Tensor, grad: Tensor, buffer: Tensor, lr: float, momentum: float, weight_decay: float, clip: float
+    weights: Tensor, grad: Tensor, buffer: Tensor, lr: Tensor, momentum: float, weight_decay: float, clip: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """New weights and buffer (K, P), norms (K) of grad before it is clipped."""
     weights, grad, buffer = (t.contiguous() for t in (weights, grad, buffer))
@@ -136,9 +137,9 @@ def sgd(
     new, moved, norms = torch.empty_like(weights), torch.empty_like(buffer), weights.new_empty(K)
     with on(weights):
         squares, parts = squares_of(grad)
-        scalars = P, lr, momentum, weight_decay, clip
+        scalars = P, momentum, weight_decay, clip
         sgd_kernel[(parts, K)](
-            weights, grad, buffer, squares, new, moved, norms, *scalars, power_of_two(parts), PART, BLOCK
+            weights, grad, buffer, squares, new, moved, norms, lr, *scalars, power_of_two(parts), PART, BLOCK
         )
     return new, moved, norms
 

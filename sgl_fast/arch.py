@@ -13,6 +13,21 @@ from .spaces import Space
 FIELDS = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
 
 
+def take(tensor: Tensor, index: Sequence[int]) -> Tensor:
+    """tensor[index] along its first axis, a view if those are consecutive rows.
+
+    No tensor of positions is made: a copy of it to the device would wait for the device, and no graph can capture one.
+    """
+    runs: list[list[int]] = []
+    for i in index:
+        if runs and i == sum(runs[-1]):
+            runs[-1][1] += 1
+        else:
+            runs.append([i, 1])
+    parts = [tensor.narrow(0, first, count) for first, count in runs]
+    return parts[0] if len(parts) == 1 else torch.cat(parts) if parts else tensor[:0]
+
+
 @dataclass
 class Arch:
     """alphas_normal, alphas_reduce (K, E, O); betas_normal, betas_reduce (K, E), or None where the space has none.
@@ -36,7 +51,7 @@ class Arch:
 
     def rows(self, index: Sequence[int]) -> Arch:
         """The learners `index`, repeats allowed, as a new leading axis."""
-        return self.map(lambda t: t[torch.as_tensor(list(index), dtype=torch.long, device=t.device)])
+        return self.map(lambda t: take(t, index))
 
     def flat(self) -> Tensor:
         """(K, A): all entries of each learner in one row."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .arch import Arch
+from .arch import Arch, take
 from .passes import Passes, Rows, like, merge, merge_arch
 
 
 def derivative(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:
     """d/de of grad_A loss, an Arch, and of the log-probabilities (V, N, J), along weights + e * direction at e = 0."""
     groups = passes.groups(rows.learners)
-    parts = [_derivative(passes, rows.take(group), direction[group]) for group in groups]
+    parts = [_derivative(passes, rows.take(group), take(direction, group)) for group in groups]
     return merge_arch(groups, [p[0] for p in parts]), merge(groups, [p[1] for p in parts])
 
 

@@ -35,8 +35,8 @@ class Options:
                   weights and architectures that stay as they are, eq (14)
     """
 
-    xi_w: float
-    xi_v: float
+    xi_w: float | Tensor
+    xi_v: float | Tensor
     lam: float = 1.0
     order: int = 2
     r: float = 1e-2
@@ -107,7 +107,8 @@ def hypergradient(
     def plain(step: float) -> Update:
         return lambda weights, grad: weights - step * grad
 
-    h = sgl_step(passes, w, v, batch, options, plain(xi_w), plain(xi_v), generator).hypergradient
+    seeds = draw_seeds(5 * len(w), generator).to(w.device) if skip_dropout else None
+    h = sgl_step(passes, w, v, batch, options, plain(xi_w), plain(xi_v), seeds).hypergradient
     assert h is not None
     return h
 
@@ -120,13 +121,14 @@ def sgl_step(
     options: Options,
     update_w: Update,
     update_v: Update,
-    generator: torch.Generator | None = None,
+    seeds: Tensor | None = None,
     running: RunningStats | None = None,
     stage_three: bool = True,
     teachers: Passes | None = None,
 ) -> Step:
     """Stages 1 and 2 with the given updates, and the hypergradient at what they give (Algorithm 1, one step).
 
+    seeds       of dropout, (5K) int64: V and W in stage 1, pseudo-labels, stage 2, stage 3; None: no dropout
     running     statistics of the W_k, updated by the training images
     stage_three False: the hypergradient is left out
     teachers    passes with the architectures of the frozen teachers, whose weights are v (options.teacher "frozen")
@@ -142,7 +144,6 @@ def sgl_step(
         )
     if not stage_three:
         options = replace(options, order=1)  # nothing is kept for the implicit terms
-    seeds = draw_seeds(5 * K, generator) if passes.options.get("skip_dropout") else None
     with_v = coupled and options.teacher == "preliminary"
     base, losses = _stage_one(passes, w, v, batch, options, with_v, seeds, running)
     grad_w = base.on_train.weights[-K:] if options.human_labels else torch.zeros_like(w)
@@ -177,7 +178,7 @@ def _stage_one(
     batch: Batch,
     options: Options,
     with_v: bool,
-    seeds: list[int] | None,
+    seeds: Tensor | None,
     running: RunningStats | None,
 ) -> tuple[Base, dict[str, Tensor]]:
     """V and W on the training images, eq (4) and the first term of eq (5); V only where there are pseudo-labels."""
@@ -200,7 +201,7 @@ def _stage_one(
 
 
 def _stage_two(
-    passes: Passes, w: Tensor, batch: Batch, options: Options, base: Base, seeds: list[int] | None
+    passes: Passes, w: Tensor, batch: Batch, options: Options, base: Base, seeds: Tensor | None
 ) -> Gradients:
     """The second term of eq (5), against the teachers' pseudo-labels."""
     K = len(w)
@@ -250,7 +251,7 @@ def _derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options)
         None if rows.targets is None else rows.targets.repeat(2, 1, 1),
         rows.weight,
         None if rows.patterns is None else [*rows.patterns] * 2,
-        None if rows.seeds is None else [*rows.seeds] * 2,
+        None if rows.seeds is None else rows.seeds.repeat(2),
     )
     got = passes.gradients(doubled, arch=True, half=False)
     arch = got.arch.map(lambda t: quotient(t, eps, passes.backend))
@@ -268,7 +269,7 @@ def _with_patterns(rows: Rows, got: Gradients) -> Rows:
     return replace(rows, patterns=got.patterns or None)
 
 
-def _seeds(seeds: list[int] | None, group: int, K: int) -> list[int] | None:
+def _seeds(seeds: Tensor | None, group: int, K: int) -> Tensor | None:
     return None if seeds is None else seeds[group * K : (group + 1) * K]
 
 

@@ -36,3 +36,13 @@ def chunk_for(budget: float, net: Supernet, N: int, height: int, width: int, dev
             f"--memory: need at least {need}; got {budget / 1e9:.3g} GB (a smaller --batch-size needs less)"
         )
     return int(budget // each)
+
+
+def free_budget(device: torch.device | str, share: float = 0.8) -> float | None:
+    """Bytes for activations where nobody named a budget: most of what a GPU has free; None on a CPU."""
+    device = torch.device(device)
+    if device.type != "cuda":
+        return None
+    free, _ = torch.cuda.mem_get_info(device)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return share * (free + cached)

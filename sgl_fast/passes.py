@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import ranks
-from .arch import Arch
+from .arch import Arch, take
 from .ops.pseudo_label import cross_entropy
 from .pattern import Pattern, join
 from .supernet import Supernet
@@ -32,22 +32,18 @@ class Rows:
     targets: Tensor | None = None
     weight: float = 1.0
     patterns: Sequence[Pattern] | None = None
-    seeds: Sequence[int] | None = None
+    seeds: Tensor | None = None
 
     def take(self, positions: Sequence[int]) -> Rows:
         """Some of the virtual learners."""
         if list(positions) == list(range(len(self.learners))):
             return self
-        index = torch.as_tensor(list(positions), device=self.weights.device)
-
-        def pick(values: Sequence[Any] | None) -> list[Any] | None:
-            return None if values is None else [values[i] for i in positions]
-
-        images = self.images[index] if self.images.dim() == 5 else self.images
-        targets = None if self.targets is None else self.targets[index]
+        images = take(self.images, positions) if self.images.dim() == 5 else self.images
+        targets = None if self.targets is None else take(self.targets, positions)
         learners = [self.learners[i] for i in positions]
-        kept = pick(self.patterns), pick(self.seeds)
-        return Rows(learners, self.weights[index], images, targets, self.weight, *kept)
+        patterns = None if self.patterns is None else [self.patterns[i] for i in positions]
+        seeds = None if self.seeds is None else take(self.seeds, positions)
+        return Rows(learners, take(self.weights, positions), images, targets, self.weight, patterns, seeds)
 
 
 @dataclass
@@ -115,7 +111,7 @@ class Passes:
         share, V = ranks.share(rows.learners), len(rows.learners)
         if len(share) == V:
             return self._in_groups(rows, weights, arch, record, running, **options)
-        stats = None if running is None else RunningStats(running.mean[share], running.var[share])
+        stats = None if running is None else RunningStats(take(running.mean, share), take(running.var, share))
         if share:
             mine = self._in_groups(rows.take(share), weights, arch, record, stats, **options)
         else:
@@ -166,7 +162,9 @@ class Passes:
             parts.append(self._gradients(part, weights, arch, record, stats, **options))
             if running is not None and stats is not None:
                 S = stats.mean.shape[1]
-                running.mean[group, :S], running.var[group, :S] = stats.mean, stats.var
+                for row, position in enumerate(group):
+                    running.mean[position, :S].copy_(stats.mean[row])
+                    running.var[position, :S].copy_(stats.var[row])
         patterns = dict(zip((i for g in groups for i in g), (p for part in parts for p in part.patterns), strict=False))
         return Gradients(
             merge(groups, [p.loss for p in parts]),
@@ -213,7 +211,7 @@ class Passes:
         """The vector-Jacobian products of a held pass: (V, P), and an Arch of V rows."""
         weights, archs = [], []
         for group, (logits, w, a) in zip(held.groups, held.graphs, strict=True):
-            grads = torch.autograd.grad(logits, [w, *a.tensors()], cotangent[group], materialize_grads=True)
+            grads = torch.autograd.grad(logits, [w, *a.tensors()], take(cotangent, group), materialize_grads=True)
             weights.append(grads[0])
             archs.append(like(a, grads[1:]))
             self.backwards += len(group)
@@ -232,7 +230,7 @@ class Passes:
         """Weights and architectures of virtual learners of one net, as leaves that may want a gradient."""
         net = self.nets[rows.learners[0]]
         w = rows.weights[:, : net.num_weights].detach().requires_grad_(weights)
-        return w, self.arch.rows(rows.learners).map(lambda t: t.requires_grad_(arch))
+        return w, self.arch.rows(rows.learners).map(lambda t: t.detach().requires_grad_(arch))
 
     def forward(self, rows: Rows, weights: Tensor, arch: Arch, **options: Any) -> Tensor:
         """Logits (V, N, J) of virtual learners of one net."""
@@ -243,7 +241,8 @@ class Passes:
     def _statistics(self, part: Rows, running: RunningStats, group: list[int]) -> RunningStats:
         """A copy of the statistics of one group, without the padding."""
         S = self.nets[part.learners[0]].num_statistics
-        return RunningStats(running.mean[group, :S], running.var[group, :S])
+        mean, var = take(running.mean, group), take(running.var, group)
+        return RunningStats(mean[:, :S].clone(), var[:, :S].clone())
 
     def _gradients(
         self, rows: Rows, weights: bool, arch: bool, record: bool, running: RunningStats | None, **options: Any
@@ -286,8 +285,8 @@ def merge(groups: Sequence[Sequence[int]], parts: Sequence[Tensor], width: int |
         parts = [padded(p, width) for p in parts]
     if len(parts) == 1:
         return parts[0]
-    order = torch.as_tensor([i for group in groups for i in group], device=parts[0].device)
-    return torch.cat(list(parts))[order.argsort()]
+    order = [i for group in groups for i in group]
+    return take(torch.cat(list(parts)), sorted(range(len(order)), key=order.__getitem__))
 
 
 def merge_arch(groups: Sequence[Sequence[int]], parts: Sequence[Arch]) -> Arch:

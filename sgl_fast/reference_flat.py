@@ -47,7 +47,7 @@ def clipped(grad: Tensor, limit: float) -> Tensor:
 
 
 def sgd(
-    weights: Tensor, grad: Tensor, buffer: Tensor, lr: float, momentum: float, weight_decay: float, clip: float
+    weights: Tensor, grad: Tensor, buffer: Tensor, lr: Tensor, momentum: float, weight_decay: float, clip: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """weights - lr * new buffer, momentum * buffer + clipped gradient + weight_decay * weights; norms of grad (K)."""
     new = momentum * buffer + clipped(grad, clip) + weight_decay * weights

@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,7 +127,7 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     backend = choose(None, device)
     if run.config["config"].get("precision") == "float16" and backend not in ("cuda", "triton"):
         raise ValueError(f"--precision: float16 needs backend cuda or triton; this is {backend} on {device}")
-    stages = Stages(run.config, open_data(run.config), device)
+    stages = Stages(run.config, open_data(run.config), device, False if args.launch else None)
     if (state := run.load()) is not None:
         stages.load_state_dict(state)
     run.truncate_metrics(stages.step)
@@ -146,9 +147,11 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
         stop_requested() as stop,
         Progress(stages.steps, epochs, images, stages.step, quiet or not ranks.leads()) as bar,
     ):
+        diary = Diary(run, bar)
         while stages.step < stages.steps:
-            advance(run, stages, bar)
+            advance(run, stages, bar, diary)
             if signal := ranks.most(stop.signal or 0, device):
+                diary.write()
                 run.save(stages.state_dict())
                 return 128 + signal
     if ranks.leads():
@@ -156,7 +159,32 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
     return 0
 
 
-def advance(run: RunFolder, stages: Stages, bar: Progress) -> None:
+class Diary:
+    """Shows and logs what steps say. A record still on the device waits until the next step is under way."""
+
+    def __init__(self, run: RunFolder, bar: Progress) -> None:
+        self.run, self.bar = run, bar
+        self._kept: tuple[int, int, Mapping[str, Any]] | None = None
+
+    def add(self, step: int, epoch: int, record: Mapping[str, Any]) -> None:
+        self.write()
+        self._kept = step, epoch, record
+
+    def write(self, more: Callable[[], dict[str, Any]] = dict) -> None:
+        """The step added last, if it is not written yet; `more` is what else its line in the log has."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            step, epoch, record = kept
+            self.bar.update(step, epoch, record)
+            self.run.log({"step": step, "epoch": epoch, **record, **more()})
+
+    @property
+    def waits(self) -> bool:
+        """Whether the step added last would be waited for."""
+        return self._kept is not None and not isinstance(self._kept[2], dict)
+
+
+def advance(run: RunFolder, stages: Stages, bar: Progress, diary: Diary) -> None:
     """One step; at the end of an epoch validation, genotypes, a checkpoint and pictures."""
     from . import ranks
 
@@ -167,16 +195,15 @@ def advance(run: RunFolder, stages: Stages, bar: Progress) -> None:
     with bar.waiting():
         batch = stages.feed.batch(stages.step)
     record = stages.search.step(batch)
-    record = {"step": stages.step, "epoch": epoch, **record}
-    bar.update(stages.step, epoch, record)
-    ended = stages.step % stages.feed.steps_per_epoch == 0
-    if ended:
-        record |= finish_epoch(run, stages, bar)
-    run.log(record)
-    if ended:
+    diary.add(stages.step, epoch, record)
+    if stages.step % stages.feed.steps_per_epoch == 0:
+        stages.search.settle()
+        diary.write(lambda: finish_epoch(run, stages, bar))
         run.save(stages.state_dict())
         if ranks.leads():
             draw_all(run, stages, bar)
+    elif not diary.waits:
+        diary.write()
 
 
 def finish_epoch(run: RunFolder, stages: Stages, bar: Progress) -> dict[str, Any]:

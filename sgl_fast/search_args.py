@@ -78,6 +78,7 @@ def parser() -> Parser:
     p.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options above")
     p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     p.add_argument("--backend", default="auto", help="reference, cpu, cuda, triton, or auto (default): the best")
+    p.add_argument("--launch", action="store_true", help="on a GPU: launch every kernel, no CUDA graph of the step")
     p.add_argument("--deterministic", action="store_true", help="only algorithms that repeat to the bit")
     p.add_argument("--out", type=Path, default=Path("runs/search"), metavar="DIR", help="run folder (%(default)s)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")

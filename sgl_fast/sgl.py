@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,52 +10,24 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import ranks
-from .arch import FIELDS, Arch, init_arch
+from .arch import Arch, init_arch
+from .architect import Architect
+from .backend import choose
 from .batch import Batch
 from .config import Config
 from .data.seeds import seed_of
 from .implicit import Options, Step, Update, sgl_step
-from .ops.flat_update import adam, row_norms, sgd
+from .ops.flat_update import row_norms, sgd
 from .passes import Passes, Rows, one_hot
-from .reference_flat import clipped
+from .record import Record, Report
 from .spaces.darts_minus import skip_beta
 from .spaces.p_darts import skip_dropout
-from .supernet import Supernet
+from .step_graph import CudaGraph, Given, GraphedSteps
+from .supernet import Supernet, draw_seeds
 from .walk import RunningStats
 
-Norms = dict[str, list[float]]
-
-
-class Architect:
-    """The architectures of K learners and their Adam."""
-
-    def __init__(self, arch: Arch) -> None:
-        self.arch = arch
-        self.moments = torch.zeros_like(arch.flat()), torch.zeros_like(arch.flat())
-        self.steps = 0
-
-    def moved(self, gradient: Arch, config: Config) -> Architect:
-        """After one step of Adam; this one stays as it is."""
-        new = Architect(self.arch)
-        new.steps = self.steps + 1
-        betas = config.arch_beta1, config.arch_beta2
-        grad = clipped(gradient.flat(), config.arch_clip)
-        flat, new.moments = adam(
-            self.arch.flat(), grad, self.moments, new.steps, config.arch_lr, betas, config.arch_weight_decay
-        )
-        new.arch = self.arch.from_flat(flat)
-        return new
-
-    def state_dict(self) -> dict[str, Any]:
-        arch = {name: t for name in FIELDS if (t := getattr(self.arch, name)) is not None}
-        return {"arch": arch, "moments": list(self.moments), "steps": self.steps}
-
-    @classmethod
-    def restored(cls, state: dict[str, Any], device: torch.device) -> Architect:
-        architect = cls(Arch(**{name: t.to(device, copy=True) for name, t in state["arch"].items()}))
-        first, second = (t.to(device, copy=True) for t in state["moments"])
-        architect.moments, architect.steps = (first, second), state["steps"]
-        return architect
+Norms = dict[str, Tensor]
+Phase = Callable[[Batch, Given], Report]
 
 
 class Search:
@@ -63,11 +35,20 @@ class Search:
 
     net      one supernet for all learners, or one a learner: those may differ in their operations (P-DARTS), and the
              weights and statistics of a smaller one are padded with zeros at the end
+    graph    True: replay the step as one CUDA graph, from the second step of a kind on; False: launch every kernel;
+             None: a graph where the backend is cuda or triton and there is one process. The numbers are the same. A
+             graph writes to the tensors of the state in place, and a FloatingPointError comes one step late.
     Everything drawn at random depends on config.seed (and, for dropout, the step) alone.
     """
 
+    recorder: type[Any] = CudaGraph
+
     def __init__(
-        self, net: Supernet | Sequence[Supernet], config: Config | None = None, device: torch.device | str = "cpu"
+        self,
+        net: Supernet | Sequence[Supernet],
+        config: Config | None = None,
+        device: torch.device | str = "cpu",
+        graph: bool | None = None,
     ) -> None:
         first = net if isinstance(net, Supernet) else net[0]
         self.config = config or Config.preset(first.space.name)
@@ -86,6 +67,9 @@ class Search:
         statistics = torch.zeros(K, max(n.num_statistics for n in self.nets), device=device)
         self.running = RunningStats(statistics, torch.ones_like(statistics))
         self.steps = 0
+        self._graph_wanted, self._graphs = graph, GraphedSteps(self, self.recorder)
+        if graph and (self.w.device.type != self.recorder.device_type or ranks.count() > 1):
+            raise ValueError(f"need a CUDA device and one process for a graph; got {self.w.device}, {ranks.count()}")
 
     @property
     def arch(self) -> Arch:
@@ -96,26 +80,37 @@ class Search:
     def epoch(self) -> int:
         return self.steps // self.config.steps_per_epoch
 
-    def step(self, batch: Batch) -> dict[str, Any]:
+    def step(self, batch: Batch) -> Mapping[str, Any]:
         """One step on a batch; losses and norms, a list over the learners each, and passes counted.
 
         A loss that is not finite is a FloatingPointError that names the step, the loss and the learner; nothing of the
-        state has changed then.
+        state has changed then. Of a graph's step, it comes with the next one, or when the record is read.
         """
-        kept = dict(vars(self))
-        self.running = RunningStats(self.running.mean.clone(), self.running.var.clone())
-        try:
-            record = self._phase()(batch)
-        except BaseException:
-            vars(self).update(kept)
-            raise
-        self.steps += 1
-        if self.steps % self.config.steps_per_epoch == 0:
-            ranks.check_equal("architecture", self.architect.arch.flat())
-        return record
+        if self.graphed:
+            return self._graphs.step(batch)
+        self.settle()
+        return self.launch(batch)
+
+    def settle(self) -> None:
+        """Waits for the last step. FloatingPointError, and back to the state before it, where a loss is not finite."""
+        self._graphs.settle()
+
+    def tensors(self) -> list[Tensor]:
+        """The whole state but the count of steps."""
+        weights = [self.w, self.v, self.momentum_w, self.momentum_v, self.running.mean, self.running.var]
+        return [*weights, *self.architect.tensors(), *self.architect_v.tensors()]
+
+    def replace_tensors(self, tensors: list[Tensor]) -> None:
+        """Others in their place, in the order of `tensors`."""
+        self.w, self.v, self.momentum_w, self.momentum_v, mean, var, *architects = tensors
+        self.running = RunningStats(mean, var)
+        half = len(architects) // 2
+        self.architect = self.architect.replaced(architects[:half])
+        self.architect_v = self.architect_v.replaced(architects[half:])
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, lists, dictionaries and numbers only."""
+        self.settle()
         weights = {name: getattr(self, name) for name in ("w", "v", "momentum_w", "momentum_v")}
         architects = {"architect": self.architect.state_dict(), "architect_v": self.architect_v.state_dict()}
         return {**weights, **architects, "running": [self.running.mean, self.running.var], "steps": self.steps}
@@ -130,19 +125,68 @@ class Search:
         for name in ("architect", "architect_v"):
             setattr(self, name, Architect.restored(state[name], device))
         self.running = RunningStats(*(t.to(device, copy=True) for t in state["running"]))
-        self.steps = state["steps"]
+        self.steps, self._graphs = state["steps"], GraphedSteps(self, self.recorder)
 
     def passes(self, arch: Arch) -> Passes:
         """Passes with these architectures, as the epoch has them."""
+        return Passes(self.nets, arch, self.config.chunk, **self._pass_options())
+
+    def _pass_options(self) -> dict[str, Any]:
         c = self.config
         beta = skip_beta(self.epoch, c.total_epochs) if self.space.aux_skip else 1.0
         dropout = c.skip_dropout
         if dropout and self.space.name == "p_darts":
             dropout = skip_dropout(self.epoch, c.total_epochs, dropout, c.arch_start)
         half = {"half": True} if c.precision == "float16" else {}
-        return Passes(self.nets, arch, c.chunk, skip_beta=beta, skip_dropout=dropout, **half)
+        return {"skip_beta": beta, "skip_dropout": dropout, **half}
 
-    def _phase(self) -> Callable[[Batch], dict[str, Any]]:
+    @property
+    def graphed(self) -> bool:
+        """Whether steps are replayed as graphs."""
+        if self._graph_wanted is not None:
+            return self._graph_wanted
+        fused = choose(None, self.w.device, self.w.dtype) in ("cuda", "triton")
+        return fused and self.w.is_cuda and ranks.count() == 1
+
+    def kind_of(self, batch: Batch) -> Any:
+        """Steps of one kind differ only in what tensors hold, so that one graph is right for all of them."""
+        images = [(x.shape, x.dtype, x.device) for x in (batch.x_train, batch.x_unlabeled, batch.x_val)]
+        backend = choose(None, self.w.device, self.w.dtype)
+        return self._phase().__name__, self.moving, self.config, self._pass_options(), backend, images
+
+    def launch(self, batch: Batch) -> dict[str, Any]:
+        """A step kernel by kernel; its record is read."""
+        kept = dict(vars(self))
+        try:
+            record = Record(self.run(batch, self.given()), self.steps).read()
+        except BaseException:
+            vars(self).update(kept)
+            raise
+        self.count_step()
+        return record
+
+    def count_step(self) -> None:
+        """Once its work is under way."""
+        self.steps += 1
+        if self.steps % self.config.steps_per_epoch == 0:
+            ranks.check_equal("architecture", self.architect.arch.flat())
+
+    def run(self, batch: Batch, given: Given) -> Report:
+        """A step of the current epoch, on the device; everything that changes is replaced, not written to."""
+        self.running = RunningStats(self.running.mean.clone(), self.running.var.clone())
+        return self._phase()(batch, given)
+
+    def given(self) -> Given:
+        """What the next step is given."""
+        seeds = None
+        if self._pass_options()["skip_dropout"]:
+            draw = torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
+            seeds = upload(draw_seeds(5 * len(self.w), draw), self.w.device)
+        rates = torch.tensor([self._lr("w"), self._lr("v")], dtype=self.w.dtype)
+        lr_w, lr_v = upload(rates, self.w.device)
+        return Given(lr_w, lr_v, seeds)
+
+    def _phase(self) -> Phase:
         """What a step of the current epoch is."""
         c = self.config
         if self.epoch < c.pretrain_epochs:
@@ -151,13 +195,13 @@ class Search:
             return self._separate_teachers if self.epoch < c.epochs else self._separate_students
         return self._released if c.schedule == "released" else self._joint
 
-    def _joint(self, batch: Batch) -> dict[str, Any]:
+    def _joint(self, batch: Batch, given: Given) -> Report:
         """Algorithm 1: V, W, A."""
-        return self._together(batch, self._options())
+        return self._together(batch, given, self._options(given))
 
-    def _released(self, batch: Batch) -> dict[str, Any]:
+    def _released(self, batch: Batch, given: Given) -> Report:
         """What the released code runs: A by its own first-order term at the current W, then V, then W."""
-        norm, losses = Norms(), dict[str, Tensor]()
+        norm, losses = Norms(), Norms()
         counted = [self.passes(self.arch)]
         if self.moving:
             targets = one_hot(batch.y_val, self.space.num_classes, len(self.w), self.w.dtype)
@@ -165,29 +209,30 @@ class Search:
             losses["val"] = got.loss
             self._move("architect", got.arch, norm)
             counted.append(self.passes(self.arch))
-        step = self._run(counted[-1], batch, self._options(order=1), norm, moving=False)
+        step = self._run(counted[-1], batch, given, self._options(given, order=1), norm, moving=False)
         step.losses |= losses
-        return self._record(step, norm, *counted)
+        return self._report(step, norm, *counted)
 
-    def _pretrain(self, batch: Batch) -> dict[str, Any]:
+    def _pretrain(self, batch: Batch, given: Given) -> Report:
         """Only the preliminary weights learn."""
-        return self._alone(batch, self.passes(self.arch), moving=False)
+        return self._alone(batch, given, self.passes(self.arch), moving=False)
 
-    def _separate_teachers(self, batch: Batch) -> dict[str, Any]:
+    def _separate_teachers(self, batch: Batch, given: Given) -> Report:
         """Eq (13): every learner searches B_k with weights V_k on its own."""
-        return self._alone(batch, self.passes(self.architect_v.arch), self.moving)
+        return self._alone(batch, given, self.passes(self.architect_v.arch), self.moving)
 
-    def _separate_students(self, batch: Batch) -> dict[str, Any]:
+    def _separate_students(self, batch: Batch, given: Given) -> Report:
         """Eq (14): W and A, on the pseudo-labels of the V and B that stay as they are."""
-        return self._together(batch, self._options(teacher="frozen"), self.passes(self.architect_v.arch))
+        options = self._options(given, teacher="frozen")
+        return self._together(batch, given, options, self.passes(self.architect_v.arch))
 
-    def _together(self, batch: Batch, options: Options, teachers: Passes | None = None) -> dict[str, Any]:
+    def _together(self, batch: Batch, given: Given, options: Options, teachers: Passes | None = None) -> Report:
         """W (and V, unless the teachers are others) with pseudo-labels, then A."""
         passes, norm = self.passes(self.arch), Norms()
-        got = self._run(passes, batch, options, norm, self.moving, teachers)
+        got = self._run(passes, batch, given, options, norm, self.moving, teachers)
         if got.hypergradient is not None:
             self._move("architect", got.hypergradient, norm)
-        return self._record(got, norm, passes, *([] if teachers is None else [teachers]))
+        return self._report(got, norm, passes, *([] if teachers is None else [teachers]))
 
     @property
     def moving(self) -> bool:
@@ -196,44 +241,42 @@ class Search:
         epoch = self.epoch - c.epochs if c.schedule == "separate" and self.epoch >= c.epochs else self.epoch
         return epoch >= c.arch_start
 
-    def _alone(self, batch: Batch, passes: Passes, moving: bool) -> dict[str, Any]:
+    def _alone(self, batch: Batch, given: Given, passes: Passes, moving: bool) -> Report:
         """V (and B, if it moves) without pseudo-labels."""
         norm = Norms()
-        options = self._options(lam=0.0, human_labels=True)
-        draw = self._generator()
-        update = self._updater("v", norm)
-        got = sgl_step(passes, self.v, self.v, batch, options, update, update, draw, None, moving)
+        options = self._options(given, lam=0.0, human_labels=True)
+        update = self._updater("v", given.lr_v, norm)
+        got = sgl_step(passes, self.v, self.v, batch, options, update, update, given.seeds, None, moving)
         self.v = got.w
         if got.hypergradient is not None:
             self._move("architect_v", got.hypergradient, norm)
         got.losses, got.accuracies = (
             {f"{name}_v": value for name, value in values.items()} for values in (got.losses, got.accuracies)
         )
-        return self._record(got, norm, passes)
+        return self._report(got, norm, passes)
 
     def _run(
         self,
         passes: Passes,
         batch: Batch,
+        given: Given,
         options: Options,
         norm: Norms,
         moving: bool,
         teachers: Passes | None = None,
     ) -> Step:
-        updates = self._updater("w", norm), self._updater("v", norm)
-        draw = self._generator()
-        got = sgl_step(passes, self.w, self.v, batch, options, *updates, draw, self.running, moving, teachers)
+        updates = self._updater("w", given.lr_w, norm), self._updater("v", given.lr_v, norm)
+        got = sgl_step(passes, self.w, self.v, batch, options, *updates, given.seeds, self.running, moving, teachers)
         self.w, self.v = got.w, got.v
         return got
 
-    def _updater(self, name: str, norm: Norms) -> Update:
-        c, lr = self.config, self._lr(name)
+    def _updater(self, name: str, lr: Tensor, norm: Norms) -> Update:
+        c = self.config
 
         def update(weights: Tensor, grad: Tensor) -> Tensor:
             buffer = getattr(self, f"momentum_{name}")
-            new, buffer, grad_norms = sgd(weights, grad, buffer, lr, c.momentum, c.weight_decay, c.clip)
+            new, buffer, norm[f"grad_norm_{name}"] = sgd(weights, grad, buffer, lr, c.momentum, c.weight_decay, c.clip)
             setattr(self, f"momentum_{name}", buffer)
-            norm[f"grad_norm_{name}"] = grad_norms.tolist()
             return new
 
         return update
@@ -247,34 +290,34 @@ class Search:
             return c.lr_at(epoch)
         return c.lr_at(max(0, epoch - c.pretrain_epochs), c.epochs - c.pretrain_epochs)
 
-    def _options(self, **changes: Any) -> Options:
+    def _options(self, given: Given, **changes: Any) -> Options:
         c = self.config
         settings = {
-            "xi_w": self._lr("w"),
-            "xi_v": self._lr("v"),
+            "xi_w": given.lr_w,
+            "xi_v": given.lr_v,
             "explicit_pseudo_label_grad": c.explicit_pseudo_label_grad,
             **{name: getattr(c, name) for name in ("lam", "order", "r", "method", "human_labels", "teacher")},
         }
         return Options(**{**settings, **changes})
 
-    def _generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
-
     def _move(self, name: str, gradient: Arch, norm: Norms) -> None:
-        norm["hypergradient_norm"] = row_norms(gradient.flat()).tolist()
+        norm["hypergradient_norm"] = row_norms(gradient.flat())
         setattr(self, name, getattr(self, name).moved(gradient, self.config))
 
-    def _record(self, step: Step, norm: Norms, *passes: Passes) -> dict[str, Any]:
+    def _report(self, step: Step, norm: Norms, *passes: Passes) -> Report:
         counts = {name: sum(getattr(p, name) for p in passes) for name in ("forwards", "backwards")}
-        named = {f"{name}_loss": loss.tolist() for name, loss in step.losses.items()}
-        for name, values in named.items():
-            for k, value in enumerate(values):
-                if not abs(value) < float("inf"):
-                    raise FloatingPointError(f"step {self.steps}: {name} of learner {k} is {value}")
-        accuracies = {f"{name}_accuracy": value.tolist() for name, value in step.accuracies.items()}
-        return {**named, **accuracies, **norm, **counts}
+        losses = {f"{name}_loss": loss for name, loss in step.losses.items()}
+        accuracies = {f"{name}_accuracy": value for name, value in step.accuracies.items()}
+        return Report.of(losses, {**accuracies, **norm}, counts)
 
     def _init_weights(self, draw: torch.Generator) -> Tensor:
         rows = [net.init_weights(1, draw, torch.float32) for net in self.nets]
         width = max(net.num_weights for net in self.nets)
         return torch.cat([F.pad(row, (0, width - row.shape[1])) for row in rows])
+
+
+def upload(values: Tensor, device: torch.device) -> Tensor:
+    """On the device, without waiting for what it does."""
+    if device.type != "cuda":
+        return values.to(device)
+    return values.pin_memory().to(device, non_blocking=True)

@@ -9,7 +9,7 @@ from .config import Config
 from .data import Dataset, Feed
 from .data.seeds import seed_of
 from .genotype import Genotype, derive, drop_ops
-from .memory import chunk_for
+from .memory import chunk_for, free_budget
 from .sgl import Search
 from .spaces import Space, space
 from .spaces.p_darts import DROPS
@@ -23,10 +23,11 @@ class Stages:
 
     settings   of `search_args.settings_of`
     edge_ops   operations that each learner kept, empty in the first stage
+    graph      of `Search`
     """
 
-    def __init__(self, settings: dict[str, Any], dataset: Dataset, device: str) -> None:
-        self.settings, self.dataset, self.device = settings, dataset, device
+    def __init__(self, settings: dict[str, Any], dataset: Dataset, device: str, graph: bool | None = None) -> None:
+        self.settings, self.dataset, self.device, self.graph = settings, dataset, device, graph
         self.config = Config(**settings["config"])
         batch, limit = settings["batch_size"], settings["limit"]
         self.feed = Feed(dataset, batch, self.config.seed, device, limit=limit)
@@ -86,15 +87,24 @@ class Stages:
         config, height, width = self.config, *self.dataset.image_size
         nets = self._nets()
         nets[0].space.check_images(height, width)
-        if self.settings["memory"] is not None:
+        budget = self._budget(config)
+        if budget is not None:
             size = self.settings["batch_size"], height, width, self.device
-            budget = 1e9 * self.settings["memory"]
-            config = replace(config, chunk=min(chunk_for(budget, net, *size) for net in set(nets)))
+            chunk = min(chunk_for(budget, net, *size) for net in set(nets))
+            if self.settings["memory"] is None:  # the teachers' activations stay beside those of a chunk
+                chunk = max(1, chunk - config.learners)
+            config = replace(config, chunk=chunk)
         if self.settings["space"] == "p_darts":
             config = replace(config, skip_dropout=self.settings["skip_dropout"][self.stage])
         if self.stage:
             config = replace(config, seed=seed_of(config.seed, self.stage))
-        return Search(nets, config, self.device)
+        return Search(nets, config, self.device, self.graph)
+
+    def _budget(self, config: Config) -> float | None:
+        """Bytes for activations: what --memory says, else, unless --chunk does, most of what the device has free."""
+        if self.settings["memory"] is not None:
+            return 1e9 * float(self.settings["memory"])
+        return None if config.chunk else free_budget(self.device)
 
     def _nets(self) -> list[Supernet]:
         """One a learner; learners of equal spaces share theirs."""

@@ -73,7 +73,7 @@ class Supernet:
         skip_dropout: float = 0.0,
         generator: torch.Generator | None = None,
         pattern: Pattern | None = None,
-        dropout_seeds: Sequence[int] | None = None,
+        dropout_seeds: Sequence[int] | Tensor | None = None,
         half: bool = False,
     ) -> Tensor:
         """Logits (V, N, J), differentiable in weights, arch and images.
@@ -82,7 +82,7 @@ class Supernet:
         training     batch statistics per virtual learner, which update `running` if that is given; False reads it
         skip_beta    DARTS-: coefficient of the auxiliary skips
         skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
-                     `dropout_seeds`, one a virtual learner
+                     `dropout_seeds`, one a virtual learner, int64 where they are a tensor
         pattern      a new Pattern is recorded, a recorded one replayed
         half         backends cuda, triton: cells keep float16 for their backward, half the memory and most of the
                      traffic; not for passes of a finite difference
@@ -97,7 +97,9 @@ class Supernet:
             dropout_seeds = draw_seeds(V, generator)
         if dropout_seeds is not None and len(dropout_seeds) != V:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
-        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds or (), half)
+        if dropout_seeds is not None:  # a tensor that is there already goes on as it is, without a copy
+            dropout_seeds = torch.as_tensor(dropout_seeds, dtype=torch.int64, device=weights.device)
+        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds, half)
         if pattern is None:
             return self._forward(weights, arch, images, mode, skip_beta, backend)
         pattern.start()
@@ -166,7 +168,7 @@ def need(tensor: Tensor | None, name: str, shape: Sequence[int], weights: Tensor
         raise ValueError(f"need {name} of the weights' dtype {weights.dtype}; got {tensor.dtype}")
 
 
-def draw_seeds(V: int, generator: torch.Generator | None) -> list[int]:
+def draw_seeds(V: int, generator: torch.Generator | None) -> Tensor:
     """One dropout seed a virtual learner."""
     device = "cpu" if generator is None else generator.device
-    return torch.randint(2**62, (V,), generator=generator, device=device).tolist()
+    return torch.randint(2**62, (V,), generator=generator, device=device)

@@ -7,13 +7,14 @@ all of them and batch statistics come out per virtual learner.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .layout import Section
+from .ops.skip_dropout import dropout_masks
 from .pattern import Pattern
 
 EPS = 1e-5
@@ -32,24 +33,24 @@ class RunningStats:
 class Mode:
     """How a pass runs: what it normalises with, and where it records or replays kinks and draws dropout.
 
-    Dropout masks are a function of a virtual learner's seed alone, so they repeat in every pass that has the seed,
-    however the V axis is chunked.
+    Dropout masks are a function of a virtual learner's seed, of dropout_seeds (V) int64, and of their number in the
+    pass alone, so they repeat in every pass that has the seed, however the V axis is chunked.
     """
 
     training: bool = True
     running: RunningStats | None = None
     pattern: Pattern | None = None
     dropout: float = 0.0
-    dropout_seeds: Sequence[int] = ()
+    dropout_seeds: Tensor | None = None
     half: bool = False  # what a cell keeps for its backward in float16
-    _generators: list[torch.Generator] = field(default_factory=list)
+    _masks: int = 0  # drawn so far
 
-    def dropout_mask(self, shape: torch.Size, device: torch.device) -> Tensor:
-        """(V, N, C, H, W) of 0 and 1/(1 - p)."""
-        if not self._generators:
-            self._generators = [torch.Generator(device).manual_seed(seed) for seed in self.dropout_seeds]
-        draws = [torch.rand(shape[1:], generator=g, device=device) for g in self._generators]
-        return (torch.stack(draws) >= self.dropout) / (1 - self.dropout)
+    def dropout_masks(self, count: int, size: Sequence[int], backend: str | None = None) -> Tensor:
+        """What the next `count` skips keep, (count, V, N, C, H, W) bool; size (N, C, H, W)."""
+        if self.dropout_seeds is None:
+            raise ValueError("need dropout_seeds where there is dropout; got None")
+        first, self._masks = self._masks, self._masks + count
+        return dropout_masks(self.dropout_seeds, count, first, size, self.dropout, backend)
 
 
 def fold(x: Tensor) -> Tensor:
@@ -127,4 +128,4 @@ class Walk:
         if not self.mode.dropout or not self.mode.training:
             return x
         y = unfold(x, self.V)
-        return fold(y * self.mode.dropout_mask(y.shape, y.device).to(y.dtype))
+        return fold(y * self.mode.dropout_masks(1, y.shape[1:], "reference")[0] / (1 - self.mode.dropout))

@@ -138,7 +138,7 @@ def operators() -> dict[str, tuple[object, tuple[object, ...]]]:
     x = torch.randn(4, 7)
     return {
         "row_norms": (flat_update._row_norms.compiled, (x,)),
-        "sgd": (flat_update._sgd.compiled, (x, x, x, 0.1, 0.9, 3e-4, 5.0)),
+        "sgd": (flat_update._sgd.compiled, (x, x, x, torch.tensor(0.1), 0.9, 3e-4, 5.0)),
         "perturb": (flat_update._perturb.compiled, (x, x, 0.1)),
         "quotient": (flat_update._quotient.compiled, (x, torch.rand(2))),
     }
@@ -155,7 +155,8 @@ def test_operators_are_registered_as_torch_wants(name: str) -> None:
 def test_operators_guard_their_memory() -> None:
     x = torch.zeros(4, 3)
     for call in (
-        lambda: flat_update._sgd.compiled(x, x, x[:2], 0.1, 0.9, 0.0, 0.0),
+        lambda: flat_update._sgd.compiled(x, x, x[:2], torch.tensor(0.1), 0.9, 0.0, 0.0),
+        lambda: flat_update._sgd.compiled(x, x, x, torch.ones(2), 0.9, 0.0, 0.0),
         lambda: flat_update._perturb.compiled(x, x[:, :2], 0.1),
         lambda: flat_update._quotient.compiled(x, x[0]),
     ):

@@ -13,6 +13,7 @@ from torch import Tensor
 import sgl_fast
 from sgl_fast.backend import use_backend
 from sgl_fast.ops import flat_update, pseudo_label
+from sgl_fast.ops.skip_dropout import dropout_masks
 from sgl_fast.pattern import Pattern
 from sgl_fast.spaces import SPACES
 
@@ -39,7 +40,7 @@ def on_device(tensors: tuple[Any, ...]) -> list[Any]:
 
 def off(found: list[Tensor], want: list[Tensor]) -> float:
     pairs = zip(found, want, strict=True)
-    return max(((a.double().cpu() - b).norm() / b.norm().clamp(min=1e-12)).item() for a, b in pairs)
+    return max(((a.double().cpu() - b.double().cpu()).norm() / b.norm().clamp(min=1e-12)).item() for a, b in pairs)
 
 
 @pytest.mark.parametrize("half", [False, True])
@@ -76,6 +77,14 @@ def test_pseudo_labels(gpu: str) -> None:
     assert off(results[1], results[0]) < 1e-6
 
 
+def test_dropout_masks(gpu: str) -> None:
+    for size in ((4, 16, 32, 32), (3, 5, 7, 9)):
+        seeds = torch.tensor([0, -1, 2**62, 12345678901234567])
+        want = dropout_masks(seeds, 3, 5, size, 0.4)
+        for backend in (gpu, "reference"):
+            assert torch.equal(dropout_masks(seeds.to(DEVICE), 3, 5, size, 0.4, backend).cpu(), want)
+
+
 def test_a_search_step_changes_the_architecture(gpu: str) -> None:
     net = small("pc_darts", **SIZES)
     config = sgl_fast.Config.preset("pc_darts", learners=2, arch_start=0, pretrain_epochs=0)
@@ -87,3 +96,41 @@ def test_a_search_step_changes_the_architecture(gpu: str) -> None:
         record = search.step(sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1]))
     assert all(value == value for value in record.values())
     assert not torch.equal(search.arch.flat(), before)
+
+
+@pytest.mark.parametrize("name", ["pc_darts", "p_darts"])
+def test_a_graph_gives_the_numbers_of_launches(gpu: str, name: str) -> None:
+    """And a loss that is not finite is found one step late, with the state as it was."""
+    net = small(name, **SIZES)
+    config = sgl_fast.Config.preset(name, learners=2, arch_start=0, skip_dropout=0.3 * (name == "p_darts"))
+    draw = torch.Generator().manual_seed(0)
+    images = torch.randn(5, 3, 4, 3, 16, 16, generator=draw).to(DEVICE)
+    labels = torch.randint(5, (5, 2, 4), generator=draw).to(DEVICE)
+    batches = [sgl_fast.Batch(x[0], y[0], x[1], x[2], y[1]) for x, y in zip(images, labels, strict=True)]
+    launched, graphed = (sgl_fast.Search(net, config, DEVICE, graph=graph) for graph in (False, True))
+    with use_backend(gpu):
+        for batch in batches:
+            want, got = launched.step(batch), graphed.step(batch)
+            assert got["train_loss"] == pytest.approx(want["train_loss"], rel=1e-4)
+        assert off(graphed.tensors(), launched.tensors()) < 1e-3
+        batches[0].x_val[:] = float("nan")
+        kept = [t.clone() for t in graphed.tensors()]
+        graphed.step(batches[0])
+        with pytest.raises(FloatingPointError, match="step 5: val_loss of learner 0"):
+            graphed.step(batches[1])
+    assert all(torch.equal(a, b) for a, b in zip(kept, graphed.tensors(), strict=True)) and graphed.steps == 5
+
+
+def test_a_replayed_step_waits_for_nothing(gpu: str) -> None:
+    search = sgl_fast.Search(small("pc_darts", **SIZES), device=DEVICE, graph=True)
+    images, labels = torch.randn(3, 4, 3, 16, 16, device=DEVICE), torch.randint(5, (2, 4), device=DEVICE)
+    batch = sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1])
+    with use_backend(gpu):
+        for _ in range(3):
+            search.step(batch)
+        search.settle()
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            search.step(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 import torch
 
+from sgl_fast import memory, stages
 from sgl_fast.genotype import Genotype
-from sgl_fast.search import main
+from sgl_fast.search import main, open_data
+from sgl_fast.search_args import settings_of
 
 TINY = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "12"]
 SMALL = [*TINY, "--epochs", "2", "--quiet"]
@@ -181,3 +183,14 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path: Path, capsys: pytest.Capt
     assert main([*SMALL, *out]) == 0
     assert main([*SMALL, *out]) == 2
     assert "already holds a run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("free", "chunk"), [(None, None), (1e6, 3), (2.5e5, 1)])
+def test_a_gpu_that_is_nearly_full_takes_virtual_learners_in_chunks(
+    free: float | None, chunk: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five of 200 kB at a time, two of which are the teachers'; a device that says nothing takes all."""
+    monkeypatch.setattr(stages, "free_budget", lambda device: free)
+    monkeypatch.setattr(memory, "saved_bytes", lambda *_: 200_000)
+    settings = settings_of({"data": "embedded", "channels": 4, "layers": 1, "batch_size": 4, "limit": 12}, "cpu")
+    assert stages.Stages(settings, open_data(settings), "cpu").search.config.chunk == chunk

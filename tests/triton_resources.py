@@ -46,7 +46,7 @@ class Launch(NamedTuple):
 def caught(name: str, space: str, place: int) -> list[Launch]:
     """The launches of a forward and a backward of one of the space's cells at its published size, each kind once."""
     import torch
-    from sgl_fast.kernels import flat_update, mixed_cell, pseudo_label
+    from sgl_fast.kernels import flat_update, mixed_cell, pseudo_label, skip_dropout
     from triton.runtime.jit import JITFunction
 
     from sgl_fast.ops.mixed_cell import numbers, sizes
@@ -74,13 +74,14 @@ def caught(name: str, space: str, place: int) -> list[Launch]:
         grads = torch.empty_like(saved[0])
         mixed_cell.mixed_cell_backward(numbers(cell), *inputs, None, *saved, grads, 1.0, 1.0, True, True, True, True)
         rows, logits = draw(2, 300_000), draw(2, 50, 10)
-        flat_update.sgd(rows, rows, rows, 0.1, 0.9, 3e-4, 5.0)
+        flat_update.sgd(rows, rows, rows, draw(()), 0.9, 3e-4, 5.0)
         flat_update.perturb(rows, rows, 0.01)
         flat_update.quotient(rows, draw(1))
         flat_update.row_norms(rows)
         pseudo_label.pseudo_labels(logits)
         pseudo_label.cross_entropy(logits, logits, 1.0)
         pseudo_label.teacher_cotangent(logits, logits)
+        skip_dropout.dropout_masks(torch.arange(2), 14, 0, (50, 16, 32, 32), 5_000_000)
     finally:
         JITFunction.run = before
     return list(found)
@@ -107,7 +108,8 @@ def kind_of(value: Any) -> tuple[str, bool]:
     """Triton's name of an argument's type, and whether it is a multiple of 16."""
     import torch
 
-    names = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16", torch.uint8: "u8", torch.int32: "i32"}
+    names = {torch.float32: "fp32", torch.float64: "fp64", torch.float16: "fp16", torch.uint8: "u8"}
+    names |= {torch.int32: "i32", torch.int64: "i64"}
     if isinstance(value, torch.Tensor):
         return f"*{names[value.dtype]}", value.data_ptr() % 16 == 0
     if isinstance(value, bool):

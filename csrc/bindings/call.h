@@ -16,10 +16,12 @@
 #include "../cpu/flat_update.h"
 #include "../cpu/mixed_cell.h"
 #include "../cpu/pseudo_label.h"
+#include "../cpu/skip_dropout.h"
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)
 #include "../cuda/flat_update.h"
 #include "../cuda/mixed_cell.h"
 #include "../cuda/pseudo_label.h"
+#include "../cuda/skip_dropout.h"
 #endif
 
 namespace sgl_fast {

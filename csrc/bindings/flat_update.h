@@ -17,17 +17,16 @@ template <class Call> Tensor row_norms_of(const Tensor& rows) {
 }
 
 template <class Call>
-std::tuple<Tensor, Tensor, Tensor> sgd_of(const Tensor& weights, const Tensor& grad, const Tensor& buffer, double lr,
-                                          double momentum, double weight_decay, double clip) {
+std::tuple<Tensor, Tensor, Tensor> sgd_of(const Tensor& weights, const Tensor& grad, const Tensor& buffer,
+                                          const Tensor& lr, double momentum, double weight_decay, double clip) {
     const Call call(weights);
     const IntArrayRef size = sizes_of(weights, 2);
     const Tensor w = checked(call, "weights", weights, size), g = checked(call, "grad", grad, size);
-    const Tensor b = checked(call, "buffer", buffer, size);
+    const Tensor b = checked(call, "buffer", buffer, size), step = checked(call, "lr", lr, {});
     Tensor new_weights = call.large(size), new_buffer = call.large(size), norms = empty(call, {size[0]});
-    const Sgd settings{static_cast<float>(lr), static_cast<float>(momentum), static_cast<float>(weight_decay),
-                       static_cast<float>(clip)};
-    sgd(call.queue, size[0], size[1], settings, data(w), data(g), data(b), out(new_weights), out(new_buffer),
-        out(norms));
+    const Sgd settings{static_cast<float>(momentum), static_cast<float>(weight_decay), static_cast<float>(clip)};
+    sgd(call.queue, size[0], size[1], settings, data(step), data(w), data(g), data(b), out(new_weights),
+        out(new_buffer), out(norms));
     return {new_weights, new_buffer, norms};
 }
 

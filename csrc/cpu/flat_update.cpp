@@ -53,14 +53,14 @@ void row_norms(const Pool& pool, int64_t K, int64_t P, const float* rows, float*
     std::copy(found.begin(), found.end(), norms);
 }
 
-void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const float* weights, const float* grad,
-                  const float* buffer, float* new_weights, float* new_buffer, float* norms) {
+void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const float* lr, const float* weights,
+         const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms) {
     const std::vector<double> found = norms_of(pool, K, P, grad);
     std::copy(found.begin(), found.end(), norms);
     const auto run = SGL_FAST_PICK(sgd_run);
     for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
         const float scale = clip_scale(found[k], settings.clip);
-        run(count, settings, scale, weights + i, grad + i, buffer + i, new_weights + i, new_buffer + i);
+        run(count, settings, *lr, scale, weights + i, grad + i, buffer + i, new_weights + i, new_buffer + i);
     });
 }
 

@@ -9,7 +9,7 @@
 namespace sgl_fast {
 
 struct Sgd {
-  float lr, momentum, weight_decay;
+  float momentum, weight_decay;
   float clip;  // the largest norm of a row of the gradient; 0 for no limit
 };
 
@@ -17,9 +17,9 @@ struct Sgd {
 void row_norms(const Pool& pool, int64_t K, int64_t P, const float* rows, float* norms);
 
 // new_buffer = momentum * buffer + clipped gradient + weight_decay * weights; new_weights = weights - lr * new_buffer;
-// norms (K) of the gradient before clipping; the others (K, P).
-void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const float* weights, const float* grad,
-         const float* buffer, float* new_weights, float* new_buffer, float* norms);
+// norms (K) of the gradient before clipping, lr one number, the others (K, P).
+void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const float* lr, const float* weights,
+         const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms);
 
 // both = weights + eps * direction, then weights - eps * direction, (2K, P), with eps[k] = r / norm of direction[k],
 // or 0 where that norm is 0.

@@ -20,9 +20,10 @@ double sum_of_squares(int64_t count, const float* x) {
     return total;
 }
 
-void sgd_run(int64_t count, const Sgd& s, float scale, const float* __restrict weights, const float* __restrict grad,
-             const float* __restrict buffer, float* __restrict new_weights, float* __restrict new_buffer) {
-    const float lr = s.lr, momentum = s.momentum, weight_decay = s.weight_decay;
+void sgd_run(int64_t count, const Sgd& s, float lr, float scale, const float* __restrict weights,
+             const float* __restrict grad, const float* __restrict buffer, float* __restrict new_weights,
+             float* __restrict new_buffer) {
+    const float momentum = s.momentum, weight_decay = s.weight_decay;
     for (int64_t i = 0; i < count; i++) {
         const float b = momentum * buffer[i] + scale * grad[i] + weight_decay * weights[i];
         new_buffer[i] = b;

@@ -24,11 +24,11 @@ void row_norms(const Stream& stream, int64_t K, int64_t P, const float* rows, fl
            parts_of(P), squares, norms);
 }
 
-void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& s, const float* weights, const float* grad,
-         const float* buffer, float* new_weights, float* new_buffer, float* norms) {
+void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& s, const float* lr, const float* weights,
+         const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms) {
     const double* squares = squares_of(stream, K, P, grad);
-    LAUNCH(sgd_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, row_work(K, P, 5), P, s.lr, s.momentum,
-           s.weight_decay, s.clip, weights, grad, buffer, squares, new_weights, new_buffer, norms);
+    LAUNCH(sgd_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, row_work(K, P, 5), P, s.momentum,
+           s.weight_decay, s.clip, lr, weights, grad, buffer, squares, new_weights, new_buffer, norms);
 }
 
 void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* weights, const float* direction,

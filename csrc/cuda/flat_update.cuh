@@ -43,18 +43,20 @@ __global__ void __launch_bounds__(FLAT_THREADS) norms_kernel(int count, const do
 }
 
 __global__ void __launch_bounds__(FLAT_THREADS)
-sgd_kernel(long long P, float lr, float momentum, float weight_decay, float clip, const float* weights, const float* grad,
-           const float* buffer, const double* squares, float* new_weights, float* new_buffer, float* norms) {
+sgd_kernel(long long P, float momentum, float weight_decay, float clip, const float* lr, const float* weights,
+           const float* grad, const float* buffer, const double* squares, float* new_weights, float* new_buffer,
+           float* norms) {
     SHARED(double, parts, FLAT_THREADS / WARP);
     const Part part(P);
     const double norm = norm_of(squares, part.k, gridDim.x, parts), most = clip / (norm + 1e-6);
     const float scale = clip > 0 && !(most > 1) ? (float)most : 1.0f;  // a norm that is NaN stays one
+    const float step = *lr;
     if (blockIdx.x == 0 && threadIdx.x == 0) norms[part.k] = (float)norm;
 #pragma unroll 4
     for (long long i = part.first + threadIdx.x; i < part.end; i += FLAT_THREADS) {
         const float w = weights[i], b = momentum * buffer[i] + scale * grad[i] + weight_decay * w;
         new_buffer[i] = b;
-        new_weights[i] = w - lr * b;
+        new_weights[i] = w - step * b;
     }
 }
 

@@ -10,8 +10,8 @@ namespace sgl_fast {
 
 void row_norms(const Stream& stream, int64_t K, int64_t P, const float* rows, float* norms);
 
-void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& settings, const float* weights, const float* grad,
-         const float* buffer, float* new_weights, float* new_buffer, float* norms);
+void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& settings, const float* lr, const float* weights,
+         const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms);
 
 void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* weights, const float* direction,
              float* both, float* eps);

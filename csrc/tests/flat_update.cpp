@@ -31,8 +31,9 @@ template <class Queue> static void check_sgd(int64_t K, int64_t P, float clip, c
         want_weights[i] = w[i] - 0.1 * want_buffer[i];
     }
     Floats weights(w.size()), buffer(w.size()), found(K);
-    const Sgd settings{0.1f, 0.9f, 3e-2f, clip};
-    sgd(pool, K, P, settings, w.data(), g.data(), b.data(), weights.data(), buffer.data(), found.data());
+    const Sgd settings{0.9f, 3e-2f, clip};
+    const float lr = 0.1f;
+    sgd(pool, K, P, settings, &lr, w.data(), g.data(), b.data(), weights.data(), buffer.data(), found.data());
     close("buffer", buffer, want_buffer);
     close("weights", weights, want_weights);
     close("norms of the gradient", found, norms);

@@ -24,6 +24,7 @@ REGISTERS, THREADS = 65536, 2048  # of a multiprocessor, of each of these
 KERNELS = {
     "flat_update.cuh": ["squares_kernel", "norms_kernel", "sgd_kernel", "perturb_kernel", "quotient_kernel"],
     "pseudo_label.cuh": ["pseudo_labels_kernel", "cross_entropy_kernel", "teacher_cotangent_kernel"],
+    "skip_dropout.cuh": ["dropout_masks_kernel"],
     "convolve.cuh": [f"convolve_kernel<{R}>" for R in (1, 2, 4, 8)],
     "wide.cuh": ["wide_kernel"],
     "combine.cuh": ["combine_kernel", "evaluation_kernel"],

@@ -75,7 +75,7 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
     plan, first = requests[0].plan, requests[0]
     plans = [r.plan for r in requests]
     running = gather(plans) if plan.tracked and plan.norms else None
-    seeds = torch.randint(2**62, (len(requests),)).tolist() if first.dropout else ()
+    seeds = torch.randint(2**62, (len(requests),), device=first.s1.device) if first.dropout else None
     mode = Mode(first.training, running, dropout=first.dropout, dropout_seeds=seeds)
     betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
     out = (cell or fused(first.backend))(

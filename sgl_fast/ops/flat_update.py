@@ -15,7 +15,7 @@ from .registry import Operator, register
 STEM = "flat_update"
 _row_norms = register("row_norms(Tensor rows) -> Tensor", lambda rows: rows.new_empty(rows.shape[:1]), STEM)
 _sgd = register(
-    "sgd(Tensor weights, Tensor grad, Tensor buffer, float lr, float momentum, float weight_decay, float clip)"
+    "sgd(Tensor weights, Tensor grad, Tensor buffer, Tensor lr, float momentum, float weight_decay, float clip)"
     " -> (Tensor, Tensor, Tensor)",
     lambda w, *_: (w.new_empty(w.shape), w.new_empty(w.shape), w.new_empty(w.shape[:1])),
     STEM,
@@ -40,7 +40,7 @@ def sgd(
     weights: Tensor,
     grad: Tensor,
     buffer: Tensor,
-    lr: float,
+    lr: float | Tensor,
     momentum: float,
     weight_decay: float,
     clip: float,
@@ -50,8 +50,11 @@ def sgd(
 
     new buffer = momentum * buffer + gradient, each row's norm at most `clip` (0: no limit), + weight_decay * weights
     new weights = weights - lr * new buffer
+    lr may be a tensor of no dimension, of the weights' dtype and device: read where they are.
     """
     _check(weights=weights, grad=grad, buffer=buffer)
+    if not isinstance(lr, Tensor):
+        lr = torch.full((), lr, dtype=weights.dtype, device=weights.device)
     step = _kernel(_sgd, reference.sgd, weights, backend)
     return step(weights, grad, buffer, lr, momentum, weight_decay, clip)
 
@@ -79,14 +82,15 @@ def adam(
     params: Tensor,
     grad: Tensor,
     moments: tuple[Tensor, Tensor],
-    step: int,
+    step: int | Tensor,
     lr: float,
     betas: tuple[float, float],
     weight_decay: float,
     eps: float = 1e-8,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Adam with L2 decay in the gradient: new parameters and new moments (first, second); step counts from 1. (K, A)
+    """Adam with L2 decay in the gradient: new parameters and new moments (first, second), (K, A).
 
+    step   counts from 1; a float64 tensor of no dimension where the count is on the device
     Architectures are small: the library's operations on every backend.
     """
     grad = grad + weight_decay * params

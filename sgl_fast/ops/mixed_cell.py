@@ -146,7 +146,7 @@ def mixed_cell(
     if mode.pattern is not None and mode.pattern.recorded:
         V, N, _, H, W = s1.shape
         pattern = mode.pattern.replay((V, N, sizes(fused, H, W, name)[3]), torch.uint8)
-    dropout, scale = _dropout(cell, mode, s1)
+    dropout, scale = _dropout(cell, mode, s1, name)
     inputs = s0, s1, weights, op_weights, edge_weights
     out, stats, bits = _MixedCell.apply(name, fused, running, pattern, dropout, (skip_beta, scale), mode.half, *inputs)
     if mode.pattern is not None and pattern is None:
@@ -156,18 +156,17 @@ def mixed_cell(
     return out
 
 
-def _dropout(cell: Cell, mode: Mode, s1: Tensor) -> tuple[Tensor | None, float]:
+def _dropout(cell: Cell, mode: Mode, s1: Tensor, backend: str) -> tuple[Tensor | None, float]:
     """What the stride-1 skips keep, (masks, V, N, C, H', W'), in the order of the reference's draws; and its scale."""
     edges = [pair for node in range(cell.nodes) for pair in enumerate(edges_of(node))]
     masks = sum(cell.stride(source) == 1 and "skip_connect" in cell.ops[edge] for source, edge in edges)
     if not (mode.dropout and mode.training and masks):
         return None, 1.0
-    V, N, _, H, W = s1.shape
+    N, _, H, W = s1.shape[1:]
     if cell.kind == "reduce":
         H, W = H // 2, W // 2
-    shape = torch.Size((V, N, cell.channels // cell.partial, H, W))
-    drawn = torch.stack([mode.dropout_mask(shape, s1.device) > 0 for _ in range(masks)])
-    return drawn, 1 / (1 - mode.dropout)
+    size = N, cell.channels // cell.partial, H, W
+    return mode.dropout_masks(masks, size, backend), 1 / (1 - mode.dropout)
 
 
 def _statistics(section: Section, running: RunningStats | None, norms: int) -> Tensor:

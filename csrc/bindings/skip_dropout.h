@@ -1,0 +1,29 @@
+#pragma once
+
+#include "call.h"
+#include "checks.h"
+
+namespace sgl_fast {
+
+// (masks, V, N, C, H, W) bool; size [N, C, H, W]
+template <class Call>
+Tensor dropout_masks_of(const Tensor& seeds, int64_t masks, int64_t first, const std::vector<int64_t>& size,
+                        int64_t threshold) {
+    const Call call(seeds);
+    const int64_t V = sizes_of(seeds, 1)[0];
+    need_tensor("seeds", seeds, call.device, at::kLong, {V});
+    TORCH_CHECK(size.size() == 4 && masks > 0, "need one mask or more of size (N, C, H, W); got ", masks, " of ", size);
+    const int64_t P = size[0] * size[1] * size[2] * size[3];
+    TORCH_CHECK(P > 0 && P < int64_t{1} << 31, "need from 1 to 2^31 - 1 numbers a mask; got ", size);
+    const Tensor own = seeds.contiguous();
+    Tensor kept = empty(call, {masks, V, size[0], size[1], size[2], size[3]}, at::kBool);
+    dropout_masks(call.queue, masks, V, P, static_cast<uint32_t>(first), static_cast<uint32_t>(threshold),
+                  own.const_data_ptr<int64_t>(), reinterpret_cast<uint8_t*>(kept.mutable_data_ptr<bool>()));
+    return kept;
+}
+
+template <class Call> void bind_skip_dropout(py::module_& m) {
+    m.def("dropout_masks", &dropout_masks_of<Call>, py::call_guard<py::gil_scoped_release>());
+}
+
+}  // namespace sgl_fast

@@ -1,0 +1,38 @@
+"""Masks of P-DARTS's skip dropout: a function of a seed and of positions, on every backend the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from .. import reference_dropout as reference
+from ..backend import choose
+from .registry import register
+
+STEM = "skip_dropout"
+_dropout_masks = register(
+    "dropout_masks(Tensor seeds, int masks, int first, int[] size, int threshold) -> Tensor",
+    lambda seeds, masks, first, size, threshold: seeds.new_empty((masks, *seeds.shape, *size), dtype=torch.bool),
+    STEM,
+)
+
+
+def dropout_masks(
+    seeds: Tensor, masks: int, first: int, size: Sequence[int], rate: float, backend: str | None = None
+) -> Tensor:
+    """What the skips keep, (masks, V, N, C, H, W) bool: each number with probability 1 - rate.
+
+    seeds (V) int64, on the device where the masks are to be; size (N, C, H, W), below 2^31 numbers
+    first   number of the first mask: masks of other numbers are independent, equal numbers give equal masks
+    """
+    if seeds.dim() != 1 or not len(seeds) or seeds.dtype != torch.int64:
+        raise ValueError(f"need seeds (V), not empty, torch.int64; got {tuple(seeds.shape)} {seeds.dtype}")
+    if len(size) != 4 or min(size) < 1 or torch.Size(size).numel() >= 2**31 or masks < 1:
+        raise ValueError(f"need one mask or more (N, C, H, W), below 2^31 numbers; got {masks} of {tuple(size)}")
+    if not 0 <= rate <= 1:
+        raise ValueError(f"need a rate from 0 to 1; got {rate}")
+    name = choose(backend, seeds.device)
+    kernel = reference.dropout_masks if name == "reference" else _dropout_masks.on(name)
+    return kernel(seeds, masks, first, list(size), round(rate * reference.STEPS))
