@@ -139,8 +139,7 @@ class Search:
         dropout = c.skip_dropout
         if dropout and self.space.name == "p_darts":
             dropout = skip_dropout(self.epoch, c.total_epochs, dropout, c.arch_start)
-        half = {"half": True} if c.precision == "float16" else {}
-        return Passes(self.nets, arch, c.chunk, skip_beta=beta, skip_dropout=dropout, **half)
+        return Passes(self.nets, arch, c.chunk, skip_beta=beta, skip_dropout=dropout, precision=c.precision)
 
     def _phase(self) -> Callable[[Batch], dict[str, Any]]:
         """What a step of the current epoch is."""
@@ -253,7 +252,9 @@ class Search:
             "xi_w": self._lr("w"),
             "xi_v": self._lr("v"),
             "explicit_pseudo_label_grad": c.explicit_pseudo_label_grad,
-            **{name: getattr(c, name) for name in ("lam", "order", "r", "method", "human_labels", "teacher")},
+            "r": c.radius,
+            "precision": c.perturbed_precision,
+            **{name: getattr(c, name) for name in ("lam", "order", "method", "human_labels", "teacher")},
         }
         return Options(**{**settings, **changes})
 

@@ -41,7 +41,7 @@ class Mode:
     pattern: Pattern | None = None
     dropout: float = 0.0
     dropout_seeds: Sequence[int] = ()
-    half: bool = False  # what a cell keeps for its backward in float16
+    precision: str = "float32"  # of what a cell keeps for its backward, or of its products; see `precision`
     _generators: list[torch.Generator] = field(default_factory=list)
 
     def dropout_mask(self, shape: torch.Size, device: torch.device) -> Tensor:
