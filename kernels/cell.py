@@ -40,6 +40,7 @@ class Call:
     dropout: Tensor | None
     skip_beta: float
     dropout_scale: float
+    precision: str
 
     @property
     def V(self) -> int:
@@ -144,7 +145,7 @@ def tile_of(convs: Sequence[Conv], pixels: int) -> Tile:
     )
 
 
-def precision(device: torch.device) -> str:
-    """Of tl.dot: three products of tensor cores where there are such, for float32's accuracy."""
+def products(precision: str, device: torch.device) -> str:
+    """Of tl.dot, by tensor cores that have tf32: one product if so asked, else three, for float32's accuracy."""
     newer = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
-    return "tf32x3" if newer else "ieee"
+    return ("tf32" if precision == "tf32" else "tf32x3") if newer else "ieee"

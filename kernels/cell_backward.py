@@ -16,7 +16,7 @@ from .cell import (
     channels_at_a_time,
     conv_row,
     pixels_at_a_time,
-    precision,
+    products,
     state_offset,
     state_source,
     table,
@@ -240,7 +240,7 @@ class Backward:
                 *(g.tensor, g.image, z.tensor, z.image, self.saved.stats, self.slopes, plan.norms),
                 *(call.weights, call.weights.stride(0), *self._mixed(), undone, total),
                 *(table(self._rows(jobs, offsets), self.device), call.N, pixels, call.edge_weights is not None),
-                *(tile.ins, tile.outs, tile.pixels, tile.dot, precision(self.device)),
+                *(tile.ins, tile.outs, tile.pixels, tile.dot, products(call.precision, self.device)),
                 num_warps=tile.warps,
             )
         return undone, offsets
@@ -270,7 +270,14 @@ class Backward:
         device.pointwise_kernel[(ceil_div(ins, tile.ins), len(jobs), parts)](
             *(*x, call.weights, call.weights.stride(0), g.tensor, g.image, z.tensor, z.image),
             *(self.saved.stats, self.slopes, plan.norms, *self._mixed(), *pattern, *shares),
-            *(call.edge_weights is not None, tile.ins, tile.outs, size, tile.dot, precision(self.device)),
+            *(
+                call.edge_weights is not None,
+                tile.ins,
+                tile.outs,
+                size,
+                tile.dot,
+                products(call.precision, self.device),
+            ),
             num_warps=warps_for(max(tile.ins, tile.outs), size, 2),
         )
         if all(conv.depthwise == OUT for conv in convs):

@@ -13,7 +13,7 @@ from .cell import (
     channels_at_a_time,
     conv_row,
     pixels_at_a_time,
-    precision,
+    products,
     state_offset,
     state_source,
     table,
@@ -109,7 +109,7 @@ class Forward:
             *(first.tensor, second.tensor, first.learner, first.image, second.learner, second.image),
             *(call.weights, call.weights.stride(0), self.saved.stats, plan.norms, self.saved.pattern, plan.pattern),
             *(z, z[0, 0].numel(), partial, table(rows, self.device), call.N, height, width, self.replay),
-            *(tile.ins, tile.outs, tile.pixels, tile.dot, precision(self.device)),
+            *(tile.ins, tile.outs, tile.pixels, tile.dot, products(call.precision, self.device)),
             num_warps=tile.warps,
         )
         self._finish([(c.norm, c.norm, c.outs) for c in convs], partial, pixels, tile.pixels)

@@ -34,6 +34,14 @@ def normed(x, stats, norms, v, norm, channel, mask):
 
 
 @triton.jit
+def kept(value, planes):
+    """value as planes keep it. What float16 cannot hold becomes its largest number: before a norm nothing bounds it."""
+    if planes.dtype.element_ty == tl.float16:
+        value = tl.where(value > 65504.0, 65504.0, tl.where(value < -65504.0, -65504.0, value))
+    return value.to(planes.dtype.element_ty)
+
+
+@triton.jit
 def record_kernel(
     x,
     learner,
@@ -176,7 +184,7 @@ def convolve_kernel(
         result += matmul(w, deep, DOT, PRECISION)
     inside = pixel < pixels
     to = z + image * z_image + at + o[:, None] * pixels + pixel[None, :]
-    tl.store(to, result.to(z.dtype.element_ty), mask=(o < outs)[:, None] & inside[None, :])
+    tl.store(to, kept(result, z), mask=(o < outs)[:, None] & inside[None, :])
     store_block_sums(partial, image, norms, norm, o, o < outs, result, inside, block, tl.num_programs(0))
 
 
@@ -242,13 +250,13 @@ def pool_kernel(
     to = planes + image * saved + c[:, None] * pixels + pixel[None, :]
     blocks = tl.num_programs(0)
     if max_z >= 0:
-        tl.store(to + max_z, most.to(planes.dtype.element_ty), mask=out)
+        tl.store(to + max_z, kept(most, planes), mask=out)
         store_block_sums(partial, image, norms, max_norm, c, here, most, inside, block, blocks)
         if not REPLAY:
             tl.store(code_at, chosen.to(tl.uint8), mask=out)
     if avg_z >= 0:
         mean = total / tl.where(count > 0, count, 1.0)[None, :]
-        tl.store(to + avg_z, mean.to(planes.dtype.element_ty), mask=out)
+        tl.store(to + avg_z, kept(mean, planes), mask=out)
         store_block_sums(partial, image, norms, avg_norm, c, here, mean, inside, block, blocks)
 
 
@@ -301,7 +309,7 @@ def bypass_kernel(
         else:
             better = (chosen < 0) | ~(value <= most)
             most, chosen = tl.where(better, value, most), tl.where(better, t, chosen)
-    tl.store(planes + image * saved + z + at, most.to(planes.dtype.element_ty), mask=out)
+    tl.store(planes + image * saved + z + at, kept(most, planes), mask=out)
     if not REPLAY:
         tl.store(code_at, chosen.to(tl.uint8), mask=out)
 

@@ -19,6 +19,11 @@ def on(tensor: Tensor) -> Iterator[None]:
         yield
 
 
+def kept_in(precision: str) -> torch.dtype:
+    """Of the planes that a forward leaves to its backward."""
+    return {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(precision, torch.float32)
+
+
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 

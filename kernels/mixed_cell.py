@@ -8,7 +8,7 @@ from torch import Tensor
 from .cell import Call, Saved, dense
 from .cell_backward import Backward, Wanted
 from .cell_forward import Forward
-from .launch import on
+from .launch import kept_in, on
 from .plan import Plan, plan_of
 
 
@@ -44,13 +44,14 @@ def call_of(
     dropout: Tensor | None,
     skip_beta: float,
     dropout_scale: float,
+    precision: str,
 ) -> Call:
     check(plan, s0, s1, weights, op_weights, edge_weights)
     masks = None if dropout is None else dropout.contiguous().view(torch.uint8)
     weights = weights if weights.stride(1) == 1 else weights.contiguous()
     edges = None if edge_weights is None else edge_weights.contiguous()
     inputs = dense(s0), dense(s1)
-    return Call(plan, inputs, weights, op_weights.contiguous(), edges, masks, skip_beta, dropout_scale)
+    return Call(plan, inputs, weights, op_weights.contiguous(), edges, masks, skip_beta, dropout_scale, precision)
 
 
 def mixed_cell(
@@ -65,15 +66,15 @@ def mixed_cell(
     dropout: Tensor | None,
     skip_beta: float,
     dropout_scale: float,
-    half: bool,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """out, states, planes, stats, pattern; running: statistics to normalise with; pattern: to replay."""
     plan = plan_for(cell, s1)
-    call = call_of(plan, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale)
+    call = call_of(plan, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, precision)
     V, N = s1.shape[:2]
     out = s1.new_empty(V, N, plan.nodes * plan.C, plan.out_H, plan.out_W)
     states = s1.new_empty(V, N, 2 * plan.preprocess, plan.C, plan.H, plan.W)
-    planes = s1.new_empty(V, N, plan.saved, dtype=torch.float16 if half else None)
+    planes = s1.new_empty(V, N, plan.saved, dtype=kept_in(precision))
     stats = s1.new_zeros(V, 3, plan.norms) if running is None else running.clone()
     bits = s1.new_empty(V, N, plan.pattern, dtype=torch.uint8) if pattern is None else pattern.clone()
     with on(s1):
@@ -102,10 +103,11 @@ def mixed_cell_backward(
     want_s0: bool,
     want_s1: bool,
     want_weights: bool,
+    precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of s0, s1, weights, op_weights and edge_weights; empty where not wanted."""
     plan = plan_for(cell, s1)
-    call = call_of(plan, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale)
+    call = call_of(plan, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, precision)
     inputs = [s.new_zeros(s.shape) if want else None for s, want in ((s0, want_s0), (s1, want_s1))]
     edges = None if edge_weights is None else edge_weights.new_empty(edge_weights.shape)
     wanted = Wanted((inputs[0], inputs[1]), want_weights, op_weights.new_zeros(op_weights.shape), edges)

@@ -21,8 +21,10 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "teacher": ("preliminary", "self", "frozen"),
     "schedule": ("joint", "released", "separate"),
     "order": (1, 2),
-    "precision": ("float32", "float16"),
+    "precision": ("float32", "tf32", "float16", "bfloat16"),
+    "frozen_precision": ("float32", "same"),
 }
+RADIUS, RADIUS_ROUNDED = 0.01, 0.1  # of finite differences; where what they difference is rounded to less than float32
 # What each space's own authors published; the paper of SGL keeps the rest of section 4.2.
 PUBLISHED: dict[str, dict[str, Any]] = {
     "darts": {"lr_min": 0.001},
@@ -53,15 +55,18 @@ class Config:
 
     schedule         "joint": Algorithm 1; "released": A, V, W as in the released code; "separate": eq (13) for `epochs`
                      epochs, then eq (14) for as many
-    order, method, r, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `implicit.Options`
+    order, method, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `implicit.Options`
     pretrain_epochs  epochs, counted in `epochs`, in which only V learns
     lr, lr_min       of W and V, cosine over the epochs; linear over the first `warmup_epochs`
     arch_start       epoch at which the architecture starts to move
     clip, arch_clip  largest gradient norm of a learner's weights and architecture; 0 for none
     steps_per_epoch  turns the step counter into epochs
     chunk            at most so many virtual learners at a time; None for all
-    precision        of what a pass keeps for its backward; float16 needs backend cuda or triton. Arithmetic is float32,
-                     and the passes of finite differences keep float32
+    precision        float16, bfloat16: of what passes keep for their backward, arithmetic stays float32; tf32: of the
+                     operands of products; which backends: `precision.PRECISIONS`
+    frozen_precision of the perturbed passes of method "frozen": float32, or "same" as the others'; plain finite
+                     differences are float32
+    r                None: 0.1 where perturbed passes have less than float32, else 0.01
     """
 
     learners: int = 2
@@ -69,7 +74,7 @@ class Config:
     lam: float = 1.0
     order: int = 2
     method: str = "frozen"
-    r: float = 1e-2
+    r: float | None = None
     explicit_pseudo_label_grad: bool = True
     human_labels: bool = True
     teacher: str = "preliminary"
@@ -92,6 +97,7 @@ class Config:
     seed: int = 0
     chunk: int | None = None
     precision: str = "float32"
+    frozen_precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("learners", "epochs", "steps_per_epoch"):
@@ -99,12 +105,14 @@ class Config:
         decays = ("momentum", "weight_decay", "arch_weight_decay")
         for name in ("lam", "lr_min", "clip", "arch_clip", "arch_start", *decays):
             self._need(name, 0 <= getattr(self, name) < math.inf, "of at least 0")
-        for name in ("lr", "arch_lr", "r"):
+        for name in ("lr", "arch_lr", *["r"] * (self.r is not None)):
             self._need(name, 0 < getattr(self, name) < math.inf, "above 0")
         for name in CHOICES:
             check_choice(name, getattr(self, name))
-        if self.precision == "float16" and self.method == "exact" and self.order == 2:
-            raise ValueError("need precision float32 for method 'exact'; got 'float16'")
+        if self.precision != "float32" and self.method == "exact" and self.order == 2:
+            raise ValueError(f"need precision float32 for method 'exact'; got {self.precision!r}")
+        if self.frozen_precision == "same" and self.method != "frozen":
+            raise ValueError(f"need method 'frozen' for frozen_precision 'same'; got {self.method!r}")
         if not self.human_labels and (self.learners < 2 or not self.lam):
             raise ValueError("need learners of at least 2 and lam above 0 where human labels are left out")
         self._need("pretrain_epochs", 0 <= self.pretrain_epochs < self.epochs, "from 0 to below epochs")
@@ -121,6 +129,16 @@ class Config:
         if algorithm == "released":
             settings |= RELEASED[space]
         return cls(**{**settings, **changes})
+
+    @property
+    def perturbed_precision(self) -> str:
+        """Of the passes of finite differences."""
+        return self.precision if self.frozen_precision == "same" else "float32"
+
+    @property
+    def radius(self) -> float:
+        """r, chosen where it is not given."""
+        return self.r or (RADIUS if self.perturbed_precision == "float32" else RADIUS_ROUNDED)
 
     @property
     def total_epochs(self) -> int:

@@ -33,6 +33,7 @@ class Options:
     human_labels  False drops L(W, A, tr) from stage 2, eq (15)
     teacher       whose pseudo-labels: "preliminary" the V'_j of stage 1; "self" the W_j, no stage 1, eq (12); "frozen"
                   weights and architectures that stay as they are, eq (14)
+    precision     of the perturbed passes; less than float32 is for "frozen", with r = 0.1
     """
 
     xi_w: float | Tensor
@@ -44,12 +45,15 @@ class Options:
     explicit_pseudo_label_grad: bool = False
     human_labels: bool = True
     teacher: str = "preliminary"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         for name in ("method", "order", "teacher"):
             check_choice(name, getattr(self, name))
         if not self.r > 0:
             raise ValueError(f"need a radius r above 0; got {self.r!r}")
+        if self.precision != "float32" and self.method != "frozen":
+            raise ValueError(f"need precision 'float32' for method {self.method!r}; got {self.precision!r}")
 
 
 @dataclass
@@ -253,7 +257,7 @@ def _derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options)
         None if rows.patterns is None else [*rows.patterns] * 2,
         None if rows.seeds is None else rows.seeds.repeat(2),
     )
-    got = passes.gradients(doubled, arch=True, half=False)
+    got = passes.gradients(doubled, arch=True, precision=options.precision)
     arch = got.arch.map(lambda t: quotient(t, eps, passes.backend))
     return arch, quotient(got.log_probs, eps, passes.backend)
 

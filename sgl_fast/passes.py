@@ -14,6 +14,7 @@ from . import ranks
 from .arch import Arch, take
 from .ops.pseudo_label import cross_entropy
 from .pattern import Pattern, join
+from .precision import library
 from .supernet import Supernet
 from .walk import RunningStats
 
@@ -75,7 +76,7 @@ class Passes:
 
     nets      one for all, or one a learner; weights and statistics of a smaller net are padded with zeros at the end
     chunk     at most so many virtual learners at a time; None for all. The numbers are the same.
-    options   skip_beta, skip_dropout, backend and half of `Supernet.__call__`
+    options   skip_beta, skip_dropout, backend and precision of `Supernet.__call__`
     forwards, backwards   passes so far, counted per virtual learner
     """
 
@@ -211,7 +212,7 @@ class Passes:
         """The vector-Jacobian products of a held pass: (V, P), and an Arch of V rows."""
         weights, archs = [], []
         for group, (logits, w, a) in zip(held.groups, held.graphs, strict=True):
-            grads = torch.autograd.grad(logits, [w, *a.tensors()], take(cotangent, group), materialize_grads=True)
+            grads = self._backward(logits, [w, *a.tensors()], take(cotangent, group))
             weights.append(grads[0])
             archs.append(like(a, grads[1:]))
             self.backwards += len(group)
@@ -238,6 +239,10 @@ class Passes:
         net = self.nets[rows.learners[0]]
         return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **{**self.options, **options})
 
+    def _backward(self, logits: Tensor, inputs: list[Tensor], cotangent: Tensor, **options: Any) -> list[Tensor]:
+        with library({**self.options, **options}.get("precision", "float32"), logits.device):
+            return list(torch.autograd.grad(logits, inputs, cotangent, materialize_grads=True))
+
     def _statistics(self, part: Rows, running: RunningStats, group: list[int]) -> RunningStats:
         """A copy of the statistics of one group, without the padding."""
         S = self.nets[part.learners[0]].num_statistics
@@ -254,7 +259,7 @@ class Passes:
         assert rows.targets is not None
         loss, log_probs, cotangent = cross_entropy(logits.detach(), rows.targets, rows.weight, self.backend)
         inputs = [w] * weights + a.tensors() * arch
-        grads = list(torch.autograd.grad(logits, inputs, cotangent, materialize_grads=True))
+        grads = self._backward(logits, inputs, cotangent, **options)
         self.backwards += V
         grad_w = grads.pop(0) if weights else w.new_empty(V, 0)
         grad_a = like(a, grads) if arch else a.map(lambda t: t.new_empty(V, 0))

@@ -119,14 +119,15 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
 
     from . import ranks
     from .backend import choose, explain
+    from .precision import why_not_precision
     from .stages import Stages
 
     if args.deterministic:
         torch.use_deterministic_algorithms(True)
     device = args.device
     backend = choose(None, device)
-    if run.config["config"].get("precision") == "float16" and backend not in ("cuda", "triton"):
-        raise ValueError(f"--precision: float16 needs backend cuda or triton; this is {backend} on {device}")
+    if reason := why_not_precision(run.config["config"].get("precision", "float32"), backend, device):
+        raise ValueError(f"--precision: {reason}")
     stages = Stages(run.config, open_data(run.config), device, False if args.launch else None)
     if (state := run.load()) is not None:
         stages.load_state_dict(state)

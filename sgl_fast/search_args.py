@@ -44,7 +44,7 @@ HELP = {
     "lam": "weight of the pseudo-labels",
     "order": "2: with the implicit terms of the hypergradient; 1: without",
     "method": "of the second derivatives: frozen, finite_difference, exact",
-    "r": "radius of the finite difference",
+    "r": "radius of the finite difference (default 0.01; 0.1 with --frozen-precision same of less than float32)",
     "epochs": "of the search; of each stage in P-DARTS",
     "pretrain_epochs": "epochs in which only the preliminary weights learn",
     "lr": "of the weights in the first epoch",
@@ -52,7 +52,8 @@ HELP = {
     "arch_lr": "of the architecture",
     "arch_start": "epoch at which the architecture starts to move",
     "seed": "of everything that is drawn",
-    "precision": "of what passes keep for their backward: float32, or float16 in half the memory (cuda, triton)",
+    "precision": "float32; float16 (cuda, triton), bfloat16 (triton): kept in half the memory; tf32 (triton): products",
+    "frozen_precision": "of the perturbed passes of method frozen: float32 (default), or same as --precision",
     "chunk": "at most so many virtual learners at a time, the same numbers in less memory",
 }
 FLAGS = (*SIZES, *DATA, *HELP, "space", "algorithm", "ablation", "scale", "memory", "max_skips")
@@ -69,7 +70,7 @@ def parser() -> Parser:
         p.add_argument(_flag(name), type=int, metavar="N", help=text)
     for name, text in DATA.items():
         p.add_argument(_flag(name), type=int if name == "image_size" else str, metavar=name.upper(), help=text)
-    kinds = {"str": str, "int": int, "float": float, "int | None": int}
+    kinds = {"str": str, "int": int, "float": float, "int | None": int, "float | None": float}
     for field in fields(Config):
         if field.name in HELP:
             p.add_argument(_flag(field.name), type=kinds[str(field.type)], metavar="X", help=HELP[field.name])
@@ -164,7 +165,7 @@ def _read(path: Path) -> dict[str, Any]:
         if name not in FLAGS:
             raise ValueError(f"--config: {path} sets {name!r}, which is no option; the options are {', '.join(FLAGS)}")
         kind = kinds.get(name, "int" if name in ("max_skips", "image_size") else "str")
-        types = {"str": (str,), "float": (int, float)}.get(kind, (int,))
+        types = {"str": (str,), "float": (int, float), "float | None": (int, float)}.get(kind, (int,))
         if not isinstance(value, types) or isinstance(value, bool):
             raise ValueError(f"--config: {name} in {path} needs a value of type {kind}; got {value!r}")
     return content

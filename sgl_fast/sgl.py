@@ -137,8 +137,7 @@ class Search:
         dropout = c.skip_dropout
         if dropout and self.space.name == "p_darts":
             dropout = skip_dropout(self.epoch, c.total_epochs, dropout, c.arch_start)
-        half = {"half": True} if c.precision == "float16" else {}
-        return {"skip_beta": beta, "skip_dropout": dropout, **half}
+        return {"skip_beta": beta, "skip_dropout": dropout, "precision": c.precision}
 
     @property
     def graphed(self) -> bool:
@@ -296,7 +295,9 @@ class Search:
             "xi_w": given.lr_w,
             "xi_v": given.lr_v,
             "explicit_pseudo_label_grad": c.explicit_pseudo_label_grad,
-            **{name: getattr(c, name) for name in ("lam", "order", "r", "method", "human_labels", "teacher")},
+            "r": c.radius,
+            "precision": c.perturbed_precision,
+            **{name: getattr(c, name) for name in ("lam", "order", "method", "human_labels", "teacher")},
         }
         return Options(**{**settings, **changes})
 

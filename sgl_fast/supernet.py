@@ -13,6 +13,7 @@ from .backend import choose
 from .layout import Entry, build
 from .ops.mixed_cell import mixed_cell
 from .pattern import Pattern
+from .precision import library
 from .spaces import Space, edges_of
 from .walk import Mode, RunningStats, Walk, fold, unfold
 
@@ -74,7 +75,7 @@ class Supernet:
         generator: torch.Generator | None = None,
         pattern: Pattern | None = None,
         dropout_seeds: Sequence[int] | Tensor | None = None,
-        half: bool = False,
+        precision: str = "float32",
     ) -> Tensor:
         """Logits (V, N, J), differentiable in weights, arch and images.
 
@@ -84,8 +85,9 @@ class Supernet:
         skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
                      `dropout_seeds`, one a virtual learner, int64 where they are a tensor
         pattern      a new Pattern is recorded, a recorded one replayed
-        half         backends cuda, triton: cells keep float16 for their backward, half the memory and most of the
-                     traffic; not for passes of a finite difference
+        precision    float16 (backends cuda, triton), bfloat16 (triton): cells keep that for their backward, half the
+                     memory and most of the traffic; tf32 (triton): products by one of tf32 in place of three; not
+                     for passes of a plain finite difference
         ValueError where a shape or dtype does not fit, or where training=False comes without `running`.
         """
         backend = choose(backend, weights.device, weights.dtype)
@@ -99,12 +101,13 @@ class Supernet:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
         if dropout_seeds is not None:  # a tensor that is there already goes on as it is, without a copy
             dropout_seeds = torch.as_tensor(dropout_seeds, dtype=torch.int64, device=weights.device)
-        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds, half)
-        if pattern is None:
-            return self._forward(weights, arch, images, mode, skip_beta, backend)
-        pattern.start()
-        logits = self._forward(weights, arch, images, mode, skip_beta, backend)
-        pattern.finish()
+        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds, precision)
+        if pattern is not None:
+            pattern.start()
+        with library(precision, weights.device):
+            logits = self._forward(weights, arch, images, mode, skip_beta, backend)
+        if pattern is not None:
+            pattern.finish()
         return logits
 
     def _forward(

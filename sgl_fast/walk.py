@@ -42,7 +42,7 @@ class Mode:
     pattern: Pattern | None = None
     dropout: float = 0.0
     dropout_seeds: Tensor | None = None
-    half: bool = False  # what a cell keeps for its backward in float16
+    precision: str = "float32"  # of what a cell keeps for its backward, or of its products; see `precision`
     _masks: int = 0  # drawn so far
 
     def dropout_masks(self, count: int, size: Sequence[int], backend: str | None = None) -> Tensor:

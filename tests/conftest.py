@@ -68,10 +68,11 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The extension with simulated CUDA kernels takes the place of the CPU kernels."""
     from simulated import build
 
-    from sgl_fast import backend
+    from sgl_fast import backend, precision
 
     module = build()
     monkeypatch.setattr(backend, "_found", module)
+    monkeypatch.setitem(precision.PRECISIONS, "float16", ("cpu", "cuda", "triton"))
     return module
 
 

@@ -80,7 +80,7 @@ def test_float16_between_forward_and_backward(name: str, simulated: ModuleType) 
     with use_backend("cpu"):
         inputs = weights.float(), arch.map(lambda t: t.float()), images.float()
         net(*inputs, pattern=pattern)
-        found = gradients(net, *inputs, pattern=pattern, half=True)
+        found = gradients(net, *inputs, pattern=pattern, precision="float16")
     off = [((a.double() - b).norm() / b.norm().clamp(min=1e-12)).item() for a, b in zip(found, want, strict=True)]
     assert 1e-5 < max(off) < 2e-2
 
@@ -92,7 +92,7 @@ def test_a_search_keeps_float16_but_for_finite_differences(
     forward = Passes.forward
 
     def spy(self: Passes, rows: Any, *args: Any, **options: Any) -> Tensor:
-        kept.append((len(rows.learners), {**self.options, **options}["half"]))
+        kept.append((len(rows.learners), {**self.options, **options}["precision"]))
         return forward(self, rows, *args, **options)
 
     monkeypatch.setattr(Passes, "forward", spy)
@@ -103,7 +103,7 @@ def test_a_search_keeps_float16_but_for_finite_differences(
     with use_backend("cpu"):
         search = Search(net, config)
         record = search.step(batch)
-    assert [half for _, half in kept] == [True, True, True, True, False, False, False]
+    assert [precision for _, precision in kept] == ["float16"] * 4 + ["float32"] * 3
     assert sum(rows for rows, _ in kept) == record["forwards"]
 
 

@@ -15,9 +15,11 @@ from sgl_fast.backend import use_backend
 from sgl_fast.ops import flat_update, pseudo_label
 from sgl_fast.ops.skip_dropout import dropout_masks
 from sgl_fast.pattern import Pattern
+from sgl_fast.precision import why_not_precision
 from sgl_fast.spaces import SPACES
 
 DEVICE = "cuda"
+ERRORS = {"float32": 1e-3, "tf32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1}
 SIZES: dict[str, Any] = {"channels": 16, "layers": 4, "nodes": 3}
 
 
@@ -43,9 +45,11 @@ def off(found: list[Tensor], want: list[Tensor]) -> float:
     return max(((a.double().cpu() - b.double().cpu()).norm() / b.norm().clamp(min=1e-12)).item() for a, b in pairs)
 
 
-@pytest.mark.parametrize("half", [False, True])
+@pytest.mark.parametrize("precision", ERRORS)
 @pytest.mark.parametrize("name", SPACES)
-def test_supernets(name: str, half: bool, gpu: str) -> None:
+def test_supernets(name: str, precision: str, gpu: str) -> None:
+    if reason := why_not_precision(precision, gpu, DEVICE):
+        pytest.skip(reason)
     net = small(name, **SIZES)
     inputs = draws(net, 2)
     with use_backend("reference"):
@@ -53,9 +57,9 @@ def test_supernets(name: str, half: bool, gpu: str) -> None:
     pattern = Pattern()
     with use_backend(gpu):
         net(*on_device(inputs), pattern=pattern)
-        first, second = (gradients(net, *on_device(inputs), pattern=pattern, half=half) for _ in "ab")
+        first, second = (gradients(net, *on_device(inputs), pattern=pattern, precision=precision) for _ in "ab")
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
-    assert off(first, want) < (2e-2 if half else 1e-3)
+    assert off(first, want) < ERRORS[precision]
 
 
 def test_flat_updates(gpu: str) -> None:

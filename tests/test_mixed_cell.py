@@ -194,10 +194,10 @@ def test_operators_are_registered_properly(extension: None) -> None:
     inputs = draw_inputs(setting)
     tensors = [t.float() for t in inputs.tensors if t is not None]
     cell = op.numbers(setting.cell)
-    forward = (cell, *tensors, None, None, None, 1.0, 1.0, False)
+    forward = (cell, *tensors, None, None, None, 1.0, 1.0, "float32")
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell.default, forward)
     saved = torch.ops.sgl_fast.mixed_cell(*forward)
-    backward = (cell, *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, True, True, False, True)
+    backward = (cell, *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, True, True, False, True, "float32")
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell_backward.default, backward)
 
 
@@ -214,10 +214,11 @@ def test_tritons_operators_are_registered_properly(extension: None) -> None:
     cell = dataclasses.replace(setting.cell, nodes=1, ops=(("sep_conv_3x3",), ("max_pool_3x3",)))
     inputs = draw_inputs(dataclasses.replace(setting, cell=cell))
     tensors = [t.float() for t in inputs.tensors if t is not None]
-    forward = (op.numbers(cell), *tensors, None, None, None, 1.0, 1.0, False)
+    forward = (op.numbers(cell), *tensors, None, None, None, 1.0, 1.0, "float32")
     torch.library.opcheck(torch.ops.sgl_fast.triton_mixed_cell.default, forward)
     saved = torch.ops.sgl_fast.triton_mixed_cell(*forward)
-    backward = (op.numbers(cell), *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, True, True, False, True)
+    flags = True, True, False, True, "float32"
+    backward = (op.numbers(cell), *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, *flags)
     torch.library.opcheck(torch.ops.sgl_fast.triton_mixed_cell_backward.default, backward)
 
 
@@ -236,12 +237,18 @@ def test_it_compiles_into_one_graph(extension: None) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found, want, strict=True))
 
 
-def test_float16_is_for_cuda(extension: None) -> None:
+@pytest.mark.parametrize(
+    ("precision", "able"),
+    [("tf32", "'triton'"), ("float16", "'cuda' or 'triton'"), ("bfloat16", "'triton'"), ("float8", "")],
+)
+def test_a_precision_is_for_some_backends(precision: str, able: str, extension: None) -> None:
     setting = SETTINGS["normal"]
     inputs = draw_inputs(setting).at(torch.float32)
-    for backend, error in (("reference", ValueError), ("cpu", RuntimeError)):
-        with pytest.raises(error, match="need backend 'cuda' or 'triton' for float16 between forward and backward"):
-            op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, Mode(half=True), backend=backend)
+    want = f"need backend {able} for precision '{precision}'" if able else "need precision one of float32, tf32"
+    for backend in ("reference", "cpu"):
+        with pytest.raises(ValueError, match=want):
+            mode = Mode(precision=precision)
+            op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, mode, backend=backend)
 
 
 def test_it_is_differentiable_once(extension: None) -> None:

@@ -1,4 +1,4 @@
-"""Triton's kernels, interpreted: they stay inside their tensors, each of which lies between bands of NaN; float16."""
+"""Triton's kernels, interpreted: they stay inside their tensors, each lying between bands of NaN; precisions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import why_not_interpreted
-from test_mixed_cell import SETTINGS, errors, tiny
+from test_mixed_cell import SETTINGS, Setting, errors, tiny
 from torch import Tensor
 from trials import fresh
 
@@ -67,22 +67,56 @@ def test_kernels_stay_inside_their_tensors(name: str, bands: None) -> None:
     assert len(made) > 10 and max(errors(found, want)) < 1e-3
 
 
-def test_float16_between_forward_and_backward() -> None:
-    """What it changes is of float16's precision; gradients stay float32."""
+def small_cell() -> tuple[Setting, list[Tensor | None], Tensor]:
+    """A setting of one learner, its inputs and a cotangent."""
     if reason := why_not_interpreted():
         pytest.skip(reason)
     fresh()
-    setting = dataclasses.replace(tiny(SETTINGS["states given"], "triton"), V=1)
-    inputs, section = draw_inputs(setting).at(torch.float32), section_of(setting.cell)
-    leaves = [t for t in inputs.tensors if t is not None]
+    setting = dataclasses.replace(SETTINGS["partial channels"], V=1, N=2, H=4, W=4)
+    ops = ("sep_conv_3x3", "max_pool_3x3"), ("skip_connect", "avg_pool_3x3")
+    setting = dataclasses.replace(setting, cell=dataclasses.replace(setting.cell, nodes=1, ops=ops))
+    inputs = draw_inputs(setting).at(torch.float32)
+    return setting, inputs.tensors, inputs.grad
+
+
+def passed(setting: Setting, tensors: list[Tensor | None], grad: Tensor, **how: Any) -> list[Tensor]:
+    """Output and gradients of a pass."""
+    out = op.mixed_cell(setting.cell, section_of(setting.cell), *tensors, Mode(**how), backend="triton")  # type: ignore[misc]
+    return [out.detach(), *torch.autograd.grad(out, [t for t in tensors if t is not None], grad)]
+
+
+@pytest.mark.parametrize(("precision", "least", "most"), [("float16", 1e-5, 2e-2), ("bfloat16", 1e-4, 1e-1)])
+def test_less_between_forward_and_backward(precision: str, least: float, most: float) -> None:
+    """What it changes is of that precision; gradients stay float32."""
+    cell, pattern = small_cell(), Pattern()
     found = []
-    for half in (False, True):
-        pattern = found[0][0] if found else Pattern()
+    for one in ("float32", precision):
         pattern.start()
-        out = op.mixed_cell(
-            setting.cell, section, *inputs.tensors, Mode(True, None, pattern, half=half), backend="triton"
-        )
+        found.append(passed(*cell, pattern=pattern, precision=one))
         pattern.finish()
-        found.append((pattern, torch.autograd.grad(out, leaves, inputs.grad)))
-    off = [((a - b).norm() / b.norm()).item() for a, b in zip(found[1][1], found[0][1], strict=True)]
-    assert 1e-5 < max(off) < 2e-2 and all(g.dtype == torch.float32 for g in found[1][1])
+    off = [((a - b).norm() / b.norm()).item() for a, b in zip(found[1], found[0], strict=True)]
+    assert least < max(off) < most and all(g.dtype == torch.float32 for g in found[1])
+
+
+def test_float16_ends_at_its_largest_number() -> None:
+    """Results of a thousand times its range, before their norms."""
+    setting, tensors, grad = small_cell()
+    weights = tensors[2]
+    assert weights is not None
+    tensors[2] = (weights.detach() * 1e4).requires_grad_()
+    assert all(t.isfinite().all() for t in passed(setting, tensors, grad, precision="float16"))
+
+
+def test_products_of_tf32_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By every launch of both directions that has such products; one for tf32, else three."""
+    from sgl_fast.kernels import cell, cell_backward, cell_forward
+
+    asked = []
+    for module in (cell_forward, cell_backward):
+        spy = lambda precision, device, module=module: asked.append((module, precision)) or "ieee"  # noqa: E731
+        monkeypatch.setattr(module, "products", spy)
+    passed(*small_cell(), precision="tf32")
+    assert {precision for _, precision in asked} == {"tf32"}
+    assert {module for module, _ in asked} == {cell_forward, cell_backward}
+    device = torch.device("cpu")
+    assert (cell.products("tf32", device), cell.products("float32", device)) == ("tf32", "tf32x3")

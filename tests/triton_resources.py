@@ -70,9 +70,9 @@ def caught(name: str, space: str, place: int) -> list[Launch]:
         weights = draw(V, sizes(numbers(cell), side, side, "triton")[0])
         mixture = draw(V, len(cell.ops), numbers(cell)[9]), draw(V, len(cell.ops)) if cell.partial > 1 else None
         inputs = s0, s1, weights, *mixture
-        saved = mixed_cell.mixed_cell(numbers(cell), *inputs, None, None, None, 1.0, 1.0, False)
-        grads = torch.empty_like(saved[0])
-        mixed_cell.mixed_cell_backward(numbers(cell), *inputs, None, *saved, grads, 1.0, 1.0, True, True, True, True)
+        saved = mixed_cell.mixed_cell(numbers(cell), *inputs, None, None, None, 1.0, 1.0, "float32")
+        how = 1.0, 1.0, *[True] * 4, "float32"
+        mixed_cell.mixed_cell_backward(numbers(cell), *inputs, None, *saved, torch.empty_like(saved[0]), *how)
         rows, logits = draw(2, 300_000), draw(2, 50, 10)
         flat_update.sgd(rows, rows, rows, draw(()), 0.9, 3e-4, 5.0)
         flat_update.perturb(rows, rows, 0.01)

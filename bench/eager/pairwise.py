@@ -41,7 +41,7 @@ class Pairwise:
         self.stage_one(batch)
         self.stage_two(batch)
         direct, self.g = zip(*(self.direct(k, batch) for k in range(len(self.learners))), strict=True)
-        self.eps = [self.config.r / get_total_norm(g, foreach=True).item() for g in self.g]
+        self.eps = [self.config.radius / get_total_norm(g, foreach=True).item() for g in self.g]
         return [self.total(k, direct[k], batch) for k in range(len(self.learners))]
 
     def stage_one(self, batch: Batch) -> None:
@@ -96,7 +96,7 @@ class Pairwise:
         one = self.learners[k]
         pairs = [self.pair(j, k, batch) for j in range(len(self.learners)) if j != k]
         u = [torch.stack(parts).sum(0) for parts in zip(*pairs, strict=True)]
-        eps = self.config.r / get_total_norm(u, foreach=True).item()
+        eps = self.config.radius / get_total_norm(u, foreach=True).item()
 
         def at(sign: int) -> Tensors:
             with moved(one.v, self.v_old[k], u, sign * eps):

@@ -11,8 +11,10 @@ from torch.autograd.function import once_differentiable
 
 from .. import reference
 from ..backend import choose, compiled
+from ..kernels.launch import kept_in
 from ..kernels.plan import plan_of
 from ..layout import Cell, Section
+from ..precision import check_precision
 from ..spaces import PRIMITIVES, edges_of
 from ..walk import MOMENTUM, Mode, RunningStats
 from .registry import register
@@ -44,7 +46,7 @@ def _fake(backend: str) -> Callable[..., tuple[Tensor, ...]]:
         out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
         states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
         pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
-        planes = s1.new_empty(V, N, saved, dtype=torch.float16 if rest[-1] else None)
+        planes = s1.new_empty(V, N, saved, dtype=kept_in(rest[-1]))
         return out, states, planes, s1.new_empty(V, 3, norms), pattern
 
     return fake
@@ -52,11 +54,12 @@ def _fake(backend: str) -> Callable[..., tuple[Tensor, ...]]:
 
 _forward = register(
     "mixed_cell(int[] cell, Tensor s0, Tensor s1, Tensor weights, Tensor op_weights, Tensor? edge_weights,"
-    " Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta, float dropout_scale, bool half)"
+    " Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta, float dropout_scale, str precision)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _fake("cpu"),
     STEM,
     _fake("triton"),
+    lambda *args: (*args[:-1], args[-1] == "float16"),
 )
 
 
@@ -71,17 +74,19 @@ def _fake_backward(
 ) -> tuple[Tensor, ...]:
     edges = op_weights.new_empty(0) if edge_weights is None else torch.empty_like(edge_weights)
     grads = torch.empty_like(s0), torch.empty_like(s1), weights.new_empty(weights.shape)
-    wanted = zip(rest[-3:], grads, strict=True)
+    wanted = zip(rest[-4:-1], grads, strict=True)
     return (*(g if want else g.new_empty(0) for want, g in wanted), torch.empty_like(op_weights), edges)
 
 
 _backward = register(
     "mixed_cell_backward(int[] cell, Tensor s0, Tensor s1, Tensor weights, Tensor op_weights, Tensor? edge_weights,"
     " Tensor? dropout, Tensor out, Tensor states, Tensor planes, Tensor stats, Tensor pattern, Tensor grad,"
-    " float skip_beta, float dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights)"
+    " float skip_beta, float dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights,"
+    " str precision)"
     " -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     _fake_backward,
     STEM,
+    arguments=lambda *args: args[:-1],
 )
 
 
@@ -95,12 +100,13 @@ class _MixedCell(torch.autograd.Function):
         pattern: Any,
         dropout: Any,
         scalars: Any,
-        half: bool,
+        precision: str,
         *inputs: Any,
     ) -> Any:
-        out, *saved = _forward.on(backend)(cell, *inputs, running, pattern, dropout, *scalars, half)
+        out, *saved = _forward.on(backend)(cell, *inputs, running, pattern, dropout, *scalars, precision)
         ctx.save_for_backward(*inputs, dropout, out, *saved)
         ctx.backend, ctx.cell, ctx.scalars, ctx.training = backend, cell, scalars, running is None
+        ctx.precision = precision
         ctx.mark_non_differentiable(saved[-2], saved[-1])
         return out, saved[-2], saved[-1]
 
@@ -108,7 +114,8 @@ class _MixedCell(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
         wanted = ctx.needs_input_grad[7:10]
-        grads = _backward.on(ctx.backend)(ctx.cell, *ctx.saved_tensors, grad, *ctx.scalars, ctx.training, *wanted)
+        how = *ctx.scalars, ctx.training, *wanted, ctx.precision
+        grads = _backward.on(ctx.backend)(ctx.cell, *ctx.saved_tensors, grad, *how)
         needed = zip(grads, ctx.needs_input_grad[7:], strict=True)
         return (None,) * 7 + tuple(g if need else None for g, need in needed)
 
@@ -127,15 +134,12 @@ def mixed_cell(
 ) -> Tensor:
     """One cell of V virtual learners; see `reference.mixed_cell` for shapes. Differentiable once where it is fused.
 
-    mode.running is updated by a training pass and read by others; mode.pattern is recorded or replayed; mode.half keeps
-    what the backward needs in float16 (cuda, triton), all arithmetic being float32.
+    mode.running is updated by a training pass and read by others; mode.pattern is recorded or replayed; with
+    mode.precision float16 or bfloat16 what the backward needs is kept in that, all arithmetic being float32.
     """
     name = choose(backend, weights.device, weights.dtype)
+    check_precision(mode.precision, name, weights.device)
     if name == "reference":
-        if mode.half:
-            raise ValueError(
-                "need backend 'cuda' or 'triton' for float16 between forward and backward; got 'reference'"
-            )
         return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, mode, skip_beta)
     norms = section.num_statistics
     if mode.training and norms and s1[0, :, 0].numel() == 1:
@@ -148,7 +152,8 @@ def mixed_cell(
         pattern = mode.pattern.replay((V, N, sizes(fused, H, W, name)[3]), torch.uint8)
     dropout, scale = _dropout(cell, mode, s1, name)
     inputs = s0, s1, weights, op_weights, edge_weights
-    out, stats, bits = _MixedCell.apply(name, fused, running, pattern, dropout, (skip_beta, scale), mode.half, *inputs)
+    how = running, pattern, dropout, (skip_beta, scale), mode.precision
+    out, stats, bits = _MixedCell.apply(name, fused, *how, *inputs)
     if mode.pattern is not None and pattern is None:
         mode.pattern.record(bits)
     if mode.running is not None and mode.training and norms:

@@ -25,13 +25,18 @@ class Operator(NamedTuple):
 
 
 def register(
-    schema: str, fake: Callable[..., Any], stem: str, fake_triton: Callable[..., Any] | None = None
+    schema: str,
+    fake: Callable[..., Any],
+    stem: str,
+    fake_triton: Callable[..., Any] | None = None,
+    arguments: Callable[..., tuple[Any, ...]] = lambda *args: args,
 ) -> Operator:
     """torch.ops.sgl_fast.<name of the schema>, whose kernels are the functions of that name in the extension.
 
     fake         empty outputs for given inputs, which a traced program has in place of the kernel
     stem         of the module of kernels/ that has the function for triton_<name>
     fake_triton  its own empty outputs, if they differ
+    arguments    of the compiled function, from those of the schema
     Where a kernel is missing the operator exists, and a call is a RuntimeError that says what is missing.
     """
     name = schema.partition("(")[0]
@@ -42,8 +47,8 @@ def register(
     compiled_one = _define(
         schema,
         fake,
-        CPU=lambda *args: getattr(compiled("cpu"), name)(*args),
-        CUDA=lambda *args: getattr(compiled("cuda"), name)(*args),
+        CPU=lambda *args: getattr(compiled("cpu"), name)(*arguments(*args)),
+        CUDA=lambda *args: getattr(compiled("cuda"), name)(*arguments(*args)),
     )
     return Operator(compiled_one, _define(f"triton_{schema}", fake_triton or fake, CPU=triton, CUDA=triton))
 
