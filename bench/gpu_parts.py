@@ -217,9 +217,12 @@ def sanitizer() -> Result:
     tool = shutil.which("compute-sanitizer")
     if tool is None:
         raise SystemExit("needs compute-sanitizer in PATH")
-    checks = ("memcheck", "racecheck")
+    checks, small = ("memcheck", "racecheck"), "flat or pseudo or masks or augmented"
     return {
-        c: pytest(["tests/test_gpu.py", "-k", "flat or pseudo"], (tool, "--tool", c, "--error-exitcode", "9"))
+        c: pytest(
+            ["tests/test_gpu.py", "-k", small],
+            (tool, "--tool", c, "--error-exitcode", "9"),
+        )
         for c in checks
     }
 
