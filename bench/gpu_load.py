@@ -8,6 +8,9 @@ from typing import Any
 
 import torch
 
+from sgl_fast.ops.augment import augment
+from sgl_fast.ops.skip_dropout import dropout_masks
+
 from .gpu_passes import Size, pass_of
 from .gpu_steps import step_of
 
@@ -17,9 +20,14 @@ FEW_CELLS = Size(changes={"layers": 3})  # a normal cell and both reductions, as
 
 
 def small(backend: str, device: str) -> None:
-    """A second-order search step and a pass of DARTS: every kernel, on a few small images."""
+    """A second-order search step, a pass of DARTS, dropout masks and augmentation: every kernel, on a few small images."""
     step_of("best", backend, False, device, N=2, side=8, **TINY)()
     pass_of("darts", backend, Size(N=2, side=8, changes=TINY), device)()
+    seeds, images = torch.arange(2, device=device), torch.zeros(4, 3, 8, 8, dtype=torch.uint8, device=device)
+    dropout_masks(seeds, 3, 1, (2, 4, 5, 5), 0.3, backend)
+    augment(
+        images, torch.ones(2, 6, dtype=torch.int64, device=device), torch.ones(3, 256, device=device), 4, 2, backend
+    )
 
 
 def whole(backend: str, device: str, size: Size = FEW_CELLS) -> None:

@@ -7,6 +7,7 @@
 #include "tests/sim/cudasim.h"
 #endif
 
+#include "bindings/augment.h"
 #include "bindings/flat_update.h"
 #include "bindings/mixed_cell.h"
 #include "bindings/pseudo_label.h"
@@ -24,6 +25,7 @@ namespace {
 using namespace sgl_fast;
 
 template <class Call> void bind(py::module_& m) {
+    bind_augment<Call>(m);
     bind_flat_update<Call>(m);
     bind_mixed_cell<Call>(m);
     bind_pseudo_label<Call>(m);

@@ -24,6 +24,7 @@ from .spaces.darts_minus import skip_beta
 from .spaces.p_darts import skip_dropout
 from .step_graph import CudaGraph, Given, GraphedSteps
 from .supernet import Supernet, draw_seeds
+from .upload import upload
 from .walk import RunningStats
 
 Norms = dict[str, Tensor]
@@ -315,10 +316,3 @@ class Search:
         rows = [net.init_weights(1, draw, torch.float32) for net in self.nets]
         width = max(net.num_weights for net in self.nets)
         return torch.cat([F.pad(row, (0, width - row.shape[1])) for row in rows])
-
-
-def upload(values: Tensor, device: torch.device) -> Tensor:
-    """On the device, without waiting for what it does."""
-    if device.type != "cuda":
-        return values.to(device)
-    return values.pin_memory().to(device, non_blocking=True)

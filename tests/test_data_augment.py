@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sgl_fast.data.augment import augment, crop_flip, cutout, draw, normalize
+from sgl_fast.data.augment import augment, draw, normalize
+from sgl_fast.reference_augment import crop_flip, cutout
 
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 2.0)
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
 import torch
 from nets import draws, small
+from test_augment import inputs as augmentation
 from test_cuda import gradients
 from torch import Tensor
 
 import sgl_fast
 from sgl_fast.backend import use_backend
+from sgl_fast.data.fashion_mnist import embedded
+from sgl_fast.data.loader import Feed
 from sgl_fast.ops import flat_update, pseudo_label
+from sgl_fast.ops.augment import augment
 from sgl_fast.ops.skip_dropout import dropout_masks
 from sgl_fast.pattern import Pattern
 from sgl_fast.precision import why_not_precision
@@ -79,6 +84,24 @@ def test_pseudo_labels(gpu: str) -> None:
         entropies = pseudo_label.cross_entropy(logits.to(device, dtype), targets, 1.0, backend)
         results.append([p, targets, *entropies, pseudo_label.teacher_cotangent(p, entropies[1], backend)])
     assert off(results[1], results[0]) < 1e-6
+
+
+def test_augmented_batches(gpu: str) -> None:
+    for size in ((50, 32, 32, 4), (3, 5, 7, 1)):
+        given = augmentation(*size)
+        want = augment(*given, size[-1], 5, "reference")
+        for backend in (gpu, "reference"):
+            got = augment(*(t.to(DEVICE) for t in given), size[-1], 5, backend)
+            assert torch.equal(got.cpu(), want)
+
+
+def test_a_feed_on_the_gpu_has_the_batches_of_the_cpu(gpu: str) -> None:
+    dataset = embedded()
+    feeds = [Feed(dataset, 8, seed=0, device=device, learners=2, cutout=16) for device in ("cpu", DEVICE)]
+    want = feeds[0].batch(3)
+    with use_backend(gpu):
+        got = feeds[1].batch(3)
+    assert all(torch.equal(getattr(got, f.name).cpu(), getattr(want, f.name)) for f in dataclasses.fields(want))
 
 
 def test_dropout_masks(gpu: str) -> None:

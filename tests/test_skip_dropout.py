@@ -17,7 +17,7 @@ from sgl_fast import reference_dropout
 from sgl_fast.ops import skip_dropout
 from sgl_fast.ops.skip_dropout import dropout_masks
 from sgl_fast.reference import apply_op
-from sgl_fast.walk import Mode, Walk
+from sgl_fast.walk import Mode, Walk, unfold
 
 
 class Dropout:
@@ -70,6 +70,17 @@ def test_dropout_zeroes_skips_at_the_rate_and_keeps_their_mean() -> None:
     for half in out.split(4, dim=1):
         assert half.mean().item() == pytest.approx(1, abs=0.02)  # 65,536 draws: standard deviation 0.0026
     assert not torch.equal(*out.split(4, dim=1))
+
+
+@pytest.mark.parametrize("backend", ["reference", None])
+def test_every_skip_of_a_pass_has_a_mask_of_its_own(backend: str | None) -> None:
+    stem, seeds, size = small("p_darts").sections.stem, torch.arange(3), (2, 4, 8, 8)
+    mode = Mode(dropout=0.5, dropout_seeds=seeds)
+    walk = Walk(stem, torch.zeros(3, stem.num_weights, dtype=F64), mode)
+    one_by_one = [unfold(walk.dropout(torch.ones(2, 3 * 4, 8, 8, dtype=F64)), 3) > 0 for _ in range(2)]
+    masks = torch.cat([torch.stack(one_by_one), mode.dropout_masks(2, size, backend)])
+    assert torch.equal(masks, Mode(dropout=0.5, dropout_seeds=seeds).dropout_masks(4, size, backend))
+    assert len(masks.flatten(1).unique(dim=0)) == 4
 
 
 def test_a_tensor_of_seeds_is_not_read() -> None:
@@ -146,7 +157,9 @@ def test_masks_are_independent_draws(rate: float, spread: int) -> None:
     """Means, their variance, and products of neighbours: of seeds, of masks, of positions; all within 5 sigma."""
     V, M, size = 64, 6, (2, 4, 16, 16)
     seeds = 12345 + spread * torch.arange(V)
-    x = (dropout_masks(seeds, M, 0, size, rate).flatten(2).double() - (1 - rate)) / math.sqrt(rate * (1 - rate))
+    x = (dropout_masks(seeds, M, 0, size, rate, "reference").flatten(2).double() - (1 - rate)) / math.sqrt(
+        rate * (1 - rate)
+    )
     count, P = x.numel(), x.shape[2]
     sums = x.sum(2) / math.sqrt(P)
     products = {"mean": x, "variance of the sums": (sums.square() - 1) / math.sqrt(2)}

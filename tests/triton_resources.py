@@ -46,7 +46,7 @@ class Launch(NamedTuple):
 def caught(name: str, space: str, place: int) -> list[Launch]:
     """The launches of a forward and a backward of one of the space's cells at its published size, each kind once."""
     import torch
-    from sgl_fast.kernels import flat_update, mixed_cell, pseudo_label, skip_dropout
+    from sgl_fast.kernels import augment, flat_update, mixed_cell, pseudo_label, skip_dropout
     from triton.runtime.jit import JITFunction
 
     from sgl_fast.ops.mixed_cell import numbers, sizes
@@ -81,6 +81,8 @@ def caught(name: str, space: str, place: int) -> list[Launch]:
         pseudo_label.pseudo_labels(logits)
         pseudo_label.cross_entropy(logits, logits, 1.0)
         pseudo_label.teacher_cotangent(logits, logits)
+        pixels = torch.empty(1000, 3, 32, 32, dtype=torch.uint8)
+        augment.augment(pixels, torch.arange(50 * 6).view(50, 6), draw(3, 256), 4, 16)
         skip_dropout.dropout_masks(torch.arange(2), 14, 0, (50, 16, 32, 32), 5_000_000)
     finally:
         JITFunction.run = before

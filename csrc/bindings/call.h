@@ -12,12 +12,14 @@
 
 #include <vector>
 
+#include "../cpu/augment.h"
 #include "../cpu/blocks.h"
 #include "../cpu/flat_update.h"
 #include "../cpu/mixed_cell.h"
 #include "../cpu/pseudo_label.h"
 #include "../cpu/skip_dropout.h"
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)
+#include "../cuda/augment.h"
 #include "../cuda/flat_update.h"
 #include "../cuda/mixed_cell.h"
 #include "../cuda/pseudo_label.h"

@@ -25,6 +25,7 @@ KERNELS = {
     "flat_update.cuh": ["squares_kernel", "norms_kernel", "sgd_kernel", "perturb_kernel", "quotient_kernel"],
     "pseudo_label.cuh": ["pseudo_labels_kernel", "cross_entropy_kernel", "teacher_cotangent_kernel"],
     "skip_dropout.cuh": ["dropout_masks_kernel"],
+    "augment.cuh": ["augment_kernel"],
     "convolve.cuh": [f"convolve_kernel<{R}>" for R in (1, 2, 4, 8)],
     "wide.cuh": ["wide_kernel"],
     "combine.cuh": ["combine_kernel", "evaluation_kernel"],

@@ -10,8 +10,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ..ops.augment import augment as augment_images
+from ..upload import upload
 
 
 class Draws(NamedTuple):
@@ -38,18 +40,11 @@ def draw(count: int, height: int, width: int, crop: int, generator: torch.Genera
     return Draws(*(torch.randint(n, (count,), generator=generator, device=generator.device) for n in limits))
 
 
-def crop_flip(images: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, crop: int) -> Tensor:
-    """Pad by `crop` zeros, cut a window of the old size at (dy, dx), mirror it where flip.
-
-    images [N, C, H, W] -> [N, C, H, W], same dtype
-    """
-    _, channels, height, width = images.shape
-    column = torch.arange(width, device=images.device)
-    columns = torch.where(flip[:, None] > 0, width - 1 - column, column) + dx[:, None]
-    rows = torch.arange(height, device=images.device) + dy[:, None]
-    pixel = (rows[:, :, None] * (width + 2 * crop) + columns[:, None, :]).flatten(1)
-    padded = F.pad(images, (crop, crop, crop, crop)).flatten(2)
-    return padded.gather(2, pixel[:, None].expand(-1, channels, -1)).view_as(images)
+def table(index: Tensor, draws: Draws, flip: bool = True) -> Tensor:
+    """Each image's index and draws, int64 [N, 6]; flip False: none is mirrored."""
+    if not flip:
+        draws = draws._replace(flip=torch.zeros_like(draws.flip))
+    return torch.stack([index.to(draws.dy.device), *draws], dim=1)
 
 
 def normalize(
@@ -62,11 +57,11 @@ def normalize(
     return images.to(wide).mul_(scale).sub_(shift).to(dtype)
 
 
-def cutout(x: Tensor, cy: Tensor, cx: Tensor, side: int) -> Tensor:
-    """Zero a square of side x side pixels centred at (cy, cx), clipped at the borders.        x [N, C, H, W]"""
-    inside_y = _inside(x.shape[2], cy, side)
-    inside_x = _inside(x.shape[3], cx, side)
-    return x.masked_fill((inside_y[:, :, None] & inside_x[:, None, :])[:, None], 0)
+@lru_cache(maxsize=32)
+def levels(mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What `normalize` makes of each of the 256 pixels, [C, 256]; kept where the images are."""
+    pixels = torch.arange(256, dtype=torch.uint8).expand(len(mean), 1, 256)
+    return normalize(pixels, mean, std, dtype)[:, 0].to(device)
 
 
 def augment(
@@ -86,18 +81,9 @@ def augment(
     the same batch on every device.
     """
     count, _, height, width = images.shape
-    draws = draw(count, height, width, crop, generator)
-    dy, dx, mirror, cy, cx = torch.stack(draws).to(images.device, non_blocking=True)
-    if crop or flip:
-        images = crop_flip(images, dy, dx, mirror if flip else torch.zeros_like(mirror), crop)
-    x = normalize(images, mean, std, dtype)
-    return cutout(x, cy, cx, cutout_side) if cutout_side else x
-
-
-def _inside(size: int, centre: Tensor, side: int) -> Tensor:
-    """Which of `size` positions lie in the `side` ones around each centre.        centre [N] -> bool [N, size]"""
-    offset = torch.arange(size, device=centre.device) - (centre[:, None] - side // 2)
-    return (offset >= 0) & (offset < side)
+    draws = table(torch.arange(count), draw(count, height, width, crop, generator), flip)
+    values = levels(tuple(mean), tuple(std), dtype, images.device)
+    return augment_images(images, upload(draws, images.device), values, crop, cutout_side)
 
 
 @lru_cache(maxsize=32)

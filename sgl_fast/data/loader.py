@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 from ..batch import Batch
-from .augment import augment, normalize
+from ..ops.augment import augment
+from ..upload import upload
+from .augment import draw, levels, normalize, table
 from .dataset import Dataset, Images
 from .seeds import seed_of, shuffled
 
@@ -57,6 +59,7 @@ class Feed:
         # Roles that share their images on the CPU share them on the device.
         moved = {id(x): _move(x, self.device) for x in images.values()}
         self._images = {role: moved[id(x)] for role, x in images.items()}
+        self._levels = levels(dataset.mean, dataset.std, dtype, self.device)
         self._orders: dict[tuple[str, int], tuple[int, Tensor]] = {}
         lazy = not all(isinstance(x, Tensor) for x in images.values())
         self._decoder = ThreadPoolExecutor(1) if lazy else None
@@ -107,43 +110,37 @@ class Feed:
         return Batch(x_train, y_train, self.unlabeled(step), x_val, y_val)
 
     def _draw(self, role: str, step: int) -> tuple[Tensor, Tensor]:
-        """(images, their indices) of a role: [N, 3, H, W], [N], or with the learner axis in front."""
+        """(images, their indices) of a role on the device: [N, 3, H, W], [N], or with the learner axis in front."""
+        decoded, tables = zip(*(self._draw_one(role, step, k) for k in range(self.learners or 1)), strict=True)
+        draws = upload(torch.cat(tables), self.device)
+        images, index, crop = self._images[role], draws[:, 0], self.crop
+        if not isinstance(images, Tensor):
+            images, crop = upload(torch.cat(decoded), self.device), 0
+            draws = torch.column_stack([torch.arange(len(images), device=self.device), draws[:, 1:]])
+        x = augment(images, draws, self._levels, crop, self.cutout)
         if self.learners is None:
-            return self._draw_one(role, step, 0)
-        x, index = zip(*(self._draw_one(role, step, learner) for learner in range(self.learners)), strict=True)
-        return torch.stack(x), torch.stack(index)
+            return x, index
+        return x.unflatten(0, (self.learners, -1)), index.unflatten(0, (self.learners, -1))
 
-    def _draw_one(self, role: str, step: int, learner: int) -> tuple[Tensor, Tensor]:
+    def _draw_one(self, role: str, step: int, learner: int) -> tuple[Tensor | None, Tensor]:
+        """A learner's decoded images, None where they are in memory already, and its part of the table of draws."""
         batches = self._size[role] // self.batch_size
         start = step % batches * self.batch_size
         index = self._order(role, step // batches, learner)[start : start + self.batch_size]
         generator = torch.Generator().manual_seed(seed_of(self.seed, _AUGMENT, step, _ROLES.index(role), learner))
         images = self._images[role]
-        if isinstance(images, Tensor):
-            pixels, crop = images[index], self.crop
-        else:
-            pixels, crop = images.random_crops(index, generator).to(self.device, non_blocking=True), 0
-        x = augment(
-            pixels,
-            self.dataset.mean,
-            self.dataset.std,
-            generator,
-            crop=crop,
-            flip=self.flip,
-            cutout_side=self.cutout,
-            dtype=self.dtype,
-        )
-        return x, index
+        decoded = None if isinstance(images, Tensor) else images.random_crops(index, generator)
+        (H, W), crop = images.shape[2:], self.crop if decoded is None else 0
+        return decoded, table(index, draw(len(index), H, W, crop, generator), self.flip)
 
     def _order(self, role: str, number: int, learner: int) -> Tensor:
-        """The permutation of one pass, where the images are; the current one of each role and learner is kept."""
+        """The permutation of one pass, on the CPU; the current one of each role and learner is kept."""
         kept = self._orders.get((role, learner))
         if kept is None or kept[0] != number:
             order = torch.from_numpy(
                 shuffled(self._size[role], self.seed, _SHUFFLE, number, _ROLES.index(role), learner)
             )
-            images = self._images[role]
-            kept = self._orders[role, learner] = (number, order.to(images.device))
+            kept = self._orders[role, learner] = (number, order)
         return kept[1]
 
 
