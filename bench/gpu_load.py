@@ -20,7 +20,7 @@ FEW_CELLS = Size(changes={"layers": 3})  # a normal cell and both reductions, as
 
 
 def small(backend: str, device: str) -> None:
-    """A second-order search step, a pass of DARTS, dropout masks and augmentation: every kernel, on a few small images."""
+    """A second-order search step, a pass of DARTS, masks and augmentation: every kernel, on a few small images."""
     step_of("best", backend, False, device, N=2, side=8, **TINY)()
     pass_of("darts", backend, Size(N=2, side=8, changes=TINY), device)()
     seeds, images = torch.arange(2, device=device), torch.zeros(4, 3, 8, 8, dtype=torch.uint8, device=device)
