@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -104,3 +105,12 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     except RuntimeError as error:
         pytest.skip(str(error))
     return "cpu"
+
+
+@pytest.fixture(autouse=True)
+def no_backend_is_left_chosen() -> Iterator[None]:
+    """A command line chooses one for its process, which is that of the next test, too."""
+    yield
+    from sgl_fast import backend
+
+    backend._chosen = None
