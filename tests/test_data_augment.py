@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sgl_fast.data.augment import augment, draw, normalize
+from sgl_fast.data.augment import draw, levels, normalize, table
+from sgl_fast.ops.augment import augment
 from sgl_fast.reference_augment import crop_flip, cutout
 
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 2.0)
@@ -13,6 +14,14 @@ MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 2.0)
 def pictures(count: int = 6, size: int = 8, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(1, 256, (count, 3, size, size), dtype=torch.uint8, generator=generator)
+
+
+def augmented(
+    images: torch.Tensor, generator: torch.Generator, crop: int = 4, flip: bool = True, cutout_side: int = 0
+) -> torch.Tensor:
+    """All of the images, by draws of the generator."""
+    draws = table(torch.arange(len(images)), draw(len(images), *images.shape[2:], crop, generator), flip)
+    return augment(images, draws, levels(MEAN, STD, torch.float32, images.device), crop, cutout_side)
 
 
 def ints(*values: int) -> torch.Tensor:
@@ -50,7 +59,7 @@ def test_every_image_draws_for_itself_and_covers_the_range() -> None:
     for values, count in zip(draws, (9, 9, 2, 32, 32), strict=True):
         assert values.unique().tolist() == list(range(count))
     same = pictures(1).expand(32, -1, -1, -1)
-    out = augment(same, MEAN, STD, torch.Generator().manual_seed(0))
+    out = augmented(same, torch.Generator().manual_seed(0))
     assert len(out.flatten(1).unique(dim=0)) > 20
 
 
@@ -62,7 +71,7 @@ def test_normalize_and_the_padding_is_black_before_it() -> None:
         want = (images.double() / 255 - mean) / std
         assert x.dtype == dtype
         torch.testing.assert_close(x, want.to(dtype), rtol=0, atol=2 * float(torch.finfo(dtype).eps))
-    black = augment(images * 0, MEAN, STD, torch.Generator())
+    black = augmented(images * 0, torch.Generator())
     assert torch.equal(black[:, :, 0, 0].unique(dim=0), torch.tensor([[-1.0, -1.0, -0.0625]]))
 
 
@@ -79,21 +88,21 @@ def test_cutout_zeroes_a_square_and_is_clipped_at_the_borders() -> None:
 
 def test_cutout_comes_after_normalisation_and_leaves_the_crops_alone() -> None:
     images = pictures(8, 16)
-    plain = augment(images, MEAN, STD, torch.Generator().manual_seed(5))
-    holed = augment(images, MEAN, STD, torch.Generator().manual_seed(5), cutout_side=8)
+    plain = augmented(images, torch.Generator().manual_seed(5))
+    holed = augmented(images, torch.Generator().manual_seed(5), cutout_side=8)
     changed = plain != holed
     assert changed.flatten(1).any(1).all() and float(holed[changed].abs().max()) == 0
 
 
 def test_options_switch_off() -> None:
     images = pictures()
-    still = augment(images, MEAN, STD, torch.Generator(), crop=0, flip=False)
+    still = augmented(images, torch.Generator(), crop=0, flip=False)
     assert torch.equal(still, normalize(images, MEAN, STD))
-    cropped = augment(images, MEAN, STD, torch.Generator().manual_seed(1), flip=False)
+    cropped = augmented(images, torch.Generator().manual_seed(1), flip=False)
     draws = draw(6, 8, 8, 4, torch.Generator().manual_seed(1))
     assert draws.flip.any()
     assert torch.equal(cropped, normalize(crop_flip(images, draws.dy, draws.dx, draws.flip * 0, 4), MEAN, STD))
-    flipped = augment(images, MEAN, STD, torch.Generator(), crop=0)
+    flipped = augmented(images, torch.Generator(), crop=0)
     mirrored = normalize(images.flip(3), MEAN, STD)
     kinds = {(torch.equal(a, b), torch.equal(a, c)) for a, b, c in zip(flipped, still, mirrored, strict=True)}
     assert kinds == {(True, False), (False, True)}

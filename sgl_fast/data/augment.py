@@ -12,9 +12,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..ops.augment import augment as augment_images
-from ..upload import upload
-
 
 class Draws(NamedTuple):
     """The random choices of N images, each int64 [N].
@@ -62,28 +59,6 @@ def levels(mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, 
     """What `normalize` makes of each of the 256 pixels, [C, 256]; kept where the images are."""
     pixels = torch.arange(256, dtype=torch.uint8).expand(len(mean), 1, 256)
     return normalize(pixels, mean, std, dtype)[:, 0].to(device)
-
-
-def augment(
-    images: Tensor,
-    mean: Sequence[float],
-    std: Sequence[float],
-    generator: torch.Generator,
-    *,
-    crop: int = 4,
-    flip: bool = True,
-    cutout_side: int = 0,
-    dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """Crop, flip, normalise, cut out.        images uint8 [N, C, H, W] -> [N, C, H, W] of `dtype`, on their device
-
-    crop is the padding, cutout_side the side of the square, both in pixels, 0 for none. A generator on the CPU gives
-    the same batch on every device.
-    """
-    count, _, height, width = images.shape
-    draws = table(torch.arange(count), draw(count, height, width, crop, generator), flip)
-    values = levels(tuple(mean), tuple(std), dtype, images.device)
-    return augment_images(images, upload(draws, images.device), values, crop, cutout_side)
 
 
 @lru_cache(maxsize=32)
