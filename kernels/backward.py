@@ -9,7 +9,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .forward import base_of, bit_of, deep_tile, edge_weight_of, matmul, norm_of, normed, state_base, weight_of
+from .forward import base_of, bit_of, code_of, deep_tile, edge_weight_of, matmul, norm_of, normed, state_base, weight_of
 
 
 @triton.jit
@@ -303,9 +303,7 @@ def rest_kernel(
             )
             mask, at = (c < M)[:, None] & has[None, :], (oy * out_W + ox)[None, :] + tl.zeros((CHANNELS, 1), tl.int32)
             if max_z >= 0:
-                code = tl.load(
-                    pattern + image * pattern_bytes + codes + c[:, None] * out_pixels + at, mask=mask, other=15
-                )
+                code = code_of(pattern + image * pattern_bytes + codes, c[:, None], at, out_pixels, mask)
                 slope = pool_slope(
                     mine, planes + image * saved, stats, slopes, norms, op_weights, edge_weights, v, edges, width,
                     table, count, 5, max_z, c, at, mask & (code == t), C, M, out_pixels, HAS_EDGES,
@@ -346,11 +344,8 @@ def rest_kernel(
             at = mine + node * C * out_pixels + ((c % M) * groups + c // M)[:, None] * out_pixels + out
             gradient = whole * tl.load(at, mask=rest, other=0.0)
             if bypass_codes >= 0:
-                code = tl.load(
-                    pattern + image * pattern_bytes + bypass_codes + (c - M)[:, None] * out_pixels + out,
-                    mask=rest,
-                    other=15,
-                )
+                own = pattern + image * pattern_bytes + bypass_codes
+                code = code_of(own, (c - M)[:, None], out, out_pixels, rest)
                 gradient = tl.where(code == (y % 2 * 2 + x % 2)[None, :], gradient, 0.0)
             total += gradient
     mask = here[:, None] & inside[None, :]

@@ -9,13 +9,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from .configurations import INTERPRETED, LEAST_DOT, architecture, tiles_of
 from .launch import power_of_two
 from .plan import OUT, Conv, Plan
-
-MOST_PIXELS = 64  # of a tile
-EACH = 4  # elements of a tile a thread: several tiles are in its registers
-MOST_CHANNELS = 16  # of a tile that has no 1x1 convolution
-LEAST_DOT = 16  # rows and columns of tl.dot
 
 
 @dataclass
@@ -110,42 +106,27 @@ def conv_row(conv: Conv, which: int, offset: int, from_norm: int, height: int, w
     )
 
 
-def pixels_at_a_time(pixels: int) -> int:
-    return min(power_of_two(pixels), MOST_PIXELS)
-
-
-def channels_at_a_time(channels: int) -> int:
-    return min(power_of_two(channels), MOST_CHANNELS)
-
-
-def warps_for(channels: int, pixels: int, each: int = EACH) -> int:
-    return max(1, min(8, channels * pixels // (each * 32)))
-
-
 @dataclass(frozen=True)
 class Tile:
-    """Of a 1x1 convolution: channels at a time, pixels at a time, whether by tl.dot."""
+    """Of 1x1 convolutions: inputs and pixels at a time, all outputs; whether by tl.dot."""
 
     ins: int
     outs: int
     pixels: int
     dot: bool
-
-    @property
-    def warps(self) -> int:
-        return warps_for(max(self.ins, self.outs), self.pixels, EACH if self.dot else 2 * EACH)
+    options: dict[str, int]
 
 
-def tile_of(convs: Sequence[Conv], pixels: int) -> Tile:
+def tile_of(kernel: str, convs: Sequence[Conv], pixels: int, device: torch.device) -> Tile:
     ins, outs = max(c.ins for c in convs), max(c.outs for c in convs)
     dot = all(min(c.ins, c.outs) >= LEAST_DOT for c in convs)
     least = LEAST_DOT if dot else 1
-    return Tile(
-        max(channels_at_a_time(ins), least), max(power_of_two(outs), least), max(pixels_at_a_time(pixels), least), dot
-    )
+    outs = max(power_of_two(outs), least)
+    block = tiles_of(f"{kernel}_dot" if dot else kernel, device).block(ins, pixels, outs, least)
+    return Tile(block.channels, outs, block.pixels, dot, block.options)
 
 
 def products(precision: str, device: torch.device) -> str:
     """Of tl.dot, by tensor cores that have tf32: one product if so asked, else three, for float32's accuracy."""
-    newer = device.type != "cuda" or torch.cuda.get_device_capability(device) >= (8, 0)
+    newer = architecture(device) >= 80 or architecture(device) == INTERPRETED
     return ("tf32" if precision == "tf32" else "tf32x3") if newer else "ieee"

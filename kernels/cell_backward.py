@@ -13,23 +13,20 @@ from .cell import (
     Rows,
     Saved,
     Source,
-    channels_at_a_time,
     conv_row,
-    pixels_at_a_time,
     products,
     state_offset,
     state_source,
     table,
     tile_of,
-    warps_for,
 )
-from .launch import ceil_div, power_of_two
+from .configurations import tiles_of
+from .launch import blocked, ceil_div
 from .plan import OUT, Conv, Edge
 
 IMAGE_GROUPS = 4  # whose weights' gradients are summed apart
-PRODUCT_PIXELS = 16  # over which products of slopes and results are summed at a time
 TAPS = 25  # of the largest depthwise convolution
-IMAGES = 64  # whose sums are added at a time
+IMAGES, CHANNELS = 64, 16  # whose sums are added at a time
 
 
 @dataclass
@@ -193,14 +190,14 @@ class Backward:
         self._sums(rows, self.g, self.z, pixels)
         x0, x1 = (state_source(call, self.saved, self.out, j) for j in range(2))
         skips = [(e.index, e.source, plan.states[e.source].bypass_z, e.skip, e.dropout, e.aux) for e in edges]
-        channels, size = channels_at_a_time(plan.C), pixels_at_a_time(pixels)
+        block = tiles_of("skip_sums", self.device).block(plan.C, pixels)
         device.skip_sums_kernel[(len(skips), call.images)](
             *(x0.tensor, x1.tensor, x0.learner, x0.image, x1.learner, x1.image, x0.norm, x1.norm),
             *(self.out, self.nodes, self.saved.planes, plan.saved, self.saved.stats, plan.norms),
             *(self.g.tensor, self.g.image, call.dropout, call.dropout_scale, self.skips),
             *(table(tuple(skips), self.device), len(plan.edges), node, call.images, call.N, plan.C, plan.M, pixels),
-            *(call.dropout is not None, channels, size),
-            num_warps=warps_for(channels, size),
+            *(call.dropout is not None, block.channels, block.pixels),
+            **block.options,
         )
 
     def _sums(self, rows: list[tuple[int, ...]], g: Planes, z: Planes, pixels: int) -> None:
@@ -208,15 +205,17 @@ class Backward:
         if not rows:
             return
         plan, call = self.plan, self.call
-        channels, size = channels_at_a_time(max(row[4] for row in rows)), pixels_at_a_time(pixels)
+        most = max(row[4] for row in rows)
+        block = tiles_of("sums", self.device).block(most, pixels)
         device.sums_kernel[(len(rows), call.images)](
             *(g.tensor, g.image, z.tensor, z.image, self.saved.stats, plan.norms, self.partial),
-            *(table(tuple(rows), self.device), call.N, pixels, channels, size),
+            *(table(tuple(rows), self.device), call.N, pixels, block.channels, block.pixels),
+            **block.options,
         )
         finished = tuple(row[3:] for row in rows)
         device.finish_sums_kernel[(len(rows), call.V)](
             *(self.partial, self.saved.stats, self.slopes, table(finished, self.device), call.N, plan.norms, pixels),
-            *(self.training, channels, min(power_of_two(call.N), IMAGES)),
+            *(self.training, blocked(most, CHANNELS), blocked(call.N, IMAGES)),
         )
 
     def _rows(self, jobs: list[Job], offsets: list[int]) -> Rows:
@@ -235,13 +234,14 @@ class Backward:
             total += job.conv.ins * pixels
         undone = self.out.new_empty(self.call.images, total)
         if jobs:
-            call, plan, tile = self.call, self.plan, tile_of([job.conv for job in jobs], pixels)
+            call, plan = self.call, self.plan
+            tile = tile_of("undo", [job.conv for job in jobs], pixels, self.device)
             device.undo_kernel[(ceil_div(pixels, tile.pixels), len(jobs), call.images)](
                 *(g.tensor, g.image, z.tensor, z.image, self.saved.stats, self.slopes, plan.norms),
                 *(call.weights, call.weights.stride(0), *self._mixed(), undone, total),
                 *(table(self._rows(jobs, offsets), self.device), call.N, pixels, call.edge_weights is not None),
                 *(tile.ins, tile.outs, tile.pixels, tile.dot, products(call.precision, self.device)),
-                num_warps=tile.warps,
+                **tile.options,
             )
         return undone, offsets
 
@@ -260,33 +260,27 @@ class Backward:
             return
         call, plan, pixels = self.call, self.plan, height * width
         convs, parts = [job.conv for job in jobs], call.V * self.groups
-        tile, rows = tile_of(convs, pixels), table(self._rows(jobs, offsets), self.device)
+        tile = tile_of("pointwise", convs, pixels, self.device)
+        rows = table(self._rows(jobs, offsets), self.device)
         first, second = sources
         x = first.tensor, second.tensor, first.learner, first.image, second.learner, second.image
         pattern = self.saved.pattern, plan.pattern
         shares = self.shares, self.shares.shape[2], rows, call.N, self.groups, pixels, width
         ins = max(conv.ins for conv in convs)
-        size = min(tile.pixels, PRODUCT_PIXELS)
         device.pointwise_kernel[(ceil_div(ins, tile.ins), len(jobs), parts)](
             *(*x, call.weights, call.weights.stride(0), g.tensor, g.image, z.tensor, z.image),
             *(self.saved.stats, self.slopes, plan.norms, *self._mixed(), *pattern, *shares),
-            *(
-                call.edge_weights is not None,
-                tile.ins,
-                tile.outs,
-                size,
-                tile.dot,
-                products(call.precision, self.device),
-            ),
-            num_warps=warps_for(max(tile.ins, tile.outs), size, 2),
+            *(call.edge_weights is not None, tile.ins, tile.outs, tile.pixels, tile.dot),
+            products(call.precision, self.device),
+            **tile.options,
         )
         if all(conv.depthwise == OUT for conv in convs):
             return
-        channels = channels_at_a_time(ins)
-        device.depthwise_kernel[(ceil_div(ins, channels) * TAPS, len(jobs), parts)](
+        block = tiles_of("depthwise", self.device).block(ins, pixels)
+        device.depthwise_kernel[(ceil_div(ins, block.channels) * TAPS, len(jobs), parts)](
             *(*x, undone, undone.shape[1], self.saved.stats, plan.norms, *pattern, *shares),
-            *(channels, pixels_at_a_time(pixels)),
-            num_warps=warps_for(channels, pixels_at_a_time(pixels)),
+            *(block.channels, block.pixels),
+            **block.options,
         )
 
     def _gather(
@@ -307,14 +301,14 @@ class Backward:
             (c.kernel, c.dilation, c.stride, c.first, c.depthwise, offset)
             for c, offset in zip(convs, offsets, strict=True)
         ]
-        channels, size = channels_at_a_time(rows[0][1]), pixels_at_a_time(pixels)
+        block = tiles_of("gather", self.device).block(rows[0][1], pixels)
         stride = convs[0].stride
-        grid = ceil_div(pixels, size) * ceil_div(rows[0][1], channels), len(rows), call.images
-        device.gather_kernel[grid](
+        count = ceil_div(pixels, block.pixels) * ceil_div(rows[0][1], block.channels)
+        device.gather_kernel[(count, len(rows), call.images)](
             *(undone, undone.shape[1], call.weights, call.weights.stride(0), self.saved.pattern, plan.pattern),
             *(to.tensor, to.learner, to.image, table(tuple(rows) + tuple(ways), self.device), 5 * len(rows), call.N),
-            *(height, width, height // stride, width // stride, add, channels, size),
-            num_warps=warps_for(channels, size),
+            *(height, width, height // stride, width // stride, add, block.channels, block.pixels),
+            **block.options,
         )
 
     def _rest(self, j: int, to: Source) -> None:
@@ -324,16 +318,16 @@ class Backward:
             return
         rows = tuple(self._way(edge) for edge in state.edges)
         pixels = state.height * state.width
-        channels, size = channels_at_a_time(plan.C), pixels_at_a_time(pixels)
+        block = tiles_of("rest", self.device).block(plan.C, pixels)
         base = to.tensor.view(-1)[offset:] if offset else to.tensor
-        device.rest_kernel[(ceil_div(pixels, size), ceil_div(plan.C, channels), call.images)](
+        device.rest_kernel[(ceil_div(pixels, block.pixels), ceil_div(plan.C, block.channels), call.images)](
             *(self.g.tensor, self.g.image, self.saved.planes, plan.saved, self.saved.stats, self.slopes, plan.norms),
             *(*self._mixed(), call.dropout, call.dropout_scale, self.saved.pattern, plan.pattern),
             *(base, to.learner, to.image, table(rows, self.device), len(rows)),
             *(state.max_z, state.avg_z, state.codes, state.bypass_codes, call.images, call.N, plan.C, plan.M),
             *(state.height, state.width, plan.out_H, plan.out_W, state.stride),
-            *(call.dropout is not None, call.edge_weights is not None, channels, size),
-            num_warps=warps_for(channels, size),
+            *(call.dropout is not None, call.edge_weights is not None, block.channels, block.pixels),
+            **block.options,
         )
 
     def _way(self, e: Edge) -> tuple[int, ...]:
@@ -349,5 +343,5 @@ class Backward:
             *(self.slopes, self.skips, call.op_weights, call.edge_weights),
             *(self.wanted.op_weights, self.wanted.edge_weights, table(tuple(edges + terms), self.device)),
             *(4 * len(edges), len(edges), plan.width, call.skip_beta, call.N, plan.norms),
-            *(call.edge_weights is not None, channels_at_a_time(plan.M), min(power_of_two(call.N), IMAGES)),
+            *(call.edge_weights is not None, blocked(plan.M, CHANNELS), blocked(call.N, IMAGES)),
         )

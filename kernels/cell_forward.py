@@ -10,20 +10,19 @@ from .cell import (
     Rows,
     Saved,
     Source,
-    channels_at_a_time,
     conv_row,
-    pixels_at_a_time,
     products,
     state_offset,
     state_source,
     table,
     tile_of,
-    warps_for,
 )
-from .launch import ceil_div
+from .configurations import Block, tiles_of
+from .launch import blocked, ceil_div
 from .plan import OUT, Conv, State
 
 PARTS = 64  # blocks of pixels whose statistics are added at a time
+MOST_CHANNELS = 4  # whose statistics are
 
 
 class Forward:
@@ -89,19 +88,20 @@ class Forward:
     def _record(self, x: Source, rows: list[tuple[int, ...]], pixels: int) -> None:
         if self.replay:
             return
-        channels, count = channels_at_a_time(rows[0][2]), ceil_div(pixels, 8)
-        bytes_ = pixels_at_a_time(count)
-        grid = (ceil_div(rows[0][2], channels) * ceil_div(count, bytes_), len(rows), self.call.images)
+        count = ceil_div(pixels, 8)  # bytes
+        block = tiles_of("record", self.device).block(rows[0][2], count)
+        grid = (ceil_div(rows[0][2], block.channels) * ceil_div(count, block.pixels), len(rows), self.call.images)
         device.record_kernel[grid](
             *(x.tensor, x.learner, x.image, self.saved.stats, self.plan.norms, self.saved.pattern, self.plan.pattern),
-            *(table(tuple(rows), self.device), self.call.N, pixels, channels, bytes_),
+            *(table(tuple(rows), self.device), self.call.N, pixels, block.channels, block.pixels),
+            **block.options,
         )
 
     def _convolve(
         self, convs: list[Conv], rows: Rows, sources: tuple[Source, Source], z: Tensor, height: int, width: int
     ) -> None:
         plan, call, pixels = self.plan, self.call, height * width
-        tile = tile_of(convs, pixels)
+        tile = tile_of("convolve", convs, pixels, self.device)
         count = ceil_div(pixels, tile.pixels)
         partial = self._partial(count)
         first, second = sources
@@ -110,7 +110,7 @@ class Forward:
             *(call.weights, call.weights.stride(0), self.saved.stats, plan.norms, self.saved.pattern, plan.pattern),
             *(z, z[0, 0].numel(), partial, table(rows, self.device), call.N, height, width, self.replay),
             *(tile.ins, tile.outs, tile.pixels, tile.dot, products(call.precision, self.device)),
-            num_warps=tile.warps,
+            **tile.options,
         )
         self._finish([(c.norm, c.norm, c.outs) for c in convs], partial, pixels, tile.pixels)
 
@@ -118,28 +118,32 @@ class Forward:
         plan, call, pixels = self.plan, self.call, self.plan.out_pixels
         maxes = [e.max_norm for e in state.edges if e.max_op != OUT]
         means = [e.avg_norm for e in state.edges if e.avg_op != OUT]
-        base, size = x.tensor.reshape(-1)[offset:] if offset else x.tensor, pixels_at_a_time(pixels)
+        base = x.tensor.reshape(-1)[offset:] if offset else x.tensor
         start = base, x.learner, x.image, self.saved.stats, plan.norms, x.norm, self.saved.pattern, plan.pattern
         sizes = state.height, state.width, plan.out_H, plan.out_W
         if maxes or means:
-            partial, channels = self._partial(ceil_div(pixels, size)), channels_at_a_time(plan.M)
-            device.pool_kernel[(ceil_div(pixels, size), ceil_div(plan.M, channels), call.images)](
+            block = tiles_of("pool", self.device).block(plan.M, pixels, least=2)
+            partial = self._partial(ceil_div(pixels, block.pixels))
+            device.pool_kernel[self._grid(plan.M, pixels, block)](
                 *start,
                 *(self.saved.planes, plan.saved, partial, state.max_z, maxes[0] if maxes else OUT),
                 *(state.avg_z, means[0] if means else OUT, state.codes, call.N, plan.M, *sizes, state.stride),
-                *(self.replay, channels, size),
-                num_warps=warps_for(channels, size),
+                *(self.replay, block.channels, block.pixels),
+                **block.options,
             )
             rows = [(norms[0], norm, plan.M) for norms in (maxes, means) for norm in norms]
-            self._finish(rows, partial, pixels, size)
+            self._finish(rows, partial, pixels, block.pixels)
         if state.bypass_z != OUT:
-            channels = channels_at_a_time(plan.C - plan.M)
-            device.bypass_kernel[(ceil_div(pixels, size), ceil_div(plan.C - plan.M, channels), call.images)](
+            block = tiles_of("bypass", self.device).block(plan.C - plan.M, pixels, least=2)
+            device.bypass_kernel[self._grid(plan.C - plan.M, pixels, block)](
                 *start,
                 *(self.saved.planes, plan.saved, state.bypass_z, state.bypass_codes, call.N, plan.M, plan.C, *sizes),
-                *(self.replay, channels, size),
-                num_warps=warps_for(channels, size),
+                *(self.replay, block.channels, block.pixels),
+                **block.options,
             )
+
+    def _grid(self, channels: int, pixels: int, block: Block) -> tuple[int, int, int]:
+        return ceil_div(pixels, block.pixels), ceil_div(channels, block.channels), self.call.images
 
     def _partial(self, count: int) -> Tensor:
         """Of each image's blocks of pixels: mean and sum of squared deviations of every norm's channels."""
@@ -148,7 +152,7 @@ class Forward:
     def _finish(self, rows: list[tuple[int, ...]], partial: Tensor, pixels: int, tile: int) -> None:
         if not self.training:
             return
-        size, channels = float(self.call.N * pixels), channels_at_a_time(min(4, max(row[2] for row in rows)))
+        size, channels = float(self.call.N * pixels), blocked(max(row[2] for row in rows), MOST_CHANNELS)
         device.finish_norms_kernel[(len(rows), self.call.V)](
             *(partial, self.saved.stats, table(tuple(rows), self.device), self.call.N, self.plan.norms),
             *(partial.shape[2], pixels, size, tile, channels, PARTS),
@@ -164,13 +168,13 @@ class Forward:
             )
             terms += [(term.op, term.norm, term.z) for term in edge.terms]
         x0, x1 = (state_source(call, self.saved, self.out, j) for j in range(2))
-        channels, size = channels_at_a_time(plan.C), pixels_at_a_time(pixels)
-        device.combine_kernel[(ceil_div(pixels, size), ceil_div(plan.C, channels), call.images)](
+        block = tiles_of("combine", self.device).block(plan.C, pixels)
+        device.combine_kernel[self._grid(plan.C, pixels, block)](
             *(x0.tensor, x1.tensor, x0.learner, x0.image, x1.learner, x1.image, x0.norm, x1.norm),
             *(self.out, plan.nodes * plan.C * pixels, self.saved.planes, plan.saved, self.saved.stats, plan.norms),
             *(call.op_weights, call.edge_weights, len(plan.edges), plan.width, call.skip_beta),
             *(call.dropout, call.dropout_scale, table(tuple(edges + terms), self.device), len(edges), node),
             *(call.images, call.N, plan.C, plan.M, pixels),
-            *(call.dropout is not None, call.edge_weights is not None, channels, size),
-            num_warps=warps_for(channels, size),
+            *(call.dropout is not None, call.edge_weights is not None, block.channels, block.pixels),
+            **block.options,
         )

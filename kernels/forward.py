@@ -217,7 +217,7 @@ def pool_kernel(
     CHANNELS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """3x3 pools of a state's M mixed channels, codes a byte an output.
+    """3x3 pools of a state's M mixed channels, codes four bits an output.
 
     Grid: (blocks of pixels, groups of channels, images).
     """
@@ -227,10 +227,10 @@ def pool_kernel(
     pixel = block * BLOCK + tl.arange(0, BLOCK)
     y, left, here, inside = pixel // out_W * stride, pixel % out_W * stride, c < M, pixel < pixels
     out = here[:, None] & inside[None, :]
-    code_at = pattern + image * pattern_bytes + codes + c[:, None] * pixels + pixel[None, :]
+    mine = pattern + image * pattern_bytes + codes
     chosen = tl.full((CHANNELS, BLOCK), -1, tl.int32)
     if REPLAY:
-        chosen = tl.load(code_at, mask=out & (max_z >= 0), other=0).to(tl.int32)
+        chosen = code_of(mine, c[:, None], pixel[None, :], pixels, out & (max_z >= 0))
     most, total = tl.zeros((CHANNELS, BLOCK), tl.float32), tl.zeros((CHANNELS, BLOCK), tl.float32)
     count = tl.zeros((BLOCK,), tl.float32)
     mean_of, scale = norm_of(stats, norms, v, norm, c, here)
@@ -253,7 +253,7 @@ def pool_kernel(
         tl.store(to + max_z, kept(most, planes), mask=out)
         store_block_sums(partial, image, norms, max_norm, c, here, most, inside, block, blocks)
         if not REPLAY:
-            tl.store(code_at, chosen.to(tl.uint8), mask=out)
+            store_codes(mine, c, here, block * BLOCK, pixels, tl.where(out, chosen, 0))
     if avg_z >= 0:
         mean = total / tl.where(count > 0, count, 1.0)[None, :]
         tl.store(to + avg_z, kept(mean, planes), mask=out)
@@ -295,10 +295,10 @@ def bypass_kernel(
     pixel = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     y, left, out = pixel // out_W * 2, pixel % out_W * 2, (c < C)[:, None] & (pixel < pixels)[None, :]
     at = (c - M)[:, None] * pixels + pixel[None, :]
-    code_at = pattern + image * pattern_bytes + codes + at
+    mine = pattern + image * pattern_bytes + codes
     chosen = tl.full((CHANNELS, BLOCK), -1, tl.int32)
     if REPLAY:
-        chosen = tl.load(code_at, mask=out, other=0).to(tl.int32)
+        chosen = code_of(mine, (c - M)[:, None], pixel[None, :], pixels, out)
     most = tl.zeros((CHANNELS, BLOCK), tl.float32)
     mean, scale = norm_of(stats, norms, v, norm, c, c < C)
     for t in range(4):
@@ -311,7 +311,7 @@ def bypass_kernel(
             most, chosen = tl.where(better, value, most), tl.where(better, t, chosen)
     tl.store(planes + image * saved + z + at, kept(most, planes), mask=out)
     if not REPLAY:
-        tl.store(code_at, chosen.to(tl.uint8), mask=out)
+        store_codes(mine, c - M, c < C, tl.program_id(0) * BLOCK, pixels, tl.where(out, chosen, 0))
 
 
 @triton.jit
@@ -464,3 +464,21 @@ def combine_kernel(
             sum_ = tl.where(rests, rest, sum_)
         total += whole * tl.where(out_mask, sum_, 0.0)
     tl.store(out + image * out_image + node * C * pixels + c[:, None] * pixels + pixel[None, :], total, mask=out_mask)
+
+
+@triton.jit
+def code_of(codes, channel, pixel, pixels, mask):
+    """Which of its places a max-pool took at an output pixel, 15 where masked; codes: of a state in an image."""
+    byte = tl.load(codes + channel * ((pixels + 1) // 2) + pixel // 2, mask=mask, other=255).to(tl.int32)
+    return (byte >> ((pixel & 1) * 4)) & 15
+
+
+@triton.jit
+def store_codes(codes, channel, here, first, pixels, chosen):
+    """chosen (channels, pixels from `first` on), two in a byte, 0 past the last pixel; first is even."""
+    row, byte = (pixels + 1) // 2, first // 2 + tl.arange(0, chosen.shape[1] // 2)
+    pairs = tl.reshape(chosen, (chosen.shape[0], chosen.shape[1] // 2, 2))
+    both = tl.sum(pairs << (tl.arange(0, 2) * 4)[None, None, :], 2)
+    tl.store(
+        codes + channel[:, None] * row + byte[None, :], both.to(tl.uint8), mask=here[:, None] & (byte < row)[None, :]
+    )

@@ -31,3 +31,8 @@ def ceil_div(a: int, b: int) -> int:
 def power_of_two(n: int) -> int:
     """The least power of two that is not less."""
     return 1 << max(n - 1, 0).bit_length()
+
+
+def blocked(n: int, most: int) -> int:
+    """A power of two to take n at a time by, at most so many."""
+    return min(power_of_two(n), most)

@@ -1,7 +1,7 @@
 """One cell's arithmetic laid out in memory: where its weights, norms, saved planes and pattern bits lie.
 
 Weights and norms are in canonical order. A learner has `weights` floats and `norms` channels of batch norms; an image
-leaves `saved` numbers of planes and `pattern` bytes: a bit a ReLU's element, a byte a max-pool's output.
+leaves `saved` numbers of planes and `pattern` bytes: a bit a ReLU's element, four bits a max-pool's output.
 """
 
 from __future__ import annotations
@@ -132,6 +132,10 @@ class Plan:
     def _bits(self, channels: int, pixels: int) -> int:
         return self._take("pattern", channels * -(-pixels // 8))
 
+    def _codes(self, channels: int) -> int:
+        """Of pools' outputs."""
+        return self._take("pattern", channels * -(-self.out_pixels // 2))
+
     def _inputs(self) -> list[Conv]:
         convs = []
         for which in range(2):
@@ -218,7 +222,7 @@ class Plan:
             conv.bits = state.bits
         pooled = self.M * self.out_pixels
         if any(e.max_op != OUT for e in state.edges):
-            state.max_z, state.codes = self._take("saved", pooled), self._take("pattern", pooled)
+            state.max_z, state.codes = self._take("saved", pooled), self._codes(self.M)
         if any(e.avg_op != OUT for e in state.edges):
             state.avg_z = self._take("saved", pooled)
         for edge in state.edges:
@@ -226,9 +230,9 @@ class Plan:
                 edge.terms.append(Term(edge.max_op, edge.max_norm, state.max_z))
             if edge.avg_op != OUT:
                 edge.terms.append(Term(edge.avg_op, edge.avg_norm, state.avg_z))
-        rest = (self.C - self.M) * self.out_pixels
+        rest = self.C - self.M
         if rest and state.stride == 2 and state.edges:
-            state.bypass_z, state.bypass_codes = self._take("saved", rest), self._take("pattern", rest)
+            state.bypass_z, state.bypass_codes = self._take("saved", rest * self.out_pixels), self._codes(rest)
 
 
 @lru_cache(maxsize=256)

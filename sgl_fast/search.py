@@ -119,6 +119,7 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
 
     from . import ranks
     from .backend import choose, explain
+    from .kernels import configurations
     from .precision import why_not_precision
     from .stages import Stages
 
@@ -128,6 +129,8 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     backend = choose(None, device)
     if reason := why_not_precision(run.config["config"].get("precision", "float32"), backend, device):
         raise ValueError(f"--precision: {reason}")
+    if backend == "triton":
+        configurations.check()
     stages = Stages(run.config, open_data(run.config), device, False if args.launch else None)
     if (state := run.load()) is not None:
         stages.load_state_dict(state)

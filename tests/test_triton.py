@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import why_not_interpreted
+from sgl_fast.kernels.configurations import DOTS, INTERPRETED, KERNELS, Tiles, assumed
 from test_mixed_cell import SETTINGS, Setting, errors, tiny
 from torch import Tensor
 from trials import fresh
@@ -120,3 +122,28 @@ def test_products_of_tf32_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None
     assert {module for module, _ in asked} == {cell_forward, cell_backward}
     device = torch.device("cpu")
     assert (cell.products("tf32", device), cell.products("float32", device)) == ("tf32", "tf32x3")
+
+
+def test_tiles_change_no_number() -> None:
+    """But for the order of sums: other sizes, the last tile of each kind not full."""
+    setting, tensors, grad = small_cell()
+    want, pattern = passed(setting, tensors, grad), Pattern()
+    pattern.start()
+    with assumed(INTERPRETED, {name: Tiles(*(16, 16) if name in DOTS else (8, 8), 1) for name in KERNELS}):
+        found = passed(setting, tensors, grad, pattern=pattern)
+    for a, b in zip(found, want, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4 * b.abs().max().item())
+
+
+def test_codes_of_pools_whose_last_byte_is_half_full() -> None:
+    """Pools of three pixels, recorded and replayed, against the reference."""
+    if reason := why_not_interpreted():
+        pytest.skip(reason)
+    fresh()
+    setting = dataclasses.replace(SETTINGS["partial channels, reduction"], V=1, N=2, H=2, W=6)
+    ops = ("max_pool_3x3", "skip_connect"), ("max_pool_3x3", "sep_conv_3x3")
+    setting = dataclasses.replace(setting, cell=dataclasses.replace(setting.cell, nodes=1, ops=ops))
+    inputs = draw_inputs(setting)
+    want = run(setting, inputs.at(torch.float64), op.reference.mixed_cell)
+    found = run(setting, inputs.at(torch.float32), functools.partial(op.mixed_cell, backend="triton"))
+    assert max(errors(found, want)) < 1e-3

@@ -1,0 +1,146 @@
+"""Which tiles each of Triton's cell kernels has on each architecture, by what the compiler says: no GPU is needed.
+
+python -m bench.triton_tiles compiles a small grid of candidates for every architecture, and writes the table
+kernels/tiles.json and what it was chosen by, bench/results/triton_tiles.md. Nothing is timed; `bench.tune_triton` does
+that where there is a GPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import NamedTuple
+
+from sgl_fast.kernels.configurations import DEFAULT, DOTS, KERNELS, TABLE, Tiles, assumed, read_tables
+
+from .report import ROOT
+from .tables import table
+from .triton_launches import CELLS, LIMITS, Launch, Resources, attempt, launches_of_cell, occupancy
+
+OUT = ROOT / "bench" / "results" / "triton_tiles.md"
+ENOUGH = 0.5  # occupancy, beyond which a larger tile is worth more
+PLAIN = [(64, 16, 4), (64, 16, 2), (64, 16, 8), (32, 16, 4), (32, 16, 2), (128, 16, 4), (64, 8, 4), (128, 8, 4)]
+PRODUCT = [(64, 16, 8), (64, 16, 4), (64, 16, 2), (32, 16, 8), (32, 16, 4), (32, 16, 2), (64, 8, 8), (64, 8, 4)]
+WEIGHTS = [(16, 16, 2), (16, 16, 1), (16, 16, 4), (32, 16, 2), (32, 16, 4), (16, 8, 2), (16, 8, 1), (8, 16, 1)]
+OF_DOTS = {"pointwise_dot": [row for row in WEIGHTS if min(row[:2]) >= 16]}
+CANDIDATES = {
+    **dict.fromkeys(KERNELS, PLAIN),
+    **dict.fromkeys(("convolve", "undo"), PRODUCT),
+    **dict.fromkeys(("convolve_dot", "undo_dot"), [row for row in PRODUCT if min(row[:2]) >= 16]),
+    "pointwise": WEIGHTS,
+    **OF_DOTS,
+}
+HEAD = f"""\
+Candidates for the tiles of Triton's cell kernels: pixels and channels of a tile at most, elements of it a thread.
+Compiled for the cells of {"; ".join(CELLS)}; the most registers, shared memory and stack of all launches, the least
+occupancy. Chosen (*): no stack, or the least; then occupancy, {ENOUGH:.0%} being enough; then the largest tile; then
+occupancy again. **Nothing here was timed.**
+
+"""
+
+
+class Measured(NamedTuple):
+    """A candidate by all its launches."""
+
+    tiles: Tiles
+    registers: int
+    shared: int
+    stack: int
+    occupancy: float
+
+
+def rank(one: Measured) -> tuple[float, ...]:
+    """The best is the greatest."""
+    return -one.stack, min(one.occupancy, ENOUGH), one.tiles.pixels * one.tiles.channels, one.occupancy, -one.tiles.each
+
+
+def kernel_of(launch: Launch) -> str | None:
+    """Its name in the table."""
+    name = launch.kernel.removesuffix("_kernel")
+    dotted = f"{name}_dot"
+    name = dotted if dotted in DOTS and dict(launch.constants)["DOT"] else name
+    return name if name in KERNELS else None
+
+
+def rounds(stages: tuple[int, ...] = (3,)) -> Iterator[dict[str, Tiles]]:
+    """One candidate of each kernel at a time, until each had all of its own; stages: of those with tl.dot."""
+    rows = {name: [(*row, 3) for row in CANDIDATES[name]] for name in KERNELS}
+    for name in DOTS:
+        rows[name] = [(*row, n) for n in stages for row in CANDIDATES[name]]
+    for i in range(max(map(len, rows.values()))):
+        yield {name: Tiles(*some[i]) for name, some in rows.items() if i < len(some)}
+
+
+Wanted = dict[tuple[str, int, Tiles], set[Launch]]
+
+
+def wanted() -> Wanted:
+    """Launches of each kernel, architecture and candidate. Only tl.dot's operands differ between architectures."""
+    found: Wanted = defaultdict(set)
+    for tiles in rounds():
+        for some in ([arch for arch in LIMITS if arch < 80], [arch for arch in LIMITS if arch >= 80]):
+            with assumed(some[0], tiles):
+                launches = {launch for cell in CELLS.values() for launch in launches_of_cell(*cell)}
+            for launch in launches:
+                kernel = kernel_of(launch)
+                for arch in some if kernel in tiles else []:
+                    found[str(kernel), arch, tiles[str(kernel)]].add(launch)
+    return found
+
+
+def measured(wanted: Wanted) -> dict[tuple[str, int], list[Measured]]:
+    jobs = sorted({(launch, arch) for (_, arch, _), launches in wanted.items() for launch in launches}, key=str)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        done = dict(zip(jobs, pool.map(attempt, jobs, chunksize=8), strict=True))
+    if broken := [said for said in done.values() if isinstance(said, str)]:
+        raise SystemExit("\n".join(broken))
+    found: dict[tuple[str, int], list[Measured]] = defaultdict(list)
+    for (kernel, arch, tiles), launches in wanted.items():
+        every = [said for launch in launches if isinstance(said := done[launch, arch], Resources)]
+        registers, shared, stack, _ = map(max, zip(*every, strict=True))
+        least = min(occupancy(arch, one) for one in every)
+        found[kernel, arch].append(Measured(tiles, registers, shared, stack, least))
+    return found
+
+
+def rows_of(found: dict[tuple[str, int], list[Measured]]) -> list[list[str]]:
+    rows = []
+    for (kernel, arch), candidates in sorted(found.items(), key=lambda item: (KERNELS.index(item[0][0]), item[0][1])):
+        best = max(candidates, key=rank)
+        for one in candidates:
+            pixels, channels, each, _ = one.tiles
+            figures = [str(n) for n in (pixels, channels, each, one.registers, one.shared, one.stack)]
+            rows.append([kernel, str(arch), *figures, f"{one.occupancy:.0%}", "*" * (one is best)])
+    return rows
+
+
+def written(tables: dict[str, dict[str, Tiles]]) -> str:
+    """As tiles.json has it: a line a kernel."""
+    parts = []
+    for arch, kernels in tables.items():
+        lines = ",\n".join(f'  "{name}": {json.dumps(list(row))}' for name, row in kernels.items())
+        parts.append(f' "{arch}": {{\n{lines}\n }}')
+    return "{\n" + ",\n".join(parts) + "\n}\n"
+
+
+def main() -> int:
+    found = measured(wanted())
+    tables = {DEFAULT: read_tables(None)[DEFAULT]}
+    for arch in LIMITS:
+        best = {name: max(found[name, arch], key=rank).tiles for name in KERNELS if (name, arch) in found}
+        tables[str(arch)] = best
+    TABLE.write_text(written(tables), encoding="utf-8")
+    names = ["kernel", "sm", "pixels", "channels", "each", "registers", "shared", "stack", "occupancy", "chosen"]
+    OUT.write_text(HEAD + table(names, rows_of(found)) + "\n", encoding="utf-8")
+    for (kernel, arch), candidates in found.items():
+        if stack := max(candidates, key=rank).stack:
+            print(f"{kernel} on sm_{arch}: no candidate without a stack; {stack} bytes")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
