@@ -22,7 +22,8 @@ from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, architectu
 from sgl_fast.spaces import SPACES, space
 from sgl_fast.supernet import Supernet
 
-from .gpu_parts import DEVICE, N, V, need_gpu
+from .gpu_passes import Size
+from .gpu_timing import DEVICE, need_gpu
 from .triton_launches import cell_pass, handled, launch_of
 from .triton_tiles import kernel_of, rounds, written
 
@@ -104,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("tiles.json"), help="file to write (%(default)s)")
     args = parser.parse_args(argv)
     need_gpu()
-    passes = [cell_pass(name, place, "float32", V, N, DEVICE) for name in SPACES for place in places(name)]
+    passes = [cell_pass(name, place, "float32", Size.V, Size.N, DEVICE) for name in SPACES for place in places(name)]
     device = torch.device(DEVICE, torch.cuda.current_device())
     times = tune(passes, device, device_clock(), torch.cuda.synchronize)
     found = better(times)
