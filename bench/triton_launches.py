@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-# Cells at their published size: space, which one.
-CELLS = {"pc_darts, first": ("pc_darts", 0), "pc_darts, reduction": ("pc_darts", 5), "darts, last": ("darts", 7)}
+from sgl_fast.spaces import space as space_of
+from sgl_fast.supernet import Supernet
+
 V, N = 2, 4
 TYPES = {
     torch.float32: "fp32",
@@ -109,8 +110,6 @@ def cell_pass(
     from sgl_fast.kernels import mixed_cell
 
     from sgl_fast.ops.mixed_cell import numbers, sizes
-    from sgl_fast.spaces import space as space_of
-    from sgl_fast.supernet import Supernet
 
     def empty(*size: int) -> torch.Tensor:
         return torch.empty(learners, *size, device=device)
@@ -134,9 +133,11 @@ def cell_pass(
     return run
 
 
-def launches_of_cell(space: str, place: int, precision: str = "float32") -> Iterable[Launch]:
+def launches_of_space(name: str, precision: str = "float32") -> Iterable[Launch]:
+    """Of every cell, at the published size."""
     with catching() as found:
-        cell_pass(space, place, precision)()
+        for place in range(len(Supernet(space_of(name)).sections.cells)):
+            cell_pass(name, place, precision)()
     return found
 
 

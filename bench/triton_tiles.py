@@ -17,9 +17,11 @@ from typing import NamedTuple
 
 from sgl_fast.kernels.configurations import DEFAULT, DOTS, KERNELS, TABLE, Tiles, assumed, read_tables
 
+from sgl_fast.spaces import SPACES
+
 from .report import ROOT
 from .tables import table
-from .triton_launches import CELLS, LIMITS, Launch, Resources, attempt, launches_of_cell, occupancy
+from .triton_launches import LIMITS, Launch, Resources, attempt, launches_of_space, occupancy
 
 OUT = ROOT / "bench" / "results" / "triton_tiles.md"
 ENOUGH = 0.5  # occupancy, beyond which a larger tile is worth more
@@ -36,7 +38,8 @@ CANDIDATES = {
 }
 HEAD = f"""\
 Candidates for the tiles of Triton's cell kernels: pixels and channels of a tile at most, elements of it a thread.
-Compiled for the cells of {"; ".join(CELLS)}; the most registers, shared memory and stack of all launches, the least
+Compiled for every cell of {", ".join(SPACES)} at its published size,
+those of darts with products of tf32, too; the most registers, shared memory and stack of all launches, the least
 occupancy. Chosen (*): no stack, or the least; then occupancy, {ENOUGH:.0%} being enough; then the largest tile; then
 occupancy again. **Nothing here was timed.**
 
@@ -84,7 +87,8 @@ def wanted() -> Wanted:
     for tiles in rounds():
         for some in ([arch for arch in LIMITS if arch < 80], [arch for arch in LIMITS if arch >= 80]):
             with assumed(some[0], tiles):
-                launches = {launch for cell in CELLS.values() for launch in launches_of_cell(*cell)}
+                launches = {launch for name in SPACES for launch in launches_of_space(name)}
+                launches |= set(launches_of_space("darts", "tf32"))
             for launch in launches:
                 kernel = kernel_of(launch)
                 for arch in some if kernel in tiles else []:

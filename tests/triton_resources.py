@@ -19,57 +19,57 @@ sys.path.insert(0, str(ROOT))
 from sgl_fast.kernels.configurations import assumed  # noqa: E402
 
 from bench.triton_launches import (  # noqa: E402
-    CELLS,
     LIMITS,
     Launch,
     Resources,
     attempt,
-    launches_of_cell,
+    launches_of_space,
     launches_of_the_rest,
     occupancy,
 )
+from sgl_fast.spaces import SPACES  # noqa: E402
 
 TABLE = ROOT / "kernels" / "resources.md"
 HEAD = """\
-Triton's kernels as launched for the cells named, compiled by Triton {version}, which brings its ptxas. 1x1 convolutions
-of 16 channels and more are three products of tf32 from sm_80 on, plain float32 before; with a precision, launches that
-differ from float32's. What is launched more than once with other numbers is here once, by the most of each figure and
-the least occupancy, the share of a multiprocessor's warps that can be there at once.
+Triton's kernels as launched for every cell of the spaces, compiled by Triton {version}, which brings its ptxas.
+1x1 convolutions of 16 channels and more are three products of tf32 from sm_80 on, plain float32 before; with a
+precision, launches that differ from float32's. What is launched more than once with other numbers is here once, by the
+most of each figure and the least occupancy, the share of a multiprocessor's warps that can be there at once.
 
-| cell | kernel | sm | registers | shared | stack | occupancy |
+| space | kernel | sm | registers | shared | stack | occupancy |
 |---|---|---|---|---|---|---|
 """
-# Less than float32, and from which architecture on: the cell that has most to do with it.
-PRECISIONS = {"float16": ("pc_darts, first", 70), "bfloat16": ("pc_darts, first", 80), "tf32": ("darts, last", 80)}
+# Less than float32, and from which architecture on: a space.
+PRECISIONS = {"float16": ("pc_darts", 70), "bfloat16": ("pc_darts", 80), "tf32": ("darts", 80)}
 
 Job = tuple[str, Launch, int]
 
 
 def jobs() -> list[Job]:
-    """Every launch by the cell that is named for it, on every architecture."""
+    """Every launch by a space that has it, on every architecture."""
     found: dict[Job, None] = {}
     for arch in LIMITS:
         with assumed(arch):
-            for name, cell in CELLS.items():
-                found |= dict.fromkeys((name, launch, arch) for launch in launches_of_cell(*cell))
+            for name in SPACES:
+                found |= dict.fromkeys((name, launch, arch) for launch in launches_of_space(name))
             found |= dict.fromkeys(("any", launch, arch) for launch in launches_of_the_rest())
             for precision, (name, oldest) in PRECISIONS.items():
-                launches = launches_of_cell(*CELLS[name], precision) if arch >= oldest else []
+                launches = launches_of_space(name, precision) if arch >= oldest else []
                 new = [launch for launch in launches if (name, launch, arch) not in found]
                 found |= dict.fromkeys((f"{name}, {precision}", launch, arch) for launch in new)
     return list(found)
 
 
 def lines_of(found: list[tuple[Job, Resources]]) -> list[str]:
-    """One line a cell, kernel and architecture."""
+    """One line a space, kernel and architecture."""
     most: dict[tuple[str, str, int], list[int]] = {}
-    for (cell, launch, arch), resources in found:
+    for (space, launch, arch), resources in found:
         figures = [*resources[:3], -round(100 * occupancy(arch, resources))]
-        key = cell, launch.kernel, arch
+        key = space, launch.kernel, arch
         most[key] = list(map(max, figures, most.get(key, figures)))
     return [
-        f"| {cell} | `{kernel}` | {arch} | {registers} | {shared} | {stack} | {-share} % |"
-        for (cell, kernel, arch), (registers, shared, stack, share) in most.items()
+        f"| {space} | `{kernel}` | {arch} | {registers} | {shared} | {stack} | {-share} % |"
+        for (space, kernel, arch), (registers, shared, stack, share) in most.items()
     ]
 
 
