@@ -11,9 +11,8 @@ import torch
 
 from .gpu_floor import Counted, ceilings, counted
 from .gpu_passes import Size, pass_of
-from .gpu_timing import Call, Row, need_gpu, tried, wait
+from .gpu_timing import Call, Found, Row, need_gpu, tried, wait
 
-Found = Iterator[tuple[str, Any]]
 MOST = 12  # kernels of a contender that are shown
 WANTED = ("cuda", "triton", "reference", "eager")  # the last ones have thousands of kernels, which take time to log
 

@@ -9,7 +9,7 @@ import argparse
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,11 +21,10 @@ from .gpu_floor import ceilings as measured_ceilings
 from .gpu_kernels import profile
 from .gpu_passes import compiled, passes
 from .gpu_steps import search, steps
-from .gpu_timing import CONTENDERS, Broken, need_gpu
+from .gpu_timing import CONTENDERS, Broken, Found, need_gpu
 from .gpu_tools import counters, sanitizer
 from .processes import pass_on_the_end, run
 
-Found = Iterator[tuple[str, Any]]
 TO_TELL = 10  # seconds of a part's limit in which it tells what a command that it cut off had said
 _limit = {"seconds": 600.0}
 

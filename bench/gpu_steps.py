@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,9 @@ from sgl_fast.backend import use_backend
 from . import eager
 from .gpu_kernels import kernels_of
 from .gpu_table import GPU
-from .gpu_timing import DEVICE, Call, Row, milliseconds, need_gpu, tried, watched
+from .gpu_timing import DEVICE, Call, Found, Row, milliseconds, need_gpu, tried, watched
 from .processes import Done, run
 
-Found = Iterator[tuple[str, Any]]
 K, N, SIDE = 2, 50, 32
 WARM = 4  # steps before those that count: the third one is captured where steps are graphs
 KINDS = {"": False, " in a graph": True}

@@ -17,6 +17,7 @@ T = TypeVar("T")
 Call = Callable[[], Any]
 Row = dict[str, float]
 Made = tuple[Call, Row]
+Found = Iterator[tuple[str, Any]]  # findings of a part: a name, what JSON can say
 DEVICE = "cuda"
 OURS = ("reference", "cuda", "triton")
 CONTENDERS = ("eager", *OURS)

@@ -8,19 +8,17 @@ import re
 import shutil
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from glob import glob
 from pathlib import Path
-from typing import Any
 
 from sgl_fast.toolkit import nvcc
 
 from .gpu_kernels import short
 from .gpu_load import DONE
-from .gpu_timing import need_gpu
+from .gpu_timing import Found, need_gpu
 from .processes import Done, run
 
-Found = Iterator[tuple[str, Any]]
 CHECKS = ("memcheck", "racecheck", "initcheck")
 CHECK_LIMIT, NCU_LIMIT = 30, 36  # seconds of each run of a tool
 ERRORS = 9  # exit code of the sanitizer for what it found

@@ -66,6 +66,12 @@ class Arch:
         return self.alphas_normal.shape[0]
 
 
+def like(template: Arch, tensors: Sequence[Tensor]) -> Arch:
+    """An Arch of the tensors, in the order of the template's."""
+    rest = iter(tensors)
+    return template.map(lambda _: next(rest))
+
+
 def init_arch(
     space: Space, learners: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None
 ) -> Arch:

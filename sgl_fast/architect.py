@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .arch import FIELDS, Arch
+from .arch import FIELDS, Arch, like
 from .config import Config
 from .ops.flat_update import adam
 from .reference_flat import clipped
@@ -39,8 +39,7 @@ class Architect:
     def replaced(self, tensors: list[Tensor]) -> Architect:
         """One with these tensors, in the order of `tensors`."""
         *arch, first, second, steps = tensors
-        rest = iter(arch)
-        new = Architect(self.arch.map(lambda _: next(rest)))
+        new = Architect(like(self.arch, arch))
         new.moments, new.steps = (first, second), steps
         return new
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .arch import Arch, take
-from .passes import Passes, Rows, like, merge, merge_arch
+from .arch import Arch, like, take
+from .passes import Passes, Rows, merge, merge_arch
 
 
 def derivative(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:

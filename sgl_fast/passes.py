@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from . import ranks
-from .arch import Arch, take
+from .arch import Arch, like, take
 from .ops.pseudo_label import cross_entropy
 from .pattern import Pattern, join
 from .precision import library
@@ -271,12 +271,6 @@ def one_hot(labels: Tensor, classes: int, V: int, dtype: torch.dtype) -> Tensor:
     """Labels (N) or (V, N) -> targets (V, N, J)."""
     targets = F.one_hot(labels, classes).to(dtype)
     return targets if targets.dim() == 3 else targets.expand(V, -1, -1)
-
-
-def like(template: Arch, tensors: Sequence[Tensor]) -> Arch:
-    """An Arch of the tensors, in the order of the template's."""
-    rest = iter(tensors)
-    return template.map(lambda _: next(rest))
 
 
 def padded(rows: Tensor, width: int) -> Tensor:

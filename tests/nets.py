@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from sgl_fast.arch import Arch
+from sgl_fast.batch import Batch
 from sgl_fast.spaces import KINDS, space
 from sgl_fast.supernet import Supernet
 
@@ -21,6 +22,19 @@ def both(ops: Any) -> dict[str, Any]:
 
 def small(name: str, **sizes: Any) -> Supernet:
     return Supernet(space(name, **{"channels": 4, "layers": 3, "nodes": 2, "num_classes": 5, **sizes}))
+
+
+def space_of(kind: str) -> str:
+    """The space that the name of a case begins with."""
+    return next(name for name in ("darts_minus", "pc_darts", "p_darts", "darts") if kind.startswith(name))
+
+
+def batch(step: int, N: int = 4, side: int = 8) -> Batch:
+    """Of five classes, another one each step."""
+    draw = torch.Generator().manual_seed(100 + step)
+    x = [torch.randn(N, 3, side, side, generator=draw) for _ in range(3)]
+    y = [torch.randint(5, (N,), generator=draw) for _ in range(2)]
+    return Batch(x[0], y[0], x[1], x[2], y[1])
 
 
 def draws(net: Supernet, V: int, seed: int = 0, N: int = 3) -> tuple[Tensor, Arch, Tensor]:

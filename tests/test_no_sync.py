@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from nets import space_of
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -60,7 +61,7 @@ class Once:
 
 
 def step_on_meta(kind: str, name: str) -> tuple[Search, Batch, Given]:
-    space = next(n for n in ("darts_minus", "pc_darts", "p_darts", "darts") if kind.startswith(n))
+    space = space_of(kind)
     config = replace(Config.preset(space), **{"arch_start": 0, **KINDS[kind]})
     net = Supernet(sgl_fast.space(space, channels=8, layers=3, nodes=2, num_classes=5))
     x, y = torch.empty(3, 4, 3, 8, 8, device="meta"), torch.empty(2, 4, dtype=torch.int64, device="meta")

@@ -9,10 +9,10 @@ import known
 import pytest
 import torch
 import torch.nn.functional as F
+from nets import batch
 from torch import Tensor
 
 import sgl_fast
-from sgl_fast.batch import Batch
 from sgl_fast.config import Config
 from sgl_fast.ops.flat_update import adam, sgd
 from sgl_fast.sgl import Search
@@ -59,27 +59,20 @@ def search(name: str = "pc_darts", **changes: object) -> Search:
     return Search(net, replace(Config.preset(name), arch_start=0, steps_per_epoch=2, **changes))  # type: ignore[arg-type]
 
 
-def batch(step: int, side: int = 8) -> Batch:
-    draw = torch.Generator().manual_seed(100 + step)
-    x = [torch.randn(4, 3, side, side, generator=draw) for _ in range(3)]
-    y = [torch.randint(5, (4,), generator=draw) for _ in range(2)]
-    return Batch(x[0], y[0], x[1], x[2], y[1])
-
-
 @pytest.mark.parametrize("name", ["darts", "darts_minus", "p_darts", "pc_darts", "pc_darts_imagenet"])
 def test_resume_is_bit_exact(name: str) -> None:
     changes = {"skip_dropout": 0.3} if name == "p_darts" else {}
     side = 32 if name.endswith("imagenet") else 8
     whole, first = search(name, **changes), search(name, **changes)
     for step in range(4):
-        whole.step(batch(step, side))
+        whole.step(batch(step, side=side))
     for step in range(2):
-        first.step(batch(step, side))
+        first.step(batch(step, side=side))
     second = search(name, seed=9, **changes)
     second.config = first.config
     second.load_state_dict(first.state_dict())
     for step in range(2, 4):
-        second.step(batch(step, side))
+        second.step(batch(step, side=side))
     assert torch.equal(second.arch.flat(), whole.arch.flat()) and torch.equal(second.w, whole.w)
     assert torch.equal(second.running.var, whole.running.var)
 

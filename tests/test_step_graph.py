@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from nets import batch, space_of
 from tape import Tape
 from torch import Tensor
 
 import sgl_fast
 from sgl_fast.backend import use_backend
-from sgl_fast.batch import Batch
 from sgl_fast.config import Config
 from sgl_fast.search import main
 from sgl_fast.sgl import Search
@@ -37,13 +37,6 @@ def searches(name: str, **changes: Any) -> tuple[Search, Search]:
         kind(Supernet(sgl_fast.space(name, **SIZES)), config, graph=graph)
         for kind, graph in zip(kinds, (False, True), strict=True)
     )
-
-
-def batch(step: int, N: int = 4, side: int = 8) -> Batch:
-    draw = torch.Generator().manual_seed(100 + step)
-    x = [torch.randn(N, 3, side, side, generator=draw) for _ in range(3)]
-    y = [torch.randint(5, (N,), generator=draw) for _ in range(2)]
-    return Batch(x[0], y[0], x[1], x[2], y[1])
 
 
 def same(a: Search, b: Search) -> bool:
@@ -72,8 +65,7 @@ KINDS = {
 @pytest.mark.parametrize(("kind", "by"), [(kind, "cpu") for kind in KINDS] + [("darts", "reference")])
 def test_a_graph_gives_the_numbers_of_launches(kind: str, by: str) -> None:
     """To the bit: weights, architectures, moments, statistics, records; new kinds of step on the way."""
-    name = next(n for n in ("darts_minus", "pc_darts", "p_darts", "darts") if kind.startswith(n))
-    launched, graphed = searches(name, **KINDS[kind])
+    launched, graphed = searches(space_of(kind), **KINDS[kind])
     with use_backend(by):
         for step in range(6):
             want, got = launched.step(batch(step)), graphed.step(batch(step))

@@ -69,14 +69,19 @@ def test_kernels_stay_inside_their_tensors(name: str, bands: None) -> None:
     assert len(made) > 10 and max(errors(found, want)) < 1e-3
 
 
-def small_cell() -> tuple[Setting, list[Tensor | None], Tensor]:
-    """A setting of one learner, its inputs and a cotangent."""
+def one_node(name: str, H: int, W: int, *ops: tuple[str, str]) -> Setting:
+    """The setting of that name with one learner, two images and one node, whose edges have these operations."""
     if reason := why_not_interpreted():
         pytest.skip(reason)
     fresh()
-    setting = dataclasses.replace(SETTINGS["partial channels"], V=1, N=2, H=4, W=4)
-    ops = ("sep_conv_3x3", "max_pool_3x3"), ("skip_connect", "avg_pool_3x3")
-    setting = dataclasses.replace(setting, cell=dataclasses.replace(setting.cell, nodes=1, ops=ops))
+    setting = dataclasses.replace(SETTINGS[name], V=1, N=2, H=H, W=W)
+    return dataclasses.replace(setting, cell=dataclasses.replace(setting.cell, nodes=1, ops=ops))
+
+
+def small_cell() -> tuple[Setting, list[Tensor | None], Tensor]:
+    """A setting of one learner, its inputs and a cotangent."""
+    edges = ("sep_conv_3x3", "max_pool_3x3"), ("skip_connect", "avg_pool_3x3")
+    setting = one_node("partial channels", 4, 4, *edges)
     inputs = draw_inputs(setting).at(torch.float32)
     return setting, inputs.tensors, inputs.grad
 
@@ -137,12 +142,8 @@ def test_tiles_change_no_number() -> None:
 
 def test_codes_of_pools_whose_last_byte_is_half_full() -> None:
     """Pools of three pixels, recorded and replayed, against the reference."""
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
-    fresh()
-    setting = dataclasses.replace(SETTINGS["partial channels, reduction"], V=1, N=2, H=2, W=6)
-    ops = ("max_pool_3x3", "skip_connect"), ("max_pool_3x3", "sep_conv_3x3")
-    setting = dataclasses.replace(setting, cell=dataclasses.replace(setting.cell, nodes=1, ops=ops))
+    edges = ("max_pool_3x3", "skip_connect"), ("max_pool_3x3", "sep_conv_3x3")
+    setting = one_node("partial channels, reduction", 2, 6, *edges)
     inputs = draw_inputs(setting)
     want = run(setting, inputs.at(torch.float64), op.reference.mixed_cell)
     found = run(setting, inputs.at(torch.float32), functools.partial(op.mixed_cell, backend="triton"))
