@@ -7,11 +7,14 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from .backend import use_backend
+from .data.locate import choose, data_root
 from .progress import Progress
 from .run_folder import RunFolder
+
+FOLDER = "folder:"
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,12 +36,28 @@ def check_device(name: str) -> None:
         raise ValueError(f"--device: need auto, cpu, cuda or cuda:N; got {name}")
 
 
-def put_backend(name: str) -> None:
-    """The backend of all that follows. ValueError where there is none of that name, or it cannot run."""
+def put_backend(name: str | None) -> None:
+    """The backend of all that follows; None: SGL_FAST_BACKEND's, if it names one, else the best.
+
+    ValueError where there is none of that name, or it cannot run.
+    """
     try:
         use_backend(name)
     except (RuntimeError, ValueError) as error:
-        raise ValueError(f"--backend: {error}") from None
+        raise ValueError(f"{'SGL_FAST_BACKEND' if name is None else '--backend'}: {error}") from None
+
+
+def located(data: str | None, root: str | None) -> tuple[str, str | None]:
+    """The data set's name, "auto" resolved, and its root; paths are absolute, for a --resume from another folder."""
+    root = None if root is None else absolute(root)
+    name = choose(data or "auto", root)
+    if name.startswith(FOLDER):
+        return FOLDER + absolute(name.removeprefix(FOLDER)), root
+    return name, absolute(data_root()) if root is None and name != "embedded" else root
+
+
+def absolute(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute())
 
 
 def device_of(name: str) -> str:
@@ -51,17 +70,6 @@ def device_of(name: str) -> str:
     if name.startswith("cuda") and (torch.device(name).index or 0) >= count:
         raise ValueError(f"--device: there is no {name}; torch finds {count} CUDA devices")
     return name
-
-
-def resumed(folder: str | Path, check: Callable[[dict[str, Any]], None]) -> RunFolder:
-    """The run in a folder; `check` refuses its config where the arguments ask for something else."""
-    run = RunFolder.open(folder)
-    try:
-        check(run.config)
-    except BaseException:
-        run.close()
-        raise
-    return run
 
 
 def draw(run: RunFolder, bar: Progress, name: str, plot: Callable[[Path], None]) -> None:

@@ -22,6 +22,7 @@ from .passes import Passes, Rows, one_hot
 from .record import Record, Report
 from .spaces.darts_minus import skip_beta
 from .spaces.p_darts import skip_dropout
+from .state_check import check_like, own
 from .step_graph import CudaGraph, Given, GraphedSteps
 from .supernet import Supernet, draw_seeds
 from .upload import upload
@@ -118,15 +119,14 @@ class Search:
         return {**weights, **architects, "running": [self.running.mean, self.running.var], "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """ValueError, and nothing changed, where the state is of a search of another size."""
-        if state["w"].shape != self.w.shape:
-            raise ValueError(f"need weights {tuple(self.w.shape)}; the state has {tuple(state['w'].shape)}")
+        """ValueError that names the field, and nothing changed, where it is not a state of such a search."""
+        check_like(state, self.state_dict(), "search")
         device = self.w.device
         for name in ("w", "v", "momentum_w", "momentum_v"):
-            setattr(self, name, state[name].to(device, copy=True))
+            setattr(self, name, own(state[name], device))
         for name in ("architect", "architect_v"):
             setattr(self, name, Architect.restored(state[name], device))
-        self.running = RunningStats(*(t.to(device, copy=True) for t in state["running"]))
+        self.running = RunningStats(*(own(t, device) for t in state["running"]))
         self.steps, self._graphs = state["steps"], GraphedSteps(self, self.recorder)
 
     def passes(self, arch: Arch) -> Passes:
