@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .backend import use_backend
+from .data.errors import ImageError
 from .data.locate import choose, data_root
 from .progress import Progress
 from .run_folder import RunFolder
 
 FOLDER = "folder:"
+FILES = 3  # exit code: a file that cannot be read or written in mid-run
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,10 +29,52 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def refuse(prog: str, error: ValueError) -> int:
+class Stopped(Exception):  # noqa: N818
+    """A signal came, between two steps or two batches."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+
+
+class Unreadable(Exception):  # noqa: N818
+    """A file of the data cannot be read in mid-run."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Around what reads data in mid-run: what a file does is Unreadable."""
+    try:
+        yield
+    except (OSError, ImageError) as error:
+        raise Unreadable(one_line_of(error)) from error
+
+
+def one_line_of(error: BaseException) -> str:
+    """What an error says, with the file's name."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def refuse(prog: str, error: OSError | ValueError) -> int:
     """Says what is wrong, in one line, and gives the exit code."""
-    print(f"{prog}: {error}", file=sys.stderr)
+    print(f"{prog}: {one_line_of(error)}", file=sys.stderr)
     return 2
+
+
+def say_end(prog: str, end: Stopped | Unreadable, step: int) -> int:
+    """Says where a run that saved itself stops, and gives the exit code."""
+    if isinstance(end, Stopped):
+        return 128 + end.signal
+    print(f"{prog}: {end}; saved at step {step}, where --resume goes on", file=sys.stderr)
+    return FILES
+
+
+def say_last(prog: str, error: BaseException, run: RunFolder) -> int:
+    """Says what ended a run, and what stays of it, in one line, and gives the exit code."""
+    stays = "none yet" if run.good is None else f"step {run.good}"
+    print(f"{prog}: {one_line_of(error)}; last good checkpoint: {stays}", file=sys.stderr)
+    return FILES if isinstance(error, OSError) else 1
 
 
 def check_device(name: str) -> None:
@@ -78,3 +125,27 @@ def draw(run: RunFolder, bar: Progress, name: str, plot: Callable[[Path], None])
         plot(run.path(name))
     except Exception as error:
         bar.write(f"{name} is not drawn: {error}")
+
+
+class _Kept(io.FileIO):
+    """A standard stream that may lose its reader or its terminal: what nobody takes is dropped, and no run ends."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or len(data)
+        except OSError:
+            return len(data)
+
+
+def started(main: Callable[[], int]) -> int:
+    """A command line as a program, on standard streams that never raise and show any text in any encoding."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file would get its number, and a library's warnings
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        encoding = getattr(getattr(sys, name), "encoding", "utf-8")
+        raw = io.BufferedWriter(_Kept(number, "w", closefd=False))
+        setattr(sys, name, io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True))
+    return main()

@@ -33,6 +33,17 @@ def identity(config: Mapping[str, Any], dataset: Dataset, backend: str) -> dict[
     return {"format": FORMAT, "settings": _settings(config), **software, "data": _data(dataset)}
 
 
+def computes(backend: str, device: str) -> str:
+    """A backend, and what it runs on here."""
+    import torch
+
+    from .backend import compiled
+
+    if torch.device(device).type == "cuda":
+        return f"{backend} on {torch.cuda.get_device_name(device)}"
+    return f"cpu ({compiled().isa()})" if backend == "cpu" else f"{backend} on the CPU"
+
+
 def differences(then: Any, now: Mapping[str, Any]) -> list[str]:
     """What of the software differs, a line each. ValueError where the settings or the data are others.
 
@@ -43,7 +54,9 @@ def differences(then: Any, now: Mapping[str, Any]) -> list[str]:
     if not isinstance(then, dict) or type(then.get("format")) is not int or not isinstance(then.get("data"), dict):
         raise ValueError(f"{RUN!r} is not what a run writes")
     if then["format"] > FORMAT:
-        raise ValueError(f"format {then['format']} of sgl_fast {then.get('sgl_fast')}; this version reads up to {FORMAT}")
+        raise ValueError(
+            f"format {then['format']} of sgl_fast {then.get('sgl_fast')}; this version reads up to {FORMAT}"
+        )
     if then.get("settings") != now["settings"]:
         raise ValueError("not of these settings: config.json was changed, or this is of another run")
     for name, value in now["data"].items():

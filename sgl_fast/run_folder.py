@@ -143,6 +143,14 @@ class RunFolder:
         checkpoint.save(self.path(CHECKPOINT), whole, self.path(PREVIOUS) if self._newest_is_good else None)
         self._newest_is_good, self.good = True, step
 
+    def check_identity(self, identity: dict[str, Any]) -> None:
+        """ValueError where config.json is of other settings or data. Its software may be another: no step is done."""
+        self.identity = identity
+        try:
+            differences(self.config.get(RUN), identity)
+        except ValueError as error:
+            raise ValueError(f"{self.path(CONFIG)}: {error}") from error
+
     def load(self, take: Callable[[dict[str, Any]], int]) -> None:
         """Gives `take`, which returns the step, what `save` wrote, unless the run was stopped before it did.
 
@@ -153,17 +161,14 @@ class RunFolder:
         if not newest.exists() and not previous.exists():
             return
         path, state = self._readable(newest, previous)
+        written = state.pop(RUN, None)
         try:
-            self.compare(state.pop(RUN, None), path)
+            if self.identity is not None:
+                self.notes += [f"{path}: {line}" for line in differences(written, self.identity)]
             self.good = take(state)
         except ValueError as error:
             other = f"; without it --resume goes on from {PREVIOUS}" if path == newest and previous.exists() else ""
             raise ValueError(f"{path}: {error}{other}") from error
-
-    def compare(self, written: Any, path: Path) -> None:
-        """What a file says that it is of, beside what this is; see `identity.differences`."""
-        if self.identity is not None:
-            self.notes += [f"{path}: {line}" for line in differences(written, self.identity)]
 
     def _readable(self, newest: Path, previous: Path) -> tuple[Path, dict[str, Any]]:
         try:

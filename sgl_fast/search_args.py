@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Collection
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -58,8 +59,10 @@ HELP = {
     "chunk": "at most so many virtual learners at a time, the same numbers in less memory",
 }
 KINDS = {
-    **dict.fromkeys((*DATA, "space", "algorithm", "ablation", "scale"), "str | None"),
-    **dict.fromkeys((*SIZES, "max_skips", "image_size"), "int | None"),
+    **dict.fromkeys(("space", "algorithm", "scale", "data"), "str"),
+    **dict.fromkeys(("ablation", "root", "unlabeled"), "str | None"),
+    **dict.fromkeys(("channels", "layers", "nodes", "batch_size"), "int"),
+    **dict.fromkeys(("limit", "max_skips", "image_size"), "int | None"),
     **{field.name: str(field.type) for field in fields(Config)},
     "memory": "float | None",
 }
@@ -85,7 +88,9 @@ def parser() -> Parser:
     p.add_argument("--max-skips", type=int, metavar="N", help="skips allowed in the normal cell (P-DARTS: 2)")
     p.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options above")
     p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    p.add_argument("--backend", help="reference, cpu, cuda, triton, auto: the best (default $SGL_FAST_BACKEND, else auto)")
+    p.add_argument(
+        "--backend", help="reference, cpu, cuda, triton, auto: the best (default $SGL_FAST_BACKEND, else auto)"
+    )
     p.add_argument("--launch", action="store_true", help="on a GPU: launch every kernel, no CUDA graph of the step")
     p.add_argument("--deterministic", action="store_true", help="only algorithms that repeat to the bit")
     p.add_argument("--out", type=Path, default=Path("runs/search"), metavar="DIR", help="run folder (%(default)s)")
@@ -106,13 +111,13 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     """What config.json holds, checked: the space, its sizes, the data and every field of `Config`."""
     name, algorithm = given.get("space", "pc_darts"), given.get("algorithm", "best")
     scale = given.get("scale", "tiny" if device == "cpu" else "paper")
-    for flag, value, choices in (
+    for key, value, choices in (
         ("space", name, SPACES),
         ("algorithm", algorithm, ALGORITHMS),
         ("scale", scale, SCALES),
     ):
         if value not in choices:
-            raise ValueError(f"--{flag}: need one of {', '.join(choices)}; got {value!r}")
+            raise ValueError(f"{flag(key)}: need one of {', '.join(choices)}; got {value!r}")
     scaled = dict(SCALES[scale])
     if scale == "tiny" and space(name).partial == 1:
         scaled |= TINY_WHOLE
@@ -153,10 +158,10 @@ def _layers(name: str, layers: int | None) -> list[int]:
     return list(LAYERS) if layers is None else [layers, layers + 1, layers + 2]
 
 
-def check_kinds(settings: dict[str, Any], where: str) -> None:
-    """ValueError unless all are options, or fields of `Config`, and of their kind."""
+def check_kinds(settings: dict[str, Any], where: str, names: Collection[str] = FLAGS) -> None:
+    """ValueError unless all are of these names, and of their kind."""
     for name, value in settings.items():
-        if name not in KINDS:
+        if name not in names:
             raise ValueError(f"{where} sets {name!r}, which is no option; the options are {', '.join(FLAGS)}")
         check_kind(where, name, value, KINDS[name])
 

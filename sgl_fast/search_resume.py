@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import Any
 
 from .command import FOLDER, absolute, located
-from .config import Config
 from .identity import RUN
 from .limits import check_kind, flag
-from .search_args import check_kinds, settings_of
+from .search_args import KINDS, check_kinds, settings_of
 
 PLACES = ("data", "root", "unlabeled")  # may be elsewhere now, as long as the images are the same
 
@@ -25,7 +23,7 @@ def stored_settings(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         raise ValueError(f"{where} holds no search")
     flat = {name: value for name, value in config.items() if name not in (RUN, "config", "skip_dropout")}
     given = {**flat, **nested, "layers": layers[0]}
-    check_kinds(given, where)
+    check_kinds(given, where, KINDS)
     settings = settings_of(given, "cpu")
     if settings["layers"] != layers:
         raise ValueError(f"{where}: layers needs {settings['layers']}; got {str(layers)[:60]}")
@@ -59,6 +57,14 @@ def placed(given: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         if new != old and not all(_is_folder(name, value) for value in (old, new)):
             raise ValueError(f"{flag(name)} {new}: the run to resume has {old}, and keeps it")
     return {**settings, "data": data, "root": root, "unlabeled": unlabeled}
+
+
+def check_metrics(records: list[dict[str, Any]], step: int, steps: int) -> list[str]:
+    """Lines on what metrics.jsonl lacks at this step. ValueError where the run is over and its end is not there."""
+    at = next((r for r in reversed(records) if r["step"] == step), None)
+    if step and step == steps and not (at and {"best_learner", "validation_loss", "validation_accuracy"} <= set(at)):
+        raise ValueError(f"metrics.jsonl has no validation at step {step}, the last one of a run that is done")
+    return [f"metrics.jsonl has no line of step {step}: it is not whole"] if step and at is None else []
 
 
 def _is_folder(name: str, value: str | None) -> bool:

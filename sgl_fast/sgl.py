@@ -22,7 +22,7 @@ from .passes import Passes, Rows, one_hot
 from .record import Record, Report
 from .spaces.darts_minus import skip_beta
 from .spaces.p_darts import skip_dropout
-from .state_check import check_like, own
+from .state_check import check_count, check_like, own
 from .step_graph import CudaGraph, Given, GraphedSteps
 from .supernet import Supernet, draw_seeds
 from .upload import upload
@@ -111,6 +111,17 @@ class Search:
         self.architect = self.architect.replaced(architects[:half])
         self.architect_v = self.architect_v.replaced(architects[half:])
 
+    def snapshot(self) -> Callable[[], None]:
+        """What brings the state of now back. Only graphs write to its tensors; all else replaces them."""
+        self.settle()
+        tensors, steps = [t.clone() if self.graphed else t for t in self.tensors()], self.steps
+
+        def restore() -> None:
+            self.replace_tensors(tensors)
+            self.steps = steps
+
+        return restore
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors, lists, dictionaries and numbers only."""
         self.settle()
@@ -121,6 +132,9 @@ class Search:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """ValueError that names the field, and nothing changed, where it is not a state of such a search."""
         check_like(state, self.state_dict(), "search")
+        check_count(state["steps"], 2**53, "search.steps")
+        for name in ("architect", "architect_v"):
+            check_count(state[name]["steps"], state["steps"], f"search.{name}.steps")
         device = self.w.device
         for name in ("w", "v", "momentum_w", "momentum_v"):
             setattr(self, name, own(state[name], device))

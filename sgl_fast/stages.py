@@ -63,6 +63,16 @@ class Stages:
     def epoch(self) -> int:
         return self.step // self.feed.steps_per_epoch
 
+    @property
+    def ran(self) -> dict[str, Any]:
+        """The settings, with what the data made of them."""
+        return {**self.settings, "config": self.config.as_dict()}
+
+    @property
+    def moved(self) -> bool:
+        """Whether the architecture of this stage has moved."""
+        return bool(self.search.architect.steps > 0)
+
     def genotypes(self) -> list[Genotype]:
         """Every learner's, as its architecture stands."""
         skips = self.settings["max_skips"]

@@ -53,9 +53,7 @@ def _check_tensor(state: Any, like: Tensor, place: str) -> None:
     if type(state) not in (Tensor, torch.nn.Parameter) or state.layout is not torch.strided or state.is_quantized:
         raise ValueError(f"{place}: need a tensor {list(like.shape)}; got {_brief(state)}")
     if state.shape != like.shape or state.dtype != like.dtype:
-        raise ValueError(
-            f"{place}: need {list(like.shape)} {like.dtype}; got {list(state.shape)} {state.dtype}"
-        )
+        raise ValueError(f"{place}: need {list(like.shape)} {like.dtype}; got {list(state.shape)} {state.dtype}")
     if not state.isfinite().all():
         raise ValueError(f"{place} is not finite")
 
