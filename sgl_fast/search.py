@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .command import check_device, device_of, draw, put_backend, refuse, resumed
 from .progress import Progress
 from .run_folder import CHECKPOINT, CONFIG, RunFolder
-from .search_args import PROG, check_resumed, given_of, parser, settings_of
+from .search_args import PROG, check_resumed, given_of, parser, settings_of, warning_of
 from .signals import stop_requested
 from .spaces import KINDS
 
@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
         put_backend(args.backend)
         device = device_of(args.device)
         settings = None if args.resume else settings_of(given, device)
+        if settings is not None and (warning := warning_of(settings)):
+            print(f"{PROG}: {warning}", file=sys.stderr)
         if settings is not None and args.print_config:
             print(json.dumps(settings, indent=2))
             return 0

@@ -14,7 +14,8 @@ from .sgl import Search
 
 def validate(search: Search, batches: Iterable[tuple[Tensor, Tensor]]) -> dict[str, list[float]]:
     """validation_loss and validation_accuracy, (K) each, of the weights w with their running statistics."""
-    K, passes = len(search.w), search.passes(search.arch)
+    epoch = search.epoch_of(max(0, search.steps - 1))  # that the weights were trained in
+    K, passes = len(search.w), search.passes(search.arch, epoch=epoch)
     loss, correct, count = torch.zeros(K), torch.zeros(K), 0
     for x, y in batches:
         logits = passes.evaluate(Rows(range(K), search.w, x), search.running)
