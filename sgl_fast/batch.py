@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ROLES = ("train", "unlabeled", "val")
+
 
 @dataclass
 class Batch:
@@ -43,7 +45,7 @@ class Batch:
 
     def check(self) -> None:
         """Raise a ValueError, in one line, where a shape, dtype or device doesn't fit the others."""
-        for role in ("train", "unlabeled", "val"):
+        for role in ROLES:
             self._check_images(role)
         _check_labels("y_train", self.y_train, self.x_train)
         _check_labels("y_val", self.y_val, self.x_val)

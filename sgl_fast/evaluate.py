@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from .retrain import Retraining
 
 GENOTYPE, RESULT, CURVES = "genotype.json", "result.json", "curves.png"
-SHOW_EVERY = 20  # steps between two readings of the running loss, which wait for the device
+LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 2 bad arguments or data, 130 and 143 stopped by SIGINT and SIGTERM."""
+    """Exit code: 0 done, 1 a number is not finite, 2 bad arguments or data, 130 and 143 stopped by a signal."""
     args = parser().parse_args(argv)
     try:
         check_device(args.device)
@@ -39,7 +39,11 @@ def main(argv: list[str] | None = None) -> int:
             if not args.resume:
                 run.path(CONFIG).unlink()  # nothing was begun: the folder stays free
             return refuse(PROG, error)
-        return fit(run, retraining, args.quiet)
+        try:
+            return fit(run, retraining, args.quiet)
+        except FloatingPointError as error:
+            print(f"{PROG}: {error}; the last good checkpoint stays in {args.out}", file=sys.stderr)
+            return 1
 
 
 def print_counts(args: argparse.Namespace) -> int:
@@ -74,6 +78,8 @@ def prepare(run: RunFolder, device: str) -> Retraining:
     print(f"{dataset.name}: {dataset.source}\n{retraining.note}", file=sys.stderr)
     if (state := run.load()) is not None:
         retraining.load_state_dict(state)
+    for note in run.notes:
+        print(note, file=sys.stderr)
     return retraining
 
 
@@ -92,7 +98,7 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
             with bar.waiting():
                 batch = retraining.batch()
             retraining.train_step(batch)
-            if retraining.step % SHOW_EVERY == 0 and not quiet:
+            if retraining.step % LOOK_EVERY == 0:
                 shown |= retraining.running()
             if retraining.epoch_ended:
                 shown = retraining.finish_epoch()

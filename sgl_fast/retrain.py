@@ -102,9 +102,9 @@ class Retraining:
         logits, loss = self._loss(x, y)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
-        self.sums += sums_of(logits.detach(), y)
+        self.sums += torch.cat([sums_of(logits.detach(), y), norm.double().view(1)])
         self.step += 1
 
     @property
@@ -113,12 +113,19 @@ class Retraining:
         return self.recipe.lr * (1 + math.cos(math.pi * self.epoch / self.recipe.epochs)) / 2
 
     def running(self) -> dict[str, float]:
-        """Loss and accuracy of the epoch so far; waits for the device."""
-        loss, accuracy = averages(self.sums)
-        return {"train_loss": loss, "train_accuracy": accuracy}
+        """Loss, accuracy and gradient norm of the epoch so far; waits for the device.
+
+        FloatingPointError where one is not finite.
+        """
+        loss, accuracy = averages(self.sums[:3])
+        norm = self.sums[3].item() / ((self.step - 1) % self.steps_per_epoch + 1)
+        return self._finite({"train_loss": loss, "train_accuracy": accuracy, "grad_norm": norm})
 
     def finish_epoch(self) -> dict[str, Any]:
-        """The record of the epoch that the last step completed; starts the sums of the next one."""
+        """The record of the epoch that the last step completed; starts the sums of the next one.
+
+        FloatingPointError where a number of it is not finite.
+        """
         train = self.running()
         self.sums = self._no_sums()
         test_loss, test_accuracy = self.test()
@@ -128,8 +135,7 @@ class Retraining:
             "lr": self.optimizer.param_groups[0]["lr"],
             "drop_path": self.network.drop_path,
             **train,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
+            **self._finite({"test_loss": test_loss, "test_accuracy": test_accuracy}),
         }
 
     @torch.no_grad()
@@ -137,7 +143,7 @@ class Retraining:
         """(cross-entropy, accuracy) over the whole test set."""
         self.network.eval()
         torch.manual_seed(seed_of(self.recipe.seed, _TEST, self.step))
-        sums = self._no_sums()
+        sums = self._no_sums()[:3]
         for x, y in self.feed.evaluation("test", self.recipe.batch_size):
             sums += sums_of(self.network(x), y)
         return averages(sums)
@@ -163,8 +169,15 @@ class Retraining:
         logits, auxiliary = out
         return logits, cross_entropy(logits, y) + self.recipe.auxiliary_weight * cross_entropy(auxiliary, y)
 
+    def _finite(self, numbers: dict[str, float]) -> dict[str, float]:
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"step {self.step}: {name} is {value}")
+        return numbers
+
     def _no_sums(self) -> Tensor:
-        return torch.zeros(3, dtype=torch.float64, device=self.device)
+        """Of cross-entropy, images that are right, images, and steps' gradient norms."""
+        return torch.zeros(4, dtype=torch.float64, device=self.device)
 
 
 def sums_of(logits: Tensor, y: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from . import checkpoint
 if TYPE_CHECKING:
     import torch
 
-CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.pt"
+CONFIG, METRICS = "config.json", "metrics.jsonl"
+CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.prev.pt"
 _LOCK = ".lock"
 _held: WeakSet[IO[str]] = WeakSet()
 
@@ -33,11 +34,14 @@ class RunFolder:
     """config.json, metrics.jsonl, checkpoint.pt and whatever else a run writes, locked against a second run.
 
     Made by `create` or `open`; a context manager. The operating system releases the lock at any death.
+    checkpoint.prev.pt is the checkpoint before; notes are lines for the user.
     """
 
     def __init__(self, folder: Path, lock: IO[str], config: dict[str, Any]) -> None:
         self.folder = folder
         self.config = config
+        self.notes: list[str] = []
+        self._newest_is_good = True
         self._lock = lock
         self._metrics: IO[bytes] | None = None
 
@@ -51,7 +55,7 @@ class RunFolder:
             raise ValueError(f"cannot make run folder {folder}: {error.strerror}") from error
         lock = _locked(folder)
         try:
-            if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT)):
+            if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT, PREVIOUS)):
                 raise ValueError(f"{folder} already holds a run: continue it with --resume, or choose another folder")
             checkpoint.sweep(folder)
             run = cls(folder, lock, config)
@@ -120,16 +124,37 @@ class RunFolder:
             raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write checkpoint.pt. The metrics go to the disk first: no power cut leaves fewer lines than steps."""
+        """Write checkpoint.pt and keep the one before. State that is not finite is a FloatingPointError.
+
+        The metrics go to the disk first: no power cut leaves fewer lines than steps.
+        """
         if self._metrics is not None:
             os.fsync(self._metrics.fileno())
-        checkpoint.save(self.path(CHECKPOINT), state)
+        checkpoint.save(self.path(CHECKPOINT), state, self.path(PREVIOUS) if self._newest_is_good else None)
+        self._newest_is_good = True
 
     def load(self, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
-        """What `save` wrote, or None where the run was stopped before its first checkpoint."""
-        if not self.path(CHECKPOINT).exists():
+        """What `save` wrote, or None where the run was stopped before its first checkpoint.
+
+        Where the newest cannot be read, or a kill took its name, the one before, and a note of it; ValueError where
+        there is none.
+        """
+        newest, previous = self.path(CHECKPOINT), self.path(PREVIOUS)
+        if not newest.exists() and not previous.exists():
             return None
-        return checkpoint.load(self.path(CHECKPOINT), map_location)
+        try:
+            return checkpoint.load(newest, map_location)
+        except ValueError as error:
+            if not previous.exists():
+                raise
+            newest_error = error
+        try:
+            state = checkpoint.load(previous, map_location)
+        except ValueError as error:
+            raise ValueError(f"{newest_error}; and {error}") from error
+        self.notes.append(f"{newest_error}; going on from {PREVIOUS}, the one before")
+        self._newest_is_good = False
+        return state
 
     def close(self) -> None:
         self._close_metrics()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .command import check_device, device_of, draw, put_backend, refuse, resumed
 from .progress import Progress
-from .run_folder import CHECKPOINT, CONFIG, RunFolder
+from .run_folder import CHECKPOINT, CONFIG, PREVIOUS, RunFolder
 from .search_args import PROG, check_resumed, given_of, parser, settings_of, warning_of
 from .signals import stop_requested
 from .spaces import KINDS
@@ -93,8 +93,9 @@ def run_of(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
         run = RunFolder.create(folder, json.loads((args.out / CONFIG).read_text(encoding="utf-8")))
     except OSError as error:
         raise ValueError(f"no run to resume in {args.out}: {error.strerror}") from error
-    if (args.out / CHECKPOINT).exists():
-        shutil.copy(args.out / CHECKPOINT, folder)
+    for name in (CHECKPOINT, PREVIOUS):
+        if (args.out / name).exists():
+            shutil.copy(args.out / name, folder)
     return run
 
 
@@ -137,6 +138,8 @@ def prepare(run: RunFolder, args: argparse.Namespace) -> Stages:
     if (state := run.load()) is not None:
         stages.load_state_dict(state)
     run.truncate_metrics(stages.step)
+    for note in run.notes:
+        print(note, file=sys.stderr)
     ranks.check_equal("number of steps to go on from", torch.tensor([stages.step], device=device))
     if ranks.leads():
         print(f"{stages.dataset.note}; backend {explain(device)}", file=sys.stderr)
@@ -215,11 +218,13 @@ def advance(run: RunFolder, stages: Stages, bar: Progress, diary: Diary) -> None
 def finish_epoch(run: RunFolder, stages: Stages, bar: Progress) -> dict[str, Any]:
     """Validation of every learner, its genotype and its skips; the best learner is the one of least loss."""
     from .genotype import count_skips
+    from .record import check_finite
     from .validate import validate
 
     search, genotypes = stages.search, stages.genotypes()
     result = validate(search, stages.feed.validation(100))
     losses = result["validation_loss"]
+    check_finite(f"step {stages.step}: validation_loss", losses)
     best = losses.index(min(losses))
     skips = [count_skips(g) for g in genotypes]
     run.write_json("genotype.json", [as_json(g) for g in genotypes])

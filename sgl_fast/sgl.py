@@ -80,8 +80,9 @@ class Search:
     def step(self, batch: Batch) -> Mapping[str, Any]:
         """One step on a batch; losses and norms, a list over the learners each, and passes counted.
 
-        A loss that is not finite is a FloatingPointError that names the step, the loss and the learner; nothing of the
-        state has changed then. Of a graph's step, it comes with the next one, or when the record is read.
+        A loss, a norm or a new state that is not finite is a FloatingPointError that names the step, it and the
+        learner; nothing of the state has changed then. Of a graph's step, it comes with the next one, or when the
+        record is read.
         """
         if self.graphed:
             return self._graphs.step(batch)
@@ -89,7 +90,7 @@ class Search:
         return self.launch(batch)
 
     def settle(self) -> None:
-        """Waits for the last step. FloatingPointError, and back to the state before it, where a loss is not finite."""
+        """Waits for the last step. FloatingPointError, and back to the state before it, where that is not finite."""
         self._graphs.settle()
 
     def tensors(self) -> list[Tensor]:
@@ -173,8 +174,10 @@ class Search:
 
     def run(self, batch: Batch, given: Given) -> Report:
         """A step of the current epoch, on the device; everything that changes is replaced, not written to."""
+        before = dict(vars(self))
         self.running = RunningStats(self.running.mean.clone(), self.running.var.clone())
-        return getattr(self, f"_{self.now.phase}")(batch, given)
+        report: Report = getattr(self, f"_{self.now.phase}")(batch, given)
+        return report.with_state({name: new for name, new in vars(self).items() if new is not before[name]}, batch)
 
     def given(self) -> Given:
         """What the next step is given."""

@@ -3,15 +3,18 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from sgl_fast import checkpoint
 from sgl_fast.run_folder import RunFolder
 
 HOLDER = """
@@ -22,6 +25,28 @@ if os.fork() == 0:
     print(os.getpid(), flush=True)
     os.close(1)
 time.sleep(60)
+"""
+
+KILLED = """
+import os, pathlib, signal, sys
+from sgl_fast.run_folder import RunFolder
+for name in ("replace", "fsync"):
+    for moment in range(1, 4):
+        run, call, calls = RunFolder.create(pathlib.Path(sys.argv[1]) / f"{name}{moment}", {}), getattr(os, name), 0
+        run.save({"at": 1})
+        run.save({"at": 2})
+        def counted(*args):
+            global calls
+            calls += 1
+            if calls == moment:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return call(*args)
+        if (child := os.fork()) == 0:
+            setattr(os, name, counted)
+            run.save({"at": 3})
+            os._exit(0)
+        killed = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        assert killed == (moment < 3), "two renames and two syncs are all there are"
 """
 
 
@@ -58,7 +83,7 @@ def test_log_takes_array_numbers_and_keeps_to_json(tmp_path: Path) -> None:
             assert "int step" in refused(run.log, bad)
 
 
-@pytest.mark.parametrize("left", ["config.json", "metrics.jsonl", "checkpoint.pt"])
+@pytest.mark.parametrize("left", ["config.json", "metrics.jsonl", "checkpoint.pt", "checkpoint.prev.pt"])
 def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path, left: str) -> None:
     (tmp_path / left).write_text("{}")
     message = refused(RunFolder.create, tmp_path, {"new": 1})
@@ -163,6 +188,60 @@ def test_json_is_whole_and_orphans_are_swept(tmp_path: Path) -> None:
     orphan.touch()
     RunFolder.open(tmp_path).close()
     assert not orphan.exists()
+
+
+def saved(folder: Path, *steps: int) -> RunFolder:
+    run = RunFolder.create(folder, {})
+    for step in steps:
+        run.save({"at": step})
+    return run
+
+
+def at(folder: Path) -> tuple[Any, list[str]]:
+    """What a resume goes on from, and what it says."""
+    with RunFolder.open(folder) as run:
+        return (run.load() or {}).get("at"), run.notes
+
+
+def test_the_checkpoint_before_stays(tmp_path: Path) -> None:
+    with saved(tmp_path, 1, 2, 3):
+        pass
+    assert [checkpoint.load(tmp_path / name)["at"] for name in ("checkpoint.pt", "checkpoint.prev.pt")] == [3, 2]
+    assert at(tmp_path) == (3, [])
+
+
+@pytest.mark.parametrize("damage", ["truncated", "gone", "foreign"])
+def test_the_one_before_is_taken_where_the_newest_cannot_be_read(tmp_path: Path, damage: str) -> None:
+    """And said; the next save keeps the good one, not the damaged one."""
+    newest, previous = tmp_path / "checkpoint.pt", tmp_path / "checkpoint.prev.pt"
+    with saved(tmp_path, 1, 2):
+        pass
+    if damage == "gone":
+        newest.unlink()
+    else:
+        newest.write_bytes(newest.read_bytes()[:-9] if damage == "truncated" else b"x")
+    step, notes = at(tmp_path)
+    assert step == 1 and len(notes) == 1
+    said = f"cannot read checkpoint {newest}: .*; going on from checkpoint.prev.pt, the one before"
+    assert re.fullmatch(said, notes[0])
+    with RunFolder.open(tmp_path) as run:
+        run.load()
+        run.save({"at": 5})
+        assert checkpoint.load(previous)["at"] == 1
+        run.save({"at": 6})
+        assert checkpoint.load(previous)["at"] == 5
+    newest.write_bytes(b"x")
+    previous.write_bytes(b"y")
+    with RunFolder.open(tmp_path) as run:
+        message = refused(run.load)
+        assert str(newest) in message and str(previous) in message
+
+
+def test_at_every_moment_of_a_save_one_of_the_two_is_whole(tmp_path: Path) -> None:
+    """Killed at each rename and each sync of the third save; a resume has the second or the third."""
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], check=True)
+    found = {folder.name: at(folder)[0] for folder in tmp_path.iterdir()}
+    assert found == {"replace1": 2, "replace2": 2, "replace3": 3, "fsync1": 2, "fsync2": 3, "fsync3": 3}
 
 
 def test_import_is_without_torch() -> None:

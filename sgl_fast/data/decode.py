@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .errors import reason
+from .errors import ImageError, one_line, reason
 
 SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".webp"})
 
@@ -28,12 +28,12 @@ def to_pixels(image: Image.Image) -> Tensor:
 
 
 def decode(path: Path, shape: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """One file, opened, shaped (cropped, resized) and decoded to uint8 [3, H, W]; a ValueError names a bad file."""
+    """One file, opened, shaped (cropped, resized) and decoded to uint8 [3, H, W]; an ImageError names a bad file."""
     try:
         with Image.open(path) as image:
             return to_pixels(shape(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image ({reason(error)})") from None
+    except Exception as error:  # a damaged file raises nearly anything
+        raise ImageError(one_line(f"{path}: not a readable image ({reason(error)})")) from None
 
 
 def decode_all(paths: Sequence[Path], shapes: Iterable[Callable[[Image.Image], Image.Image]]) -> list[Tensor]:
