@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .command import check_device, device_of, put_backend, refuse, say_last, started
 from .identity import RUN, computes, identity
 from .run_folder import Follower, RunFolder
-from .search_args import PROG, given_of, parser, settings_of
+from .search_args import PROG, given_of, parser, settings_of, warning_of
 from .search_resume import check_metrics, check_resumed, placed, stored_settings
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def main(argv: list[str] | None = None) -> int:
         put_backend(args.backend)
         device = device_of(args.device)
         settings = None if args.resume else settings_of(given, device)
+        if settings is not None and (warning := warning_of(settings)):
+            print(f"{PROG}: {warning}", file=sys.stderr)
         if settings is not None and args.print_config:
             print(json.dumps(settings, indent=2))
             return 0

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from .command import Parser, absolute, located
-from .config import ABLATIONS, ALGORITHMS, Config
-from .data.locate import DATASETS
+from .config import Config
+from .data.locate import DATASETS, choose
 from .limits import check_kind, check_limits, flag
+from .presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
 from .spaces import SPACES, space
 from .spaces.p_darts import LAYERS
 
@@ -24,7 +25,7 @@ else:
 PROG = "python -m sgl_fast.search"
 SCALES: dict[str, dict[str, Any]] = {
     "tiny": {"channels": 8, "layers": 6, "nodes": 4, "batch_size": 16, "epochs": 4, "limit": 640, "arch_start": 0},
-    "paper": {"channels": 16, "layers": None, "nodes": 4, "batch_size": 50, "limit": None},
+    "paper": {"channels": 16, "layers": None, "nodes": 4, "limit": None},
 }
 TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 800}  # of tiny, for the spaces whose mixed ops take all channels
 SKIP_DROPOUT = [0.1, 0.4, 0.7]  # P-DARTS, by stage
@@ -32,7 +33,7 @@ SIZES = {
     "channels": "channels of the first cell; a reduction cell doubles them",
     "layers": "cells; P-DARTS adds one in its second stage and two in its third (paper: 5, 11 and 17)",
     "nodes": "intermediate nodes of a cell",
-    "batch_size": "images of each role a step",
+    "batch_size": "images of each role a step (default: those of --settings)",
     "limit": "use only the first so many images of each role",
 }
 DATA = {
@@ -43,11 +44,11 @@ DATA = {
 }
 HELP = {
     "learners": "K",
-    "lam": "weight of the pseudo-labels",
+    "lam": "weight of the pseudo-labels (default 1; on cifar10 with ablation no_stage_one or separate 2)",
     "order": "2: with the implicit terms of the hypergradient; 1: without",
     "method": "of the second derivatives: frozen, finite_difference, exact",
     "r": "radius of the finite difference (default 0.01; 0.1 with --frozen-precision same of less than float32)",
-    "epochs": "of the search; of each stage in P-DARTS",
+    "epochs": "of the search; of each stage in P-DARTS; of both halves of ablation separate",
     "pretrain_epochs": "epochs in which only the preliminary weights learn",
     "lr": "of the weights in the first epoch",
     "lr_min": "of the weights after the last",
@@ -58,24 +59,33 @@ HELP = {
     "frozen_precision": "of the perturbed passes of method frozen: float32 (default), or same as --precision",
     "chunk": "at most so many virtual learners at a time, the same numbers in less memory",
 }
+CHOICES: dict[str, tuple[Iterable[str], str]] = {
+    "space": (SPACES, "search space (default pc_darts)"),
+    "algorithm": (ALGORITHMS, "best (default); paper: its equations as printed; released: what the authors' code runs"),
+    "settings": (
+        SETTINGS,
+        "whose rates, epochs and batch: paper: section 4.2 (default); published: the space's own authors; "
+        "released: SGL's code (default with that algorithm)",
+    ),
+    "ablation": (ABLATIONS, "section 4.4 of the paper"),
+    "scale": (SCALES, "tiny: small and quick (a CPU); paper: 16 channels, 8 cells (a GPU)"),
+}
 KINDS = {
-    **dict.fromkeys(("space", "algorithm", "scale", "data"), "str"),
+    **dict.fromkeys(("space", "algorithm", "settings", "scale", "data"), "str"),
     **dict.fromkeys(("ablation", "root", "unlabeled"), "str | None"),
     **dict.fromkeys(("channels", "layers", "nodes", "batch_size"), "int"),
     **dict.fromkeys(("limit", "max_skips", "image_size"), "int | None"),
     **{field.name: str(field.type) for field in fields(Config)},
     "memory": "float | None",
 }
-FLAGS = (*SIZES, *DATA, *HELP, "space", "algorithm", "ablation", "scale", "memory", "max_skips")
+FLAGS = (*SIZES, *DATA, *HELP, *CHOICES, "memory", "max_skips")
 
 
 def parser() -> Parser:
     """Options that are not given are None: the file, the scale, the space and the algorithm decide."""
     p = Parser(prog=PROG, description="Search architectures with a small group of learners.")
-    p.add_argument("--space", choices=list(SPACES), help="search space (default pc_darts)")
-    p.add_argument("--algorithm", choices=list(ALGORITHMS), help="best (default), the paper's equations, released code")
-    p.add_argument("--ablation", choices=list(ABLATIONS), help="section 4.4 of the paper")
-    p.add_argument("--scale", choices=list(SCALES), help="tiny: small and quick (a CPU); paper: section 4.2 (a GPU)")
+    for name, (choices, text) in CHOICES.items():
+        p.add_argument(flag(name), choices=list(choices), help=text)
     for name, text in SIZES.items():
         p.add_argument(flag(name), type=int, metavar="N", help=text)
     for name, text in DATA.items():
@@ -109,21 +119,18 @@ def given_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     """What config.json holds, checked: the space, its sizes, the data and every field of `Config`."""
-    name, algorithm = given.get("space", "pc_darts"), given.get("algorithm", "best")
+    for choice, (allowed, _) in CHOICES.items():
+        if given.get(choice) is not None and given[choice] not in allowed:
+            raise ValueError(f"{flag(choice)}: need one of {', '.join(allowed)}; got {given[choice]!r}")
+    name, algorithm, ablation = given.get("space", "pc_darts"), given.get("algorithm", "best"), given.get("ablation")
     scale = given.get("scale", "tiny" if device == "cpu" else "paper")
-    for key, value, choices in (
-        ("space", name, SPACES),
-        ("algorithm", algorithm, ALGORITHMS),
-        ("scale", scale, SCALES),
-    ):
-        if value not in choices:
-            raise ValueError(f"{flag(key)}: need one of {', '.join(choices)}; got {value!r}")
-    scaled = dict(SCALES[scale])
+    source = given.get("settings", default_settings(algorithm))
+    scaled = {"batch_size": numbers(name, source)["batch_size"], **SCALES[scale]}
     if scale == "tiny" and space(name).partial == 1:
         scaled |= TINY_WHOLE
-    if algorithm == "released" and scale == "tiny":
+    if scale == "tiny" and source == "released":
         scaled |= {"epochs": 3, "pretrain_epochs": 1, "arch_start": given.get("pretrain_epochs", 1)}
-    chosen = {**scaled, **_ablation(given.get("ablation")), **given}
+    chosen = {**scaled, **_ablation(ablation, given), **given}
     check_limits(chosen)
     sizes = {key: chosen[key] for key in SIZES}
     sizes["layers"] = _layers(name, sizes["layers"])
@@ -133,7 +140,8 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
             raise ValueError(f"{flag(key)}: need at least {least}; got {chosen[key]}")
     for layers in sizes["layers"]:
         space(name, channels=sizes["channels"], layers=layers, nodes=sizes["nodes"])
-    config = Config.preset(name, algorithm, **{f.name: chosen[f.name] for f in fields(Config) if f.name in chosen})
+    changes = {f.name: chosen[f.name] for f in fields(Config) if f.name in chosen}
+    config = Config.preset(name, algorithm, source, **changes)
     data = {key: chosen.get(key) for key in DATA}
     data["data"], data["root"] = located(data["data"], data["root"])
     if algorithm == "released" and data["unlabeled"] is None:
@@ -142,13 +150,27 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
         data["unlabeled"] = absolute(data["unlabeled"])
     max_skips = chosen.get("max_skips", 2 if name == "p_darts" else None)
     rest = {"memory": chosen.get("memory"), "max_skips": max_skips, "skip_dropout": SKIP_DROPOUT}
-    return {"space": name, "algorithm": algorithm, "scale": scale, **sizes, **data, **rest, "config": config.as_dict()}
+    said = {"space": name, "algorithm": algorithm, "settings": source, "ablation": ablation, "scale": scale}
+    return {**said, **sizes, **data, **rest, "config": config.as_dict()}
 
 
-def _ablation(name: str | None) -> dict[str, Any]:
-    if name is not None and name not in ABLATIONS:
-        raise ValueError(f"--ablation: need one of {', '.join(ABLATIONS)}; got {name!r}")
-    return {} if name is None else ABLATIONS[name]
+def warning_of(settings: dict[str, Any]) -> str | None:
+    """What to know of the learning rates: those of large batches are none for small ones. None: nothing."""
+    source, config = settings["settings"], settings["config"]
+    own = numbers(settings["space"], source)
+    rates = " and ".join(f"{rate} {own[rate]}" for rate in ("lr", "arch_lr") if config[rate] == own[rate])
+    if source == "paper" or settings["batch_size"] == own["batch_size"] or not rates:
+        return None
+    size = settings["batch_size"]
+    return f"{rates} of --settings {source} belong to batches of {own['batch_size']}; this run has batches of {size}"
+
+
+def _ablation(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
+    """What an ablation changes; lam is section 4.4's for the data set."""
+    if name is None:
+        return {}
+    lam = ABLATION_LAM.get((name, choose(given.get("data", "auto"), given.get("root"))))
+    return {**ABLATIONS[name], **({} if lam is None else {"lam": lam})}
 
 
 def _layers(name: str, layers: int | None) -> list[int]:

@@ -19,7 +19,8 @@ def validate(
 
     before_each   is called before every batch, and may raise
     """
-    K, passes = len(search.w), search.passes(search.arch)
+    epoch = search.epoch_of(max(0, search.steps - 1))  # that the weights were trained in
+    K, passes = len(search.w), search.passes(search.arch, epoch=epoch)
     loss, correct, count = torch.zeros(K), torch.zeros(K), 0
     for x, y in batches:
         before_each()
