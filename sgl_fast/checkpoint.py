@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     import torch
 
 PLAIN = (type(None), bool, int, float, str)
+# What file systems answer that have no such thing as a synced folder or a lock (network, shared and FUSE folders).
+REFUSED = frozenset(
+    {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EACCES, errno.EPERM, errno.EBADF}
+)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
@@ -33,7 +38,7 @@ def replacing(path: str | Path, previous: Path | None = None) -> Iterator[Binary
         with temporary.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         if previous is not None and path.exists():
             os.replace(path, previous)
         os.replace(temporary, path)
@@ -42,11 +47,23 @@ def replacing(path: str | Path, previous: Path | None = None) -> Iterator[Binary
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # "No space left on device" should say where
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        folder = os.open(path.parent, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written, not read
+        return
+    try:
+        sync(folder)
     finally:
         os.close(folder)
+
+
+def sync(descriptor: int) -> None:
+    """On the disk, where the file system knows how: the content is in place either way."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:

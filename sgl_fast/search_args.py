@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .command import Parser
+from .command import Parser, absolute, located
 from .config import Config
 from .data.locate import DATASETS, choose
+from .limits import check_kind, check_limits, flag
 from .presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
 from .spaces import SPACES, space
 from .spaces.p_darts import LAYERS
@@ -69,6 +70,14 @@ CHOICES: dict[str, tuple[Iterable[str], str]] = {
     "ablation": (ABLATIONS, "section 4.4 of the paper"),
     "scale": (SCALES, "tiny: small and quick (a CPU); paper: 16 channels, 8 cells (a GPU)"),
 }
+KINDS = {
+    **dict.fromkeys(("space", "algorithm", "settings", "scale", "data"), "str"),
+    **dict.fromkeys(("ablation", "root", "unlabeled"), "str | None"),
+    **dict.fromkeys(("channels", "layers", "nodes", "batch_size"), "int"),
+    **dict.fromkeys(("limit", "max_skips", "image_size"), "int | None"),
+    **{field.name: str(field.type) for field in fields(Config)},
+    "memory": "float | None",
+}
 FLAGS = (*SIZES, *DATA, *HELP, *CHOICES, "memory", "max_skips")
 
 
@@ -76,20 +85,22 @@ def parser() -> Parser:
     """Options that are not given are None: the file, the scale, the space and the algorithm decide."""
     p = Parser(prog=PROG, description="Search architectures with a small group of learners.")
     for name, (choices, text) in CHOICES.items():
-        p.add_argument(_flag(name), choices=list(choices), help=text)
+        p.add_argument(flag(name), choices=list(choices), help=text)
     for name, text in SIZES.items():
-        p.add_argument(_flag(name), type=int, metavar="N", help=text)
+        p.add_argument(flag(name), type=int, metavar="N", help=text)
     for name, text in DATA.items():
-        p.add_argument(_flag(name), type=int if name == "image_size" else str, metavar=name.upper(), help=text)
+        p.add_argument(flag(name), type=int if name == "image_size" else str, metavar=name.upper(), help=text)
     kinds = {"str": str, "int": int, "float": float, "int | None": int, "float | None": float}
     for field in fields(Config):
         if field.name in HELP:
-            p.add_argument(_flag(field.name), type=kinds[str(field.type)], metavar="X", help=HELP[field.name])
+            p.add_argument(flag(field.name), type=kinds[str(field.type)], metavar="X", help=HELP[field.name])
     p.add_argument("--memory", type=float, metavar="GB", help="for activations: chooses --chunk")
     p.add_argument("--max-skips", type=int, metavar="N", help="skips allowed in the normal cell (P-DARTS: 2)")
     p.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options above")
     p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    p.add_argument("--backend", default="auto", help="reference, cpu, cuda, triton, or auto (default): the best")
+    p.add_argument(
+        "--backend", help="reference, cpu, cuda, triton, auto: the best (default $SGL_FAST_BACKEND, else auto)"
+    )
     p.add_argument("--launch", action="store_true", help="on a GPU: launch every kernel, no CUDA graph of the step")
     p.add_argument("--deterministic", action="store_true", help="only algorithms that repeat to the bit")
     p.add_argument("--out", type=Path, default=Path("runs/search"), metavar="DIR", help="run folder (%(default)s)")
@@ -108,9 +119,9 @@ def given_of(args: argparse.Namespace) -> dict[str, Any]:
 
 def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     """What config.json holds, checked: the space, its sizes, the data and every field of `Config`."""
-    for flag, (allowed, _) in CHOICES.items():
-        if flag in given and given[flag] not in allowed:
-            raise ValueError(f"{_flag(flag)}: need one of {', '.join(allowed)}; got {given[flag]!r}")
+    for choice, (allowed, _) in CHOICES.items():
+        if given.get(choice) is not None and given[choice] not in allowed:
+            raise ValueError(f"{flag(choice)}: need one of {', '.join(allowed)}; got {given[choice]!r}")
     name, algorithm, ablation = given.get("space", "pc_darts"), given.get("algorithm", "best"), given.get("ablation")
     scale = given.get("scale", "tiny" if device == "cpu" else "paper")
     source = given.get("settings", default_settings(algorithm))
@@ -120,20 +131,23 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     if scale == "tiny" and source == "released":
         scaled |= {"epochs": 3, "pretrain_epochs": 1, "arch_start": given.get("pretrain_epochs", 1)}
     chosen = {**scaled, **_ablation(ablation, given), **given}
+    check_limits(chosen)
     sizes = {key: chosen[key] for key in SIZES}
     sizes["layers"] = _layers(name, sizes["layers"])
     for key in ("batch_size", "limit", "memory", "max_skips", "image_size"):
         least = {"batch_size": 2, "max_skips": 0, "memory": 1e-6}.get(key, 1)
         if chosen.get(key) is not None and chosen[key] < least:
-            raise ValueError(f"{_flag(key)}: need at least {least}; got {chosen[key]}")
+            raise ValueError(f"{flag(key)}: need at least {least}; got {chosen[key]}")
     for layers in sizes["layers"]:
         space(name, channels=sizes["channels"], layers=layers, nodes=sizes["nodes"])
     changes = {f.name: chosen[f.name] for f in fields(Config) if f.name in chosen}
     config = Config.preset(name, algorithm, source, **changes)
     data = {key: chosen.get(key) for key in DATA}
-    data["data"] = data["data"] or "auto"
+    data["data"], data["root"] = located(data["data"], data["root"])
     if algorithm == "released" and data["unlabeled"] is None:
         data["unlabeled"] = "train"
+    elif data["unlabeled"] not in (None, "train"):
+        data["unlabeled"] = absolute(data["unlabeled"])
     max_skips = chosen.get("max_skips", 2 if name == "p_darts" else None)
     rest = {"memory": chosen.get("memory"), "max_skips": max_skips, "skip_dropout": SKIP_DROPOUT}
     said = {"space": name, "algorithm": algorithm, "settings": source, "ablation": ablation, "scale": scale}
@@ -151,14 +165,6 @@ def warning_of(settings: dict[str, Any]) -> str | None:
     return f"{rates} of --settings {source} belong to batches of {own['batch_size']}; this run has batches of {size}"
 
 
-def check_resumed(given: dict[str, Any], settings: dict[str, Any]) -> None:
-    """ValueError where an option asks for something else than the run to resume has."""
-    stored = {**settings, **settings["config"], "layers": settings["layers"][0]}
-    for name, value in given.items():
-        if name in stored and stored[name] != value:
-            raise ValueError(f"{_flag(name)} {value}: the run to resume has {stored[name]}, and keeps it")
-
-
 def _ablation(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
     """What an ablation changes; lam is section 4.4's for the data set."""
     if name is None:
@@ -174,21 +180,18 @@ def _layers(name: str, layers: int | None) -> list[int]:
     return list(LAYERS) if layers is None else [layers, layers + 1, layers + 2]
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+def check_kinds(settings: dict[str, Any], where: str, names: Collection[str] = FLAGS) -> None:
+    """ValueError unless all are of these names, and of their kind."""
+    for name, value in settings.items():
+        if name not in names:
+            raise ValueError(f"{where} sets {name!r}, which is no option; the options are {', '.join(FLAGS)}")
+        check_kind(where, name, value, KINDS[name])
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"--config: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
-    kinds = {**{f.name: str(f.type) for f in fields(Config)}, **dict.fromkeys(SIZES, "int"), "memory": "float"}
-    for name, value in content.items():
-        if name not in FLAGS:
-            raise ValueError(f"--config: {path} sets {name!r}, which is no option; the options are {', '.join(FLAGS)}")
-        kind = kinds.get(name, "int" if name in ("max_skips", "image_size") else "str")
-        types = {"str": (str,), "float": (int, float), "float | None": (int, float)}.get(kind, (int,))
-        if not isinstance(value, types) or isinstance(value, bool):
-            raise ValueError(f"--config: {name} in {path} needs a value of type {kind}; got {value!r}")
+    check_kinds(content, f"--config: {path}")
     return content

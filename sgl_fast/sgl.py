@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from .ops.flat_update import row_norms, sgd
 from .passes import Passes, Rows, one_hot
 from .record import Record, Report
 from .schedule import Epoch, epoch_of
+from .state_check import check_count, check_like, own
 from .step_graph import CudaGraph, Given, GraphedSteps
 from .supernet import Supernet, draw_seeds
 from .upload import upload
@@ -106,6 +107,17 @@ class Search:
         self.architect = self.architect.replaced(architects[:half])
         self.architect_v = self.architect_v.replaced(architects[half:])
 
+    def snapshot(self) -> Callable[[], None]:
+        """What brings the state of now back. Only graphs write to its tensors; all else replaces them."""
+        self.settle()
+        tensors, steps = [t.clone() if self.graphed else t for t in self.tensors()], self.steps
+
+        def restore() -> None:
+            self.replace_tensors(tensors)
+            self.steps = steps
+
+        return restore
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors, lists, dictionaries and numbers only."""
         self.settle()
@@ -114,15 +126,17 @@ class Search:
         return {**weights, **architects, "running": [self.running.mean, self.running.var], "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """ValueError, and nothing changed, where the state is of a search of another size."""
-        if state["w"].shape != self.w.shape:
-            raise ValueError(f"need weights {tuple(self.w.shape)}; the state has {tuple(state['w'].shape)}")
+        """ValueError that names the field, and nothing changed, where it is not a state of such a search."""
+        check_like(state, self.state_dict(), "search")
+        check_count(state["steps"], 2**53, "search.steps")
+        for name in ("architect", "architect_v"):
+            check_count(state[name]["steps"], state["steps"], f"search.{name}.steps")
         device = self.w.device
         for name in ("w", "v", "momentum_w", "momentum_v"):
-            setattr(self, name, state[name].to(device, copy=True))
+            setattr(self, name, own(state[name], device))
         for name in ("architect", "architect_v"):
             setattr(self, name, Architect.restored(state[name], device))
-        self.running = RunningStats(*(t.to(device, copy=True) for t in state["running"]))
+        self.running = RunningStats(*(own(t, device) for t in state["running"]))
         self.steps, self._graphs = state["steps"], GraphedSteps(self, self.recorder)
 
     @property

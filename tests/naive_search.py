@@ -64,9 +64,9 @@ class Learner:
         c = search.config
         self.net: Supernet = search.nets[k]
         P, S = self.net.num_weights, self.net.num_statistics
-        self.w, self.v = (nn.Parameter(t[k, :P].clone()) for t in (search.w, search.v))
+        self.w, self.v = (nn.Parameter(t[k, :P].double().clone()) for t in (search.w, search.v))
         archs = search.architect.arch, search.architect_v.arch
-        self.a, self.b = ([nn.Parameter(t[k].clone()) for t in arch.tensors()] for arch in archs)
+        self.a, self.b = ([nn.Parameter(t[k].double().clone()) for t in arch.tensors()] for arch in archs)
         self.running = RunningStats(torch.zeros(1, S, dtype=self.w.dtype), torch.ones(1, S, dtype=self.w.dtype))
         self.sgd = {
             name: torch.optim.SGD([weights], c.lr, momentum=c.momentum, weight_decay=c.weight_decay)

@@ -55,6 +55,24 @@ def test_the_numbers_of_others(name: str, source: str) -> None:
     assert warning_of(settings) is None
 
 
+def test_what_the_algorithms_and_ablations_are() -> None:
+    """Second order with the term that the paper leaves out; the paper's equations; the released code; eqs (12)-(15)."""
+
+    def of(**given: str) -> tuple[Any, ...]:
+        config = settings_of(given, "cpu")["config"]
+        names = ("schedule", "order", "method", "explicit_pseudo_label_grad", "teacher", "human_labels")
+        return tuple(config[name] for name in names)
+
+    assert of() == of(algorithm="best") == ("joint", 2, "frozen", True, "preliminary", True)
+    assert of(algorithm="paper") == ("joint", 2, "finite_difference", False, "preliminary", True)
+    assert of(algorithm="released")[:2] == ("released", 1)
+    assert of(ablation="no_stage_one") == ("joint", 2, "frozen", True, "self", True)
+    assert of(ablation="separate") == ("separate", 2, "frozen", True, "preliminary", True)
+    assert of(ablation="no_human_labels") == ("joint", 2, "frozen", True, "preliminary", False)
+    assert Config.preset("darts", "released").arch_clip == 5 and Config.preset("darts", "paper").arch_clip == 0
+    assert settings_of({"algorithm": "released"}, "cpu")["unlabeled"] == "train"
+
+
 def test_the_released_algorithm_has_the_released_numbers_unless_others_are_asked_for() -> None:
     for name in SPACES:
         released = Config.preset(name, "released")
