@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import same
 
 from sgl_fast import checkpoint, evaluate, identity, run_folder, search
 from sgl_fast.evaluate_args import parser, stored_config
@@ -134,14 +135,6 @@ def get(value: Any, place: tuple[Any, ...]) -> Any:
     for key in place:
         value = value[key]
     return value
-
-
-def same(a: Any, b: Any) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    return all(map(same, a, b)) if isinstance(a, list) else bool(a == b)
 
 
 def state_of(folder: Path) -> dict[str, Any]:
