@@ -141,7 +141,7 @@ def sgl_step(
     teachers    passes of the V_k where those of the W_k are not right for them: with the architectures of frozen
                 teachers (options.teacher "frozen"), or with dropout of their own (order 1, or no stage 3)
     """
-    batch.check()
+    batch.check(passes.num_classes)
     if options.method == "exact" and options.order == 2 and asked_for(passes.backend) not in (None, "reference"):
         raise ValueError(f"method 'exact' needs backend 'reference'; got {asked_for(passes.backend)!r}")
     K, w, v = len(w), w.detach(), v.detach()

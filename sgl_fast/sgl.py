@@ -171,6 +171,7 @@ class Search:
 
     def launch(self, batch: Batch) -> dict[str, Any]:
         """A step kernel by kernel; its record is read."""
+        batch.check(self.space.num_classes)
         kept = dict(vars(self))
         try:
             record = Record(self.run(batch, self.given()), self.steps).read()

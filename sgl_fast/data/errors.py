@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 def one_line(text: str) -> str:
     """The text with what would begin a line, or steer a terminal, written as its escape."""
@@ -12,6 +15,16 @@ def reason(error: BaseException) -> str:
     """The first line of what an error says that is not empty, its type's name where it says nothing."""
     lines = (getattr(error, "strerror", None) or str(error)).splitlines()
     return one_line(next((line.strip() for line in lines if line.strip()), type(error).__name__))
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Around or on what raises ValueErrors: names of files and classes may hold line feeds."""
+    try:
+        yield
+    except ValueError as error:
+        error.args = (one_line(str(error)),)
+        raise
 
 
 class ImageError(ValueError):
