@@ -46,7 +46,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "minus": ("darts_minus", {}),
     "imagenet": ("pc_darts_imagenet", {"epochs": 1}),
     "late": ("darts_minus", LATE),
-    "late, 1": ("darts", {**LATE, "learners": 1}),
+    "late, 1": ("darts", {**LATE, "learners": 1, "arch_start": 0}),
     "p": ("p_darts", {"skip_dropout": 0.4, "steps_per_epoch": 2}),
     "p, late": ("p_darts", {"skip_dropout": 0.4, **LATE}),
     "p, apart": ("p_darts", {"skip_dropout": 0.4, **SEPARATE}),
