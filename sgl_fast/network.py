@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .genotype import Genotype
+from .integers import whole
 from .primitives import OPS, FactorizedReduce, relu_conv_bn
 
 
@@ -170,7 +171,7 @@ def drop_images(x: Tensor, probability: float) -> Tensor:
 
 def check_sizes(channels: int, layers: int, num_classes: int, imagenet: bool) -> None:
     for name, value in (("channels", channels), ("layers", layers), ("num_classes", num_classes)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if (whole(value) or 0) < 1:
             raise ValueError(f"need {name} a whole number of at least 1; got {value!r}")
     if imagenet and channels % 2:
         raise ValueError(f"the ImageNet stem halves the channels: need an even number; got {channels}")
