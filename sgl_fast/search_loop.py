@@ -108,7 +108,7 @@ class Loop:
         stages = self.stages
         stages.search.settle()
         try:
-            self.diary.write(self._finish_epoch)
+            self.diary.write(lambda: finish_epoch(self.run, stages, self.bar, self.check_signal))
         except (Stopped, Unreadable):
             before()
             raise
@@ -116,27 +116,32 @@ class Loop:
         if ranks.leads() and stages.step < stages.steps:
             draw_all(self.run, stages, self.bar)
 
-    def _finish_epoch(self) -> dict[str, Any]:
-        """Validation of every learner, its genotype and its skips; the best learner is the one of least loss."""
-        stages, search = self.stages, self.stages.search
-        with reading():
-            result = validate(search, stages.feed.validation(100), self.check_signal)
-        losses, genotypes = result["validation_loss"], stages.genotypes()
-        check_finite(f"step {stages.step}: validation_loss", losses)
-        best = losses.index(min(losses))
-        skips = [count_skips(g) for g in genotypes]
-        if stages.moved:
-            self.run.write_json("genotype.json", [as_json(g) for g in genotypes])
-            self.run.write_json("best.json", as_json(genotypes[best]))
-        accuracies = " ".join(f"{a:.1%}" for a in result["validation_accuracy"])
-        self.bar.write(f"epoch {stages.epoch}: validation accuracy {accuracies}, best learner {best}")
-        nodes = search.space.nodes
-        for k, count in enumerate(skips):
-            if count["normal"] > nodes:
-                text = f"{count['normal']} of {2 * nodes} in its normal cell"
-                self.bar.write(f"learner {k} collapses to skips: {text}")
-        shares = {f"alphas_{kind}": getattr(search.arch, f"alphas_{kind}").softmax(-1) for kind in KINDS}
-        return {**result, "best_learner": best, "skips": skips, "stage": stages.stage, **shares}
+
+def finish_epoch(
+    run: RunFolder, stages: Stages, bar: Progress, before_each: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Validation of every learner, its genotype and its skips; the best learner is the one of least loss.
+
+    before_each   of `validate`
+    """
+    search = stages.search
+    with reading():
+        result = validate(search, stages.feed.validation(100), before_each)
+    losses, genotypes = result["validation_loss"], stages.genotypes()
+    check_finite(f"step {stages.step}: validation_loss", losses)
+    best = losses.index(min(losses))
+    skips = [count_skips(g) for g in genotypes]
+    if stages.moved:
+        run.write_json("genotype.json", [as_json(g) for g in genotypes])
+        run.write_json("best.json", as_json(genotypes[best]))
+    accuracies = " ".join(f"{a:.1%}" for a in result["validation_accuracy"])
+    bar.write(f"epoch {stages.epoch}: validation accuracy {accuracies}, best learner {best}")
+    nodes = search.space.nodes
+    for k, count in enumerate(skips):
+        if count["normal"] > nodes:
+            bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
+    shares = {f"alphas_{kind}": getattr(search.arch, f"alphas_{kind}").softmax(-1) for kind in KINDS}
+    return {**result, "best_learner": best, "skips": skips, "stage": stages.stage, **shares}
 
 
 def as_json(genotype: Genotype) -> Any:

@@ -15,8 +15,9 @@ from sgl_fast.data.seeds import seed_of
 from sgl_fast.genotype import derive
 from sgl_fast.progress import Progress
 from sgl_fast.run_folder import RunFolder
-from sgl_fast.search import finish_epoch, open_data
+from sgl_fast.search import open_data
 from sgl_fast.search_args import settings_of
+from sgl_fast.search_loop import finish_epoch
 from sgl_fast.sgl import Search
 from sgl_fast.spaces import KINDS, PRIMITIVES
 from sgl_fast.stages import Stages
@@ -132,9 +133,10 @@ def test_the_best_learner_is_the_one_of_least_loss(tmp_path: Path) -> None:
     search = stages.search
     shaken(search)
     search.steps = stages.feed.steps_per_epoch
+    search.architect.steps += 1  # it has moved
     losses, _ = validated(search, list(stages.feed.validation(7)), 1.0)
     best = min(range(K), key=losses.__getitem__)
-    with RunFolder.create(tmp_path / "run", stages.settings) as run:
+    with RunFolder.create(tmp_path / "run") as run:
         record = finish_epoch(run, stages, Progress(1, 1, 1, 0, quiet=True))
     assert record["validation_loss"] == pytest.approx(losses, rel=1e-5) and record["best_learner"] == best
     want = [json.loads(derive(search.space, search.arch, k).to_json()) for k in range(K)]
