@@ -26,7 +26,7 @@ FORMS = {
     "double quotes": PRINTED.replace("'", '"'),
     "numpy 2": PRINTED.replace(", 0)", ", np.int64(0))").replace("range(2, 3)", "array([2])"),
     "numpy": PRINTED.replace("range(2, 3)", "numpy.array([2], dtype=int32)"),
-    "source": "# (\nDARTS_V3 = " + PRINTED.replace("(normal", "(\n  normal").replace(", reduce", ",\n  reduce") + "\n# )",
+    "source": f"# (\nDARTS_V3 = {PRINTED}\n# )".replace("(normal", "(\n  normal").replace(", reduce", ",\n  reduce"),
     "repr": repr(SMALL),
 }
 
