@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -68,6 +69,10 @@ def start(case: str, out: Path, threads: int) -> int:
     code = 70
     try:
         code = main([*mode, "--quiet", "--out", str(out)])
+    except KeyboardInterrupt:  # before the loop asks for signals, or after it
+        code = 128 + signal.SIGINT
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()
