@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from .backend import use_backend
 from .data.errors import ImageError
 from .data.locate import choose, data_root
+from .paths import user_path
 from .progress import Progress
 from .run_folder import RunFolder
 
@@ -104,7 +105,7 @@ def located(data: str | None, root: str | None) -> tuple[str, str | None]:
 
 
 def absolute(path: str | Path) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(user_path(path).absolute())
 
 
 def device_of(name: str) -> str:

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from .genotype import Genotype
 from .primitives import OPS, FactorizedReduce, relu_conv_bn
+from .spaces._space import check_size
 
 
 class Network(nn.Module):
@@ -34,7 +35,7 @@ class Network(nn.Module):
         auxiliary_second_bn: bool = True,
     ) -> None:
         super().__init__()
-        check_sizes(channels, layers, num_classes, imagenet)
+        channels, layers, num_classes = checked_sizes(channels, layers, num_classes, imagenet)
         self.drop_path = drop_path
         self.auxiliary_cell = 2 * layers // 3
         if imagenet:
@@ -168,9 +169,10 @@ def drop_images(x: Tensor, probability: float) -> Tensor:
     return x * (mask / keep)
 
 
-def check_sizes(channels: int, layers: int, num_classes: int, imagenet: bool) -> None:
-    for name, value in (("channels", channels), ("layers", layers), ("num_classes", num_classes)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"need {name} a whole number of at least 1; got {value!r}")
-    if imagenet and channels % 2:
+def checked_sizes(channels: int, layers: int, num_classes: int, imagenet: bool) -> list[int]:
+    """The sizes as ints; ValueError for those that no network has."""
+    sizes = {"channels": channels, "layers": layers, "num_classes": num_classes}
+    checked = [check_size(name, value) for name, value in sizes.items()]
+    if imagenet and checked[0] % 2:
         raise ValueError(f"the ImageNet stem halves the channels: need an even number; got {channels}")
+    return checked
