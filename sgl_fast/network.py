@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -18,7 +20,8 @@ class Network(nn.Module):
     auxiliary            a second classifier on the cell at 2 * layers // 3; in training the output is then (logits,
                          auxiliary logits), otherwise it is logits alone, each (N, num_classes)
     imagenet             the stem for 224 pixels: three convolutions of stride 2 in place of one of stride 1
-    drop_path            probability that an op's output is dropped, per image, in training; assign it at every epoch
+    drop_path            probability that an op's output is dropped, per image, in training; assign it at every epoch,
+                         by this name or as drop_path_prob, the original code's
     auxiliary_second_bn  False gives the ImageNet head of DARTS and PC-DARTS, which has a single batch norm
     Images (N, 3, H, W): H and W even at each reduction. Parameters come in the order of their first use.
     """
@@ -69,6 +72,15 @@ class Network(nn.Module):
         if not 0.0 <= probability < 1.0:
             raise ValueError(f"need a drop_path probability from 0 to below 1; got {probability}")
         self._drop_path = probability
+
+    drop_path_prob = drop_path
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any Module's; a rate by a name that does not act here is an AttributeError, not a value without effect."""
+        known = name in ("drop_path", "drop_path_prob", "_drop_path")
+        if "drop" in name.lower() and isinstance(value, (int, float)) and not known:
+            raise AttributeError(f"Network has no {name}: drop_path is the probability that an op's output is dropped")
+        super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.imagenet:

@@ -182,3 +182,21 @@ def test_files_of_settings_are_one_line(tmp_path: Path, content: bytes) -> None:
         with pytest.raises(ValueError, match=r"f\.json") as caught:
             read()
         assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["two\nlines.json", "bell\a.json", "\u2028.toml"])
+def test_a_refusal_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    from sgl_fast import evaluate, search
+
+    for path in (tmp_path / name, tmp_path / "nowhere" / name):
+        for main, option in ((evaluate.main, "--genotype"), (search.main, "--config"), (evaluate.main, "--data")):
+            if path.parent == tmp_path:
+                path.write_text("{")
+            value = f"folder:{path}" if option == "--data" else str(path)
+            arguments = [option, value, *(["--genotype", "DARTS_V2"] if option == "--data" else [])]
+            assert main([*arguments, "--out", str(tmp_path / "run")]) == 2
+            said = capsys.readouterr().err
+            assert said.count("\n") == 1 and said.rstrip("\n").isprintable()
+    with pytest.raises(SystemExit):
+        search.main([f"--{name}"])
+    assert capsys.readouterr().err.count("\n") == 1
