@@ -291,7 +291,7 @@ def test_auto_does_not_become_another_data_set(cut: Callable[[str], Path], monke
     assert "--data cifar10: the run to resume has embedded, and keeps it" in said
 
 
-@pytest.mark.parametrize("field", ["sgl_fast", "torch", "backend", "threads"])
+@pytest.mark.parametrize("field", ["sgl_fast", "torch", "backend"])
 def test_other_software_is_said(field: str, cut: Callable[[str], Path], capsys: Any) -> None:
     out = cut("search")
     edit(out / "checkpoint.pt", lambda state: state["run"].update({field: "another"}))
