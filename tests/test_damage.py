@@ -53,6 +53,7 @@ def check_every_damage(state: dict[str, Any], load: Callable[[Any], None], now: 
                 pytest.fail(f"{place} {what} was taken")
             said = str(caught.value)
             assert "\n" not in said and any(str(key) in said for key in place), (place, what, said)
+            assert same(now(), before), (place, what)
     for place in [(), *leaves(state)]:
         if isinstance(get(state, place), dict):
             damaged = copy.deepcopy(state)
