@@ -65,7 +65,7 @@ class Search:
             Architect(init_arch(self.space, K, draw, torch.float32).map(lambda t: t.to(device))) for _ in range(2)
         )
         self.momentum_w, self.momentum_v = torch.zeros_like(self.w), torch.zeros_like(self.v)
-        statistics = torch.zeros(K, max(n.num_statistics for n in self.nets), device=device)
+        statistics = torch.zeros(K, max(n.num_statistics for n in self.nets), dtype=self.w.dtype, device=device)
         self.running = RunningStats(statistics, torch.ones_like(statistics))
         self.steps = 0
         self._graph_wanted, self._graphs = graph, GraphedSteps(self, self.recorder)
