@@ -11,6 +11,7 @@ from .arch import FIELDS, Arch, like
 from .config import Config
 from .ops.flat_update import adam
 from .reference_flat import clipped
+from .state_check import own
 
 
 class Architect:
@@ -49,8 +50,8 @@ class Architect:
 
     @classmethod
     def restored(cls, state: dict[str, Any], device: torch.device) -> Architect:
-        architect = cls(Arch(**{name: t.to(device, copy=True) for name, t in state["arch"].items()}))
-        first, second = (t.to(device, copy=True) for t in state["moments"])
+        architect = cls(Arch(**{name: own(t, device) for name, t in state["arch"].items()}))
+        first, second = (own(t, device) for t in state["moments"])
         architect.moments = first, second
         architect.steps.fill_(state["steps"])
         return architect

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
+
+ROLES = ("train", "unlabeled", "val")
 
 
 @dataclass
@@ -21,6 +23,11 @@ class Batch:
     x_unlabeled: Tensor
     x_val: Tensor
     y_val: Tensor
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if not isinstance(value := getattr(self, field.name), Tensor):
+                raise ValueError(f"need {field.name} a tensor; got {type(value).__name__}")
 
     def images(self, role: str) -> Tensor:
         """The images of one role: "train", "unlabeled" or "val"."""
@@ -41,12 +48,15 @@ class Batch:
             y_val=self.y_val.to(device=device),
         )
 
-    def check(self) -> None:
-        """Raise a ValueError, in one line, where a shape, dtype or device doesn't fit the others."""
-        for role in ("train", "unlabeled", "val"):
+    def check(self, num_classes: int | None = None) -> None:
+        """Raise a ValueError, in one line, where a shape, dtype or device doesn't fit the others.
+
+        num_classes   labels are held against it where they are on the CPU: elsewhere the host would wait for them
+        """
+        for role in ROLES:
             self._check_images(role)
-        _check_labels("y_train", self.y_train, self.x_train)
-        _check_labels("y_val", self.y_val, self.x_val)
+        _check_labels("y_train", self.y_train, self.x_train, num_classes)
+        _check_labels("y_val", self.y_val, self.x_val, num_classes)
 
     def _check_images(self, role: str) -> None:
         x, first = self.images(role), self.x_train
@@ -58,9 +68,20 @@ class Batch:
             raise ValueError(f"need x_{role} with the size, dtype and device of x_train, {_of(first)}; got {_of(x)}")
 
 
-def _check_labels(name: str, y: Tensor, x: Tensor) -> None:
+def outside(labels: Tensor, num_classes: int) -> list[int] | None:
+    """The position of the first label that is no class index; None where all are."""
+    wrong = (labels < 0) | (labels >= num_classes)
+    return wrong.nonzero()[0].tolist() if wrong.any() else None
+
+
+def _check_labels(name: str, y: Tensor, x: Tensor, num_classes: int | None) -> None:
     if y.shape != x.shape[:-3] or y.dtype != torch.int64 or y.device != x.device:
         raise ValueError(f"need {name} {list(x.shape[:-3])} torch.int64 on {x.device}; got {_of(y)}")
+    if num_classes is None or y.device.type != "cpu":
+        return
+    if (place := outside(y, num_classes)) is not None:
+        got = f"got {int(y[tuple(place)])} at {place}"
+        raise ValueError(f"need {name} class indices from 0 to {num_classes - 1}; {got}")
 
 
 def _of(x: Tensor) -> str:

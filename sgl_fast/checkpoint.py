@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -16,15 +17,20 @@ if TYPE_CHECKING:
     import torch
 
 PLAIN = (type(None), bool, int, float, str)
+# What file systems answer that have no such thing as a synced folder or a lock (network, shared and FUSE folders).
+REFUSED = frozenset(
+    {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOLCK, errno.EACCES, errno.EPERM, errno.EBADF}
+)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[BinaryIO]:
+def replacing(path: str | Path, previous: Path | None = None) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` when the block ends, and never does when it raises.
 
     Written beside `path` (os.replace is atomic only within a file system), on the disk before it is renamed; the
-    folder is synced after, so that the new name too outlives a power cut.
+    folder is synced after, so that the new name too outlives a power cut. previous: where the old file goes, if there
+    is one; a kill between the two renames leaves the old content there, and nothing at `path`.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
@@ -32,18 +38,32 @@ def replacing(path: str | Path) -> Iterator[BinaryIO]:
         with temporary.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
+        if previous is not None and path.exists():
+            os.replace(path, previous)
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:
             error.filename = str(path)  # "No space left on device" should say where
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        folder = os.open(path.parent, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written, not read
+        return
+    try:
+        sync(folder)
     finally:
         os.close(folder)
+
+
+def sync(descriptor: int) -> None:
+    """On the disk, where the file system knows how: the content is in place either way."""
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in REFUSED:
+            raise
 
 
 def write_text_atomic(path: str | Path, text: str) -> None:
@@ -60,15 +80,16 @@ def sweep(folder: str | Path) -> int:
     return len(orphans)
 
 
-def save(path: str | Path, state: dict[str, Any]) -> None:
-    """Write a dict of tensors, lists, dicts, numbers, strings and None, nested at will.
+def save(path: str | Path, state: dict[str, Any], previous: Path | None = None) -> None:
+    """Write a dict of tensors, lists, dicts, numbers, strings and None, nested at will; `previous` of `replacing`.
 
-    Anything else is a TypeError that names its place: a safe load (weights_only) would refuse it, too late.
+    Anything else is a TypeError that names its place: a safe load (weights_only) would refuse it, too late. A tensor
+    that is not finite is a FloatingPointError that names its place.
     """
     import torch
 
     _check_plain(state, "state")
-    with replacing(path) as file:
+    with replacing(path, previous) as file:
         try:
             torch.save(state, file)
         except RuntimeError as error:  # torch, closing its archive, hides the full disk behind an error of its own
@@ -102,9 +123,12 @@ def _check_plain(value: Any, place: str) -> None:
     import torch
 
     kind = type(value)
-    if kind in PLAIN or kind in (torch.Tensor, torch.nn.Parameter):
+    if kind in PLAIN:
         return
-    if kind is list:
+    if kind in (torch.Tensor, torch.nn.Parameter):
+        if not value.isfinite().all():
+            raise FloatingPointError(f"{place} is not finite")
+    elif kind is list:
         for i, item in enumerate(value):
             _check_plain(item, f"{place}[{i}]")
     elif kind in (dict, OrderedDict):

@@ -1,4 +1,4 @@
-"""The settings of a search: published values per space, and the algorithm presets. No torch."""
+"""The settings of a search. No torch."""
 
 from __future__ import annotations
 
@@ -6,16 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-ALGORITHMS: dict[str, dict[str, Any]] = {
-    "best": {"order": 2, "method": "frozen", "explicit_pseudo_label_grad": True},
-    "paper": {"order": 2, "method": "finite_difference", "explicit_pseudo_label_grad": False},
-    "released": {"schedule": "released", "order": 1, "explicit_pseudo_label_grad": False, "arch_clip": 5.0},
-}
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "no_stage_one": {"teacher": "self"},
-    "separate": {"schedule": "separate"},
-    "no_human_labels": {"human_labels": False},
-}
+from .presets import ALGORITHMS, default_settings, numbers
+
 CHOICES: dict[str, tuple[Any, ...]] = {
     "method": ("finite_difference", "frozen", "exact"),
     "teacher": ("preliminary", "self", "frozen"),
@@ -25,22 +17,6 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "frozen_precision": ("float32", "same"),
 }
 RADIUS, RADIUS_ROUNDED = 0.01, 0.1  # of finite differences; where what they difference is rounded to less than float32
-# What each space's own authors published; the paper of SGL keeps the rest of section 4.2.
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "darts": {"lr_min": 0.001},
-    "darts_minus": {"lr_min": 0.001},
-    "p_darts": {"epochs": 25, "arch_lr": 6e-4, "arch_clip": 5.0, "arch_start": 10},
-    "pc_darts": {"lr": 0.1, "arch_lr": 6e-4, "arch_start": 15},
-    "pc_darts_imagenet": {"lr": 0.5, "arch_lr": 6e-3, "arch_clip": 5.0, "arch_start": 35, "warmup_epochs": 5},
-}
-# Epochs of the released code: pre-training of V, then the joint ones; P-DARTS's are those of each stage.
-RELEASED: dict[str, dict[str, Any]] = {
-    "darts": {"epochs": 50, "pretrain_epochs": 5, "arch_start": 5},
-    "darts_minus": {"epochs": 50, "pretrain_epochs": 5, "arch_start": 5},
-    "p_darts": {"epochs": 25, "pretrain_epochs": 5, "arch_start": 15},
-    "pc_darts": {"epochs": 60, "pretrain_epochs": 15, "arch_start": 30},
-    "pc_darts_imagenet": {"epochs": 55, "pretrain_epochs": 10, "arch_start": 45},
-}
 
 
 def check_choice(name: str, value: Any) -> None:
@@ -56,7 +32,7 @@ class Config:
     schedule         "joint": Algorithm 1; "released": A, V, W as in the released code; "separate": eq (13) for `epochs`
                      epochs, then eq (14) for as many
     order, method, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `implicit.Options`
-    pretrain_epochs  epochs, counted in `epochs`, in which only V learns
+    pretrain_epochs  epochs, counted in `epochs`, in which only V learns; none in "separate", where V is done before
     lr, lr_min       of W and V, cosine over the epochs; linear over the first `warmup_epochs`
     arch_start       epoch at which the architecture starts to move
     clip, arch_clip  largest gradient norm of a learner's weights and architecture; 0 for none
@@ -116,19 +92,19 @@ class Config:
         if not self.human_labels and (self.learners < 2 or not self.lam):
             raise ValueError("need learners of at least 2 and lam above 0 where human labels are left out")
         self._need("pretrain_epochs", 0 <= self.pretrain_epochs < self.epochs, "from 0 to below epochs")
+        if self.schedule == "separate" and self.pretrain_epochs:
+            raise ValueError(f"need pretrain_epochs 0 for schedule 'separate'; got {self.pretrain_epochs}")
         self._need("skip_dropout", 0 <= self.skip_dropout < 1, "from 0 to below 1")
 
     @classmethod
-    def preset(cls, space: str, algorithm: str = "best", **changes: Any) -> Config:
-        """The published settings of a space with an algorithm, and what the caller changes."""
-        if algorithm not in ALGORITHMS:
-            raise ValueError(f"unknown algorithm {algorithm!r}; the algorithms are {', '.join(ALGORITHMS)}")
-        if space not in PUBLISHED:
-            raise ValueError(f"unknown space {space!r}; the spaces are {', '.join(PUBLISHED)}")
-        settings = {**PUBLISHED[space], **ALGORITHMS[algorithm]}
-        if algorithm == "released":
-            settings |= RELEASED[space]
-        return cls(**{**settings, **changes})
+    def preset(cls, space: str, algorithm: str = "best", settings: str | None = None, **changes: Any) -> Config:
+        """An algorithm with the numbers that one source gives for a space, and what the caller changes.
+
+        settings   of `numbers`, whose batch_size is the caller's to keep; None: "released" for algorithm "released",
+                   else "paper"
+        """
+        chosen = numbers(space, settings or default_settings(algorithm)) | ALGORITHMS[algorithm] | changes
+        return cls(**{name: value for name, value in chosen.items() if name != "batch_size"})
 
     @property
     def perturbed_precision(self) -> str:

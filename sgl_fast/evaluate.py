@@ -7,39 +7,54 @@ import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from .command import check_device, device_of, draw, refuse
-from .evaluate_args import PROG, genotype_of, open_run, parser, recipe_of
+from .command import (
+    Stopped,
+    Unreadable,
+    check_device,
+    device_of,
+    draw,
+    reading,
+    refuse,
+    say_end,
+    say_last,
+    started,
+)
+from .evaluate_args import PROG, genotype_of, new_config, parser, recipe_of, stored_config
 from .genotype import Genotype
+from .identity import RUN, computes, identity
 from .progress import Progress
 from .recipe import Recipe
-from .run_folder import CONFIG, RunFolder
+from .run_folder import METRICS, RunFolder
 from .signals import stop_requested
 
 if TYPE_CHECKING:
     from .retrain import Retraining
 
 GENOTYPE, RESULT, CURVES = "genotype.json", "result.json", "curves.png"
-SHOW_EVERY = 20  # steps between two readings of the running loss, which wait for the device
+RESULTS = {"test_accuracy", "epoch"}  # of a record, for result.json
+LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 2 bad arguments or data, 130 and 143 stopped by SIGINT and SIGTERM."""
+    """Exit code: as that of `search.main`."""
     args = parser().parse_args(argv)
     try:
         check_device(args.device)
         if args.count:
             return print_counts(args)
-        run = open_run(args)
-    except ValueError as error:
+        config = None if args.resume else new_config(args)
+        run = RunFolder.create(args.out) if config else RunFolder.open(args.out)
+    except (OSError, ValueError) as error:
         return refuse(PROG, error)
     with run:
         try:
-            retraining = prepare(run, args.device)
-        except ValueError as error:
-            if not args.resume:
-                run.path(CONFIG).unlink()  # nothing was begun: the folder stays free
+            retraining = begun(run, args, config) if config else resumed(run, args)
+        except (OSError, ValueError) as error:
             return refuse(PROG, error)
-        return fit(run, retraining, args.quiet)
+        try:
+            return fit(run, retraining, args.quiet)
+        except (FloatingPointError, OSError) as error:
+            return say_last(PROG, error, run)
 
 
 def print_counts(args: argparse.Namespace) -> int:
@@ -62,49 +77,97 @@ def print_counts(args: argparse.Namespace) -> int:
     return 0
 
 
-def prepare(run: RunFolder, device: str) -> Retraining:
-    """Data and network of a run, at its checkpoint if there is one."""
-    from .data import open_dataset
-    from .retrain import Retraining
-
-    config = run.config
-    recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
-    dataset = open_dataset(config["data"], config["root"], "train", config["image_size"], recipe.seed)
-    retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, device_of(device))
-    print(f"{dataset.name}: {dataset.source}\n{retraining.note}", file=sys.stderr)
-    if (state := run.load()) is not None:
-        retraining.load_state_dict(state)
+def begun(run: RunFolder, args: argparse.Namespace, config: dict[str, Any]) -> Retraining:
+    """A new run; its config.json is written once everything is ready for the first step."""
+    retraining, run.identity = prepare(args, config, config)
+    run.begin({**config, RUN: run.identity})
+    say(run, retraining)
     return retraining
 
 
-def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
-    """Trains to the end or to a signal, with a checkpoint at either and after every epoch."""
-    from .plots import plot_curves
+def resumed(run: RunFolder, args: argparse.Namespace) -> Retraining:
+    """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
+    config, notes = stored_config(args, run.config)
+    retraining, identity = prepare(args, config, run.config)
 
-    run.write_json(GENOTYPE, run.config["genotype"])
+    def take(state: dict[str, Any]) -> int:
+        retraining.load_state_dict(state)
+        return retraining.step
+
+    run.notes += notes
+    run.check_identity(identity)
+    run.load(take)
+    if retraining.done and not any(set(record) >= RESULTS for record in run.read_metrics()[-1:]):
+        raise ValueError(f"{run.path(METRICS)} has no test accuracy of the last epoch of a run that is done")
     run.truncate_metrics(retraining.step)
-    steps, epochs = retraining.steps, retraining.recipe.epochs
-    shown: dict[str, Any] = {}
-    bar = Progress(steps, epochs, retraining.recipe.batch_size, retraining.step, quiet)
+    say(run, retraining)
+    return retraining
+
+
+def prepare(
+    args: argparse.Namespace, config: dict[str, Any], stored: dict[str, Any]
+) -> tuple[Retraining, dict[str, Any]]:
+    """Data and network before the first step, and the identity of a run of them. stored: what config.json holds"""
+    from .data import open_dataset
+    from .retrain import Retraining
+
+    recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
+    dataset = open_dataset(config["data"], config["root"], "train", config["image_size"], recipe.seed)
+    device = device_of(args.device)
+    retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, device)
+    return retraining, identity(stored, dataset, computes("torch", device))
+
+
+def say(run: RunFolder, retraining: Retraining) -> None:
+    """What there is to know before the first step."""
+    dataset = retraining.dataset
+    for line in (*run.notes, f"{dataset.name}: {dataset.source}", retraining.note):
+        print(line, file=sys.stderr)
+
+
+def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
+    """Trains to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
+
+    Returns the exit code.
+    """
+    run.write_json(GENOTYPE, run.config["genotype"])
+    recipe, shown = retraining.recipe, dict[str, Any]()
+    bar = Progress(retraining.steps, recipe.epochs, recipe.batch_size, retraining.step, quiet)
     with stop_requested() as stop, bar:
-        while retraining.step < steps:
-            epoch = retraining.epoch + 1
-            with bar.waiting():
-                batch = retraining.batch()
-            retraining.train_step(batch)
-            if retraining.step % SHOW_EVERY == 0 and not quiet:
-                shown |= retraining.running()
-            if retraining.epoch_ended:
-                shown = retraining.finish_epoch()
-                run.log(shown)
-                run.save(retraining.state_dict())
-                draw(run, bar, CURVES, lambda path: plot_curves(path, run.read_metrics()))
-            bar.update(retraining.step, epoch, shown)
+
+        def check_signal() -> None:
             if stop.signal is not None:
-                run.save(retraining.state_dict())
-                return stop.exit_code
+                raise Stopped(stop.signal)
+
+        try:
+            while not retraining.done:
+                if not retraining.epoch_ended:
+                    epoch = retraining.epoch + 1
+                    with bar.waiting(), reading():
+                        batch = retraining.batch()
+                    retraining.train_step(batch)
+                    if retraining.step % LOOK_EVERY == 0:
+                        shown |= retraining.running()
+                    bar.update(retraining.step, epoch, shown)
+                if retraining.epoch_ended:
+                    with reading():
+                        shown = retraining.finish_epoch(check_signal)
+                    run.log(shown)
+                    run.save(retraining.state_dict(), retraining.step)
+                    draw_curves(run, bar)
+                check_signal()
+        except (Stopped, Unreadable) as end:
+            run.save(retraining.state_dict(), retraining.step)
+            return say_end(PROG, end, retraining.step)
+        draw_curves(run, bar)
     finish(run, retraining)
     return 0
+
+
+def draw_curves(run: RunFolder, bar: Progress) -> None:
+    from .plots import plot_curves
+
+    draw(run, bar, CURVES, lambda path: plot_curves(path, run.read_metrics()))
 
 
 def finish(run: RunFolder, retraining: Retraining) -> None:
@@ -116,4 +179,4 @@ def finish(run: RunFolder, retraining: Retraining) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(started(main))

@@ -8,12 +8,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from .command import Parser, resumed
-from .data.locate import DATASETS, choose, find
+from .command import FOLDER, Parser, located
+from .data.locate import DATASETS, find
 from .genotype import Genotype
+from .identity import RUN
+from .limits import LIMITS, check_kind, check_limits, flag
 from .published import genotypes, read_genotype
 from .recipe import SCALES, Recipe
-from .run_folder import RunFolder
+from .run_folder import CONFIG
+from .spaces import KINDS
 
 PROG = "python -m sgl_fast.evaluate"
 DATA = ("data", "root", "image_size")  # keys of a run's config.json beside the genotype and the recipe
@@ -42,11 +45,12 @@ def parser() -> Parser:
     p.add_argument("--image-size", type=int, metavar="PIXELS", help="to resize to, for imagenet and folder:PATH")
     p.add_argument("--scale", choices=list(SCALES), help="what the options below default to (default tiny)")
     for field in fields(Recipe):
-        flag = f"--{field.name.replace('_', '-')}"
         if field.name == "imagenet":
-            p.add_argument(flag, action="store_const", const=True, help="the stem for images of 224 pixels")
+            p.add_argument(flag(field.name), action="store_const", const=True, help="the stem for images of 224 pixels")
         else:
-            p.add_argument(flag, type=float if field.type == "float" else int, metavar="N", help=HELP[field.name])
+            p.add_argument(
+                flag(field.name), type=float if field.type == "float" else int, metavar="N", help=HELP[field.name]
+            )
     p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     p.add_argument("--out", type=Path, default=Path("runs/evaluate"), metavar="DIR", help="run folder (%(default)s)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
@@ -60,9 +64,17 @@ def genotype_of(args: argparse.Namespace) -> Genotype:
     if args.genotype is None:
         raise ValueError(f"--genotype: need a file or a name, such as {', '.join(list(genotypes)[2:5])}")
     try:
-        return read_genotype(args.genotype, args.learner)
+        return checked(read_genotype(args.genotype, args.learner))
     except ValueError as error:
         raise ValueError(f"--genotype: {error}") from error
+
+
+def checked(genotype: Genotype) -> Genotype:
+    """ValueError where it has more nodes than any search makes."""
+    for kind in KINDS:
+        if (nodes := len(getattr(genotype, kind)) // 2) > LIMITS["nodes"]:
+            raise ValueError(f"need at most {LIMITS['nodes']} nodes in the {kind} cell; got {nodes}")
+    return genotype
 
 
 def recipe_of(args: argparse.Namespace, scale: str) -> Recipe:
@@ -71,30 +83,52 @@ def recipe_of(args: argparse.Namespace, scale: str) -> Recipe:
     return Recipe(**{**SCALES[args.scale or scale], **{name: v for name, v in given.items() if v is not None}})
 
 
-def open_run(args: argparse.Namespace) -> RunFolder:
-    """A new run folder, or with --resume the one in --out. A ValueError of one line where it cannot be."""
-    if args.resume:
-        return resumed(args.out, lambda config: check_same(args, config))
+def new_config(args: argparse.Namespace) -> dict[str, Any]:
+    """What config.json holds: the genotype, the data and the recipe."""
     genotype, recipe = genotype_of(args), recipe_of(args, "tiny")
-    data = choose(args.data or "auto", args.root)
-    if not find(data, args.root):
+    check_limits({"image_size": args.image_size})
+    data, root = located(args.data, args.root)
+    if not find(data, root):
         raise ValueError(f"--data: {data} is not in {args.root or '$SGL_FAST_DATA, nor in data/'}; see --root")
-    where = dict(zip(DATA, (data, args.root, args.image_size), strict=True))
-    return RunFolder.create(args.out, {"genotype": json.loads(genotype.to_json()), **where, **recipe.as_dict()})
+    where = dict(zip(DATA, (data, root, args.image_size), strict=True))
+    return {"genotype": json.loads(genotype.to_json()), **where, **recipe.as_dict()}
 
 
-def check_same(args: argparse.Namespace, config: dict[str, Any]) -> None:
-    """ValueError if an argument says something else than the config of the run that it is to go on with."""
-    try:
-        known = {"genotype": Genotype(**config["genotype"]), **{name: config[name] for name in DATA}}
-        known |= Recipe(**{field.name: config[field.name] for field in fields(Recipe)}).as_dict()
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"--resume: {args.out} holds no run of this command") from error
-    if args.genotype is not None and genotype_of(args) != known["genotype"]:
-        raise ValueError(f"--genotype: the run in {args.out} trains another one; leave it out to go on")
-    preset = SCALES[args.scale] if args.scale else {}
+def stored_config(args: argparse.Namespace, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The config of the run to resume, checked, its data where the arguments say, and a line for each setting that an
+    earlier version did not know. ValueError if an argument says something else than the run has.
+    """
+    where = f"{args.out / CONFIG}"
+    kinds = {"data": "str", "root": "str | None", "image_size": "int | None"}
+    kinds |= {field.name: str(field.type) for field in fields(Recipe)}
+    if not {"genotype", *DATA} <= set(config):
+        raise ValueError(f"--resume: {args.out} holds no run of this command")
+    known = {**Recipe().as_dict(), **{name: value for name, value in config.items() if name not in (RUN, "genotype")}}
     for name, value in known.items():
-        given = getattr(args, name)
-        given = preset.get(name) if given is None else given
-        if given not in (None, value) and name != "genotype":
-            raise ValueError(f"--{name.replace('_', '-')}: the run in {args.out} began with {value}; got {given}")
+        if name not in kinds:
+            raise ValueError(f"{where} sets {name!r}, which this version does not know")
+        check_kind(where, name, value, kinds[name])
+    notes = [
+        f"{where} of an earlier version has no {name}: it is {known[name]!r}" for name in known if name not in config
+    ]
+    Recipe(**{field.name: known[field.name] for field in fields(Recipe)})
+    try:
+        genotype = checked(Genotype(**config["genotype"]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: genotype: {str(error)[:200]}") from error
+    if args.genotype is not None and genotype_of(args) != genotype:
+        raise ValueError(f"--genotype: the run in {args.out} trains another one; leave it out to go on")
+    return {**config, **known, **placed(args, known)}, notes
+
+
+def placed(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
+    """Where the data lies. ValueError if an argument says something else than the run has."""
+    preset = SCALES[args.scale] if args.scale else {}
+    data, root = located(args.data or known["data"], args.root or known["root"])
+    moved = data.startswith(FOLDER) and known["data"].startswith(FOLDER)
+    for name, value in known.items():
+        given = preset.get(name) if getattr(args, name) is None else getattr(args, name)
+        given = data if name == "data" else None if name == "root" else given
+        if given not in (None, value) and not (name == "data" and moved):
+            raise ValueError(f"{flag(name)}: the run in {args.out} began with {value}; got {given}")
+    return {"data": data, "root": root}

@@ -132,12 +132,16 @@ def sgl_step(
 ) -> Step:
     """Stages 1 and 2 with the given updates, and the hypergradient at what they give (Algorithm 1, one step).
 
+    Whatever the updates are, the implicit terms differentiate the plain steps of eqs (4), (5), as DARTS does: momentum,
+    weight decay and the factor by which a gradient was clipped are left out of them.
+
     seeds       of dropout, (5K) int64: V and W in stage 1, pseudo-labels, stage 2, stage 3; None: no dropout
     running     statistics of the W_k, updated by the training images
     stage_three False: the hypergradient is left out
-    teachers    passes with the architectures of the frozen teachers, whose weights are v (options.teacher "frozen")
+    teachers    passes of the V_k where those of the W_k are not right for them: with the architectures of frozen
+                teachers (options.teacher "frozen"), or with dropout of their own (order 1, or no stage 3)
     """
-    batch.check()
+    batch.check(passes.num_classes)
     if options.method == "exact" and options.order == 2 and asked_for(passes.backend) not in (None, "reference"):
         raise ValueError(f"method 'exact' needs backend 'reference'; got {asked_for(passes.backend)!r}")
     K, w, v = len(w), w.detach(), v.detach()
@@ -149,7 +153,9 @@ def sgl_step(
     if not stage_three:
         options = replace(options, order=1)  # nothing is kept for the implicit terms
     with_v = coupled and options.teacher == "preliminary"
-    base, losses = _stage_one(passes, w, v, batch, options, with_v, seeds, running)
+    if with_v and teachers is not None and options.order == 2:
+        raise ValueError("need order 1 where the V_k have passes of their own: implicit terms replay those of the W_k")
+    base, losses = _stage_one(passes, w, v, batch, options, with_v, seeds, running, teachers)
     grad_w = base.on_train.weights[-K:] if options.human_labels else torch.zeros_like(w)
     v_new = v
     if coupled:
@@ -184,6 +190,7 @@ def _stage_one(
     with_v: bool,
     seeds: Tensor | None,
     running: RunningStats | None,
+    teachers: Passes | None,
 ) -> tuple[Base, dict[str, Tensor]]:
     """V and W on the training images, eq (4) and the first term of eq (5); V only where there are pseudo-labels."""
     K, J = len(w), passes.num_classes
@@ -193,11 +200,14 @@ def _stage_one(
     row_seeds = None if seeds is None else seeds[: len(both) * K]
     rows = Rows([*range(K)] * len(both), torch.cat(both), images, targets, seeds=row_seeds)
     record = options.order == 2 and options.method == "frozen"
-    stats = None
-    if running is not None:  # of the W_k; those of the V_k are never read
+    if with_v and teachers is not None:
+        of_v = teachers.gradients(rows.take(range(K)), weights=True)
+        got = _beside(of_v, passes.gradients(rows.take(range(K, 2 * K)), weights=True, running=running))
+    elif running is None:
+        got = passes.gradients(rows, weights=True, record=record)
+    else:  # of the W_k; those of the V_k are never read
         stats = RunningStats(running.mean.repeat(len(both), 1), running.var.repeat(len(both), 1))
-    got = passes.gradients(rows, weights=True, record=record, running=stats)
-    if running is not None and stats is not None:
+        got = passes.gradients(rows, weights=True, record=record, running=stats)
         running.mean.copy_(stats.mean[-K:])
         running.var.copy_(stats.var[-K:])
     losses = {"train": got.loss[-K:]} | ({"train_v": got.loss[:K]} if with_v else {})
@@ -266,6 +276,14 @@ def _accuracy(got: Gradients, rows: Rows) -> Tensor:
     """Share of the images whose label is the most probable class, (V)."""
     assert rows.targets is not None
     return (got.log_probs.argmax(-1) == rows.targets.argmax(-1)).to(got.loss.dtype).mean(-1)
+
+
+def _beside(a: Gradients, b: Gradients) -> Gradients:
+    """Of two passes for weights alone, the virtual learners of one after those of the other."""
+    loss, log_probs, weights = (
+        torch.cat([getattr(part, name) for part in (a, b)]) for name in ("loss", "log_probs", "weights")
+    )
+    return Gradients(loss, log_probs, weights, b.arch)
 
 
 def _with_patterns(rows: Rows, got: Gradients) -> Rows:

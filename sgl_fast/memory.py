@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -46,3 +48,17 @@ def free_budget(device: torch.device | str, share: float = 0.8) -> float | None:
     free, _ = torch.cuda.mem_get_info(device)
     cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     return share * (free + cached)
+
+
+def check_room(weights: int, device: torch.device | str) -> None:
+    """ValueError where a search of so many weights, of all learners, cannot fit: its state, gradients and new state."""
+    need = 4 * 10 * weights
+    if torch.device(device).type == "cuda":
+        room = torch.cuda.get_device_properties(device).total_memory
+    else:
+        room = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if need > room:
+        raise ValueError(
+            f"{weights:,} weights of all learners need {need / 1e9:.0f} GB; {device} has {room / 1e9:.0f} GB "
+            "(fewer --channels, --layers, --nodes or --learners need less)"
+        )

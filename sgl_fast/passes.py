@@ -235,9 +235,12 @@ class Passes:
 
     def forward(self, rows: Rows, weights: Tensor, arch: Arch, **options: Any) -> Tensor:
         """Logits (V, N, J) of virtual learners of one net."""
+        options = {**self.options, **options}
+        if options.get("skip_dropout") and options.get("training", True) and rows.seeds is None:
+            raise ValueError("need seeds for a pass with dropout, or masks come from a generator that no seed decides")
         self.forwards += len(rows.learners)
         net = self.nets[rows.learners[0]]
-        return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **{**self.options, **options})
+        return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **options)
 
     def _backward(self, logits: Tensor, inputs: list[Tensor], cotangent: Tensor, **options: Any) -> list[Tensor]:
         with library({**self.options, **options}.get("precision", "float32"), logits.device):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .limits import check_limits, flag
+
 SCALES: dict[str, dict[str, Any]] = {
     "tiny": {"channels": 8, "layers": 5, "epochs": 10, "batch_size": 64, "cutout": 0, "drop_path": 0.0},
     "paper": {"channels": 36, "layers": 20, "epochs": 600, "batch_size": 96, "cutout": 16, "drop_path": 0.2},
@@ -38,6 +40,7 @@ class Recipe:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        check_limits(self.as_dict())
         for name in ("channels", "layers", "epochs", "batch_size"):
             self._need(name, getattr(self, name) >= 1, "of at least 1")
         for name in ("cutout", "seed", "weight_decay", "auxiliary_weight"):
@@ -49,7 +52,7 @@ class Recipe:
 
     def _need(self, name: str, holds: bool, what: str) -> None:
         if not holds:
-            raise ValueError(f"--{name.replace('_', '-')}: need a number {what}; got {getattr(self, name)}")
+            raise ValueError(f"{flag(name)}: need a number {what}; got {getattr(self, name)}")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from .data.seeds import seed_of
 from .genotype import Genotype
 from .network import Network
 from .recipe import Recipe
+from .state_check import check_count, check_like, own
 
 MOMENTUM, CLIP = 0.9, 5.0
 _INIT, _STEP, _TEST = 0, 1, 2  # what a seed is for
@@ -32,7 +34,7 @@ class Retraining:
     """
 
     def __init__(self, genotype: Genotype, dataset: Dataset, recipe: Recipe, device: str = "cpu") -> None:
-        self.recipe, self.device, self.step = recipe, torch.device(device), 0
+        self.recipe, self.dataset, self.device, self.step = recipe, dataset, torch.device(device), 0
         torch.manual_seed(seed_of(recipe.seed, _INIT))
         self.network = Network(
             genotype,
@@ -45,6 +47,8 @@ class Retraining:
         self.optimizer = torch.optim.SGD(
             self.network.parameters(), recipe.lr, MOMENTUM, weight_decay=recipe.weight_decay
         )
+        for p in self.network.parameters():  # as the first step would make it, and part of the state from the start
+            self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
         self.feed = Feed(
             with_validation(dataset, recipe.limit),
             recipe.batch_size,
@@ -83,8 +87,12 @@ class Retraining:
 
     @property
     def epoch_ended(self) -> bool:
-        """The last step was the last one of its epoch."""
-        return self.step % self.steps_per_epoch == 0
+        """The last step was the last one of its epoch, and `finish_epoch` has not come to an end."""
+        return self.step % self.steps_per_epoch == 0 and bool(self.sums[2] > 0)
+
+    @property
+    def done(self) -> bool:
+        return self.step == self.steps and not self.epoch_ended
 
     def batch(self) -> tuple[Tensor, Tensor]:
         """The augmented images and labels of the next step."""
@@ -92,68 +100,71 @@ class Retraining:
 
     def train_step(self, batch: tuple[Tensor, Tensor]) -> None:
         """Forward, backward, clip, update."""
-        share = self.epoch / self.recipe.epochs
+        schedules = self.schedules(self.epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = self.lr
+            group["lr"] = schedules["lr"]
         self.network.train()
-        self.network.drop_path = self.recipe.drop_path * share
+        self.network.drop_path = schedules["drop_path"]
         x, y = batch
         torch.manual_seed(seed_of(self.recipe.seed, _STEP, self.step))
         logits, loss = self._loss(x, y)
         self.optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
+        norm = nn.utils.clip_grad_norm_(self.network.parameters(), CLIP)
         self.optimizer.step()
-        self.sums += sums_of(logits.detach(), y)
+        self.sums += torch.cat([sums_of(logits.detach(), y), norm.double().view(1)])
         self.step += 1
 
-    @property
-    def lr(self) -> float:
-        """Closed form of the cosine at the current epoch."""
-        return self.recipe.lr * (1 + math.cos(math.pi * self.epoch / self.recipe.epochs)) / 2
+    def schedules(self, epoch: int) -> dict[str, float]:
+        """Learning rate, in closed form, and drop-path rate of an epoch."""
+        epochs = self.recipe.epochs
+        lr = self.recipe.lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
+        return {"lr": lr, "drop_path": self.recipe.drop_path * (epoch / epochs)}
 
     def running(self) -> dict[str, float]:
-        """Loss and accuracy of the epoch so far; waits for the device."""
-        loss, accuracy = averages(self.sums)
-        return {"train_loss": loss, "train_accuracy": accuracy}
+        """Loss, accuracy and gradient norm of the epoch so far; waits for the device.
 
-    def finish_epoch(self) -> dict[str, Any]:
-        """The record of the epoch that the last step completed; starts the sums of the next one."""
-        train = self.running()
+        FloatingPointError where one is not finite.
+        """
+        loss, accuracy = averages(self.sums[:3])
+        norm = self.sums[3].item() / ((self.step - 1) % self.steps_per_epoch + 1)
+        return self._finite({"train_loss": loss, "train_accuracy": accuracy, "grad_norm": norm})
+
+    def finish_epoch(self, before_each: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        """The record of the epoch that the last step completed; starts the sums of the next one.
+
+        before_each   is called before every batch of the test, and may raise: the epoch then has still to be finished
+        FloatingPointError where a number of the record is not finite.
+        """
+        train, (test_loss, test_accuracy) = self.running(), self.test(before_each)
+        test = self._finite({"test_loss": test_loss, "test_accuracy": test_accuracy})
         self.sums = self._no_sums()
-        test_loss, test_accuracy = self.test()
-        return {
-            "step": self.step,
-            "epoch": self.step // self.steps_per_epoch,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "drop_path": self.network.drop_path,
-            **train,
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-        }
+        return {"step": self.step, "epoch": self.epoch, **self.schedules(self.epoch - 1), **train, **test}
 
     @torch.no_grad()
-    def test(self) -> tuple[float, float]:
-        """(cross-entropy, accuracy) over the whole test set."""
+    def test(self, before_each: Callable[[], None] = lambda: None) -> tuple[float, float]:
+        """(cross-entropy, accuracy) over the whole test set; see `finish_epoch`."""
         self.network.eval()
         torch.manual_seed(seed_of(self.recipe.seed, _TEST, self.step))
-        sums = self._no_sums()
+        sums = self._no_sums()[:3]
         for x, y in self.feed.evaluation("test", self.recipe.batch_size):
+            before_each()
             sums += sums_of(self.network(x), y)
         return averages(sums)
 
     def state_dict(self) -> dict[str, Any]:
-        return {
-            "step": self.step,
-            "sums": self.sums,
-            "network": dict(self.network.state_dict()),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        """Tensors, lists, dictionaries and numbers only."""
+        momenta = [self.optimizer.state[p]["momentum_buffer"] for p in self.network.parameters()]
+        return {"step": self.step, "sums": self.sums, "network": dict(self.network.state_dict()), "momenta": momenta}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.step, self.sums = state["step"], state["sums"].to(self.device)
+        """ValueError that names the field, and nothing changed, where it is not a state of such a training."""
+        check_like(state, self.state_dict(), "the state")
+        check_count(state["step"], self.steps, "step")
+        self.step, self.sums = state["step"], own(state["sums"], self.device)
         self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for p, momentum in zip(self.network.parameters(), state["momenta"], strict=True):
+            self.optimizer.state[p]["momentum_buffer"] = own(momentum, self.device)
 
     def _loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Logits, and the loss with the auxiliary head's share."""
@@ -163,8 +174,15 @@ class Retraining:
         logits, auxiliary = out
         return logits, cross_entropy(logits, y) + self.recipe.auxiliary_weight * cross_entropy(auxiliary, y)
 
+    def _finite(self, numbers: dict[str, float]) -> dict[str, float]:
+        for name, value in numbers.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(f"step {self.step}: {name} is {value}")
+        return numbers
+
     def _no_sums(self) -> Tensor:
-        return torch.zeros(3, dtype=torch.float64, device=self.device)
+        """Of cross-entropy, images that are right, images, and steps' gradient norms."""
+        return torch.zeros(4, dtype=torch.float64, device=self.device)
 
 
 def sums_of(logits: Tensor, y: Tensor) -> Tensor:

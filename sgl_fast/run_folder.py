@@ -2,62 +2,59 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
-import os
+from collections.abc import Callable, Sequence
+from io import FileIO
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
-from weakref import WeakSet
+from typing import IO, Any
 
 from . import checkpoint
+from .identity import RUN, differences
+from .run_lock import locked
 
-if TYPE_CHECKING:
-    import torch
-
-CONFIG, METRICS, CHECKPOINT = "config.json", "metrics.jsonl", "checkpoint.pt"
-_LOCK = ".lock"
-_held: WeakSet[IO[str]] = WeakSet()
-
-
-def _drop_in_child() -> None:
-    # A data worker that outlives a killed run would hold the run's lock with it.
-    for lock in list(_held):
-        lock.close()
-
-
-os.register_at_fork(after_in_child=_drop_in_child)
+CONFIG, METRICS = "config.json", "metrics.jsonl"
+CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.prev.pt"
 
 
 class RunFolder:
     """config.json, metrics.jsonl, checkpoint.pt and whatever else a run writes, locked against a second run.
 
     Made by `create` or `open`; a context manager. The operating system releases the lock at any death.
+    checkpoint.prev.pt is the checkpoint before.
+
+    identity  of `identity.identity`, set before checkpoints are written or read
+    good      the step of the newest good checkpoint, None where there is none
+    notes     lines for the user
     """
 
-    def __init__(self, folder: Path, lock: IO[str], config: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, lock: IO[str] | None = None, notes: Sequence[str] = ()) -> None:
         self.folder = folder
-        self.config = config
+        self.config: dict[str, Any] = {}
+        self.identity: dict[str, Any] | None = None
+        self.good: int | None = None
+        self.notes = [*notes]
+        self._newest_is_good = True
         self._lock = lock
-        self._metrics: IO[bytes] | None = None
+        self._metrics: FileIO | None = None
 
     @classmethod
-    def create(cls, path: str | Path, config: dict[str, Any]) -> RunFolder:
-        """A new run. A folder that holds one, is in use or cannot be written is a ValueError of one line."""
+    def create(cls, path: str | Path) -> RunFolder:
+        """For a new run, which `begin` begins. A folder that holds one, is in use or cannot be written is a ValueError
+        of one line.
+        """
         folder = Path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot make run folder {folder}: {error.strerror}") from error
-        lock = _locked(folder)
+        run = cls(folder, *locked(folder))
         try:
-            if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT)):
+            if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT, PREVIOUS)):
                 raise ValueError(f"{folder} already holds a run: continue it with --resume, or choose another folder")
             checkpoint.sweep(folder)
-            run = cls(folder, lock, config)
-            run.write_json(CONFIG, config)
         except BaseException:
-            lock.close()
+            run.close()
             raise
         return run
 
@@ -67,21 +64,35 @@ class RunFolder:
         folder = Path(path)
         if not (folder / CONFIG).is_file():
             raise ValueError(f"no run to resume in {folder}: it has no {CONFIG}")
-        lock = _locked(folder)
+        run = cls(folder, *locked(folder))
         try:
             checkpoint.sweep(folder)
-            run = cls(folder, lock, {})
-            run.config = run.read_json(CONFIG)
+            run.config = run.read_config()
         except BaseException:
-            lock.close()
+            run.close()
             raise
         return run
+
+    def begin(self, config: dict[str, Any]) -> None:
+        """Write config.json: from now on the folder holds a run."""
+        self.config = config
+        try:
+            self.write_json(CONFIG, config)
+        except BaseException:
+            self.path(CONFIG).unlink(missing_ok=True)
+            raise
+
+    def read_config(self) -> dict[str, Any]:
+        config = self.read_json(CONFIG)
+        if not isinstance(config, dict):
+            raise ValueError(f"{self.path(CONFIG)} holds no settings")
+        return config
 
     def path(self, name: str) -> Path:
         return self.folder / name
 
     def log(self, record: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl and flush it. `record["step"]` is an int, the steps done so far.
+        """Append a line to metrics.jsonl, unbuffered. `record["step"]` is an int, the steps done so far.
 
         Numbers with a `tolist` (numpy, torch) are taken as they are; NaN and infinities become null, as JSON has none.
         """
@@ -90,9 +101,10 @@ class RunFolder:
         line = json.dumps(_plain(record), allow_nan=False)
         if self._metrics is None:
             self._rewrite_metrics(_lines(self.path(METRICS)))  # a half line would swallow the next one
-            self._metrics = self.path(METRICS).open("ab")
-        self._metrics.write(line.encode() + b"\n")
-        self._metrics.flush()
+            self._metrics = self.path(METRICS).open("ab", buffering=0)
+        rest = memoryview(line.encode() + b"\n")
+        while rest:  # a disk that is nearly full takes a part
+            rest = rest[self._metrics.write(rest) :]
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The records logged so far, without a half-written last line."""
@@ -116,24 +128,67 @@ class RunFolder:
         path = self.path(name)
         try:
             return json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
 
-    def save(self, state: dict[str, Any]) -> None:
-        """Write checkpoint.pt. The metrics go to the disk first: no power cut leaves fewer lines than steps."""
-        if self._metrics is not None:
-            os.fsync(self._metrics.fileno())
-        checkpoint.save(self.path(CHECKPOINT), state)
+    def save(self, state: dict[str, Any], step: int) -> None:
+        """Write checkpoint.pt, after so many steps, and keep the one before.
 
-    def load(self, map_location: str | torch.device = "cpu") -> dict[str, Any] | None:
-        """What `save` wrote, or None where the run was stopped before its first checkpoint."""
-        if not self.path(CHECKPOINT).exists():
-            return None
-        return checkpoint.load(self.path(CHECKPOINT), map_location)
+        State that is not finite is a FloatingPointError. The metrics go to the disk first: no power cut leaves fewer
+        lines than steps.
+        """
+        if self._metrics is not None:
+            checkpoint.sync(self._metrics.fileno())
+        whole = {RUN: {**(self.identity or {}), "step": step}, **state}
+        checkpoint.save(self.path(CHECKPOINT), whole, self.path(PREVIOUS) if self._newest_is_good else None)
+        self._newest_is_good, self.good = True, step
+
+    def check_identity(self, identity: dict[str, Any]) -> None:
+        """ValueError where config.json is of other settings or data. Its software may be another: no step is done."""
+        self.identity = identity
+        try:
+            differences(self.config.get(RUN), identity)
+        except ValueError as error:
+            raise ValueError(f"{self.path(CONFIG)}: {error}") from error
+
+    def load(self, take: Callable[[dict[str, Any]], int]) -> None:
+        """Gives `take`, which returns the step, what `save` wrote, unless the run was stopped before it did.
+
+        Where the newest cannot be read, or a kill took its name, it is the one before, and a note of it. ValueError
+        where neither can, where the checkpoint is of another run, or where `take` raises one.
+        """
+        newest, previous = self.path(CHECKPOINT), self.path(PREVIOUS)
+        if not newest.exists() and not previous.exists():
+            return
+        path, state = self._readable(newest, previous)
+        written = state.pop(RUN, None)
+        try:
+            if self.identity is not None:
+                self.notes += [f"{path}: {line}" for line in differences(written, self.identity)]
+            self.good = take(state)
+        except ValueError as error:
+            other = f"; without it --resume goes on from {PREVIOUS}" if path == newest and previous.exists() else ""
+            raise ValueError(f"{path}: {error}{other}") from error
+
+    def _readable(self, newest: Path, previous: Path) -> tuple[Path, dict[str, Any]]:
+        try:
+            return newest, checkpoint.load(newest)
+        except ValueError as error:
+            if not previous.exists():
+                raise
+            newest_error = error
+        try:
+            state = checkpoint.load(previous)
+        except ValueError as error:
+            raise ValueError(f"{newest_error}; and {error}") from error
+        self.notes.append(f"{newest_error}; going on from {PREVIOUS}, the one before")
+        self._newest_is_good = False
+        return previous, state
 
     def close(self) -> None:
         self._close_metrics()
-        self._lock.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def __enter__(self) -> RunFolder:
         return self
@@ -154,23 +209,23 @@ class RunFolder:
                 file.write(content)
 
 
-def _locked(folder: Path) -> IO[str]:
-    if not os.access(folder, os.W_OK):
-        raise ValueError(f"cannot write in run folder {folder}: no permission")
-    try:
-        lock = (folder / _LOCK).open("a", encoding="utf-8")
-    except OSError as error:
-        raise ValueError(f"cannot write in run folder {folder}: {error.strerror}") from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise ValueError(f"another run is at work in {folder}") from None
-    except OSError as error:
-        lock.close()
-        raise ValueError(f"cannot lock run folder {folder}: {error.strerror}") from error
-    _held.add(lock)
-    return lock
+class Follower(RunFolder):
+    """A run in a process that does not lead: it reads what the leading one wrote, and writes nothing."""
+
+    def begin(self, config: dict[str, Any]) -> None:
+        self.config = config
+
+    def log(self, record: dict[str, Any]) -> None:
+        pass
+
+    def truncate_metrics(self, step: int) -> int:
+        return 0
+
+    def write_json(self, name: str, value: Any) -> None:
+        pass
+
+    def save(self, state: dict[str, Any], step: int) -> None:
+        self.good = step
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -182,7 +237,7 @@ def _lines(path: Path) -> list[bytes]:
 def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         record = None
     if not isinstance(record, dict) or type(record.get("step")) is not int:
         raise ValueError(f"line {number} of {path} is not a record with a step: {line[:60]!r}")

@@ -20,15 +20,15 @@ from .implicit import Options, Step, Update, sgl_step
 from .ops.flat_update import row_norms, sgd
 from .passes import Passes, Rows, one_hot
 from .record import Record, Report
-from .spaces.darts_minus import skip_beta
-from .spaces.p_darts import skip_dropout
+from .schedule import Epoch, epoch_of
+from .state_check import check_count, check_like, own
 from .step_graph import CudaGraph, Given, GraphedSteps
 from .supernet import Supernet, draw_seeds
 from .upload import upload
 from .walk import RunningStats
 
 Norms = dict[str, Tensor]
-Phase = Callable[[Batch, Given], Report]
+SHARED = ("lam", "order", "method", "human_labels", "teacher", "explicit_pseudo_label_grad")  # of Config and Options
 
 
 class Search:
@@ -39,6 +39,7 @@ class Search:
     graph    True: replay the step as one CUDA graph, from the second step of a kind on; False: launch every kernel;
              None: a graph where the backend is cuda or triton and there is one process. The numbers are the same. A
              graph writes to the tensors of the state in place, and a FloatingPointError comes one step late.
+    dtype    of the weights, the architectures and the images; float64 has the reference backend alone
     Everything drawn at random depends on config.seed (and, for dropout, the step) alone.
     """
 
@@ -50,6 +51,7 @@ class Search:
         config: Config | None = None,
         device: torch.device | str = "cpu",
         graph: bool | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         first = net if isinstance(net, Supernet) else net[0]
         self.config = config or Config.preset(first.space.name)
@@ -59,13 +61,12 @@ class Search:
             raise ValueError(f"need one net, or one for each of {K} learners; got {len(self.nets)}")
         self.space = first.space
         draw = torch.Generator().manual_seed(self.config.seed)
-        self.w = self._init_weights(draw).to(device)
-        self.v = self._init_weights(draw).to(device)
-        self.architect, self.architect_v = (
-            Architect(init_arch(self.space, K, draw, torch.float32).map(lambda t: t.to(device))) for _ in range(2)
-        )
+        self.w = self._init_weights(draw).to(device, dtype)
+        self.v = self._init_weights(draw).to(device, dtype)
+        archs = [init_arch(self.space, K, draw, torch.float32) for _ in "wv"]
+        self.architect, self.architect_v = (Architect(a.map(lambda t: t.to(device, dtype))) for a in archs)
         self.momentum_w, self.momentum_v = torch.zeros_like(self.w), torch.zeros_like(self.v)
-        statistics = torch.zeros(K, max(n.num_statistics for n in self.nets), dtype=self.w.dtype, device=device)
+        statistics = torch.zeros(K, max(n.num_statistics for n in self.nets), device=device, dtype=dtype)
         self.running = RunningStats(statistics, torch.ones_like(statistics))
         self.steps = 0
         self._graph_wanted, self._graphs = graph, GraphedSteps(self, self.recorder)
@@ -77,15 +78,12 @@ class Search:
         """The architectures A_k."""
         return self.architect.arch
 
-    @property
-    def epoch(self) -> int:
-        return self.steps // self.config.steps_per_epoch
-
     def step(self, batch: Batch) -> Mapping[str, Any]:
         """One step on a batch; losses and norms, a list over the learners each, and passes counted.
 
-        A loss that is not finite is a FloatingPointError that names the step, the loss and the learner; nothing of the
-        state has changed then. Of a graph's step, it comes with the next one, or when the record is read.
+        A loss, a norm or a new state that is not finite is a FloatingPointError that names the step, it and the
+        learner; nothing of the state has changed then. Of a graph's step, it comes with the next one, or when the
+        record is read.
         """
         if self.graphed:
             return self._graphs.step(batch)
@@ -93,7 +91,7 @@ class Search:
         return self.launch(batch)
 
     def settle(self) -> None:
-        """Waits for the last step. FloatingPointError, and back to the state before it, where a loss is not finite."""
+        """Waits for the last step. FloatingPointError, and back to the state before it, where that is not finite."""
         self._graphs.settle()
 
     def tensors(self) -> list[Tensor]:
@@ -109,6 +107,17 @@ class Search:
         self.architect = self.architect.replaced(architects[:half])
         self.architect_v = self.architect_v.replaced(architects[half:])
 
+    def snapshot(self) -> Callable[[], None]:
+        """What brings the state of now back. Only graphs write to its tensors; all else replaces them."""
+        self.settle()
+        tensors, steps = [t.clone() if self.graphed else t for t in self.tensors()], self.steps
+
+        def restore() -> None:
+            self.replace_tensors(tensors)
+            self.steps = steps
+
+        return restore
+
     def state_dict(self) -> dict[str, Any]:
         """Tensors, lists, dictionaries and numbers only."""
         self.settle()
@@ -117,28 +126,34 @@ class Search:
         return {**weights, **architects, "running": [self.running.mean, self.running.var], "steps": self.steps}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """ValueError, and nothing changed, where the state is of a search of another size."""
-        if state["w"].shape != self.w.shape:
-            raise ValueError(f"need weights {tuple(self.w.shape)}; the state has {tuple(state['w'].shape)}")
+        """ValueError that names the field, and nothing changed, where it is not a state of such a search."""
+        check_like(state, self.state_dict(), "search")
+        check_count(state["steps"], 2**53, "search.steps")
+        for name in ("architect", "architect_v"):
+            check_count(state[name]["steps"], state["steps"], f"search.{name}.steps")
         device = self.w.device
         for name in ("w", "v", "momentum_w", "momentum_v"):
-            setattr(self, name, state[name].to(device, copy=True))
+            setattr(self, name, own(state[name], device))
         for name in ("architect", "architect_v"):
             setattr(self, name, Architect.restored(state[name], device))
-        self.running = RunningStats(*(t.to(device, copy=True) for t in state["running"]))
+        self.running = RunningStats(*(own(t, device) for t in state["running"]))
         self.steps, self._graphs = state["steps"], GraphedSteps(self, self.recorder)
 
-    def passes(self, arch: Arch) -> Passes:
-        """Passes with these architectures, as the epoch has them."""
-        return Passes(self.nets, arch, self.config.chunk, **self._pass_options())
+    @property
+    def now(self) -> Epoch:
+        """What the epoch of the next step has."""
+        return self.epoch_of(self.steps)
 
-    def _pass_options(self) -> dict[str, Any]:
-        c = self.config
-        beta = skip_beta(self.epoch, c.total_epochs) if self.space.aux_skip else 1.0
-        dropout = c.skip_dropout
-        if dropout and self.space.name == "p_darts":
-            dropout = skip_dropout(self.epoch, c.total_epochs, dropout, c.arch_start)
-        return {"skip_beta": beta, "skip_dropout": dropout, "precision": c.precision}
+    def epoch_of(self, step: int) -> Epoch:
+        """What the epoch of a step, from 0 on, has."""
+        return epoch_of(self.config, self.space, step // self.config.steps_per_epoch)
+
+    def passes(self, arch: Arch, whose: str = "w", epoch: Epoch | None = None) -> Passes:
+        """Passes of the W_k or V_k ("w", "v") with these architectures, as the epoch (of the next step) has them."""
+        epoch = epoch or self.now
+        dropout = {"w": epoch.dropout_w, "v": epoch.dropout_v}[whose]
+        options = {"skip_beta": epoch.skip_beta, "skip_dropout": dropout, "precision": self.config.precision}
+        return Passes(self.nets, arch, self.config.chunk, **options)
 
     @property
     def graphed(self) -> bool:
@@ -152,10 +167,11 @@ class Search:
         """Steps of one kind differ only in what tensors hold, so that one graph is right for all of them."""
         images = [(x.shape, x.dtype, x.device) for x in (batch.x_train, batch.x_unlabeled, batch.x_val)]
         backend = choose(None, self.w.device, self.w.dtype)
-        return self._phase().__name__, self.moving, self.config, self._pass_options(), backend, images
+        return self.now, self.config, backend, images
 
     def launch(self, batch: Batch) -> dict[str, Any]:
         """A step kernel by kernel; its record is read."""
+        batch.check(self.space.num_classes)
         kept = dict(vars(self))
         try:
             record = Record(self.run(batch, self.given()), self.steps).read()
@@ -173,80 +189,74 @@ class Search:
 
     def run(self, batch: Batch, given: Given) -> Report:
         """A step of the current epoch, on the device; everything that changes is replaced, not written to."""
+        before = dict(vars(self))
         self.running = RunningStats(self.running.mean.clone(), self.running.var.clone())
-        return self._phase()(batch, given)
+        report: Report = getattr(self, f"_{self.now.phase}")(batch, given)
+        return report.with_state({name: new for name, new in vars(self).items() if new is not before[name]}, batch)
 
     def given(self) -> Given:
         """What the next step is given."""
-        seeds = None
-        if self._pass_options()["skip_dropout"]:
+        now, seeds = self.now, None
+        if now.dropout:
             draw = torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
             seeds = upload(draw_seeds(5 * len(self.w), draw), self.w.device)
-        rates = torch.tensor([self._lr("w"), self._lr("v")], dtype=self.w.dtype)
+        rates = torch.tensor([now.lr_w, now.lr_v], dtype=self.w.dtype)
         lr_w, lr_v = upload(rates, self.w.device)
         return Given(lr_w, lr_v, seeds)
 
-    def _phase(self) -> Phase:
-        """What a step of the current epoch is."""
-        c = self.config
-        if self.epoch < c.pretrain_epochs:
-            return self._pretrain
-        if c.schedule == "separate":
-            return self._separate_teachers if self.epoch < c.epochs else self._separate_students
-        return self._released if c.schedule == "released" else self._joint
-
     def _joint(self, batch: Batch, given: Given) -> Report:
         """Algorithm 1: V, W, A."""
-        return self._together(batch, given, self._options(given))
+        return self._together(batch, given, self._options(given), self._apart())
 
     def _released(self, batch: Batch, given: Given) -> Report:
         """What the released code runs: A by its own first-order term at the current W, then V, then W."""
         norm, losses = Norms(), Norms()
         counted = [self.passes(self.arch)]
-        if self.moving:
+        if self.now.moving:
             targets = one_hot(batch.y_val, self.space.num_classes, len(self.w), self.w.dtype)
-            got = counted[0].gradients(Rows(range(len(self.w)), self.w, batch.x_val, targets), arch=True)
+            seeds = None if given.seeds is None else given.seeds[-len(self.w) :]
+            rows = Rows(range(len(self.w)), self.w, batch.x_val, targets, seeds=seeds)
+            got = counted[0].gradients(rows, arch=True)
             losses["val"] = got.loss
             self._move("architect", got.arch, norm)
             counted.append(self.passes(self.arch))
-        step = self._run(counted[-1], batch, given, self._options(given, order=1), norm, moving=False)
+        options, teachers = self._options(given, order=1), self._apart()
+        step = self._run(counted[-1], batch, given, options, norm, moving=False, teachers=teachers)
         step.losses |= losses
-        return self._report(step, norm, *counted)
+        return self._report(step, norm, *counted, teachers)
 
     def _pretrain(self, batch: Batch, given: Given) -> Report:
         """Only the preliminary weights learn."""
-        return self._alone(batch, given, self.passes(self.arch), moving=False)
+        return self._alone(batch, given, self.passes(self.arch, "v"))
 
-    def _separate_teachers(self, batch: Batch, given: Given) -> Report:
+    def _teachers(self, batch: Batch, given: Given) -> Report:
         """Eq (13): every learner searches B_k with weights V_k on its own."""
-        return self._alone(batch, given, self.passes(self.architect_v.arch), self.moving)
+        return self._alone(batch, given, self.passes(self.architect_v.arch, "v"))
 
-    def _separate_students(self, batch: Batch, given: Given) -> Report:
+    def _students(self, batch: Batch, given: Given) -> Report:
         """Eq (14): W and A, on the pseudo-labels of the V and B that stay as they are."""
         options = self._options(given, teacher="frozen")
-        return self._together(batch, given, options, self.passes(self.architect_v.arch))
+        return self._together(batch, given, options, self.passes(self.architect_v.arch, "v"))
 
-    def _together(self, batch: Batch, given: Given, options: Options, teachers: Passes | None = None) -> Report:
-        """W (and V, unless the teachers are others) with pseudo-labels, then A."""
+    def _apart(self) -> Passes | None:
+        """Passes of the V_k of stage 1, where they drop other skips than the W_k do; only before the A_k move."""
+        same = self.now.dropout_v == self.now.dropout_w or self.config.teacher != "preliminary"
+        return None if same else self.passes(self.arch, "v")
+
+    def _together(self, batch: Batch, given: Given, options: Options, teachers: Passes | None) -> Report:
+        """W (and V, unless the teachers are frozen) with pseudo-labels, then A."""
         passes, norm = self.passes(self.arch), Norms()
-        got = self._run(passes, batch, given, options, norm, self.moving, teachers)
+        got = self._run(passes, batch, given, options, norm, self.now.moving, teachers)
         if got.hypergradient is not None:
             self._move("architect", got.hypergradient, norm)
-        return self._report(got, norm, passes, *([] if teachers is None else [teachers]))
+        return self._report(got, norm, passes, teachers)
 
-    @property
-    def moving(self) -> bool:
-        """Whether the architecture moves in this epoch."""
-        c = self.config
-        epoch = self.epoch - c.epochs if c.schedule == "separate" and self.epoch >= c.epochs else self.epoch
-        return epoch >= c.arch_start
-
-    def _alone(self, batch: Batch, given: Given, passes: Passes, moving: bool) -> Report:
+    def _alone(self, batch: Batch, given: Given, passes: Passes) -> Report:
         """V (and B, if it moves) without pseudo-labels."""
         norm = Norms()
         options = self._options(given, lam=0.0, human_labels=True)
         update = self._updater("v", given.lr_v, norm)
-        got = sgl_step(passes, self.v, self.v, batch, options, update, update, given.seeds, None, moving)
+        got = sgl_step(passes, self.v, self.v, batch, options, update, update, given.seeds, None, self.now.moving)
         self.v = got.w
         if got.hypergradient is not None:
             self._move("architect_v", got.hypergradient, norm)
@@ -263,7 +273,7 @@ class Search:
         options: Options,
         norm: Norms,
         moving: bool,
-        teachers: Passes | None = None,
+        teachers: Passes | None,
     ) -> Step:
         updates = self._updater("w", given.lr_w, norm), self._updater("v", given.lr_v, norm)
         got = sgl_step(passes, self.w, self.v, batch, options, *updates, given.seeds, self.running, moving, teachers)
@@ -281,24 +291,14 @@ class Search:
 
         return update
 
-    def _lr(self, name: str) -> float:
-        """Of w or v in this epoch: in the released code w starts its schedule after the pre-training epochs."""
-        c, epoch = self.config, self.epoch
-        if c.schedule == "separate":
-            return c.lr_at(epoch % c.epochs)
-        if name == "v":
-            return c.lr_at(epoch)
-        return c.lr_at(max(0, epoch - c.pretrain_epochs), c.epochs - c.pretrain_epochs)
-
     def _options(self, given: Given, **changes: Any) -> Options:
         c = self.config
         settings = {
             "xi_w": given.lr_w,
             "xi_v": given.lr_v,
-            "explicit_pseudo_label_grad": c.explicit_pseudo_label_grad,
             "r": c.radius,
             "precision": c.perturbed_precision,
-            **{name: getattr(c, name) for name in ("lam", "order", "method", "human_labels", "teacher")},
+            **{name: getattr(c, name) for name in SHARED},
         }
         return Options(**{**settings, **changes})
 
@@ -306,8 +306,8 @@ class Search:
         norm["hypergradient_norm"] = row_norms(gradient.flat())
         setattr(self, name, getattr(self, name).moved(gradient, self.config))
 
-    def _report(self, step: Step, norm: Norms, *passes: Passes) -> Report:
-        counts = {name: sum(getattr(p, name) for p in passes) for name in ("forwards", "backwards")}
+    def _report(self, step: Step, norm: Norms, *passes: Passes | None) -> Report:
+        counts = {name: sum(getattr(p, name) for p in passes if p) for name in ("forwards", "backwards")}
         losses = {f"{name}_loss": loss for name, loss in step.losses.items()}
         accuracies = {f"{name}_accuracy": value for name, value in step.accuracies.items()}
         return Report.of(losses, {**accuracies, **norm}, counts)

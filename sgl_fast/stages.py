@@ -9,10 +9,11 @@ from .config import Config
 from .data import Dataset, Feed
 from .data.seeds import seed_of
 from .genotype import Genotype, derive, drop_ops
-from .memory import chunk_for, free_budget
+from .memory import check_room, chunk_for, free_budget
 from .sgl import Search
-from .spaces import Space, space
+from .spaces import KINDS, PRIMITIVES, Space, num_edges, space
 from .spaces.p_darts import DROPS
+from .state_check import check_count, check_keys, check_like
 from .supernet import Supernet
 
 EdgeOps = list[dict[str, list[list[str]]]]
@@ -62,6 +63,16 @@ class Stages:
     def epoch(self) -> int:
         return self.step // self.feed.steps_per_epoch
 
+    @property
+    def ran(self) -> dict[str, Any]:
+        """The settings, with what the data made of them."""
+        return {**self.settings, "config": self.config.as_dict()}
+
+    @property
+    def moved(self) -> bool:
+        """Whether the architecture of this stage has moved."""
+        return bool(self.search.architect.steps > 0)
+
     def genotypes(self) -> list[Genotype]:
         """Every learner's, as its architecture stands."""
         skips = self.settings["max_skips"]
@@ -79,14 +90,31 @@ class Stages:
         return {"stage": self.stage, "edge_ops": self.edge_ops, "search": self.search.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.stage, self.edge_ops = state["stage"], state["edge_ops"]
-        self.search = self._search()
-        self.search.load_state_dict(state["search"])
+        """ValueError that names the field, and nothing changed, where it is not a state of this run."""
+        check_keys(state, ("stage", "edge_ops", "search"), "the state")
+        before = self.stage, self.edge_ops, self.search
+        try:
+            self.stage, self.edge_ops = state["stage"], state["edge_ops"]
+            check_count(self.stage, self.count - 1, "stage")
+            self._check_edge_ops()
+            self.search = self._search()
+            self.search.load_state_dict(state["search"])
+            check_count(self.search.steps, self.stage_steps, "search.steps")
+        except BaseException:
+            self.stage, self.edge_ops, self.search = before
+            raise
+
+    def _check_edge_ops(self) -> None:
+        """The space checks which operations an edge may have, not how many each stage leaves."""
+        ops = len(PRIMITIVES) - sum(DROPS[: self.stage])
+        E, K = num_edges(self.settings["nodes"]), self.config.learners if self.stage else 0
+        check_like(self.edge_ops, [dict.fromkeys(KINDS, [[""] * ops] * E)] * K, "edge_ops")
 
     def _search(self) -> Search:
         config, height, width = self.config, *self.dataset.image_size
         nets = self._nets()
         nets[0].space.check_images(height, width)
+        check_room(config.learners * max(net.num_weights for net in nets), self.device)
         budget = self._budget(config)
         if budget is not None:
             size = self.settings["batch_size"], height, width, self.device

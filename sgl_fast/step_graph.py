@@ -62,7 +62,7 @@ class CudaGraph:
 class StepGraph:
     """One step of a search, on a state, a batch and numbers whose memory stays.
 
-    Once a loss is not finite, that replay and all later ones leave the state as it was.
+    Once a value of the report is not finite, that replay and all later ones leave the state as it was.
     """
 
     def __init__(self, owner: Owner, batch: Batch, given: Given, graph: CudaGraph) -> None:
@@ -112,7 +112,7 @@ class GraphedSteps:
         self._late: Record | None = None
 
     def step(self, batch: Batch) -> Mapping[str, Any]:
-        """FloatingPointError where a loss of the step before is not finite; that one and this one changed nothing."""
+        """FloatingPointError where the step before was not finite; that one and this one changed nothing."""
         batch.check()
         kind = self._owner.kind_of(batch)
         if kind != self._kind:

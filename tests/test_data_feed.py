@@ -161,6 +161,25 @@ def test_a_batch_that_does_not_fit_is_named_in_one_line(changes: dict[str, torch
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [None, [[0.0]], 3, "x"])
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Batch)])
+def test_a_batch_of_no_tensors(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^need {name} a tensor; got {type(value).__name__}$"):
+        make_batch(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["y_train", "y_val"])
+def test_labels_of_a_batch_are_held_against_the_classes(name: str) -> None:
+    for y, place in ((torch.tensor([0, 4, 5, 9]), r"5 at \[2\]"), (torch.tensor([0, 4, 4, -100]), r"-100 at \[3\]")):
+        batch = make_batch(**{name: y})
+        batch.check()
+        with pytest.raises(ValueError, match=f"^need {name} class indices from 0 to 4; got {place}$"):
+            batch.check(5)
+    x, y = torch.zeros(2, 4, 3, 8, 8), torch.tensor([[0, 1, 2, 3], [0, 1, 7, 3]])
+    with pytest.raises(ValueError, match=rf"^need {name} .* got 7 at \[1, 2\]$"):
+        make_batch(**{name.replace("y", "x"): x, name: y}).check(5)
+
+
 def test_batch_moves_its_images_only_to_another_dtype() -> None:
     batch = make_batch().to("cpu", torch.float64)
     batch.check()

@@ -11,6 +11,7 @@ import torch
 from sources import paint, refused
 
 from sgl_fast.data import Feed, open_dataset
+from sgl_fast.data.errors import ImageError
 from sgl_fast.data.image_store import crop_box
 
 
@@ -74,12 +75,25 @@ def test_imagenet_images_are_decoded_when_asked(imagenet: Path) -> None:
     assert lazy.shape == (4, 3, 8, 8) and not isinstance(lazy, torch.Tensor)
 
 
-def test_a_damaged_imagenet_file_is_named(imagenet: Path) -> None:
+def test_an_image_that_fails_in_mid_run_is_named_and_the_step_can_be_asked_again(imagenet: Path) -> None:
     data = open_dataset("imagenet", str(imagenet), image_size=8)
-    first = json.loads((imagenet / "sgl_split_seed0.json").read_text())["train"][0]
-    (imagenet / first).write_bytes((imagenet / first).read_bytes()[:100])
-    with pytest.raises(ValueError, match=f"{first}: not a readable image"):
-        data.train[0][torch.tensor([0])]
+    feed, want = Feed(data, 2, seed=0), Feed(data, 2, seed=0)
+    whole = {path: path.read_bytes() for path in data.train[0].paths}  # type: ignore[union-attr]
+    for step, spoil in ((0, lambda path: path.write_bytes(whole[path][:100])), (3, Path.unlink)):
+        assert torch.equal(feed.batch(step).x_train, want.batch(step).x_train)
+        feed._begun[step + 1].result()
+        for path in whole:
+            spoil(path)
+        feed.batch(step + 1)  # was decoded in time; the next one fails in its thread, then in this one
+        for _ in range(2):
+            with pytest.raises(ImageError, match=r"train/n0[12]/\d+.JPEG: not a readable image \(\w+") as caught:
+                feed.batch(step + 2)
+            assert "\n" not in str(caught.value)
+        with pytest.raises(ImageError):
+            data.train[0][torch.tensor([0])]
+        for path, raw in whole.items():
+            path.write_bytes(raw)
+        assert torch.equal(feed.batch(step + 2).x_train, want.batch(step + 2).x_train)
 
 
 @pytest.mark.parametrize(

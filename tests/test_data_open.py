@@ -82,7 +82,7 @@ def test_looking_for_data_loads_no_torch() -> None:
         ({"unlabeled": torch.zeros(0, 3, 4, 4, dtype=torch.uint8)}, "made unlabeled: need at least one image"),
         ({"val": (torch.zeros(2, 3, 4, 4), torch.tensor([0, 1]))}, "made val: need .* uint8"),
         ({"val": (torch.zeros(2, 3, 4, 4, dtype=torch.uint8), torch.tensor([0]))}, "made val: need 2 labels"),
-        ({"test": (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.tensor([2]))}, "labels from 0 to 1; got 2 to 2"),
+        ({"test": (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), torch.tensor([2]))}, "made test: .*got 2 at image 0"),
     ],
 )
 def test_a_dataset_checks_itself(change: dict[str, Any], message: str) -> None:

@@ -54,9 +54,12 @@ def test_torch_datasets_of_every_kind_of_image() -> None:
     [
         (torch.full((3, 4, 4), 1.5), r"train\[1\]: need floating-point pixels from 0 to 1, not normalised; got 1.5"),
         (torch.full((3, 4, 4), float("nan")), "from 0 to 1"),
-        (torch.zeros(3, 4, 4, dtype=torch.int32), "need uint8 or floating-point pixels; got torch.int32"),
-        (torch.zeros(4, 4, 3, dtype=torch.uint8), "need a PIL image or a tensor"),
-        (np.zeros((4, 4)), "got ndarray"),
+        (torch.zeros(3, 4, 4, dtype=torch.int32), "train.1.: need uint8, uint16, bool or .* got int32 from 0 to 0"),
+        (torch.zeros(4, 4, 3, dtype=torch.uint8), "need a tensor .H, W. .*C 1 or 3; got .4, 4, 3. torch.uint8"),
+        (np.zeros((3, 4, 4)), "need an array .H, W. or .H, W, C.*; got .3, 4, 4. float64"),
+        (torch.zeros(3, 0, 4), "got .3, 0, 4."),
+        ([[0]], "need a PIL image, a tensor or an array; got list"),
+        (Image.fromarray(np.full((4, 4), 2.0, np.float32)), "mode F: need .* got 2 to 2"),
         (torch.zeros(3, 5, 4, dtype=torch.uint8), "image_size"),
     ],
 )
@@ -68,3 +71,56 @@ def test_torch_datasets_that_do_not_fit(image: Any, message: str) -> None:
         from_torch(Pairs([(good, 0)]), val=Pairs([(good, 0)]))
     with pytest.raises(ValueError, match="empty"):
         from_torch(Pairs([]))
+
+
+IMAGE = torch.zeros(3, 4, 4, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    "label", [1.7, 1.0, None, "1", b"1", True, np.True_, torch.tensor(True), torch.tensor(1.0), np.float32(1), [1], -1]
+)
+@pytest.mark.parametrize("role", ["train", "val", "test"])
+def test_labels_that_are_no_class_indices_are_named_by_role_and_position(label: Any, role: str) -> None:
+    parts = {name: Pairs([(IMAGE, 0), (IMAGE, 1)]) for name in ("train", "val", "test")}
+    parts[role].pairs[1] = (IMAGE, label)
+    with pytest.raises(ValueError, match=rf"^{role}\[1\]: need a label that is a whole number from 0 to \d+; got "):
+        from_torch(**parts)
+
+
+@pytest.mark.parametrize(
+    "label", [1, np.uint8(1), np.int64(1), np.array(1), np.array([1]), torch.tensor(1), IMAGE.new_ones(1)]
+)
+def test_whole_numbers_of_every_library_are_labels(label: Any) -> None:
+    pairs = Pairs([(IMAGE, 0), (IMAGE, label)])
+    data = from_torch(pairs, pairs, pairs, unlabeled=Pairs([(IMAGE, None), (IMAGE, "?")]))  # type: ignore[list-item]
+    assert data.train[1].tolist() == [0, 1] and data.train[1].dtype == torch.int64 and len(data.unlabeled) == 2
+
+
+def test_labels_are_held_against_the_names_of_the_classes() -> None:
+    pairs = Pairs([(IMAGE, 0), (IMAGE, 2)], ["cat", "dog"])
+    with pytest.raises(ValueError, match=r"^train\[1\]: need a label that is a whole number from 0 to 1; got 2$"):
+        from_torch(pairs, pairs, pairs)
+    with pytest.raises(ValueError, match=r"^train\[1\]: .* got 1099511627776$"):
+        from_torch(Pairs([(IMAGE, 0), (IMAGE, 2**40)]))
+
+
+def test_a_class_without_images_is_said() -> None:
+    pairs = Pairs([(IMAGE, label) for label in (1, 2, 1, 2)])
+    assert "3 classes (no training image of 0), 4x4" in from_torch(pairs, pairs, pairs).note
+    named = Pairs(pairs.pairs, ["cat", "dog", "cow", "a", "b", "c"])
+    assert "6 classes (no training image of cat, a, b and 1 more)" in from_torch(named, named, named).note
+    full = Pairs([(IMAGE, label) for label in (0, 1)])
+    assert "2 classes, 4x4" in from_torch(full, full, full).note
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        ([IMAGE], r"train\[0\]: need a pair \(image, label\); got Tensor"),
+        ([(IMAGE, 0, 1)], r"train\[0\]: need a pair \(image, label\); got 3 of them"),
+        (iter([]), "train: need a map-style Dataset, with a length; got list_iterator"),
+    ],
+)
+def test_what_is_no_dataset_of_pairs(items: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=f"^{says}"):
+        from_torch(items)

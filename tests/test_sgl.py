@@ -194,3 +194,14 @@ def test_bad_settings(change: dict[str, float]) -> None:
         Config(**change)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="the algorithms are best, paper"):
         Config.preset("darts", "magic")
+
+
+@pytest.mark.parametrize("schedule", ["joint", "released", "separate"])
+@pytest.mark.parametrize("name", ["y_train", "y_val"])
+def test_labels_that_are_no_classes_change_nothing(schedule: str, name: str) -> None:
+    s = search(schedule=schedule)
+    before, bad = [t.clone() for t in s.tensors()], batch(0)
+    getattr(bad, name)[1] = 5
+    with pytest.raises(ValueError, match=rf"^need {name} class indices from 0 to 4; got 5 at \[1\]$"):
+        s.step(bad)
+    assert s.steps == 0 and all(torch.equal(a, b) for a, b in zip(before, s.tensors(), strict=True))

@@ -5,6 +5,9 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -26,33 +29,83 @@ with stop_requested() as stop:
     os.kill(worker, 15)
     assert os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1]) == -15
     print("saved", flush=True)
-sys.exit(stop.exit_code)
+sys.exit(128 + stop.signal)
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_is_noted_and_the_step_goes_on(number: signal.Signals, code: int) -> None:
+ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
+# A step that Python cannot interrupt, and a handler that waits for its end.
+STEP = """
+import ctypes, sys
+from sgl_fast.signals import stop_requested
+with stop_requested(patience=float(sys.argv[1])) as stop:
+    print("step", flush=True)
+    ctypes.CDLL(None).usleep(int(float(sys.argv[2]) * 1e6))
+    ctypes.CDLL(None).usleep(int(float(sys.argv[2]) * 1e6))
+print("saved", stop.signal, flush=True)
+"""
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_a_signal_is_noted_and_the_step_goes_on(number: signal.Signals) -> None:
     with stop_requested() as stop:
-        assert (stop.signal, stop.exit_code) == (None, 0)
+        assert stop.signal is None
         os.kill(os.getpid(), number)
-        assert (stop.signal, stop.exit_code) == (number, code)
+        assert stop.signal == number
 
 
-def test_only_a_second_sigint_interrupts() -> None:
-    with stop_requested() as stop:
-        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
-            os.kill(os.getpid(), number)
-        with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
-        assert stop.exit_code == 143, "the first signal decides"
+@contextmanager
+def step(patience: float, seconds: float, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
+    command = [*prefix, sys.executable, "-c", STEP, str(patience), str(seconds)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "step\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize(("first", "second"), list(zip(ALL, [*ALL[1:], ALL[0]], strict=True)) + [(ALL[0], ALL[0])])
+def test_a_second_signal_ends_a_step_at_once(first: signal.Signals, second: signal.Signals) -> None:
+    with step(30, 30) as process:
+        process.send_signal(first)
+        time.sleep(0.2)
+        assert process.poll() is None
+        process.send_signal(second)
+        said = process.communicate()
+    assert process.returncode == 128 + first
+    assert said == ("", f"ended by {first.name}: a second signal; --resume goes on from the last checkpoint\n")
+
+
+def test_sigterm_ends_a_step_that_is_too_long() -> None:
+    with step(0.2, 30) as process:
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate()
+    assert process.returncode == 143
+    assert said[1].startswith("ended by SIGTERM: the step goes on after 0.2 seconds")
+
+
+def test_other_signals_wait_for_the_step() -> None:
+    """A scheduler's warning comes minutes before the end; and the same one twice at a time is one."""
+    with step(0.1, 0.3) as process:
+        process.send_signal(signal.SIGUSR1)
+        time.sleep(0.01)
+        process.send_signal(signal.SIGUSR1)
+        assert process.communicate() == (f"saved {signal.SIGUSR1.value}\n", "")
+    assert process.returncode == 0
+
+
+def test_what_was_ignored_stays_ignored() -> None:
+    """As nohup starts a run."""
+    with step(30, 0.2, ("nohup",)) as process:
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate()[0] == "saved None\n"
 
 
 def test_the_old_handlers_come_back() -> None:
-    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(n) for n in ALL]
     with pytest.raises(RuntimeError), stop_requested():
         assert signal.getsignal(signal.SIGINT) != before[0]
         raise RuntimeError
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(n) for n in ALL] == before
 
 
 def test_another_thread_gets_a_stop_without_handlers() -> None:
@@ -68,11 +121,11 @@ def test_another_thread_gets_a_stop_without_handlers() -> None:
     assert seen and seen[0].signal is None
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_process_ends_with_the_shell_s_code(number: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize("number", ALL)
+def test_a_process_ends_with_the_shell_s_code(number: signal.Signals) -> None:
     with subprocess.Popen([sys.executable, "-c", LOOP], stdout=subprocess.PIPE, text=True) as loop:
         assert loop.stdout is not None
         loop.stdout.readline()
         loop.send_signal(number)
         assert loop.stdout.read() == "saved\n"
-    assert loop.returncode == code
+    assert loop.returncode == 128 + number

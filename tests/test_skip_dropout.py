@@ -17,6 +17,7 @@ from sgl_fast import reference_dropout
 from sgl_fast.backend import compiled
 from sgl_fast.ops import skip_dropout
 from sgl_fast.ops.skip_dropout import dropout_masks
+from sgl_fast.passes import Passes, Rows
 from sgl_fast.reference import apply_op
 from sgl_fast.walk import Mode, Walk, unfold
 
@@ -214,3 +215,15 @@ def test_traced() -> None:
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     assert torch.equal(compiled(torch.arange(5)), step(torch.arange(5)))
+
+
+def test_a_pass_of_a_search_with_dropout_and_no_seeds_is_refused() -> None:
+    """It would draw its masks from a generator that no seed decides."""
+    net = small("p_darts")
+    weights, arch, images = draws(net, 2)
+    passes = Passes(net, arch, skip_dropout=0.3)
+    rows = Rows(range(2), weights, images, torch.ones(2, 3, 5, dtype=F64))
+    for run in (lambda: passes.gradients(rows, weights=True), lambda: passes.hold(rows)):
+        with pytest.raises(ValueError, match="need seeds for a pass with dropout"):
+            run()
+    passes.evaluate(rows, net.init_running(2, F64))

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..batch import outside
+from .errors import one_line
 from .image_store import ImageStore
 
 Images = Tensor | ImageStore
 Triple = tuple[float, float, float]
+MOST_CLASSES = 1 << 20  # a label beyond is no class index, whatever the classes are
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +65,15 @@ class Dataset:
         same = " (the training images)" if self.unlabeled is self.train[0] else ""
         height, width = self.image_size
         sizes = f"{train} train, {val} val, {len(self.unlabeled)} unlabelled{same}, {test} test"
-        return f"{self.name}: {self.source}; {sizes}; {self.num_classes} classes, {height}x{width} pixels"
+        classes = f"{self.num_classes} classes{self._without_images()}"
+        return one_line(f"{self.name}: {self.source}; {sizes}; {classes}, {height}x{width} pixels")
+
+    def _without_images(self) -> str:
+        """Words for the classes that no training image has, as where labels count from 1."""
+        empty = (self.train[1].bincount(minlength=self.num_classes) == 0).nonzero().flatten().tolist()
+        named = ", ".join(str(i) if self.classes is None else self.classes[i] for i in empty[:3])
+        more = f" and {len(empty) - 3} more" if len(empty) > 3 else ""
+        return f" (no training image of {named}{more})" if empty else ""
 
 
 def moments(images: Tensor) -> tuple[Triple, Triple]:
@@ -88,6 +99,6 @@ def _check_images(what: str, images: Images, size: tuple[int, ...]) -> None:
 def _check_labels(what: str, labels: Tensor, count: int, num_classes: int) -> None:
     if labels.dtype != torch.int64 or labels.shape != (count,):
         raise ValueError(f"{what}: need {count} labels int64; got {list(labels.shape)} {labels.dtype}")
-    if int(labels.min()) < 0 or int(labels.max()) >= num_classes:
-        low, high = int(labels.min()), int(labels.max())
-        raise ValueError(f"{what}: need labels from 0 to {num_classes - 1}; got {low} to {high}")
+    limit = min(num_classes, MOST_CLASSES)
+    if (place := outside(labels, limit)) is not None:
+        raise ValueError(f"{what}: need labels from 0 to {limit - 1}; got {int(labels[place])} at image {place[0]}")

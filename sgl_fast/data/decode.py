@@ -7,33 +7,20 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-import torch
 from PIL import Image
 from torch import Tensor
 
-from .errors import reason
-
-SUFFIXES = frozenset({".jpeg", ".jpg", ".png", ".bmp", ".webp"})
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files directly in a folder, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-
-
-def to_pixels(image: Image.Image) -> Tensor:
-    """A PIL image of any mode -> uint8 [3, H, W]."""
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+from .errors import ImageError, one_line, reason
+from .pixels import rgb, tensor_of
 
 
 def decode(path: Path, shape: Callable[[Image.Image], Image.Image]) -> Tensor:
-    """One file, opened, shaped (cropped, resized) and decoded to uint8 [3, H, W]; a ValueError names a bad file."""
+    """One file, opened, made RGB, shaped (cropped, resized): uint8 [3, H, W]; an ImageError names a bad file."""
     try:
         with Image.open(path) as image:
-            return to_pixels(shape(image))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: not a readable image ({reason(error)})") from None
+            return tensor_of(shape(rgb(image)))
+    except Exception as error:  # a damaged file raises nearly anything
+        raise ImageError(one_line(f"{path}: not a readable image ({reason(error)})")) from None
 
 
 def decode_all(paths: Sequence[Path], shapes: Iterable[Callable[[Image.Image], Image.Image]]) -> list[Tensor]:

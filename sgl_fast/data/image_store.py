@@ -69,11 +69,11 @@ def crop_box(width: int, height: int, draws: Sequence[Sequence[float]]) -> tuple
 
 def _window(image: Image.Image, size: int, draws: Sequence[Sequence[float]]) -> Image.Image:
     box = crop_box(image.width, image.height, draws)
-    return image.convert("RGB").crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    return image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
 
 
 def _centre(image: Image.Image, size: int) -> Image.Image:
     """The central square that is 224/256 of the shorter side, resized to size x size."""
     side = max(1, round(min(image.size) * 224 / 256))
     x, y = (image.width - side) // 2, (image.height - side) // 2
-    return image.convert("RGB").crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.BILINEAR)
+    return image.crop((x, y, x + side, y + side)).resize((size, size), Image.Resampling.BILINEAR)

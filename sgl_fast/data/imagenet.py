@@ -13,7 +13,7 @@ from torch import Tensor
 from ..checkpoint import write_text_atomic
 from .dataset import Dataset
 from .errors import reason
-from .image_folder import class_files
+from .image_files import LeftOut, class_files
 from .image_store import ImageStore
 from .splits import split_by_class
 
@@ -23,29 +23,37 @@ _SHARES = {"train": 0.1, "val": 0.025, "unlabeled": 0.1}
 
 def open_imagenet(root: Path, image_size: int, seed: int) -> Dataset:
     """train, val and unlabelled images from root/train by the index of this seed, test from root/val."""
-    index, kept = load_index(root, seed)
+    left = LeftOut()
+    index, kept = load_index(root, seed, left)
     classes = index["classes"]
-    tested = class_files(root / "val")
+    tested = class_files(root / "val", left)
     if list(tested) != classes:
-        raise ValueError(f"{root}: the {len(tested)} classes of val/ are not the {len(classes)} of train/")
+        odd = sorted(set(classes).symmetric_difference(tested))[:1]
+        alone = "".join(f"; {name} is in {'train/' if name in classes else 'val/'} alone" for name in odd)
+        raise ValueError(
+            f"{root}: the {len(tested)} classes of val/ are not the {len(classes)} of train/, in their order{alone}"
+        )
     return Dataset(
         name="imagenet",
         classes=tuple(classes),
         train=_labeled(root, index["train"], classes, image_size),
         val=_labeled(root, index["val"], classes, image_size),
-        test=_labeled(root, _paths("val", tested), classes, image_size),
+        test=_labeled(root, _paths(root, tested), classes, image_size),
         unlabeled=ImageStore([root / p for p in index["unlabeled"]], image_size),
         mean=MEAN,
         std=STD,
-        source=f"{root}, split by {kept}",
+        source=f"{root}, split by {kept}{left}",
     )
 
 
-def load_index(root: Path, seed: int) -> tuple[dict[str, Any], str]:
-    """The index of a seed, read from its file in root, else made and saved there; and words on where it is kept."""
+def load_index(root: Path, seed: int, left: LeftOut) -> tuple[dict[str, Any], str]:
+    """The index of a seed, read from its file in root, else made and saved there; and words on where it is kept.
+
+    left   counts what train/ holds beside images, where the index is made
+    """
     path = root / f"sgl_split_seed{seed}.json"
     if not path.exists():
-        index = make_index(root, seed)
+        index = make_index(root, seed, left)
         return index, path.name if _save(path, index) else f"seed {seed}, index not saved: {root} cannot be written"
     try:
         index = json.loads(path.read_text())
@@ -55,10 +63,10 @@ def load_index(root: Path, seed: int) -> tuple[dict[str, Any], str]:
     return index, path.name
 
 
-def make_index(root: Path, seed: int) -> dict[str, Any]:
+def make_index(root: Path, seed: int, left: LeftOut) -> dict[str, Any]:
     """{"seed", "fractions", "classes", and for each part the paths below root, shuffled}"""
-    files = class_files(root / "train")
-    paths = _paths("train", files)
+    files = class_files(root / "train", left)
+    paths = _paths(root, files)
     labels = np.repeat(np.arange(len(files)), [len(found) for found in files.values()])
     parts = split_by_class(labels, list(_SHARES.values()), seed, list(files))
     chosen = {part: [paths[i] for i in positions] for part, positions in zip(_SHARES, parts, strict=True)}
@@ -90,11 +98,11 @@ def _check_index(path: Path, index: Any, seed: int) -> None:
 
 def _fits(entry: object, classes: set[str]) -> bool:
     parts = entry.split("/") if isinstance(entry, str) else []
-    return len(parts) == 3 and parts[0] == "train" and parts[1] in classes and parts[2] not in ("", ".", "..")
+    return len(parts) > 2 and parts[0] == "train" and parts[1] in classes and not {"", ".", ".."} & set(parts)
 
 
-def _paths(split: str, files: dict[str, list[Path]]) -> list[str]:
-    return [f"{split}/{name}/{path.name}" for name, found in files.items() for path in found]
+def _paths(root: Path, files: dict[str, list[Path]]) -> list[str]:
+    return [path.relative_to(root).as_posix() for found in files.values() for path in found]
 
 
 def _labeled(root: Path, paths: list[str], classes: list[str], size: int) -> tuple[ImageStore, Tensor]:

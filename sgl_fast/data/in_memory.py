@@ -10,11 +10,20 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from ..integers import whole
 from .dataset import Dataset, moments
 from .decode import decode_all
 from .splits import split_by_class
 
 _SHARES = (0.4, 0.4, 0.2)
+_LARGEST = 4096  # pixels a side
+
+
+def check_size(size: int | None, what: str) -> int | None:
+    """A side in pixels as an int, None as it is; ValueError for one that no image should have."""
+    if size is not None and not 1 <= (whole(size) or 0) <= _LARGEST:
+        raise ValueError(f"image_size: {what} takes one from 1 to {_LARGEST}; got {size!r}")
+    return whole(size)
 
 
 def load_images(paths: Sequence[Path], size: tuple[int, int] | None) -> Tensor:
@@ -32,9 +41,9 @@ def load_images(paths: Sequence[Path], size: tuple[int, int] | None) -> Tensor:
 
 
 def fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The largest centred window with the aspect ratio of size (H, W), resized to it."""
+    """The largest centred window of an RGB image with the aspect ratio of size (H, W), resized to it."""
     height, width = size
-    return ImageOps.fit(image.convert("RGB"), (width, height), Image.Resampling.BILINEAR)
+    return ImageOps.fit(image, (width, height), Image.Resampling.BILINEAR)
 
 
 def split_dataset(

@@ -7,15 +7,21 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..integers import whole
 from .cifar import open_cifar
 from .cifar_forms import FORMS
 from .dataset import Dataset
+from .errors import told_in_one_line
 from .fashion_mnist import embedded, full
 from .image_folder import open_folder, unlabeled_images
 from .imagenet import open_imagenet
+from .in_memory import check_size
 from .locate import choose, data_root, fashion_mnist_folder, imagenet_folder
 
+_CHALLENGE = "ILSVRC/Data/CLS-LOC"  # where the challenge's own archive has ImageNet's folders
 
+
+@told_in_one_line()
 def open_dataset(
     name: str,
     root: str | None = None,
@@ -34,7 +40,7 @@ def open_dataset(
     download    let torchvision fetch the CIFAR archives that are missing; without it nothing is ever fetched
     """
     name = choose(name, root)
-    _check_image_size(name, image_size)
+    image_size = _check_image_size(name, image_size)
     if unlabeled not in (None, "train") and not Path(str(unlabeled)).is_dir():
         raise ValueError(f"unlabeled: need the word train or a folder of images; there is no folder {unlabeled}")
     dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download)
@@ -43,8 +49,8 @@ def open_dataset(
     images = dataset.train[0]
     if unlabeled == "train":
         return dataclasses.replace(dataset, unlabeled=images)
-    others = unlabeled_images(Path(unlabeled), dataset.image_size, lazy=not isinstance(images, Tensor))
-    source = f"{dataset.source}, unlabelled images from {unlabeled}"
+    others, left = unlabeled_images(Path(unlabeled), dataset.image_size, lazy=not isinstance(images, Tensor))
+    source = f"{dataset.source}; unlabelled images from {unlabeled}{left}"
     return dataclasses.replace(dataset, unlabeled=others, source=source)
 
 
@@ -58,11 +64,14 @@ def _open(name: str, folder: Path, image_size: int | None, seed: int, external: 
     place = imagenet_folder(folder) if name == "imagenet" else fashion_mnist_folder(folder)
     if place is None:
         need = "folder with train/ and val/" if name == "imagenet" else "IDX files"
-        raise ValueError(f"{name}: no {need} in {folder} (root, SGL_FAST_DATA)")
+        hint = f"; {below} has one" if name == "imagenet" and imagenet_folder(below := folder / _CHALLENGE) else ""
+        raise ValueError(f"{name}: no {need} in {folder} (root, SGL_FAST_DATA){hint}")
     return open_imagenet(place, image_size or 224, seed) if name == "imagenet" else full(place, seed)
 
 
-def _check_image_size(name: str, image_size: int | None) -> None:
-    free = name == "imagenet" or name.startswith("folder:")
-    if image_size is not None and not (image_size > 0 if free else image_size == 32):
-        raise ValueError(f"image_size: {name} takes {'one above 0' if free else '32 only'}; got {image_size}")
+def _check_image_size(name: str, image_size: int | None) -> int | None:
+    if name == "imagenet" or name.startswith("folder:"):
+        return check_size(image_size, name)
+    if image_size is not None and whole(image_size) != 32:
+        raise ValueError(f"image_size: {name} takes 32 only; got {image_size}")
+    return None

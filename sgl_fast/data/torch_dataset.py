@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from .dataset import Dataset
-from .decode import to_pixels
-from .in_memory import assemble, fit, split_dataset
+from ..integers import whole
+from .dataset import MOST_CLASSES, Dataset
+from .errors import ImageError, reason, told_in_one_line
+from .in_memory import assemble, check_size, fit, split_dataset
+from .pixels import rgb, tensor_of, to_bytes
 
 
+@told_in_one_line()
 def from_torch(
     train: Any,
     val: Any = None,
@@ -26,7 +30,9 @@ def from_torch(
 ) -> Dataset:
     """A Dataset from map-style torch Datasets of (image, label).
 
-    image       PIL, or a tensor [H, W] or [C, H, W], C = 1 or 3: uint8, or floating point from 0 to 1
+    image       PIL of any mode (see `pixels.rgb`), or a tensor [H, W] or [C, H, W], or a numpy array [H, W] or
+                [H, W, C], C = 1 or 3: bool, uint8 or uint16 by their whole range, or floating point from 0 to 1
+    label       a whole number from 0, int or numpy's or torch's
     val, test   both given: used as they are; no val: `train` is split in halves; neither: in 40% / 40% / 20%
     unlabeled   another Dataset, its labels ignored; None: the training images
     image_size  resize to image_size x image_size; None: all images must have one size
@@ -34,54 +40,83 @@ def from_torch(
     """
     if val is not None and test is None:
         raise ValueError("from_torch: need test where val is given")
-    if classes is None and (named := getattr(train, "classes", None)) is not None:
+    image_size = check_size(image_size, "from_torch")
+    if classes is None and isinstance(named := getattr(train, "classes", None), (tuple, list)):
         classes = tuple(str(c) for c in named)
-    images, labels = _read(train, "train", image_size)
-    tested = None if test is None else _read(test, "test", image_size)
-    others = None if unlabeled is None else _read(unlabeled, "unlabeled", image_size)[0]
+    limit = MOST_CLASSES if classes is None else len(classes)
+    images, labels = _read(train, "train", image_size, limit)
+    tested = None if test is None else _read(test, "test", image_size, limit)
+    others = None if unlabeled is None else _read(unlabeled, "unlabeled", image_size, None)[0]
     source = f"a torch Dataset, {type(train).__name__}"
     if val is None or tested is None:
         return split_dataset(name, source, images, labels, classes, seed, others, tested)
-    return assemble(name, source, classes, (images, labels), _read(val, "val", image_size), tested, others)
+    return assemble(name, source, classes, (images, labels), _read(val, "val", image_size, limit), tested, others)
 
 
-def _read(dataset: Any, role: str, size: int | None) -> tuple[Tensor, Tensor]:
-    """(images uint8 [M, 3, H, W], labels int64 [M])"""
+def _read(dataset: Any, role: str, size: int | None, classes: int | None) -> tuple[Tensor, Tensor]:
+    """(images uint8 [M, 3, H, W], labels int64 [M], below `classes`; 0 where that is None)"""
     images: list[Tensor] = []
     labels: list[int] = []
-    for position in range(len(dataset)):
-        image, label = dataset[position]
-        pixels = _pixels(image, f"{role}[{position}]", size)
+    for position in range(_length(dataset, role)):
+        where = f"{role}[{position}]"
+        image, label = _pair(dataset[position], where)
+        pixels = _pixels(image, where, size)
         if images and pixels.shape != images[0].shape:
             sizes = f"{list(pixels.shape)}, the first is {list(images[0].shape)}"
-            raise ValueError(f"{role}[{position}]: image {sizes}; an image size (image_size) makes them equal")
+            raise ValueError(f"{where}: image {sizes}; an image size (image_size) makes them equal")
         images.append(pixels)
-        labels.append(int(label))
+        labels.append(0 if classes is None else _label(label, where, classes))
     if not images:
         raise ValueError(f"{role}: the torch Dataset is empty")
     return torch.stack(images), torch.tensor(labels)
 
 
+def _length(dataset: Any, role: str) -> int:
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        raise ValueError(f"{role}: need a map-style Dataset, with a length; got {type(dataset).__name__}")
+    return len(dataset)
+
+
+def _pair(item: Any, where: str) -> Sequence[Any]:
+    if not isinstance(item, (tuple, list)) or len(item) != 2:
+        got = f"{len(item)} of them" if isinstance(item, (tuple, list)) else type(item).__name__
+        raise ValueError(f"{where}: need a pair (image, label); got {got}")
+    return item
+
+
+def _label(label: Any, where: str, classes: int) -> int:
+    index = whole(label.reshape(()) if isinstance(label, np.ndarray) and label.size == 1 else label)
+    if index is None or not 0 <= index < classes:
+        need = f"need a label that is a whole number from 0 to {classes - 1}"
+        raise ValueError(f"{where}: {need}; got {repr(label)[:60]}")
+    return index
+
+
 def _pixels(image: Any, where: str, size: int | None) -> Tensor:
     """One image of any allowed kind -> uint8 [3, H, W]."""
-    if isinstance(image, Image.Image):
-        return to_pixels(image if size is None else fit(image, (size, size)))
-    if not isinstance(image, Tensor) or image.ndim not in (2, 3) or (image.ndim == 3 and len(image) not in (1, 3)):
-        got = f"{list(image.shape)} {image.dtype}" if isinstance(image, Tensor) else type(image).__name__
-        raise ValueError(f"{where}: need a PIL image or a tensor [H, W] or [1 or 3, H, W]; got {got}")
-    if image.is_floating_point():
-        # Normalised images would be clipped to noise: a range is asked for instead.
-        if not (float(image.min()) >= 0 and float(image.max()) <= 1):
-            raise ValueError(f"{where}: need floating-point pixels from 0 to 1, not normalised; got {_range(image)}")
-        image = (image * 255).round().to(torch.uint8)
-    if image.dtype != torch.uint8:
-        raise ValueError(f"{where}: need uint8 or floating-point pixels; got {image.dtype}")
-    image = image.expand(3, -1, -1)
+    try:
+        picture = rgb(image) if isinstance(image, Image.Image) else to_bytes(_channels_last(image))
+    except Exception as error:  # a PIL image may be decoded only now
+        raise ImageError(f"{where}: {reason(error)}") from None
     if size is None:
-        return image
-    shape = (size, size)
-    return F.interpolate(image[None], shape, mode="bilinear", antialias=True, align_corners=False)[0]
+        return tensor_of(picture)
+    if isinstance(picture, np.ndarray):
+        picture = Image.fromarray(np.repeat(picture, 3 // picture.shape[2], axis=2))
+    return tensor_of(fit(picture, (size, size)))
 
 
-def _range(image: Tensor) -> str:
-    return f"{float(image.min()):.3g} to {float(image.max()):.3g}"
+def _channels_last(image: Any) -> np.ndarray:
+    """A tensor [H, W] or [C, H, W], or an array [H, W] or [H, W, C] -> [H, W, C] of its own type."""
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        values = (image.float() if image.is_floating_point() and image.itemsize < 4 else image).numpy()
+        values = values.transpose(1, 2, 0) if values.ndim == 3 else values
+    elif isinstance(image, np.ndarray):
+        values = image
+    else:
+        raise ValueError(f"need a PIL image, a tensor or an array; got {type(image).__name__}")
+    values = values[..., None] if values.ndim == 2 else values
+    if values.ndim != 3 or values.shape[2] not in (1, 3) or not values.size:
+        need = "a tensor [H, W] or [C, H, W]" if isinstance(image, Tensor) else "an array [H, W] or [H, W, C]"
+        raise ValueError(f"need {need}, C 1 or 3; got {list(image.shape)} {image.dtype}")
+    return values

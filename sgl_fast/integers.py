@@ -1,0 +1,16 @@
+"""Whole numbers as users have them: int, numpy's, torch's."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+
+def whole(value: Any) -> int | None:
+    """The int that a whole number of any library is; None for everything else, truth values too."""
+    if isinstance(value, bool) or str(getattr(value, "dtype", "")).endswith("bool"):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
