@@ -165,7 +165,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
     const CellSaved saved{const_cast<float*>(data(kept_states)), const_cast<void*>(kept_planes.const_data_ptr()),
                           const_cast<float*>(data(kept_stats)), const_cast<uint8_t*>(bits.const_data_ptr<uint8_t>()), half};
     const auto like = [&](const Tensor& t) {
-        return at::empty_strided(t.sizes(), t.strides(), at::TensorOptions(call.device));
+        return at::empty_strided(t.sizes(), t.strides(), at::TensorOptions(call.device).dtype(at::kFloat));
     };
     const Tensor none = empty(call, {0});
     Tensor ds0 = want_s0 ? like(c.s0) : none;

@@ -114,7 +114,7 @@ def _check_backward(
     shape = described(cell)
     check_inputs(shape, s0, s1, weights, op_weights, edge_weights, training)
     _check_masks(shape.cell, dropout, s1)
-    V, N, _, H, W = s1.shape
+    (V, N), (H, W) = s1.shape[:2], s1.shape[3:]
     half = 2 if shape.cell.kind == "reduce" else 1
     size = V, N, shape.cell.nodes * shape.cell.channels, H // half, W // half
     need(out, "out", size, s1)

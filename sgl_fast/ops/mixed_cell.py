@@ -48,7 +48,8 @@ def mixed_cell(
     """
     name = choose(backend, weights.device, weights.dtype)
     check_precision(mode.precision, name, weights.device)
-    if torch.is_autocast_enabled(weights.device.type):
+    place = weights.device.type
+    if torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place):
         s0, s1 = s0.to(weights.dtype), s1.to(weights.dtype)
     if name == "reference":
         shape = Described(cell, section, section.num_weights, section.num_statistics)
@@ -62,7 +63,8 @@ def mixed_cell(
         pattern = mode.pattern.replay((V, N, sizes(fused, H, W, name)[3]), torch.uint8)
     dropout, scale = _dropout(cell, mode, s1, name)
     inputs = s0, s1, weights, op_weights, edge_weights
-    apply = _FUSED["triton" if name == "triton" else "compiled"]
+    # The raw operator has the same derivatives; torch.func takes them by a function of our own, torch.compile does not.
+    apply = FORWARD.on(name) if torch.compiler.is_compiling() else _FUSED["triton" if name == "triton" else "compiled"]
     out, _, _, stats, bits = apply(fused, *inputs, running, pattern, dropout, skip_beta, scale, mode.precision)
     if mode.pattern is not None and pattern is None:
         mode.pattern.record(bits)
