@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from .paths import user_path
+
 if TYPE_CHECKING:
     import torch
 
@@ -32,7 +34,7 @@ def replacing(path: str | Path, previous: Path | None = None) -> Iterator[Binary
     folder is synced after, so that the new name too outlives a power cut. previous: where the old file goes, if there
     is one; a kill between the two renames leaves the old content there, and nothing at `path`.
     """
-    path = Path(path)
+    path = user_path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         with temporary.open("xb") as file:

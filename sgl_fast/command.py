@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .backend import use_backend
-from .data.errors import ImageError
+from .data.errors import ImageError, one_line
 from .data.locate import choose, data_root
+from .paths import user_path
 from .progress import Progress
 from .run_folder import RunFolder
 
@@ -26,7 +27,7 @@ class Parser(argparse.ArgumentParser):
     """A bad argument is one line."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
 
 class Stopped(Exception):  # noqa: N818
@@ -52,8 +53,8 @@ def reading() -> Iterator[None]:
 def one_line_of(error: BaseException) -> str:
     """What an error says, with the file's name."""
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error)
+        return one_line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return one_line(str(error))
 
 
 def refuse(prog: str, error: OSError | ValueError) -> int:
@@ -104,7 +105,7 @@ def located(data: str | None, root: str | None) -> tuple[str, str | None]:
 
 
 def absolute(path: str | Path) -> str:
-    return str(Path(path).expanduser().absolute())
+    return str(user_path(path).absolute())
 
 
 def device_of(name: str) -> str:

@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .integers import make_plain
 from .presets import ALGORITHMS, default_settings, numbers
 
 CHOICES: dict[str, tuple[Any, ...]] = {
@@ -76,6 +77,7 @@ class Config:
     frozen_precision: str = "float32"
 
     def __post_init__(self) -> None:
+        make_plain(self)
         for name in ("learners", "epochs", "steps_per_epoch"):
             self._need(name, getattr(self, name) >= 1, "of at least 1")
         decays = ("momentum", "weight_decay", "arch_weight_decay")

@@ -39,7 +39,7 @@ def count_macs(model: nn.Module, image_size: int | tuple[int, int] = 32, rule: R
     try:
         model.eval()
         shapes = {name: t.to("meta") for name, t in [*model.named_parameters(), *model.named_buffers()]}
-        sides = (image_size, image_size) if isinstance(image_size, int) else image_size
+        sides = image_size if isinstance(image_size, tuple) else (int(image_size),) * 2
         dtype = next(model.parameters()).dtype
         with torch.no_grad():
             functional_call(model, shapes, torch.empty(1, 3, *sides, dtype=dtype, device="meta"))

@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from .command import FOLDER, Parser, located
 from .data.locate import DATASETS, find
 from .genotype import Genotype
 from .identity import RUN
-from .limits import LIMITS, check_kind, check_limits, flag
+from .limits import check_kind, check_limits, flag
+from .paths import user_path
 from .published import genotypes, read_genotype
 from .recipe import SCALES, Recipe
 from .run_folder import CONFIG
-from .spaces import KINDS
 
 PROG = "python -m sgl_fast.evaluate"
 DATA = ("data", "root", "image_size")  # keys of a run's config.json beside the genotype and the recipe
@@ -52,7 +51,7 @@ def parser() -> Parser:
                 flag(field.name), type=float if field.type == "float" else int, metavar="N", help=HELP[field.name]
             )
     p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    p.add_argument("--out", type=Path, default=Path("runs/evaluate"), metavar="DIR", help="run folder (%(default)s)")
+    p.add_argument("--out", type=user_path, default="runs/evaluate", metavar="DIR", help="run folder (%(default)s)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
     p.add_argument("--quiet", action="store_true", help="no progress line")
     p.add_argument("--count", action="store_true", help="only print parameters and multiply-adds (default scale paper)")
@@ -64,17 +63,9 @@ def genotype_of(args: argparse.Namespace) -> Genotype:
     if args.genotype is None:
         raise ValueError(f"--genotype: need a file or a name, such as {', '.join(list(genotypes)[2:5])}")
     try:
-        return checked(read_genotype(args.genotype, args.learner))
+        return read_genotype(args.genotype, args.learner)
     except ValueError as error:
         raise ValueError(f"--genotype: {error}") from error
-
-
-def checked(genotype: Genotype) -> Genotype:
-    """ValueError where it has more nodes than any search makes."""
-    for kind in KINDS:
-        if (nodes := len(getattr(genotype, kind)) // 2) > LIMITS["nodes"]:
-            raise ValueError(f"need at most {LIMITS['nodes']} nodes in the {kind} cell; got {nodes}")
-    return genotype
 
 
 def recipe_of(args: argparse.Namespace, scale: str) -> Recipe:
@@ -113,7 +104,7 @@ def stored_config(args: argparse.Namespace, config: dict[str, Any]) -> tuple[dic
     ]
     Recipe(**{field.name: known[field.name] for field in fields(Recipe)})
     try:
-        genotype = checked(Genotype(**config["genotype"]))
+        genotype = Genotype(**config["genotype"])
     except (TypeError, ValueError) as error:
         raise ValueError(f"{where}: genotype: {str(error)[:200]}") from error
     if args.genotype is not None and genotype_of(args) != genotype:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .derivation import SKIP, EdgeScores, Pairs, choose_cell, choose_darts, choose_p_darts, edge_scores, probabilities
+from .genotype_text import CALL, last_call
+from .integers import whole
+from .limits import LIMITS
 from .spaces import KINDS, PRIMITIVES, Space, edges_of
 
 if TYPE_CHECKING:
@@ -66,44 +69,61 @@ class Genotype:
         """The inverse of `to_json`; ValueError for anything else. Nothing in the text is evaluated."""
         try:
             found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"genotype is not JSON: {error}") from error
+        except (ValueError, RecursionError) as error:
+            hint = "; Genotype.from_text reads Genotype(...)" if CALL.search(text) else ""
+            raise ValueError(f"genotype is not JSON: {error}{hint}") from error
         if not isinstance(found, dict) or set(found) != set(FIELDS):
             got = sorted(found) if isinstance(found, dict) else type(found).__name__
             raise ValueError(f"need a genotype with the keys {', '.join(FIELDS)}; got {got}")
         return cls(**found)
 
+    @classmethod
+    def from_text(cls, text: str) -> Genotype:
+        """From the last `Genotype(...)` in a text: `str` of a genotype, source or a log of the DARTS family.
+
+        ValueError where there is none, or it is none. Nothing in the text is evaluated.
+        """
+        return cls(**last_call(text, FIELDS))
+
 
 def check_edges(edges: Any, kind: str) -> Row:
     """Rows of (op, source), or a ValueError that names the entry at fault."""
+    edges = _listed(edges)
     if isinstance(edges, str) or not isinstance(edges, Sequence) or not edges or len(edges) % 2:
         got = f"{len(edges)} entries" if isinstance(edges, Sequence) else type(edges).__name__
         raise ValueError(f"need two (op, source) entries a node in the {kind} cell; got {got}")
+    if (nodes := len(edges) // 2) > LIMITS["nodes"]:
+        raise ValueError(f"need at most {LIMITS['nodes']} nodes in the {kind} cell; got {nodes}")
     rows = []
     for position, entry in enumerate(edges):
+        entry = _listed(entry)
         if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) != 2:
-            raise ValueError(f"need (op, source) at position {position} of the {kind} cell; got {entry!r}")
-        op, source = entry
-        if op not in EVAL_OPS:
-            raise ValueError(f"the {kind} cell names an unknown op {op!r}; the ops are {', '.join(EVAL_OPS)}")
-        node = position // 2
-        if not is_index(source) or not 0 <= source < node + 2:
-            raise ValueError(f"node {node} of the {kind} cell needs a source from 0 to {node + 1}; got {source!r}")
-        rows.append(Row((op, source)))
+            raise ValueError(f"need (op, source) at position {position} of the {kind} cell; got {repr(entry)[:80]}")
+        op, source, node = entry[0], whole(entry[1]), position // 2
+        if not isinstance(op, str) or op not in EVAL_OPS:
+            got = f"{repr(op)[:80]} at position {position}"
+            raise ValueError(f"the {kind} cell names an unknown op {got}; the ops are {', '.join(EVAL_OPS)}")
+        if source is None or not 0 <= source < node + 2:
+            got = repr(entry[1])[:80]
+            raise ValueError(f"node {node} of the {kind} cell needs a source from 0 to {node + 1}; got {got}")
+        rows.append(Row((str(op), source)))
     return Row(rows)
 
 
 def check_concat(concat: Any, nodes: int, kind: str) -> Row:
     """The states, or a ValueError if one is not a node of the cell or is named twice."""
+    concat = _listed(concat)
     if not isinstance(concat, (list, tuple, range)) or not concat:
-        raise ValueError(f"need {kind}_concat a list of states; got {concat!r}")
-    if not all(is_index(state) and 2 <= state < nodes + 2 for state in concat) or len(set(concat)) != len(concat):
-        raise ValueError(f"need {kind}_concat different states from 2 to {nodes + 1}; got {list(concat)}")
-    return Row(concat)
+        raise ValueError(f"need {kind}_concat a list of states; got {repr(concat)[:80]}")
+    states = [whole(state) for state in concat[: nodes + 1]]
+    if not all(state is not None and 2 <= state < nodes + 2 for state in states) or len(set(states)) != len(concat):
+        raise ValueError(f"need {kind}_concat different states from 2 to {nodes + 1}; got {repr(list(concat))[:80]}")
+    return Row(states)
 
 
-def is_index(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _listed(values: Any) -> Any:
+    """A numpy array or a tensor as a list, all else as it is."""
+    return values.tolist() if hasattr(values, "tolist") else values
 
 
 def derive(space: Space, arch: Arch, learner: int = 0, max_skips: int | None = None) -> Genotype:

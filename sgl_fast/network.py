@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from .genotype import Genotype
 from .primitives import OPS, FactorizedReduce, relu_conv_bn
+from .spaces._space import check_size
 
 
 class Network(nn.Module):
@@ -17,7 +20,8 @@ class Network(nn.Module):
     auxiliary            a second classifier on the cell at 2 * layers // 3; in training the output is then (logits,
                          auxiliary logits), otherwise it is logits alone, each (N, num_classes)
     imagenet             the stem for 224 pixels: three convolutions of stride 2 in place of one of stride 1
-    drop_path            probability that an op's output is dropped, per image, in training; assign it at every epoch
+    drop_path            probability that an op's output is dropped, per image, in training; assign it at every epoch,
+                         by this name or as drop_path_prob, the original code's
     auxiliary_second_bn  False gives the ImageNet head of DARTS and PC-DARTS, which has a single batch norm
     Images (N, 3, H, W): H and W even at each reduction. Parameters come in the order of their first use.
     """
@@ -34,7 +38,7 @@ class Network(nn.Module):
         auxiliary_second_bn: bool = True,
     ) -> None:
         super().__init__()
-        check_sizes(channels, layers, num_classes, imagenet)
+        channels, layers, num_classes = checked_sizes(channels, layers, num_classes, imagenet)
         self.drop_path = drop_path
         self.auxiliary_cell = 2 * layers // 3
         if imagenet:
@@ -68,6 +72,15 @@ class Network(nn.Module):
         if not 0.0 <= probability < 1.0:
             raise ValueError(f"need a drop_path probability from 0 to below 1; got {probability}")
         self._drop_path = probability
+
+    drop_path_prob = drop_path
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As any Module's; a rate by a name that does not act here is an AttributeError, not a value without effect."""
+        known = name in ("drop_path", "drop_path_prob", "_drop_path")
+        if "drop" in name.lower() and isinstance(value, (int, float)) and not known:
+            raise AttributeError(f"Network has no {name}: drop_path is the probability that an op's output is dropped")
+        super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         if self.imagenet:
@@ -168,9 +181,10 @@ def drop_images(x: Tensor, probability: float) -> Tensor:
     return x * (mask / keep)
 
 
-def check_sizes(channels: int, layers: int, num_classes: int, imagenet: bool) -> None:
-    for name, value in (("channels", channels), ("layers", layers), ("num_classes", num_classes)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise ValueError(f"need {name} a whole number of at least 1; got {value!r}")
-    if imagenet and channels % 2:
+def checked_sizes(channels: int, layers: int, num_classes: int, imagenet: bool) -> list[int]:
+    """The sizes as ints; ValueError for those that no network has."""
+    sizes = {"channels": channels, "layers": layers, "num_classes": num_classes}
+    checked = [check_size(name, value) for name, value in sizes.items()]
+    if imagenet and checked[0] % 2:
         raise ValueError(f"the ImageNet stem halves the channels: need an even number; got {channels}")
+    return checked

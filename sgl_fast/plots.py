@@ -1,6 +1,5 @@
 """The pictures of a run: alphas over time, the cells of its genotypes, losses and accuracies.
 
-Every picture goes to its file atomically, without pyplot (no global state, no display). matplotlib loads on first use.
 Drawings are in inches, x to the right, y down, so that what is placed apart stays apart.
 """
 
@@ -13,20 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from .checkpoint import replacing
+from .canvas import figure_of, inches, plain, save
 from .spaces import KINDS, PRIMITIVES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
-_COLOURS = dict(
-    zip(
-        PRIMITIVES,
-        ("#9a9a9a", "#f28e2b", "#d4a72c", "#e15759", "#4e79a7", "#5fb3b3", "#59a14f", "#b07aa1"),
-        strict=True,
-    )
-)
+_HUES = ("#9a9a9a", "#f28e2b", "#d4a72c", "#e15759", "#4e79a7", "#5fb3b3", "#59a14f", "#b07aa1")
+_COLOURS = dict(zip(PRIMITIVES, _HUES, strict=True))
 _OTHER = "#9c755f"
 _TITLES = {"normal": "normal cell", "reduce": "reduction cell"}
 _LEARNERS = ("#1f6fb4", "#d1495b", "#2e8b57", "#8a5fb0", "#c9822b", "#5b6770")
@@ -51,6 +44,7 @@ class Cells(Protocol):
     def reduce_concat(self) -> Sequence[int]: ...
 
 
+@plain()
 def plot_alphas(
     path: str | Path, history: Sequence[Mapping[str, Any]], ops: Mapping[str, Sequence[Sequence[str]]]
 ) -> None:
@@ -74,7 +68,7 @@ def plot_alphas(
     names = _order(ops)
     per_row = int((2 * block_w - 0.4) / LEGEND_X)
     head = 0.6 + 0.2 * math.ceil(len(names) / per_row)
-    figure, ax = _canvas(2 * block_w, learners * block_h + head)
+    figure, ax = inches(2 * block_w, learners * block_h + head)
     note = f"Probabilities of the ops, softmax(alphas), from step {steps[0]:.0f} to step {steps[-1]:.0f}"
     ax.text(0.4, 0.2, note, size=9, va="center", color=_INK)
     for i, op in enumerate(names):
@@ -84,9 +78,10 @@ def plot_alphas(
             x, y = 0.4 + column * block_w, head + k * block_h
             ax.text(x, y, f"learner {k}, {_TITLES[kind]}", size=10, weight="bold", va="center", color=_INK)
             _alpha_block(ax, (x, y + 0.35), nodes, steps[keep], tables[kind][keep, k], ops[kind], top)
-    _save(figure, path)
+    save(figure, path)
 
 
+@plain()
 def plot_cells(path: str | Path, genotypes: Sequence[Cells], titles: Sequence[str] = ()) -> None:
     """The normal and the reduction cell of each genotype, a row each.
 
@@ -97,29 +92,28 @@ def plot_cells(path: str | Path, genotypes: Sequence[Cells], titles: Sequence[st
         raise ValueError(f"need at least one genotype and a title for each; got {len(genotypes)} and {len(titles)}")
     nodes = max(len(getattr(g, kind)) for g in genotypes for kind in KINDS) // 2
     width, height = INPUTS + nodes * COLUMN + 1.55, nodes * ROW + 1.1
-    figure, ax = _canvas(2 * width, len(genotypes) * height)
+    figure, ax = inches(2 * width, len(genotypes) * height)
     for i, genotype in enumerate(genotypes):
         for column, kind in enumerate(KINDS):
             title = f"{titles[i]}, {_TITLES[kind]}" if titles else _TITLES[kind]
             edges, concat = getattr(genotype, kind), getattr(genotype, f"{kind}_concat")
             _cell(ax, (column * width + 0.2, i * height + 0.25), edges, concat, title)
-    _save(figure, path)
+    save(figure, path)
 
 
+@plain()
 def plot_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
     """A panel for every key of the records that names a loss or an accuracy, over the steps; a line a learner.
 
     records   metrics.jsonl: "step", and lists of a number a learner, or numbers; None and absent keys leave a gap
     Where there are many points the line is a moving mean over 1/50 of them, the points pale behind it.
     """
-    from matplotlib.figure import Figure
-
     keys = [key for word in ("loss", "accuracy") for key in dict.fromkeys(k for r in records for k in r) if word in key]
     if not keys:
         raise ValueError("no record holds a loss or an accuracy to plot")
     columns = min(len(keys), 3)
     rows = math.ceil(len(keys) / columns)
-    figure = Figure((4 * columns, 2.8 * rows + 0.3), dpi=110)
+    figure = figure_of(4 * columns, 2.8 * rows + 0.3, 110)
     grid = figure.subplots(rows, columns, squeeze=False)
     for ax in grid.flat[len(keys) :]:
         ax.remove()
@@ -128,21 +122,7 @@ def plot_curves(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
         _curves(ax, key, [(r["step"], r[key]) for r in records if r.get(key) is not None], lines)
     figure.legend(lines.values(), lines.keys(), loc="upper right", ncols=len(lines), frameon=False, fontsize=9)
     figure.subplots_adjust(0.6 / (4 * columns), 0.5 / (2.8 * rows), 0.98, 1 - 0.65 / (2.8 * rows), 0.22, 0.4)
-    _save(figure, path)
-
-
-def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure
-
-    figure = Figure((width, height), dpi=120)
-    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    ax.axis("off")
-    return figure, ax
-
-
-def _save(figure: Figure, path: str | Path) -> None:
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+    save(figure, path)
 
 
 def _state(state: int) -> str:
@@ -164,7 +144,7 @@ def _order(ops: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
 
 def _legend_entry(ax: Axes, x: float, y: float, op: str) -> None:
     ax.plot((x, x + 0.2), (y, y), color=_COLOURS.get(op, _OTHER), lw=3)
-    ax.text(x + 0.26, y, op, size=8, va="center", color=_INK)
+    ax.text(x + 0.26, y, op, size=8, va="center", color=_INK, parse_math=False)
 
 
 def _alpha_block(
@@ -233,7 +213,7 @@ def _cell(
     first = left + 0.3
     xs = [first, *(first + INPUTS + i * COLUMN for i in range(nodes + 1))]
     ys = [top + 0.5, top + 0.5, *(top + 1.1 + i * ROW for i in range(nodes))]
-    ax.text(left, top, title, size=11, weight="bold", va="center", color=_INK)
+    ax.text(left, top, title, size=11, weight="bold", va="center", color=_INK, parse_math=False)
     ends: dict[int, list[float]] = {}
     for node in range(nodes):
         target = node + 2
@@ -279,7 +259,8 @@ def _box(
     (x, y), (w, h) = middle, size
     style = "round,pad=0,rounding_size=0.08"
     ax.add_patch(FancyBboxPatch((x - w / 2, y - h / 2), w, h, boxstyle=style, fc=fill, ec=edge, lw=1.2, zorder=4))
-    ax.text(x, y + 0.01, text, size=points, ha="center", va="center", color=_INK, zorder=5)
+    own = text.startswith("$c_")  # the names of inputs and outputs, not those of ops
+    ax.text(x, y + 0.01, text, size=points, ha="center", va="center", color=_INK, zorder=5, parse_math=own)
 
 
 def _tint(colour: str) -> str:
@@ -297,7 +278,7 @@ def _curves(ax: Axes, key: str, points: Sequence[tuple[int, Any]], lines: dict[s
         if smooth is not y:
             ax.plot(steps, y, color=colour, lw=0.6, alpha=0.25)
         (lines[label],) = ax.plot(steps, smooth, color=colour, lw=1.5, marker="o" if len(y) < 3 else None, ms=3)
-    ax.set_title(key.replace("_", " "), fontsize=10, loc="left", color=_INK)
+    ax.set_title(key.replace("_", " "), fontsize=10, loc="left", color=_INK, parse_math=False)
     ax.set_xlabel("step", fontsize=8)
     ax.tick_params(labelsize=8)
     ax.grid(color="#e8e8e8", lw=0.6)

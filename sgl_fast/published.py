@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
+from .data.errors import told_in_one_line
 from .genotype import FIELDS, Genotype
+from .genotype_text import CALL
+from .paths import read_text, user_path
+
+_MOST = 1 << 26  # bytes of a file that holds genotypes, a log of days
 
 
 class Published(Mapping[str, Genotype]):
@@ -64,19 +69,23 @@ def load() -> Published:
 genotypes = load()
 
 
+@told_in_one_line()
 def read_genotype(source: str, learner: int | None = None) -> Genotype:
-    """A genotype by its published name or from a JSON file: what `to_json` gives, a list of that with one for each
-    learner, or an object with either under "genotype" or "genotypes". Anything else is a ValueError of one line.
+    """A genotype by its published name, as text that says Genotype(...), or from a file: of JSON (what `to_json` gives,
+    a list of that with one for each learner, or an object with either under "genotype" or "genotypes"), or one in which
+    Genotype(...) stands, the last one, as in a log. Anything else is a ValueError of one line.
     """
     if source in genotypes:
         return genotypes[source]
-    path = Path(source)
-    if not path.is_file():
+    if CALL.search(source):
+        return Genotype.from_text(source)
+    path = user_path(source)
+    if not os.path.isfile(path):
         looks_like_a_path = path.suffix == ".json" or len(path.parts) > 1
         raise ValueError(f"there is no file {source}" if looks_like_a_path else genotypes.unknown(source))
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = _parsed(read_text(path, _MOST))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"cannot read {source}: {getattr(error, 'strerror', None) or error}") from error
     try:
         return genotype_in(found, learner)
@@ -84,8 +93,18 @@ def read_genotype(source: str, learner: int | None = None) -> Genotype:
         raise ValueError(f"{source}: {error}") from error
 
 
+def _parsed(text: str) -> Any:
+    """What JSON says, or the text itself where it is none but says Genotype(...)."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        if CALL.search(text):
+            return text
+        raise
+
+
 def genotype_in(found: Any, learner: int | None) -> Genotype:
-    """The genotype in a file's JSON, or that of one learner; a file of several needs `learner`."""
+    """The genotype in a file's JSON or text, or that of one learner; a file of several needs `learner`."""
     if isinstance(found, dict):
         found = found.get("genotype", found.get("genotypes", found))
     if isinstance(found, list):
@@ -94,6 +113,8 @@ def genotype_in(found: Any, learner: int | None) -> Genotype:
         if not 0 <= (learner or 0) < len(found):
             raise ValueError(f"need a learner from 0 to {len(found) - 1}; got {learner or 0}")
         found = found[learner or 0]
+    if isinstance(found, str) and CALL.search(found):
+        return Genotype.from_text(found)
     if not isinstance(found, dict) or not set(FIELDS) <= set(found):
         raise ValueError(f"holds no genotype: need the keys {', '.join(FIELDS)}")
     return Genotype(**{field: found[field] for field in FIELDS})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from .integers import make_plain
 from .limits import check_limits, flag
 
 SCALES: dict[str, dict[str, Any]] = {
@@ -40,9 +41,10 @@ class Recipe:
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_limits(self.as_dict())
-        for name in ("channels", "layers", "epochs", "batch_size"):
-            self._need(name, getattr(self, name) >= 1, "of at least 1")
+        for name, least in (("channels", 1), ("layers", 1), ("epochs", 1), ("batch_size", 2)):  # norms need two
+            self._need(name, getattr(self, name) >= least, f"of at least {least}")
         for name in ("cutout", "seed", "weight_decay", "auxiliary_weight"):
             self._need(name, 0 <= getattr(self, name) < float("inf"), "of at least 0")
         self._need("lr", 0 < self.lr < float("inf"), "above 0")

@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from . import checkpoint
 from .identity import RUN, differences
+from .paths import user_path
 from .run_lock import locked
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
@@ -43,7 +44,7 @@ class RunFolder:
         """For a new run, which `begin` begins. A folder that holds one, is in use or cannot be written is a ValueError
         of one line.
         """
-        folder = Path(path)
+        folder = user_path(path)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -61,7 +62,7 @@ class RunFolder:
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
         """A run to resume, its `config` read back. No run there, or one in use, is a ValueError of one line."""
-        folder = Path(path)
+        folder = user_path(path)
         if not (folder / CONFIG).is_file():
             raise ValueError(f"no run to resume in {folder}: it has no {CONFIG}")
         run = cls(folder, *locked(folder))

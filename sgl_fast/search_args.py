@@ -13,6 +13,7 @@ from .command import Parser, absolute, located
 from .config import Config
 from .data.locate import DATASETS, choose
 from .limits import check_kind, check_limits, flag
+from .paths import read_text, user_path
 from .presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
 from .spaces import SPACES, space
 from .spaces.p_darts import LAYERS
@@ -96,14 +97,14 @@ def parser() -> Parser:
             p.add_argument(flag(field.name), type=kinds[str(field.type)], metavar="X", help=HELP[field.name])
     p.add_argument("--memory", type=float, metavar="GB", help="for activations: chooses --chunk")
     p.add_argument("--max-skips", type=int, metavar="N", help="skips allowed in the normal cell (P-DARTS: 2)")
-    p.add_argument("--config", type=Path, metavar="FILE", help="TOML file with any of the options above")
+    p.add_argument("--config", type=user_path, metavar="FILE", help="TOML file with any of the options above")
     p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
     p.add_argument(
         "--backend", help="reference, cpu, cuda, triton, auto: the best (default $SGL_FAST_BACKEND, else auto)"
     )
     p.add_argument("--launch", action="store_true", help="on a GPU: launch every kernel, no CUDA graph of the step")
     p.add_argument("--deterministic", action="store_true", help="only algorithms that repeat to the bit")
-    p.add_argument("--out", type=Path, default=Path("runs/search"), metavar="DIR", help="run folder (%(default)s)")
+    p.add_argument("--out", type=user_path, default="runs/search", metavar="DIR", help="run folder (%(default)s)")
     p.add_argument("--resume", action="store_true", help="go on with the run in --out")
     p.add_argument("--print-config", action="store_true", help="print the settings and end")
     p.add_argument("--dry-run", action="store_true", help="check settings and data, print the settings and end")
@@ -190,7 +191,7 @@ def check_kinds(settings: dict[str, Any], where: str, names: Collection[str] = F
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_text(path, 1 << 20))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"--config: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     check_kinds(content, f"--config: {path}")

@@ -206,3 +206,25 @@ def test_default_initialisation_is_pytorchs() -> None:
     torch.manual_seed(3)
     stem = nn.Conv2d(3, 12, 3, padding=1, bias=False)
     assert torch.equal(next(model.parameters()), stem.weight)
+
+
+@pytest.mark.parametrize("name", ["drop_path", "drop_path_prob"])
+def test_drop_path_acts_by_the_original_codes_name_too(name: str) -> None:
+    """As `model.drop_path_prob = args.drop_path_prob * epoch / args.epochs` in a training loop."""
+    network = Network(genotypes["DARTS_V2"], channels=4, layers=3)
+    setattr(network, name, 0.5)
+    assert network.drop_path == network.drop_path_prob == getattr(network, name) == 0.5
+    images = torch.randn(4, 3, 16, 16)
+    outputs = [network(images)[0] for _ in range(2)]
+    assert not torch.allclose(*outputs)
+    network.drop_path_prob = 0.0
+    torch.testing.assert_close(network(images)[0], network(images)[0])
+    with pytest.raises(ValueError, match="need a drop_path probability"):
+        setattr(network, name, 1.0)
+
+
+@pytest.mark.parametrize("name", ["drop_prob", "droprate", "dropout", "DropPath", "drop_path_rate"])
+def test_other_names_of_drop_path_are_no_silent_attributes(name: str) -> None:
+    network = Network(genotypes["DARTS_V2"], channels=4, layers=3)
+    with pytest.raises(AttributeError, match=f"Network has no {name}: drop_path is"):
+        setattr(network, name, 0.5)

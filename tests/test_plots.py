@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from sgl_fast import plots
 from sgl_fast.published import genotypes
 from sgl_fast.spaces import space
 
+ROOT = Path(__file__).parents[1]
 DARTS = space("darts")
 OPS = {"normal": DARTS.ops_normal, "reduce": DARTS.ops_reduce}
 
@@ -25,8 +27,8 @@ OPS = {"normal": DARTS.ops_normal, "reduce": DARTS.ops_reduce}
 def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Figure]:
     """Calls a plot function and returns its figure; the file is written, too."""
     figures: list[Figure] = []
-    save = plots._save
-    monkeypatch.setattr(plots, "_save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    save = plots.save
+    monkeypatch.setattr(plots, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
 
     def call(plot: Callable[..., None], *args: Any) -> Figure:
         plot(tmp_path / "plot.png", *args)
@@ -211,3 +213,48 @@ plots.plot_curves(sys.argv[1], [{"step": 1, "loss": 1.0}])
 assert "matplotlib.pyplot" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "c.png")], check=True)
+
+
+DRAWN = """
+import hashlib, os, sys
+from pathlib import Path
+from sgl_fast import plots
+from sgl_fast.published import genotypes
+folder = Path(sys.argv[1])
+plots.plot_cells(folder / "cells.png", [genotypes.DARTS_V2], ["$x_ \u65e5"])
+plots.plot_curves(folder / "curves.png", [{"step": s, "a_$_loss": [1.0, 2.0]} for s in range(3)])
+ops = {kind: [["none", "$_^"]] * 2 for kind in ("normal", "reduce")}
+plots.plot_alphas(folder / "alphas.png", [{"step": 1, **{f"alphas_{k}": [[[.5, .5]] * 2] for k in ops}}], ops)
+print([hashlib.md5((folder / f"{name}.png").read_bytes()).hexdigest() for name in ("cells", "curves", "alphas")])
+"""
+ODD = {"figure.dpi": 30, "font.family": "No Such Font", "text.usetex": True, "figure.autolayout": True}
+
+
+def drawn(tmp_path: Path, **environment: str) -> str:
+    """Digests of three pictures, drawn by a process in which every warning is an error."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith("MPL")} | {"PYTHONPATH": str(ROOT)} | environment
+    command = [sys.executable, "-W", "error", "-c", DRAWN, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_pictures_do_not_depend_on_the_users_matplotlib(tmp_path: Path) -> None:
+    """The backend of a notebook, which its shell lacks; a matplotlibrc; labels that are no mathematics."""
+    plain = drawn(tmp_path)
+    assert drawn(tmp_path, MPLBACKEND="module://matplotlib_inline.backend_inline") == plain
+    lines = [*(f"{name}: {value}" for name, value in ODD.items()), "savefig.bbox: tight", "no.key: 1", "backend: nope"]
+    (tmp_path / "matplotlibrc").write_text("\n".join(lines))
+    assert drawn(tmp_path, MPLBACKEND="nope") == plain
+
+
+def test_the_users_settings_are_left_as_they_were(tmp_path: Path) -> None:
+    import matplotlib
+
+    records = [{"step": s, "loss": [1.0, 2.0]} for s in range(3)]
+    plots.plot_curves(tmp_path / "a.png", records)
+    with matplotlib.rc_context(ODD):
+        before = dict(matplotlib.rcParams)
+        plots.plot_curves(tmp_path / "b.png", records)
+        assert dict(matplotlib.rcParams) == before
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -53,7 +53,9 @@ def test_stages_of_p_darts_drop_three_operations_and_then_two() -> None:
             arch = stages.search.arch
             for k in range(K):
                 ops[k] = {kind: without(ops[k][kind], getattr(arch, f"alphas_{kind}")[k], drop) for kind in KINDS}
-            stages.search.steps = stages.stage_steps
+            stages.search.steps = stages.stage_steps - 1
+            assert not stages.stage_ended
+            stages.search.steps += 1
             assert stages.stage_ended
             stages.next_stage()
         search = stages.search

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
+import io
+import os
 import tarfile
 import zlib
 from pathlib import Path
@@ -12,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..paths import read_bytes, read_most
 from .cifar_forms import Form
 from .errors import reason
 from .safe_pickle import loads
@@ -41,9 +45,11 @@ def _names(form: Form) -> tuple[str, ...]:
 
 def _read_folder(form: Form, path: Path) -> dict[str, bytes]:
     try:
-        return {name: (path / name).read_bytes() for name in _names(form)}
+        return {name: read_bytes(path / name, form.most) for name in _names(form)}
     except OSError as error:
         raise ValueError(f"{path}: cannot read {error.filename} ({error.strerror})") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: a file in it: {error}") from None
 
 
 def _read_archive(form: Form, path: Path) -> dict[str, bytes]:
@@ -52,17 +58,39 @@ def _read_archive(form: Form, path: Path) -> dict[str, bytes]:
     files: dict[str, bytes] = {}
     try:
         _check_md5(form, path)
-        with tarfile.open(path, "r:gz") as archive:
+        with gzip.open(path) as unpacked, tarfile.open(fileobj=_Bounded(unpacked, form.whole), mode="r:") as archive:
             for member in archive:
                 content = archive.extractfile(member) if member.name in wanted and member.isfile() else None
                 if content:
-                    files[wanted[member.name]] = content.read()
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+                    files[wanted[member.name]] = read_most(content, form.most)
+    except (OSError, EOFError, ValueError, tarfile.TarError, zlib.error) as error:
         raise ValueError(f"{path}: truncated or damaged ({reason(error)})") from None
     missing = sorted(set(wanted.values()) - set(files))
     if missing:
         raise ValueError(f"{path}: {', '.join(missing)} missing in {form.folder}/")
     return files
+
+
+class _Bounded(io.RawIOBase):
+    """A file that is never read, nor sought, past a number of bytes: tarfile asks for as many as an archive says."""
+
+    def __init__(self, file: gzip.GzipFile, most: int) -> None:
+        self._file, self._most = file, most
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        self._check(self.tell() + size)
+        return self._file.read(size)
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        self._check(position)
+        return self._file.seek(position)
+
+    def _check(self, end: int) -> None:
+        if end > self._most:
+            raise ValueError(f"it says that it holds more than {self._most} bytes")
 
 
 def _check_md5(form: Form, path: Path) -> None:

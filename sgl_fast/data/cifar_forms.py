@@ -28,6 +28,16 @@ class Form:
     rows: int
     test_rows: int = 10_000
 
+    @property
+    def most(self) -> int:
+        """Bytes that no file of it exceeds: pixels, labels and names of files."""
+        return max(self.rows, self.test_rows) * (3 * 32 * 32 + 128) + (1 << 16)
+
+    @property
+    def whole(self) -> int:
+        """Bytes that all of its files together do not exceed."""
+        return (len(self.train) + 2) * self.most
+
 
 _CIFAR10 = (
     Form(

@@ -29,17 +29,21 @@ CLASSES = (
 )
 # Of the 60,000 training images at 28x28, before they are padded.
 MEAN, STD = 0.28604, 0.35302
+_MOST = 1 << 26  # bytes of the subset, five times what it has
 
 
 def embedded(path: Path = EMBEDDED) -> Dataset:
     """The subset in the package: 2,000 / 2,000 / 1,000 unlabelled / 1,000 test images."""
     try:
         # Opened here: np.load leaves a file that it refuses open.
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+        with path.open("rb") as opened:
+            if sum(entry.file_size for entry in zipfile.ZipFile(opened).infolist()) > _MOST:
+                raise ValueError(f"it holds more than {_MOST} bytes")
+            with np.load(opened, allow_pickle=False) as file:
+                arrays = {key: file[key] for key in file.files}
         parts = [(arrays[f"{split}_images"], arrays[f"{split}_labels"]) for split in ("train", "val", "test")]
         unlabeled = arrays["unlabeled_images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, MemoryError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not the embedded data ({reason(error)})") from None
     return _dataset("embedded", parts, unlabeled, "the subset of Fashion-MNIST in the package")
 

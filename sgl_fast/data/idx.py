@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import math
+import os
 import zlib
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 from .errors import reason
 
 _UINT8 = 0x08
+_MOST = 1 << 28  # bytes of an array: five times Fashion-MNIST's
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -20,22 +22,27 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     The format: two zero bytes, the element type, the number of dimensions, each dimension as 4 bytes, big-endian.
     """
     try:
-        raw = path.read_bytes()
-        data = gzip.decompress(raw) if path.suffix == ".gz" else raw
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4 + 4 * ndim)
+            if head[:4] != bytes((0, 0, _UINT8, ndim)):
+                raise ValueError(f"not an IDX file of {ndim}-dimensional uint8 data")
+            shape = tuple(int.from_bytes(head[i : i + 4], "big") for i in range(4, len(head), 4))
+            need = math.prod(shape)
+            if need > _MOST:
+                raise ValueError(f"{list(shape)}, says its header: more than {_MOST} bytes")
+            body = file.read(need + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cannot read it ({reason(error)})") from None
-    if data[:4] != bytes((0, 0, _UINT8, ndim)):
-        raise ValueError(f"{path}: not an IDX file of {ndim}-dimensional uint8 data")
-    header, body = data[4 : 4 + 4 * ndim], data[4 + 4 * ndim :]
-    shape = tuple(int.from_bytes(header[i : i + 4], "big") for i in range(0, 4 * ndim, 4))
-    if len(header) != 4 * ndim or len(body) != math.prod(shape):
-        raise ValueError(f"{path}: truncated or too long for its header: {len(body)} bytes for {list(shape)}")
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if len(head) != 4 + 4 * ndim or len(body) != need:
+        raise ValueError(f"{path}: truncated or too long for its header: {list(shape)}, {need} bytes")
     return np.frombuffer(body, dtype=np.uint8).reshape(shape)
 
 
 def find_idx(folder: Path, stem: str) -> Path | None:
     """The file `stem` in a folder, gzipped or not."""
-    return next((p for p in (folder / stem, folder / f"{stem}.gz") if p.is_file()), None)
+    return next((p for p in (folder / stem, folder / f"{stem}.gz") if os.path.isfile(p)), None)
 
 
 def read_labeled(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:

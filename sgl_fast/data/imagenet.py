@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import write_text_atomic
+from ..paths import read_text
 from .dataset import Dataset
 from .errors import reason
 from .image_files import LeftOut, class_files
@@ -18,6 +19,7 @@ from .image_store import ImageStore
 from .splits import split_by_class
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MOST = 1 << 29  # bytes of an index
 _SHARES = {"train": 0.1, "val": 0.025, "unlabeled": 0.1}
 
 
@@ -56,8 +58,8 @@ def load_index(root: Path, seed: int, left: LeftOut) -> tuple[dict[str, Any], st
         index = make_index(root, seed, left)
         return index, path.name if _save(path, index) else f"seed {seed}, index not saved: {root} cannot be written"
     try:
-        index = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        index = json.loads(read_text(path, _MOST))
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a readable index ({reason(error)})") from None
     _check_index(path, index, seed)
     return index, path.name

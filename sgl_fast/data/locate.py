@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..paths import user_path
 from .cifar_forms import FORMS, Form
 from .idx import find_idx
 
@@ -16,7 +17,7 @@ _IDX_STEMS = tuple(f"{s}-{k}-ubyte" for s in ("train", "t10k") for k in ("images
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     """The folder that data sets are looked for in: `root`, else $SGL_FAST_DATA, else data/."""
-    return Path(root if root is not None else os.environ.get("SGL_FAST_DATA") or "data")
+    return user_path(root if root is not None else os.environ.get("SGL_FAST_DATA") or "data")
 
 
 def check_name(name: str) -> None:
@@ -30,7 +31,7 @@ def find(name: str, root: str | os.PathLike[str] | None = None) -> bool:
     check_name(name)
     folder = data_root(root)
     if name.startswith("folder:"):
-        return Path(name.removeprefix("folder:")).is_dir()
+        return os.path.isdir(user_path(name.removeprefix("folder:")))
     if name == "imagenet":
         return imagenet_folder(folder) is not None
     if name == "fashion_mnist":
@@ -52,12 +53,13 @@ def cifar_path(name: str, folder: Path) -> tuple[Form, Path] | None:
     The pickle-free form first; of each form the archive, whose md5 can be checked, before its extracted folder.
     """
     places = ((form, folder / file) for form in FORMS[name] for file in (form.archive, form.folder))
-    return next(((form, path) for form, path in places if path.exists()), None)
+    return next(((form, path) for form, path in places if os.path.exists(path)), None)
 
 
 def imagenet_folder(folder: Path) -> Path | None:
     """The folder that holds train/ and val/: `folder` itself or imagenet/ in it."""
-    return next((c for c in (folder, folder / "imagenet") if (c / "train").is_dir() and (c / "val").is_dir()), None)
+    places = (folder, folder / "imagenet")
+    return next((c for c in places if os.path.isdir(c / "train") and os.path.isdir(c / "val")), None)
 
 
 def fashion_mnist_folder(folder: Path) -> Path | None:

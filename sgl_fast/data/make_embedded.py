@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
+from ..paths import user_path
 from .idx import read_labeled
 from .locate import DEBIAN_FASHION_MNIST
 from .splits import split_by_class
 
+DESCRIPTION = "Make fashion_mnist_subset.npz, the data in the package, from the full Fashion-MNIST."
 EMBEDDED = Path(__file__).with_name("fashion_mnist_subset.npz")
 _SEED = 0
 
@@ -40,9 +42,9 @@ def subset(source: Path) -> dict[str, np.ndarray]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sgl_fast.data.make_embedded", description=__doc__.split("\n")[0])
-    parser.add_argument("--source", type=Path, default=DEBIAN_FASHION_MNIST, help="folder of the IDX files")
-    parser.add_argument("--out", type=Path, default=EMBEDDED, help="npz file to write")
+    parser = argparse.ArgumentParser(prog="python -m sgl_fast.data.make_embedded", description=DESCRIPTION)
+    parser.add_argument("--source", type=user_path, default=DEBIAN_FASHION_MNIST, help="folder of the IDX files")
+    parser.add_argument("--out", type=user_path, default=EMBEDDED, help="npz file to write")
     args = parser.parse_args(argv)
     try:
         arrays = subset(args.source)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 from torch import Tensor
 
 from ..integers import whole
+from ..paths import user_path
 from .cifar import open_cifar
 from .cifar_forms import FORMS
 from .dataset import Dataset
@@ -41,7 +43,7 @@ def open_dataset(
     """
     name = choose(name, root)
     image_size = _check_image_size(name, image_size)
-    if unlabeled not in (None, "train") and not Path(str(unlabeled)).is_dir():
+    if unlabeled not in (None, "train") and not os.path.isdir(user_path(unlabeled)):
         raise ValueError(f"unlabeled: need the word train or a folder of images; there is no folder {unlabeled}")
     dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download)
     if unlabeled is None:
@@ -49,14 +51,14 @@ def open_dataset(
     images = dataset.train[0]
     if unlabeled == "train":
         return dataclasses.replace(dataset, unlabeled=images)
-    others, left = unlabeled_images(Path(unlabeled), dataset.image_size, lazy=not isinstance(images, Tensor))
+    others, left = unlabeled_images(user_path(unlabeled), dataset.image_size, lazy=not isinstance(images, Tensor))
     source = f"{dataset.source}; unlabelled images from {unlabeled}{left}"
     return dataclasses.replace(dataset, unlabeled=others, source=source)
 
 
 def _open(name: str, folder: Path, image_size: int | None, seed: int, external: bool, download: bool) -> Dataset:
     if name.startswith("folder:"):
-        return open_folder(Path(name.removeprefix("folder:")), image_size, seed)
+        return open_folder(user_path(name.removeprefix("folder:")), image_size, seed)
     if name in FORMS:
         return open_cifar(name, folder, external, download)
     if name == "embedded":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+
 import numpy as np
 
 _MASK = 2**64 - 1
@@ -12,7 +14,7 @@ def seed_of(*parts: int) -> int:
     """A 63-bit seed from a tuple of integers: nearby tuples give unrelated seeds (splitmix64 finaliser, chained)."""
     state = 0
     for part in parts:
-        state = (state + part + _GOLDEN) & _MASK
+        state = (state + operator.index(part) + _GOLDEN) & _MASK  # numpy's would not grow
         state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
         state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) & _MASK
         state ^= state >> 31

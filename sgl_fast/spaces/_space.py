@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..integers import whole
+from ..limits import LIMITS
+
 PRIMITIVES = (
     "none",
     "max_pool_3x3",
@@ -60,7 +63,7 @@ class Space:
 
     def __post_init__(self) -> None:
         for field in ("channels", "layers", "nodes", "num_classes"):
-            check_size(field, getattr(self, field))
+            object.__setattr__(self, field, check_size(field, getattr(self, field)))
         if self.channels % self.partial:
             raise ValueError(
                 f"{self.name} mixes 1/{self.partial} of the channels: need channels divisible by {self.partial} "
@@ -114,9 +117,14 @@ class Space:
         )
 
 
-def check_size(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+def check_size(name: str, value: object) -> int:
+    """The size as an int. ValueError unless it is a whole number of at least 1, and no larger than any run has it."""
+    size = whole(value)
+    if size is None or size < 1:
         raise ValueError(f"need {name} a whole number of at least 1; got {value!r}")
+    if size > (most := LIMITS.get(name, size)):
+        raise ValueError(f"need {name} of at most {most}; got {size}")
+    return size
 
 
 def check_edge_ops(edge_ops: EdgeOps, nodes: int, kind: str) -> None:
@@ -138,10 +146,9 @@ def canonical_ops(ops: Sequence[str | int], where: str) -> tuple[str, ...]:
         raise ValueError(f"{where} needs a list of ops; got {ops!r}")
     indices = []
     for op in ops:
-        if isinstance(op, str) and op in PRIMITIVES:
-            indices.append(PRIMITIVES.index(op))
-        elif isinstance(op, int) and not isinstance(op, bool) and 0 <= op < len(PRIMITIVES):
-            indices.append(op)
+        index = PRIMITIVES.index(op) if isinstance(op, str) and op in PRIMITIVES else whole(op)
+        if index is not None and 0 <= index < len(PRIMITIVES):
+            indices.append(index)
         else:
             raise ValueError(f"{where} names an unknown op {op!r}; the ops are {', '.join(PRIMITIVES)} or 0 to 7")
     return tuple(PRIMITIVES[i] for i in sorted(indices))
@@ -149,5 +156,4 @@ def canonical_ops(ops: Sequence[str | int], where: str) -> tuple[str, ...]:
 
 def all_ops(nodes: int) -> EdgeOps:
     """Every primitive on every edge."""
-    check_size("nodes", nodes)
-    return (PRIMITIVES,) * num_edges(nodes)
+    return (PRIMITIVES,) * num_edges(check_size("nodes", nodes))

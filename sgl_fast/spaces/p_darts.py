@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from ..integers import whole
 from ._space import KINDS, Space, all_ops, canonical_ops
 
 LAYERS = (5, 11, 17)
@@ -20,7 +21,7 @@ def p_darts(
     edge_ops: Mapping[str, Sequence[Sequence[str | int]]] | None = None,
 ) -> Space:
     """edge_ops: {"normal" | "reduce": for each edge its ops, by index or name}; stages 2 and 3 need it."""
-    if stage not in (1, 2, 3):
+    if whole(stage) not in (1, 2, 3):
         raise ValueError(f"need stage 1, 2 or 3; got {stage!r}")
     if edge_ops is None:
         if stage > 1:
@@ -37,7 +38,7 @@ def p_darts(
             for kind in KINDS
         }
     layers = LAYERS[stage - 1] if layers is None else layers
-    return Space("p_darts", channels, layers, nodes, num_classes, alive["normal"], alive["reduce"], stage=stage)
+    return Space("p_darts", channels, layers, nodes, num_classes, alive["normal"], alive["reduce"], stage=int(stage))
 
 
 def skip_dropout(epoch: int, epochs: int, rate: float, start: int = 10) -> float:
