@@ -13,7 +13,7 @@ KERNELS := $(wildcard csrc/cpu/*)
 CUDA_KERNELS := $(wildcard csrc/cuda/*)
 CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
-SIMULATED := $(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp))
+SIMULATED := $(filter-out convolution,$(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp)))
 
 .PHONY: search test bench gpu lint environment sanitize gates resources simulate
 
@@ -60,7 +60,7 @@ sanitize: $(SANITIZED)
 build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
 	mkdir -p $(@D)
 	$(CXX) -std=c++17 -O1 -g1 -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
-		-Wno-psabi $< $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp plan.cpp) -o $@
+		-Wno-psabi $< $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp plan.cpp shares.cpp) -o $@
 
 # What can be proven of the CUDA kernels without a GPU.
 gates: environment resources simulate

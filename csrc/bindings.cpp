@@ -8,6 +8,9 @@
 #endif
 
 #include "bindings/augment.h"
+#ifndef CUDASIM
+#include "bindings/convolution.h"
+#endif
 #include "bindings/flat_update.h"
 #include "bindings/mixed_cell.h"
 #include "bindings/pseudo_label.h"
@@ -54,6 +57,7 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
 #else
     m.def("isa", [] { return name_of(isa()); });
     bind<CpuCall>(m);
+    bind_convolution(m);
 #endif
 #ifdef SGL_FAST_CUDA
     py::module_ cuda = m.def_submodule("cuda");

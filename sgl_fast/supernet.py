@@ -11,6 +11,7 @@ from torch import Tensor
 from .arch import Arch, init_arch
 from .backend import choose
 from .layout import Entry, build
+from .ops.convolution import convolution, linear
 from .ops.mixed_cell import mixed_cell
 from .pattern import Pattern
 from .precision import library
@@ -116,7 +117,7 @@ class Supernet:
         net, V = self.sections, weights.shape[0]
         stem, *cells, classifier = weights.split([s.num_weights for s in net.sections], dim=1)
         x = fold(images) if images.dim() == 5 else images
-        s0, s1 = (unfold(s, V) for s in self._stem(Walk(net.stem, stem, mode), x))
+        s0, s1 = (unfold(s, V) for s in self._stem(Walk(net.stem, stem, mode), x, backend))
         op_weights = {"normal": arch.alphas_normal.softmax(-1), "reduce": arch.alphas_reduce.softmax(-1)}
         betas = {"normal": arch.betas_normal, "reduce": arch.betas_reduce}
         edge_weights = {kind: self._edge_softmax(b) for kind, b in betas.items()}
@@ -125,15 +126,14 @@ class Supernet:
             s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *mixture, mode, skip_beta, backend)
         walk = Walk(net.classifier, classifier, mode)
         weight, bias = walk.weight(), walk.weight()
-        return torch.baddbmm(bias.unsqueeze(1), s1.mean((3, 4)), weight.transpose(1, 2))
+        return linear(s1.mean((3, 4)), weight, bias, backend)
 
-    def _stem(self, walk: Walk, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _stem(self, walk: Walk, x: Tensor, backend: str) -> tuple[Tensor, Tensor]:
         if not self.space.imagenet:
-            s = walk.norm(walk.conv(x, 1, 1), affine=True)
+            s = conv_norm(walk, x, 1, backend)
             return s, s
-        s0 = walk.relu(walk.norm(walk.conv(x, 2, 1), affine=True))
-        s0 = walk.norm(walk.conv(s0, 2, 1), affine=True)
-        return s0, walk.norm(walk.conv(walk.relu(s0), 2, 1), affine=True)
+        s0 = conv_norm(walk, walk.relu(conv_norm(walk, x, 2, backend)), 2, backend)
+        return s0, conv_norm(walk, walk.relu(s0), 2, backend)
 
     def _edge_softmax(self, betas: Tensor | None) -> Tensor | None:
         """Softmax of betas (V, E) over the in-edges of each node."""
@@ -161,6 +161,13 @@ class Supernet:
         if running is not None:
             need(running.mean, "running mean", (V, S), weights)
             need(running.var, "running variance", (V, S), weights)
+
+
+def conv_norm(walk: Walk, x: Tensor, stride: int, backend: str) -> Tensor:
+    """An x of as many channels as ONE virtual learner takes is an input shared by all of them."""
+    weight = walk.weight()
+    groups = x.shape[1] // weight.shape[2]
+    return walk.norm(convolution(x, weight.flatten(0, 1), stride, groups, backend), affine=True)
 
 
 def need(tensor: Tensor | None, name: str, shape: Sequence[int], weights: Tensor) -> None:

@@ -78,17 +78,13 @@ class Walk:
         return next(self._weights)
 
     def conv(self, x: Tensor, stride: int = 1, padding: int = 0, dilation: int = 1) -> Tensor:
-        """Depthwise where the weight has one input channel and the activations have more; else dense.
-
-        An x of as many channels as ONE virtual learner takes is an input shared by all of them.
-        """
+        """1x1, or depthwise."""
         weight = self.weight()
         if weight.shape[-1] == 1:
             # 1x1: one batched matrix product, about 3 times faster on a CPU than a convolution of V groups
             x = unfold(x[:, :, ::stride, ::stride], self.V).transpose(0, 1)
             return (weight.flatten(2) @ x.flatten(3)).unflatten(3, x.shape[3:]).flatten(1, 2)
-        groups = x.shape[1] // weight.shape[2]
-        return F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, groups)
+        return F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, x.shape[1])
 
     def norm(self, x: Tensor, affine: bool = False) -> Tensor:
         weight, bias = (self.weight().flatten(), self.weight().flatten()) if affine else (None, None)

@@ -66,12 +66,14 @@ def on_simulated(item: pytest.Item) -> bool:
 
 @pytest.fixture
 def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The extension with simulated CUDA kernels takes the place of the CPU kernels."""
+    """The extension with simulated CUDA kernels takes the place of the CPU kernels, but for convolutions of stems."""
     from simulated import build
 
     from sgl_fast import backend, precision
 
-    module = build()
+    module, own = build(), backend.compiled()
+    for name in ("convolution", "convolution_input", "convolution_weight"):
+        setattr(module, name, getattr(own, name))
     monkeypatch.setattr(backend, "_found", module)
     monkeypatch.setitem(precision.PRECISIONS, "float16", ("cpu", "cuda", "triton"))
     return module

@@ -12,7 +12,7 @@ struct Gathered {
     float* nodes;                // (V, N, nodes - 1, C, pixels): gradients of the nodes but the last
     float* states;               // (V, N, 2, C, in_pixels): of the preprocessed inputs
     float* middles;              // (V, N, most middles of a state, M, pixels): of separable convolutions' ReLUs
-    float* weights;              // (threads + V - 1, plan.weights): a thread's share of a learner's
+    float* weights;              // (V, groups, plan.weights): shares of images that are together
 };
 
 struct Backward : Pass {
@@ -27,7 +27,7 @@ struct Backward : Pass {
     float* bypass(int v, int n) const { return gathered.bypass + size_t(v * N + n) * plan.edges.size(); }
     const float* along_one(int v) const { return gathered.along_one + v * plan.norms; }
     const float* along_z(int v) const { return gathered.along_z + v * plan.norms; }
-    float* share(int thread, int v) const { return gathered.weights + size_t(thread + v) * plan.weights; }
+    float* share(int v, int n) const { return gathered.weights + size_t(v * groups() + n / together) * plan.weights; }
     bool past_inputs() const { return wanted.weights || wanted.s[0] || wanted.s[1]; }
 
     const float* incoming(int node, int v, int n) const {
@@ -90,6 +90,5 @@ struct Backward : Pass {
     void middles(int j) const;
     void sources(int j) const;
     void preprocess() const;
-    void add_shares() const;
     void mixture() const;
 };

@@ -1,14 +1,14 @@
 // One thread's backward through depthwise and pointwise convolutions into a Blocked sum of input gradients.
 struct ConvBackward {
     const Backward& b;
-    int thread, stride, H, W;
+    int stride, H, W;
     Padded padded, grads;
     Blocked blocked;
     size_t compact;
     float *active, *dz, *deep, *deep_grad, *padded_grad, *sum, *gram_room, *row;
 
-    ConvBackward(const Backward& b, int thread, const State& s, int stride, Scratch& scratch)
-        : b(b), thread(thread), stride(stride), H(s.out_H), W(s.out_W), padded(H, W, stride), grads(H, W, 1),
+    ConvBackward(const Backward& b, const State& s, int stride, Scratch& scratch)
+        : b(b), stride(stride), H(s.out_H), W(s.out_W), padded(H, W, stride), grads(H, W, 1),
           blocked(H, W, stride), compact(compact_plane(H, W)) {
         int M = b.M;
         active = scratch.filled(b.wanted.weights ? M * padded.plane : 0, 0.f);
@@ -24,12 +24,12 @@ struct ConvBackward {
     void start() { wipe(sum, b.M * blocked.plane); }
 
     // From dz, the gradients of a half's outputs.
-    void convolve(const Half& half, int kernel, int dilation, int v) {
+    void convolve(const Half& half, int kernel, int dilation, int v, int n) {
         Depthwise depthwise = depthwise_for(kernel, dilation, stride, W);
         const float* w = b.weights(v);
         int M = b.M, taps = kernel * kernel;
         pointwise({w + half.pointwise, 1, M}, M, M, dz, compact, deep_grad, compact, int(b.pixels));
-        float* dw = b.wanted.weights ? b.share(thread, v) : nullptr;
+        float* dw = b.wanted.weights ? b.share(v, n) : nullptr;
         for (int c = 0; c < M; c++) {
             const float* taps_of = w + half.depthwise + c * taps;
             float* g = padded_grad + c * grads.plane;

@@ -41,8 +41,7 @@ struct MiddleBackward {
     const State& s;
     ConvBackward conv;
 
-    MiddleBackward(const Backward& b, int thread, int j, Scratch& scratch)
-        : b(b), s(b.plan.states[j]), conv(b, thread, s, 1, scratch) {}
+    MiddleBackward(const Backward& b, int j, Scratch& scratch) : b(b), s(b.plan.states[j]), conv(b, s, 1, scratch) {}
 
     void image(int v, int n) {
         for (int index : s.out_edges) {
@@ -61,7 +60,7 @@ struct MiddleBackward {
                  b.edge_weight(v, e) * b.op_weight(v, e, m), b.M, conv.dz, conv.compact, v);
         if (b.wanted.weights) b.activate_middle(m, v, n, true, conv.padded, conv.active, conv.row);
         conv.start();
-        conv.convolve(m.second, m.kernel, 1, v);
+        conv.convolve(m.second, m.kernel, 1, v, n);
         float* to = b.middle_gradient(s, m, v, n);
         for (int c = 0; c < b.M; c++) {
             size_t norm = m.first.norm + c;

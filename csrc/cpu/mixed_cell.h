@@ -5,6 +5,7 @@
 #include "blocks.h"
 #include "plan.h"
 #include "pool.h"
+#include "shares.h"
 
 namespace sgl_fast {
 

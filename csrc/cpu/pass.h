@@ -27,10 +27,6 @@ struct Workspace {
     float* partial[2];  // (V, N, norms) each: an image's share of two sums a channel
 };
 
-inline int threads_for(const Pool& pool, const CellInputs& in) {
-    return pool.threads < in.V * in.N ? pool.threads : in.V * in.N;
-}
-
 struct Pass {
     const Pool& pool;
     const Plan& plan;
@@ -39,6 +35,7 @@ struct Pass {
     const float* out;
     int V = in.V, N = in.N, C = plan.cell.channels, M = plan.mixed_channels;
     size_t pixels = plan.out_pixels(), in_pixels = plan.in_pixels();
+    int together = 1;  // images of a learner that one thread takes
 
     const float* input(int which, int v, int n) const { return in.s[which] + v * in.learner[which] + n * in.image[which]; }
     // State j of one image: its planes lie one after the other.
@@ -111,7 +108,7 @@ struct Pass {
         }
     }
 
-    // Calls work(scratch, thread, first, last) on every thread: its scratch memory and images, numbered n + N * v.
+    // Calls work(scratch, first, last) on every thread: its scratch memory and images, numbered n + N * v.
     template <class Work> void on_threads(const Workspace& space, const Work& work) const {
         struct Context {
             const Pass& pass;
@@ -121,12 +118,16 @@ struct Pass {
         auto task = [](void* pointer, int thread) {
             Context& c = *static_cast<Context*>(pointer);
             float* start = c.space.scratch + thread * c.space.scratch_floats;
-            c.work(Scratch{start, c.space.scratch_floats}, thread, c.pass.first(thread), c.pass.first(thread + 1));
+            c.work(Scratch{start, c.space.scratch_floats}, c.pass.first(thread), c.pass.first(thread + 1));
         };
         pool.run(threads(), task, &context);
     }
-    int threads() const { return threads_for(pool, in); }
-    int first(int thread) const { return int(int64_t(V) * N * thread / threads()); }
+    int groups() const { return (N + together - 1) / together; }  // of a learner
+    int threads() const { return pool.threads < V * groups() ? pool.threads : V * groups(); }
+    int first(int thread) const {
+        int group = int(int64_t(V) * groups() * thread / threads()), image = group % groups() * together;
+        return group / groups() * N + image;
+    }
 };
 
 inline void wipe(float* to, size_t n) { __builtin_memset(to, 0, n * sizeof(float)); }

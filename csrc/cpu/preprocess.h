@@ -55,14 +55,14 @@ struct PreprocessForward {
 // One thread's work on an input.
 struct PreprocessBackward {
     const Backward& b;
-    int thread, which;
+    int which;
     const Preprocess& p;
     Activated in;
     size_t wide, narrow;
     float *dz, *dx, *gram_room;
 
-    PreprocessBackward(const Backward& b, int thread, int which, Scratch& scratch)
-        : b(b), thread(thread), which(which), p(b.plan.preprocess[which]), in(b, which, scratch), wide(in.wide),
+    PreprocessBackward(const Backward& b, int which, Scratch& scratch)
+        : b(b), which(which), p(b.plan.preprocess[which]), in(b, which, scratch), wide(in.wide),
           narrow(in.narrow) {
         dz = scratch.take(b.C * narrow);
         dx = scratch.take(p.shrink ? wide : p.channels * wide);
@@ -84,7 +84,7 @@ struct PreprocessBackward {
     const float* lower() const { return dz + b.C / 2 * narrow; }
 
     void weights(int v, int n) {
-        float* dw = b.share(thread, v);
+        float* dw = b.share(v, n);
         int count = int(b.in_pixels), half = b.C / 2;
         in.load(v, n, true);
         if (!p.shrink) return gram(dz, narrow, b.C, in.active, narrow, p.channels, count, dw + p.weight, gram_room);

@@ -1,7 +1,7 @@
 // The phases of the backward, one after the other. Included once per instruction set, inside its namespace.
 
 inline void Backward::node(int node) const {
-    on_threads(space, [&](Scratch scratch, int, int first, int last) {
+    on_threads(space, [&](Scratch scratch, int first, int last) {
         NodeBackward sums(*this, node, scratch);
         each_image(*this, first, last, [&](int v, int n) { sums.image(v, n); });
     });
@@ -10,8 +10,8 @@ inline void Backward::node(int node) const {
 
 inline void Backward::middles(int j) const {
     if (!plan.states[j].middles) return;
-    on_threads(space, [&](Scratch scratch, int thread, int first, int last) {
-        MiddleBackward work(*this, thread, j, scratch);
+    on_threads(space, [&](Scratch scratch, int first, int last) {
+        MiddleBackward work(*this, j, scratch);
         each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
     });
     for (int e : plan.states[j].out_edges)
@@ -20,8 +20,8 @@ inline void Backward::middles(int j) const {
 }
 
 inline void Backward::sources(int j) const {
-    on_threads(space, [&](Scratch scratch, int thread, int first, int last) {
-        SourceBackward work(*this, thread, j, scratch);
+    on_threads(space, [&](Scratch scratch, int first, int last) {
+        SourceBackward work(*this, j, scratch);
         if (j < 2) return each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
         NodeBackward sums(*this, j - 2, scratch);
         each_image(*this, first, last, [&](int v, int n) {
@@ -34,37 +34,14 @@ inline void Backward::sources(int j) const {
 
 inline void Backward::preprocess() const {
     for (const Preprocess& p : plan.preprocess) finish(p.norm, C, in_pixels, true);
-    on_threads(space, [&](const Scratch& scratch, int thread, int first, int last) {
+    on_threads(space, [&](const Scratch& scratch, int first, int last) {
         for (int which = 0; which < 2; which++) {
             if (!wanted.weights && !wanted.s[which]) continue;
             Scratch mine = scratch;
-            PreprocessBackward work(*this, thread, which, mine);
+            PreprocessBackward work(*this, which, mine);
             each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
         }
     });
-}
-
-// The threads' shares of the weight gradients, added in the order of threads.
-inline void Backward::add_shares() const {
-    struct Context {
-        const Backward& b;
-    } context{*this};
-    pool.run(
-        pool.threads,
-        [](void* pointer, int part) {
-            const Backward& b = static_cast<Context*>(pointer)->b;
-            size_t P = b.plan.weights, from = P * part / b.pool.threads, to = P * (part + 1) / b.pool.threads;
-            for (int v = 0; v < b.V; v++) {
-                float* sum = b.wanted.weights + v * P;
-                wipe(sum + from, to - from);
-                for (int t = 0; t < b.threads(); t++) {
-                    if (b.first(t) >= (v + 1) * b.N || b.first(t + 1) <= v * b.N) continue;
-                    const float* share = b.share(t, v);
-                    for (size_t i = from; i < to; i++) sum[i] += share[i];
-                }
-            }
-        },
-        &context);
 }
 
 // Gradients of the operations' and the edges' weights.
@@ -95,8 +72,10 @@ inline void Backward::mixture() const {
 
 inline void Backward::run() const {
     if (wanted.weights)
-        on_threads(space, [&](const Scratch&, int thread, int first, int last) {
-            for (int v = first / N; v * N < last; v++) wipe(share(thread, v), plan.weights);
+        on_threads(space, [&](const Scratch&, int first, int last) {
+            each_image(*this, first, last, [&](int v, int n) {
+                if (n % together == 0) wipe(share(v, n), plan.weights);
+            });
         });
     node(plan.cell.nodes - 1);
     for (int j = plan.cell.nodes; j >= 0; j--) {
@@ -104,7 +83,7 @@ inline void Backward::run() const {
         sources(j);
     }
     if (plan.cell.preprocess && past_inputs()) preprocess();
-    if (wanted.weights) add_shares();
+    if (wanted.weights) add_shares(pool, V, groups(), plan.weights, gathered.weights, wanted.weights);
     mixture();
 }
 
@@ -115,8 +94,9 @@ inline void run_backward(const Pool& pool, const Plan& plan, const CellInputs& i
     Backward backward{{pool, plan, in, saved, out}, space, gathered, grad, wanted};
     size_t images = size_t(in.V) * in.N, norms = in.V * plan.norms, middles = 0;
     for (const State& s : plan.states) middles = s.middles > int(middles) ? s.middles : middles;
-    size_t threads = threads_for(pool, in);
-    space.scratch_floats = scratch_of<PreprocessBackward, SourceBackward, MiddleBackward, NodeBackward>(backward, 0);
+    if (wanted.weights) backward.together = images_of_share(in.N, backward.pixels);
+    size_t threads = backward.threads();
+    space.scratch_floats = scratch_of<PreprocessBackward, SourceBackward, MiddleBackward, NodeBackward>(backward);
     struct {
         float** at;
         size_t floats;
@@ -132,7 +112,7 @@ inline void run_backward(const Pool& pool, const Plan& plan, const CellInputs& i
         {&gathered.nodes, images * (plan.cell.nodes - 1) * plan.cell.channels * plan.out_pixels()},
         {&gathered.states, plan.cell.preprocess ? images * 2 * plan.cell.channels * plan.in_pixels() : 0},
         {&gathered.middles, images * middles * plan.mixed_channels * plan.out_pixels()},
-        {&gathered.weights, wanted.weights ? (threads + in.V - 1) * plan.weights : 0},
+        {&gathered.weights, wanted.weights ? in.V * backward.groups() * plan.weights : 0},
     };
     size_t total = 0;
     for (const auto& part : parts) total += (part.floats + 15) / 16 * 16;

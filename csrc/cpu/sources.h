@@ -104,9 +104,9 @@ struct SourceBackward {
     const float** terms;
     float *scales, *zeros;
 
-    SourceBackward(const Backward& b, int thread, int j, Scratch& scratch)
+    SourceBackward(const Backward& b, int j, Scratch& scratch)
         : b(b), s(b.plan.states[j]), j(j), count(size_t(s.H) * s.W), g_plane(b.plan.cell.partial * b.pixels),
-          conv(b, thread, s, s.stride, scratch) {
+          conv(b, s, s.stride, scratch) {
         even = scratch.take(s.stride == 2 ? b.M * conv.compact : 0);
         odd = scratch.take(s.stride == 2 ? b.M * conv.compact : 0);
         pooled = scratch.take(2 * conv.compact);
@@ -146,7 +146,7 @@ struct SourceBackward {
         else
             b.unnorm(b.node_gradient(e.node, v, n), g_plane, z, m.first.norm, b.edge_weight(v, e) * b.op_weight(v, e, m),
                      b.M, conv.dz, conv.compact, v);
-        conv.convolve(m.first, m.kernel, m.dilation, v);
+        conv.convolve(m.first, m.kernel, m.dilation, v, n);
     }
 
     // A factorised reduction of all mixed channels.
@@ -157,7 +157,7 @@ struct SourceBackward {
                  v);
         const float* lower = conv.dz + half * conv.compact;
         if (b.wanted.weights) {
-            float* dw = b.share(conv.thread, v);
+            float* dw = b.share(v, n);
             for (int c = 0; c < ins; c++)
                 subsample(conv.active + c * conv.padded.plane, conv.padded, even + c * conv.compact, odd + c * conv.compact);
             gram(conv.dz, conv.compact, half, even, conv.compact, ins, pixels, dw + r.even, conv.gram_room);
