@@ -181,8 +181,23 @@ def test_torch_func(extension: None) -> None:
     want, found = run("reference"), run("cpu")
     assert max(errors(found, [t.double() for t in want])) < BOUND
     cell = of_cell(setting, partial(op.mixed_cell, backend="cpu"), at.running)
-    with pytest.raises(RuntimeError, match="no forward-mode derivative of a fused cell; backend='reference' has it"):
+    with pytest.raises(RuntimeError, match="no forward-mode derivative of sgl_fast.mixed_cell.*'reference' has it"):
         torch.func.jvp(lambda s: cell(s, *tensors[1:]), (tensors[0],), (tensors[0],))
+
+
+def test_torch_func_of_a_supernet(extension: None) -> None:
+    """Stem and classifier, too: gradients image by image."""
+    fresh()
+    net = small("pc_darts")
+    w, arch, x = net.init_weights(1), net.init_arch(1), torch.randn(2, 4, 3, 8, 8)
+
+    def each(backend: str) -> Tensor:
+        def loss(w: Tensor, x: Tensor) -> Tensor:
+            return net(w, arch, x, backend=backend).square().mean()
+
+        return torch.func.vmap(torch.func.grad(loss), in_dims=(None, 0))(w, x)
+
+    assert errors([each("cpu")], [each("reference").double()])[0] < 1e-3
 
 
 @pytest.mark.parametrize("which", ["compiled", "triton"])

@@ -6,9 +6,9 @@ The first derivative is the fused backward. That of the backward itself recomput
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -17,9 +17,8 @@ from torch import Tensor
 from .. import reference
 from ..walk import Mode, RunningStats
 from .cell_numbers import described
-from .registry import LIBRARY
+from .registry import Apply, differentiable
 
-Apply = Callable[..., Any]
 INPUTS = 5  # s0, s1, weights, op_weights, edge_weights
 MASKS_AXIS = 1  # of V in dropout masks; everywhere else it is the first one
 
@@ -36,9 +35,9 @@ class GivenMasks(Mode):
         return self.masks[first : first + count]
 
 
-def differentiable(forward: Any, backward: Any) -> Apply:
+def cell_function(forward: Any, backward: Any) -> Apply:
     """The operator `forward`, with its derivative by the operator `backward` and the derivative of that."""
-    second = _function(backward, _remember_backward, _second_derivative, "backward")
+    second = differentiable(backward, _remember_backward, _second_derivative, partial(_batched, 6))
 
     def first_derivative(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
         if grad is None:
@@ -48,7 +47,7 @@ def differentiable(forward: Any, backward: Any) -> Apply:
         wanted = zip(grads, ctx.needs_input_grad[1 : 1 + INPUTS], strict=True)
         return None, *(g if want else None for g, want in wanted), *(None,) * 6
 
-    return _function(forward, _remember_forward, first_derivative, "forward")
+    return differentiable(forward, _remember_forward, first_derivative, partial(_batched, 8))
 
 
 def _remember_forward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -116,37 +115,10 @@ def _say_slow(name: str) -> None:
     )
 
 
-def _function(operator: Any, remember: Apply, derivative: Apply, what: str) -> Apply:
-    """The operator as a function that autograd and torch.func differentiate; the raw operator by the same rules."""
-
-    class Fused(torch.autograd.Function):
-        @staticmethod
-        def forward(*args: Any) -> Any:
-            return operator(*args)
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-            remember(ctx, inputs, output)
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Any) -> Any:
-            return derivative(ctx, *grads)
-
-        @staticmethod
-        def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
-            return _batched(Fused.apply, info.batch_size, in_dims, args, what)
-
-        @staticmethod
-        def jvp(ctx: Any, *tangents: Any) -> Any:
-            raise RuntimeError("no forward-mode derivative of a fused cell; backend='reference' has it")
-
-    torch.library.register_autograd(operator, derivative, setup_context=remember, lib=LIBRARY)
-    return Fused.apply
-
-
-def _batched(apply: Apply, B: int, in_dims: Sequence[int | None], args: Sequence[Any], what: str) -> tuple[Any, Any]:
-    """A batch of calls as one, of B * V virtual learners."""
-    dropout = {"forward": 8, "backward": 6}[what]
+def _batched(
+    dropout: int, apply: Apply, B: int, in_dims: Sequence[int | None], args: Sequence[Any]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """A batch of calls as one, of B * V virtual learners; dropout: the position of the masks."""
 
     def fold(position: int, arg: Any, dim: int | None) -> Any:
         if not isinstance(arg, Tensor):

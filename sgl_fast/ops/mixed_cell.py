@@ -10,15 +10,15 @@ from ..backend import choose
 from ..layout import Cell, Section
 from ..precision import check_precision
 from ..walk import MOMENTUM, Mode, RunningStats
-from .cell_gradients import differentiable
+from .cell_gradients import cell_function
 from .cell_numbers import Described, check_inputs, mask_size, masks_of, numbers
 from .cell_operators import BACKWARD, FORWARD, sizes
 
 __all__ = ["mixed_cell", "numbers", "sizes"]
 
 _FUSED = {
-    "compiled": differentiable(FORWARD.compiled, BACKWARD.compiled),
-    "triton": differentiable(FORWARD.triton, BACKWARD.triton),
+    "compiled": cell_function(FORWARD.compiled, BACKWARD.compiled),
+    "triton": cell_function(FORWARD.triton, BACKWARD.triton),
 }
 
 
@@ -63,8 +63,7 @@ def mixed_cell(
         pattern = mode.pattern.replay((V, N, sizes(fused, H, W, name)[3]), torch.uint8)
     dropout, scale = _dropout(cell, mode, s1, name)
     inputs = s0, s1, weights, op_weights, edge_weights
-    # The raw operator has the same derivatives; torch.func takes them by a function of our own, torch.compile does not.
-    apply = FORWARD.on(name) if torch.compiler.is_compiling() else _FUSED["triton" if name == "triton" else "compiled"]
+    apply = _FUSED["triton" if name == "triton" else "compiled"]
     out, _, _, stats, bits = apply(fused, *inputs, running, pattern, dropout, skip_beta, scale, mode.precision)
     if mode.pattern is not None and pattern is None:
         mode.pattern.record(bits)

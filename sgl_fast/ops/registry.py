@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from ..backend import compiled, why_not
 why_not("cpu")  # loads the extension before a program is traced
 LIBRARY = torch.library.Library("sgl_fast", "DEF")
 Check = Callable[..., None]
+Apply = Callable[..., Any]
 
 
 class Operator(NamedTuple):
@@ -53,16 +54,10 @@ def register(
     Where a kernel is missing the operator exists, and a call is a RuntimeError that says what is missing.
     """
     name = schema.partition("(")[0]
-    parts = schema.partition(")")[0][len(name) + 1 :].split(", ")
-    required = {position: part.split()[1] for position, part in enumerate(parts) if part.startswith("Tensor ")}
+    fused_check = _fused_check(schema, check, stored)
 
     def triton(*args: Any) -> Any:
         return getattr(importlib.import_module(f"sgl_fast.kernels.{stem}"), name)(*args)
-
-    def fused_check(*args: Any) -> None:
-        _check_given(name, args, required)
-        check(*args)
-        _check_places(name, args, stored)
 
     compiled_one = _define(
         schema,
@@ -82,6 +77,57 @@ def register(
         compiled_one,
         _define(f"triton_{schema}", fake_triton, CPU=by_triton, CUDA=by_triton),
     )
+
+
+def register_cpu(schema: str, fake: Callable[..., Any]) -> Any:
+    """An operator that the compiled extension has for the CPU alone, and checks itself."""
+    name, check = schema.partition("(")[0], _fused_check(schema, lambda *args: None)
+    kernel = _checked(check, lambda *args: getattr(compiled("cpu"), name)(*args))
+    return _define(schema, _checked(check, fake), CPU=kernel)
+
+
+def differentiable(operator: Any, remember: Apply, derivative: Apply, batched: Apply | None = None) -> Apply:
+    """The operator as a function that autograd and torch.func differentiate; the raw operator by the same rules.
+
+    remember    (ctx, inputs, output), derivative (ctx, *gradients): as of a torch.autograd.Function
+    batched     (function, B, in_dims, args) -> results and their dims: B calls of torch.func.vmap; None: one by one
+    """
+
+    class Fused(torch.autograd.Function):
+        @staticmethod
+        def forward(*args: Any) -> Any:
+            return operator(*args)
+
+        @staticmethod
+        def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+            remember(ctx, inputs, output)
+
+        @staticmethod
+        def backward(ctx: Any, *grads: Any) -> Any:
+            return derivative(ctx, *grads)
+
+        @staticmethod
+        def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+            return (batched or _one_by_one)(Fused.apply, info.batch_size, in_dims, args)
+
+        @staticmethod
+        def jvp(ctx: Any, *tangents: Any) -> Any:
+            raise RuntimeError(f"no forward-mode derivative of {operator}; backend='reference' has it")
+
+    def call(*args: Any) -> Any:
+        # Programs are traced with the raw operator: torch.compile takes no function that has a jvp of its own.
+        return operator(*args) if torch.compiler.is_compiling() else Fused.apply(*args)
+
+    torch.library.register_autograd(operator, derivative, setup_context=remember, lib=LIBRARY)
+    return call
+
+
+def _one_by_one(apply: Apply, B: int, in_dims: Sequence[int | None], args: Sequence[Any]) -> tuple[Tensor, int]:
+    def call(b: int) -> Tensor:
+        each = zip(args, in_dims, strict=True)
+        return apply(*(a.select(dim, b) if isinstance(dim, int) else a for a, dim in each))
+
+    return torch.stack([call(b) for b in range(B)]), 0
 
 
 def refuse_gradients(*operators: Operator) -> None:
@@ -116,6 +162,20 @@ def _checked(check: Check, function: Callable[..., Any]) -> Callable[..., Any]:
         return function(*args)
 
     return call
+
+
+def _fused_check(schema: str, check: Check, stored: tuple[int, ...] = ()) -> Check:
+    """What raw operators check of all tensors, around what they check of their own."""
+    name = schema.partition("(")[0]
+    parts = schema.partition(")")[0][len(name) + 1 :].split(", ")
+    required = {position: part.split()[1] for position, part in enumerate(parts) if part.startswith("Tensor ")}
+
+    def check_all(*args: Any) -> None:
+        _check_given(name, args, required)
+        check(*args)
+        _check_places(name, args, stored)
+
+    return check_all
 
 
 def _check_given(name: str, args: tuple[Any, ...], required: dict[int, str]) -> None:
