@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from states import same
 from torch.nn.functional import cross_entropy
 
 from sgl_fast import checkpoint, evaluate
@@ -138,16 +139,6 @@ def test_a_run_that_is_stopped_and_resumed_equals_one_that_is_not(tmp_path: Path
         assert same(*(checkpoint.load(tmp_path / run / "checkpoint.pt") for run in ("whole", out.name)))
 
 
-def same(a: object, b: object) -> bool:
-    if isinstance(a, torch.Tensor):
-        return torch.equal(a, b)
-    if isinstance(a, dict):
-        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list):
-        return len(a) == len(b) and all(map(same, a, b))
-    return a == b
-
-
 def test_what_a_run_leaves(tmp_path: Path, capsys) -> None:
     out = tmp_path / "run"
     genotype = tmp_path / "genotype.json"
@@ -209,6 +200,9 @@ def assert_refused(arguments: list[str], message: str, capsys) -> None:
         (["--genotype", "DARTS", "--data", "embedded", "--image-size", "30"], "image_size: embedded takes 32 only"),
         (["--genotype", "DARTS", "--data", "embedded", "--limit", "4"], "batch size 64"),
         (["--genotype", "DARTS", "--count", "--image-size", "30"], "even height and width"),
+        (["--genotype", "DARTS", "--channels", "1000000000"], "--channels: need at most 4096; got 1000000000"),
+        (["--genotype", "DARTS", "--epochs", "1000000000"], "--epochs: need at most 100000"),
+        (["--genotype", "DARTS", "--data", "embedded", "--image-size", "100000"], "--image-size: need at most 4096"),
         (["--resume"], "no run to resume"),
     ],
 )
@@ -216,6 +210,14 @@ def test_bad_arguments(arguments: list[str], message: str, tmp_path: Path, capsy
     out = tmp_path / "run"
     assert_refused([*arguments, "--out", str(out)], message, capsys)
     assert not (out / "config.json").exists()
+
+
+def test_a_genotype_of_very_many_nodes_is_refused(tmp_path: Path, capsys) -> None:
+    cell = [("skip_connect", 0), ("skip_connect", 1)] * 100_000
+    file = tmp_path / "many.json"
+    file.write_text(json.dumps({"normal": cell, "normal_concat": [2], "reduce": cell, "reduce_concat": [2]}))
+    arguments = ["--genotype", str(file), "--data", "embedded", "--out", str(tmp_path / "run")]
+    assert_refused(arguments, "--genotype: need at most 16 nodes in the normal cell; got 100000", capsys)
 
 
 def test_another_commands_run_is_not_resumed(tmp_path: Path, capsys) -> None:
