@@ -83,8 +83,8 @@ class Search:
         """One step on a batch; losses and norms, a list over the learners each, and passes counted.
 
         implicit_error, of method "frozen" in float32, is an estimate of the implicit terms' relative error, rather too
-        large than too small; of the error itself the largest that was measured is 5e-4 on six images of 16 x 16, and
-        1e-2 on four of 8 x 8.
+        large than too small; of the error itself the largest that was measured is 1e-3 on six images of 8 x 8 or 16 x
+        16, and 1.4e-2 on four of 8 x 8.
         A loss, a norm or a new state that is not finite is a FloatingPointError that names the step, it and the
         learner; nothing of the state has changed then. Of a graph's step, it comes with the next one, or when the
         record is read.
