@@ -59,6 +59,7 @@ struct Window2 {
     __device__ float pixel(int t) const { return from.pixel(channel, first + t / 2 * from.W + t % 2); }
 };
 
+// The first of equal maxima, and the last NaN.
 template <class Window> __device__ __forceinline__ int largest(const Window& window) {
     int best = -1;
     float most = 0;
@@ -66,7 +67,7 @@ template <class Window> __device__ __forceinline__ int largest(const Window& win
     for (int t = 0; t < Window::side * Window::side; t++) {
         if (!window.has(t)) continue;
         const float x = window.pixel(t);
-        if (best >= 0 && x <= most) continue;
+        if (best >= 0 && !(x > most || x != x)) continue;
         best = t;
         most = x;
     }
