@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
 
 from sgl_fast import Batch, Config, Search, Supernet
@@ -28,6 +29,20 @@ def test_first_order(baseline: str, device: str, settings: Settings, interleave:
     assert passes(search.step(batch)) == (5 * K, 4 * K)
 
 
+@pytest.mark.parametrize("name", ["pc_darts", "darts"])
+def test_first_order_by_one_thread(name: str, settings: Settings, benchmark: Any) -> None:
+    """On one core, where the library's own operators lose least."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        search, made, batch = contenders("released", "eager", "cpu", settings, name)
+        step = eager.Released(made).step
+        row = Row(f"{name} step, first order, one thread", shape_of(search, batch))
+        Interleave(benchmark, settings)(row, lambda: search.step(batch), lambda: step(batch))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_second_order(baseline: str, device: str, settings: Settings, interleave: Interleave) -> None:
     """The finite difference of the paper on both sides."""
     second_order("paper", baseline, device, settings, interleave)
@@ -49,10 +64,10 @@ def second_order(algorithm: str, baseline: str, device: str, settings: Settings,
 
 
 def contenders(
-    algorithm: str, baseline: str, device: str, settings: Settings
+    algorithm: str, baseline: str, device: str, settings: Settings, name: str = "pc_darts"
 ) -> tuple[Search, list[eager.Learner], Batch]:
-    space = space_of("pc_darts", settings.short)
-    config = Config.preset("pc_darts", algorithm, learners=K, arch_start=0, pretrain_epochs=0)
+    space = space_of(name, settings.short)
+    config = Config.preset(name, algorithm, learners=K, arch_start=0, pretrain_epochs=0)
     made = eager.learners(space, config)
     for one in made:
         one.alphas.to(device)

@@ -17,6 +17,7 @@ from sgl_fast.ops.mixed_cell import numbers
 from sgl_fast.spaces import space
 from sgl_fast.supernet import Supernet
 
+from . import cycle_model
 from .report import ROOT, write_section
 from .tables import number, table
 
@@ -141,7 +142,8 @@ def markdown(works: Works) -> str:
     for (setup, half), found in works.items():
         if setup.images == 50 and not half:
             parts += [f"{setup.space}, {setup.images} images\n", kernel_table(found)]
-    return "\n".join([*parts, f"## A search step, K = {LEARNERS}, ms, projected for a V100\n", step_table(works)])
+    parts += [f"## A search step, K = {LEARNERS}, ms, projected for a V100\n", step_table(works)]
+    return "\n".join([*parts, "## By a cycle model\n", cycle_model.section()])
 
 
 def pass_table(works: Works) -> str:
@@ -199,7 +201,7 @@ def main() -> int:
     works = {(setup, half): work(setup, kernels, half) for setup in SETUPS for half in (False, True)}
     (ROOT / "bench" / "results" / "cuda_work.md").write_text(markdown(works), encoding="utf-8")
     about = f"Projected, not timed: ms of the cells in a search step on a V100, float32, K = {LEARNERS}, by counts.\n\n"
-    write_section(ROOT / "README.md", about + step_table(works), (BEGIN, END))
+    write_section(ROOT / "README.md", about + step_table(works) + cycle_model.note(), (BEGIN, END))
     return 0
 
 

@@ -1,19 +1,24 @@
-"""Relative error of the hypergradient's methods against `exact` in float64, on briefly trained small supernets.
+"""Relative error of the hypergradient's methods against `exact` in float64, on small supernets.
 
-python bench/hypergradient_error.py [--steps 40] [--spaces NAME ...] writes bench/results/hypergradient_error.md.
+python -m bench.hypergradient_error [--steps 40] [--spaces NAME ...] [--sides PIXELS ...] writes both tables of
+bench/results/hypergradient_error.md: of a few spaces by the radius, and of `frozen` by the size of the images.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
 
 import sgl_fast
 from sgl_fast import Arch, Config, Search
-from sgl_fast.data import Feed, open_dataset
+from sgl_fast.data import Dataset, Feed, open_dataset
 from sgl_fast.spaces import SPACES
+
+from . import implicit_error
+from .report import write_section
 
 RADII = (1.0, 0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7)
 SIZES = {"layers": 3, "nodes": 2, "num_classes": 10}
@@ -51,29 +56,54 @@ def errors(search: Search, feed: Feed, step: int) -> dict[tuple[str, torch.dtype
     return found
 
 
-def kept(spaces: list[str]) -> list[str]:
-    """The rows of the file that belong to other spaces."""
-    lines = OUT.read_text(encoding="utf-8").splitlines() if OUT.exists() else []
-    return [x for x in lines if x.startswith("| ") and x.split()[1] in SPACES and x.split()[1] not in spaces]
+def kept(names: Iterable[str]) -> list[str]:
+    """The rows of the file that begin with one of the names."""
+    lines = OUT.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.startswith(tuple(f"| {name} |" for name in names))]
+
+
+def write(about: str, head: Sequence[str], lines: Iterable[str], name: str) -> None:
+    """One of the file's two tables."""
+    rule = "|---" * len(head) + "|"
+    text = "\n".join([about, "", f"| {' | '.join(head)} |", rule, *lines]) + "\n"
+    write_section(OUT, text, (f"<!-- {name} -->", f"<!-- /{name} -->"))
+
+
+def by_radius(spaces: Sequence[str], steps: int, feed: Feed) -> None:
+    sizes = "3 layers, 2 nodes, 4 channels (PC-DARTS 8), K = 2, batches of 12, explicit term included"
+    about = f"Relative error of h against exact in float64 after {steps} training steps on Fashion-MNIST; {sizes}."
+    head = ["space", "method", "precision", *(f"r = {r:g}" for r in RADII)]
+    lines = kept(set(SPACES) - set(spaces))
+    for name in spaces:
+        search = trained(name, steps, feed)
+        for (method, dtype), values in errors(search, feed, steps).items():
+            cells = " | ".join(f"{v:.1e}" for v in values) + " |" * (len(RADII) - len(values))
+            lines.append(f"| {name} | {method} | {str(dtype).removeprefix('torch.')} | {cells} |")
+            print(lines[-1], flush=True)
+        write(about, head, lines, "radii")
+
+
+def by_size(sides: Sequence[int], dataset: Dataset, seeds: int) -> None:
+    lines = kept(f"{size.side} x {size.side}" for size in implicit_error.SIZES if size.side not in sides)
+    for size in implicit_error.SIZES:
+        for dtype in implicit_error.DTYPES:
+            if size.side in sides:
+                lines.append(f"| {' | '.join(implicit_error.row(dataset, size, dtype, seeds))} |")
+                print(lines[-1], flush=True)
+        write(implicit_error.ABOUT, implicit_error.HEAD, lines, "sizes")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=40)
-    parser.add_argument("--spaces", nargs="+", choices=list(SPACES), default=list(SPACES), help="the other rows stay")
+    parser.add_argument("--spaces", nargs="*", choices=list(SPACES), default=list(SPACES), help="the other rows stay")
+    sides = sorted({size.side for size in implicit_error.SIZES})
+    parser.add_argument("--sides", nargs="*", type=int, choices=sides, default=sides, help="the other rows stay")
+    parser.add_argument("--seeds", type=int, default=1, help="of the table by size")
     args = parser.parse_args()
-    feed = Feed(open_dataset("embedded"), 12, seed=1)
-    head = "| space | method | precision | " + " | ".join(f"r = {r:g}" for r in RADII) + " |"
-    sizes = "3 layers, 2 nodes, 4 channels (PC-DARTS 8), K = 2, batches of 12, explicit term included"
-    title = f"Relative error of h against exact in float64 after {args.steps} training steps on Fashion-MNIST; {sizes}."
-    lines = [title, "", head, "|---" * (3 + len(RADII)) + "|", *kept(args.spaces)]
-    for name in args.spaces:
-        search = trained(name, args.steps, feed)
-        for (method, dtype), values in errors(search, feed, args.steps).items():
-            cells = " | ".join(f"{v:.1e}" for v in values) + " |" * (len(RADII) - len(values))
-            lines.append(f"| {name} | {method} | {str(dtype).removeprefix('torch.')} | {cells} |")
-            print(lines[-1], flush=True)
-        OUT.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    dataset = open_dataset("embedded")
+    by_radius(args.spaces, args.steps, Feed(dataset, 12, seed=1))
+    by_size(args.sides, dataset, args.seeds)
 
 
 if __name__ == "__main__":

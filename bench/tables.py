@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 Record = dict[str, Any]
-HEADLINES = ("edge", "normal cell", "pass", "step, first order", "step, second order, paper")
+STEPS = ("step, first order", "step, first order, one thread", "step, second order, paper")
+HEADLINES = ("edge", "normal cell", "pass", *STEPS)
 
 ABOUT = """A ratio is the baseline's time over ours, the median over pairs that alternate in one process; below the
 limit the benchmark fails. GFLOP/s count the convolutions and the classifier of forward and backward; GB/s count what a

@@ -16,24 +16,6 @@ def plan_for(cell: list[int], s1: Tensor) -> Plan:
     return plan_of(tuple(cell), int(s1.shape[3]), int(s1.shape[4]))
 
 
-def check(plan: Plan, s0: Tensor, s1: Tensor, weights: Tensor, op_weights: Tensor, edge_weights: Tensor | None) -> None:
-    """RuntimeError unless all are float32, on one device and of the cell's sizes."""
-    V, N, E = s1.shape[0], s1.shape[1], len(plan.edges)
-    wanted = {
-        "s0": (s0, (V, N, *plan.input_size(0))),
-        "s1": (s1, (V, N, *plan.input_size(1))),
-        "weights": (weights, (V, plan.weights)),
-        "op_weights": (op_weights, (V, E, plan.width)),
-        "edge_weights": (edge_weights, (V, E)),
-    }
-    for name, (tensor, size) in wanted.items():
-        if tensor is None:
-            continue
-        if tensor.shape != size or tensor.dtype != torch.float32 or tensor.device != s1.device:
-            found = f"{tuple(tensor.shape)} {tensor.dtype} on {tensor.device}"
-            raise RuntimeError(f"need {name} of size {size}, float32 on {s1.device}; got {found}")
-
-
 def call_of(
     plan: Plan,
     s0: Tensor,
@@ -46,7 +28,6 @@ def call_of(
     dropout_scale: float,
     precision: str,
 ) -> Call:
-    check(plan, s0, s1, weights, op_weights, edge_weights)
     masks = None if dropout is None else dropout.contiguous().view(torch.uint8)
     weights = weights if weights.stride(1) == 1 else weights.contiguous()
     edges = None if edge_weights is None else edge_weights.contiguous()
@@ -75,8 +56,9 @@ def mixed_cell(
     out = s1.new_empty(V, N, plan.nodes * plan.C, plan.out_H, plan.out_W)
     states = s1.new_empty(V, N, 2 * plan.preprocess, plan.C, plan.H, plan.W)
     planes = s1.new_empty(V, N, plan.saved, dtype=kept_in(precision))
-    stats = s1.new_zeros(V, 3, plan.norms) if running is None else running.clone()
-    bits = s1.new_empty(V, N, plan.pattern, dtype=torch.uint8) if pattern is None else pattern.clone()
+    copy = torch.contiguous_format
+    stats = s1.new_zeros(V, 3, plan.norms) if running is None else running.clone(memory_format=copy)
+    bits = s1.new_empty(V, N, plan.pattern, dtype=torch.uint8) if pattern is None else pattern.clone(memory_format=copy)
     with on(s1):
         saved = Saved(states, planes, stats, bits)
         Forward(call, saved, out, pattern is not None, running is None).run()
@@ -100,6 +82,7 @@ def mixed_cell_backward(
     skip_beta: float,
     dropout_scale: float,
     training: bool,
+    replayed: bool,
     want_s0: bool,
     want_s1: bool,
     want_weights: bool,
@@ -112,8 +95,8 @@ def mixed_cell_backward(
     edges = None if edge_weights is None else edge_weights.new_empty(edge_weights.shape)
     wanted = Wanted((inputs[0], inputs[1]), want_weights, op_weights.new_zeros(op_weights.shape), edges)
     with on(s1):
-        saved = Saved(states, planes, stats, pattern)
-        found = Backward(call, saved, out, grad.contiguous(), training, wanted).run()
+        saved = Saved(*(t.contiguous() for t in (states, planes, stats, pattern)))
+        found = Backward(call, saved, out.contiguous(), grad.contiguous(), training, wanted).run()
     none = s1.new_empty(0)
     grads = [none if g is None else g for g in (*wanted.s, found, wanted.op_weights, edges)]
     return grads[0], grads[1], grads[2], grads[3], grads[4]

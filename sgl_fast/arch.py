@@ -79,7 +79,8 @@ def init_arch(
 
     def draw(*shape: int) -> Tensor:
         device = None if generator is None else generator.device
-        return 1e-3 * torch.randn(learners, *shape, generator=generator, dtype=dtype, device=device)
+        kind = dtype or torch.float32
+        return 1e-3 * torch.randn(learners, *shape, generator=generator, dtype=kind, device=device)
 
     E, O = space.edges, space.ops_per_edge
     alphas = draw(E, O), draw(E, O)

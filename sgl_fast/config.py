@@ -17,7 +17,8 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "precision": ("float32", "tf32", "float16", "bfloat16"),
     "frozen_precision": ("float32", "same"),
 }
-RADIUS, RADIUS_ROUNDED = 0.01, 0.1  # of finite differences; where what they difference is rounded to less than float32
+RADIUS = {"finite_difference": 0.01, "frozen": 0.001}  # of finite differences of float32: eq (8)'s, and the best one
+RADIUS_ROUNDED = 0.1  # where what they difference is rounded to less than float32
 
 
 def check_choice(name: str, value: Any) -> None:
@@ -26,13 +27,18 @@ def check_choice(name: str, value: Any) -> None:
         raise ValueError(f"need {name} one of {', '.join(map(str, CHOICES[name]))}; got {value!r}")
 
 
+def radius_of(method: str, precision: str) -> float:
+    """r of finite differences where it is not given; of "exact", which has none, any."""
+    return RADIUS.get(method, 1.0) if precision == "float32" else RADIUS_ROUNDED
+
+
 @dataclass(frozen=True)
 class Config:
     """Settings of `Search`; the defaults are section 4.2's.
 
     schedule         "joint": Algorithm 1; "released": A, V, W as in the released code; "separate": eq (13) for `epochs`
                      epochs, then eq (14) for as many
-    order, method, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `implicit.Options`
+    order, method, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `options.Options`
     pretrain_epochs  epochs, counted in `epochs`, in which only V learns; none in "separate", where V is done before
     lr, lr_min       of W and V, cosine over the epochs; linear over the first `warmup_epochs`
     arch_start       epoch at which the architecture starts to move
@@ -43,7 +49,8 @@ class Config:
                      operands of products; which backends: `precision.PRECISIONS`
     frozen_precision of the perturbed passes of method "frozen": float32, or "same" as the others'; plain finite
                      differences are float32
-    r                None: 0.1 where perturbed passes have less than float32, else 0.01
+    r                None: 0.1 where perturbed passes have less than float32, else 0.01 of method "finite_difference",
+                     0.001 of "frozen"
     """
 
     learners: int = 2
@@ -116,7 +123,7 @@ class Config:
     @property
     def radius(self) -> float:
         """r, chosen where it is not given."""
-        return self.r or (RADIUS if self.perturbed_precision == "float32" else RADIUS_ROUNDED)
+        return self.r or radius_of(self.method, self.perturbed_precision)
 
     @property
     def total_epochs(self) -> int:

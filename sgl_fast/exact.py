@@ -7,10 +7,14 @@ from torch import Tensor
 
 from .arch import Arch, like, take
 from .passes import Passes, Rows, merge, merge_arch
+from .pattern import join
 
 
 def derivative(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:
-    """d/de of grad_A loss, an Arch, and of the log-probabilities (V, N, J), along weights + e * direction at e = 0."""
+    """d/de of grad_A loss, an Arch, and of the log-probabilities (V, N, J), along weights + e * direction at e = 0.
+
+    On the patterns of the rows (of the reference), where they have some.
+    """
     groups = passes.groups(rows.learners)
     parts = [_derivative(passes, rows.take(group), take(direction, group)) for group in groups]
     return merge_arch(groups, [p[0] for p in parts]), merge(groups, [p[1] for p in parts])
@@ -19,7 +23,8 @@ def derivative(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Ten
 def _derivative(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:
     weights, arch = passes.leaves(rows, True, True)
     direction = direction[:, : weights.shape[1]]
-    log_probs = passes.forward(rows, weights, arch, backend="reference").log_softmax(-1)
+    pattern = join(rows.patterns) if rows.patterns else None
+    log_probs = passes.forward(rows, weights, arch, backend="reference", pattern=pattern).log_softmax(-1)
     assert rows.targets is not None
     loss = -rows.weight * (rows.targets * log_probs).sum(-1).mean(-1).sum()
     (grad_w,) = torch.autograd.grad(loss, weights, create_graph=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of config.json and checkpoint.pt; it rises when an older version could not read them
 RUN = "run"  # the key that holds the identity
-SOFTWARE = {"sgl_fast": "sgl_fast", "torch": "torch", "backend": "backend", "threads": "number of threads"}
+SOFTWARE = ("sgl_fast", "torch", "backend")  # what the last digits may depend on; on the number of threads they do not
 
 
 def identity(config: Mapping[str, Any], dataset: Dataset, backend: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def differences(then: Any, now: Mapping[str, Any]) -> list[str]:
         if then["data"].get(name, value) != value:
             raise ValueError(f"the data are others; {name} was {then['data'][name]}, is {value}")
     changed = [name for name in SOFTWARE if then.get(name, now[name]) != now[name]]
-    return [f"{SOFTWARE[name]} was {then[name]}, is {now[name]}: the last digits may differ" for name in changed]
+    return [f"{name} was {then[name]}, is {now[name]}: the last digits may differ" for name in changed]
 
 
 def _settings(config: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ def saved_bytes(net: Supernet, N: int, height: int, width: int, device: torch.de
     """Bytes that autograd keeps between forward and backward for one virtual learner and N images, weights left out."""
     weights = net.init_weights(1).to(device).requires_grad_()
     arch = net.init_arch(1).map(lambda t: t.to(device))
-    images = torch.zeros(N, 3, height, width, device=device)
+    images = torch.zeros(N, 3, height, width, dtype=weights.dtype, device=device)
     seen: dict[int, tuple[int, Tensor]] = {}
 
     def keep(tensor: Tensor) -> Tensor:

@@ -25,6 +25,7 @@ class Rows:
 
     learners (V) indices; weights (V, P); images (V, N, 3, H, W), or (N, 3, H, W) shared by all
     targets (V, N, J): the loss is -weight * mean over n of sum over c of targets * log softmax(logits)
+    log_probs, slopes (V, N, J), (V, A): of the pass whose patterns these are, the latter the architecture's gradient
     """
 
     learners: Sequence[int]
@@ -34,6 +35,8 @@ class Rows:
     weight: float = 1.0
     patterns: Sequence[Pattern] | None = None
     seeds: Tensor | None = None
+    log_probs: Tensor | None = None
+    slopes: Tensor | None = None
 
     def take(self, positions: Sequence[int]) -> Rows:
         """Some of the virtual learners."""
@@ -43,8 +46,8 @@ class Rows:
         targets = None if self.targets is None else take(self.targets, positions)
         learners = [self.learners[i] for i in positions]
         patterns = None if self.patterns is None else [self.patterns[i] for i in positions]
-        seeds = None if self.seeds is None else take(self.seeds, positions)
-        return Rows(learners, take(self.weights, positions), images, targets, self.weight, patterns, seeds)
+        rest = [None if t is None else take(t, positions) for t in (self.seeds, self.log_probs, self.slopes)]
+        return Rows(learners, take(self.weights, positions), images, targets, self.weight, patterns, *rest)
 
 
 @dataclass

@@ -48,7 +48,7 @@ HELP = {
     "lam": "weight of the pseudo-labels (default 1; on cifar10 with ablation no_stage_one or separate 2)",
     "order": "2: with the implicit terms of the hypergradient; 1: without",
     "method": "of the second derivatives: frozen, finite_difference, exact",
-    "r": "radius of the finite difference (default 0.01; 0.1 with --frozen-precision same of less than float32)",
+    "r": "radius of the finite difference (0.001 of frozen, 0.01 of finite_difference, 0.1 of less than float32)",
     "epochs": "of the search; of each stage in P-DARTS; of both halves of ablation separate",
     "pretrain_epochs": "epochs in which only the preliminary weights learn",
     "lr": "of the weights in the first epoch",

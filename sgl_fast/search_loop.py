@@ -53,6 +53,7 @@ class Diary:
     def __init__(self, run: RunFolder, bar: Progress) -> None:
         self.run, self.bar = run, bar
         self._kept: tuple[int, int, Mapping[str, Any]] | None = None
+        self._told = False
 
     def add(self, step: int, epoch: int, record: Mapping[str, Any]) -> None:
         self.write()
@@ -64,7 +65,14 @@ class Diary:
         if kept is not None:
             step, epoch, record = kept
             self.bar.update(step, epoch, record)
+            self._tell(step, max(record.get("implicit_error", [0.0])))
             self.run.log({"step": step, "epoch": epoch, **record, **more()})
+
+    def _tell(self, step: int, error: float) -> None:
+        """Once: that the second order is not what it is taken for. The log has every step's error."""
+        if error > 0.01 and not self._told:
+            self._told = True
+            self.bar.write(f"step {step}: the implicit terms are off by about {error:.0%}: too few pixels a norm sees")
 
     @property
     def waits(self) -> bool:

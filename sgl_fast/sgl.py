@@ -16,8 +16,9 @@ from .backend import choose
 from .batch import Batch
 from .config import Config
 from .data.seeds import seed_of
-from .implicit import Options, Step, Update, sgl_step
+from .implicit import Step, Update, sgl_step
 from .ops.flat_update import row_norms, sgd
+from .options import Options
 from .passes import Passes, Rows, one_hot
 from .record import Record, Report
 from .schedule import Epoch, epoch_of
@@ -81,6 +82,9 @@ class Search:
     def step(self, batch: Batch) -> Mapping[str, Any]:
         """One step on a batch; losses and norms, a list over the learners each, and passes counted.
 
+        implicit_error, of method "frozen" in float32, is an estimate of the implicit terms' relative error, rather too
+        large than too small; of the error itself the largest that was measured is 1e-3 on six images of 8 x 8 or 16 x
+        16, and 1.4e-2 on four of 8 x 8.
         A loss, a norm or a new state that is not finite is a FloatingPointError that names the step, it and the
         learner; nothing of the state has changed then. Of a graph's step, it comes with the next one, or when the
         record is read.
@@ -310,6 +314,8 @@ class Search:
         counts = {name: sum(getattr(p, name) for p in passes if p) for name in ("forwards", "backwards")}
         losses = {f"{name}_loss": loss for name, loss in step.losses.items()}
         accuracies = {f"{name}_accuracy": value for name, value in step.accuracies.items()}
+        if step.implicit_error is not None:
+            norm["implicit_error"] = step.implicit_error
         return Report.of(losses, {**accuracies, **norm}, counts)
 
     def _init_weights(self, draw: torch.Generator) -> Tensor:

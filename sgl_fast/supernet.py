@@ -38,9 +38,9 @@ class Supernet:
     def init_weights(
         self, V: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """(V, P), PyTorch's default initialisation layer by layer."""
+        """(V, P), PyTorch's default initialisation layer by layer; float32 unless a dtype is given."""
         device = None if generator is None else generator.device
-        weights = torch.empty(V, self.num_weights, dtype=dtype, device=device)
+        weights = torch.empty(V, self.num_weights, dtype=dtype or torch.float32, device=device)
         fan_in = 1
         for entry in self.layout:
             part = weights.narrow(1, entry.offset, entry.size)
@@ -53,14 +53,14 @@ class Supernet:
         return weights
 
     def init_arch(self, K: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None) -> Arch:
-        """1e-3 * randn; each learner its own draw."""
+        """1e-3 * randn; each learner its own draw; float32 unless a dtype is given."""
         return init_arch(self.space, K, generator, dtype)
 
     def init_running(
         self, V: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> RunningStats:
-        """Mean 0 and variance 1 of every batch norm."""
-        mean = torch.zeros(V, self.num_statistics, dtype=dtype, device=device)
+        """Mean 0 and variance 1 of every batch norm; float32 unless a dtype is given."""
+        mean = torch.zeros(V, self.num_statistics, dtype=dtype or torch.float32, device=device)
         return RunningStats(mean, torch.ones_like(mean))
 
     def __call__(

@@ -147,7 +147,7 @@ def main() -> int:
     p = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     p.add_argument("--kills", type=int, default=200)
     p.add_argument("--cases", type=int, default=len(CASES), help="only so many of the first cases")
-    p.add_argument("--threads", type=int, nargs="+", default=[1], help="processes choose among these")
+    p.add_argument("--threads", type=int, nargs="+", default=[1, 2, 3], help="processes choose among these")
     p.add_argument("--seed", type=int, default=random.randrange(10**6))
     args = p.parse_args()
     draw, kills, runs, wrong = random.Random(args.seed), Counter[str](), 0, 0

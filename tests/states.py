@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,3 +34,18 @@ def differences(a: Path, b: Path) -> list[str]:
     for state in states:
         state["run"].pop("threads")
     return sorted(found) + ([] if same(*states) else ["checkpoint.pt"])
+
+
+def leaves(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The places of everything in it but itself."""
+    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield (*place, key)
+        yield from leaves(value[key], (*place, key))
+
+
+def get(value: Any, place: tuple[Any, ...]) -> Any:
+    """What is at a place."""
+    for key in place:
+        value = value[key]
+    return value

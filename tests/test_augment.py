@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 from torch import Tensor
 from trials import fresh, threads
 
 from sgl_fast import reference_augment
+from sgl_fast.backend import compiled
 from sgl_fast.data.augment import draw, levels, normalize, table
 from sgl_fast.ops import augment as op
 from sgl_fast.ops.augment import augment
@@ -84,6 +87,25 @@ def test_errors_say_what_is_needed() -> None:
             augment(images, draws, worse)
     with pytest.raises(ValueError, match="need crop and cutout of at least 0; got -1, 0"):
         augment(images, draws, values, -1)
+    limits = (("index", 10), ("dy", 5), ("dx", -1), ("flip", 2), ("cy", 2**40), ("cx", -(2**20)))
+    for column, (name, value) in enumerate(limits):
+        wrong = draws.clone()
+        wrong[1, column] = value
+        with pytest.raises(ValueError, match=f"need draws with .*{name}.* {value}"):
+            augment(images, wrong, values, 2)
+
+
+def test_an_image_of_no_index_is_nan(backend: str) -> None:
+    """Where draws lie on a device nobody can look at them: what is drawn wrongly shows, and is read from nowhere."""
+    if backend == "reference":
+        pytest.skip("torch's own indexing")
+    images, draws, values = inputs(2, 4, 4, 1)
+    right, wrong = draws.clone(), draws.clone()
+    wrong[1, 0] = 2**40
+    kernel = importlib.import_module("sgl_fast.kernels.augment") if backend == "triton" else compiled()
+    found, want = (kernel.augment(images, table, values, 1, 2) for table in (wrong, right))
+    assert found[1].isnan().all()
+    assert torch.equal(found[0], want[0])
 
 
 @pytest.mark.usefixtures("extension")
@@ -96,6 +118,6 @@ def test_the_operator_guards_its_memory() -> None:
     images, draws, values = inputs(2, 4, 4, 1)
     for bad in ((images.int(), draws, values), (images, draws[:, 1:], values), (images, draws, values[:, 1:])):
         with pytest.raises(RuntimeError, match="need .* of size "):
-            op._augment.compiled(*bad, 1, 0)
+            compiled().augment(*bad, 1, 0)
     with pytest.raises(RuntimeError, match="crop and cutout from 0 to"):
-        op._augment.compiled(images, draws, values, -1, 0)
+        compiled().augment(images, draws, values, -1, 0)

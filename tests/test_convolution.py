@@ -70,9 +70,9 @@ def test_other_dtypes_and_backends_are_the_librarys() -> None:
 
 def test_operators_are_registered_as_torch_wants(extension: None) -> None:
     x, w, g = torch.randn(2, 6, 5, 4), torch.randn(8, 3, 3, 3), torch.randn(2, 8, 3, 2)
-    torch.library.opcheck(ops._forward, (x, w, 2, 2))
-    torch.library.opcheck(ops._input, (g, w, 2, 2, list(x.shape)))
-    torch.library.opcheck(ops._weight, (g, x, 2, 2, list(w.shape)))
+    torch.library.opcheck(ops._FORWARD, (x, w, 2, 2))
+    torch.library.opcheck(ops._INPUT, (g, w, 2, 2, list(x.shape)))
+    torch.library.opcheck(ops._WEIGHT, (g, x, 2, 2, list(w.shape)))
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,6 @@ def test_wrong_shapes_are_named(
     with pytest.raises(RuntimeError, match=said):
         convolution(torch.zeros(x), torch.zeros(w), stride, groups, "cpu")
     with pytest.raises(RuntimeError, match=said):
-        ops._input(torch.zeros(2, 4, 4, 4), torch.zeros(w), stride, groups, x)
+        ops._INPUT(torch.zeros(2, 4, 4, 4), torch.zeros(w), stride, groups, x)
     with pytest.raises(RuntimeError, match=said):
-        ops._weight(torch.zeros(2, 4, 4, 4), torch.zeros(x), stride, groups, w)
+        ops._WEIGHT(torch.zeros(2, 4, 4, 4), torch.zeros(x), stride, groups, w)

@@ -11,6 +11,7 @@ from torch import Tensor
 from trials import close, fresh, threads
 
 from sgl_fast import reference_flat
+from sgl_fast.backend import compiled
 from sgl_fast.ops import flat_update
 from sgl_fast.ops.flat_update import perturb, quotient, row_norms, sgd
 
@@ -127,6 +128,10 @@ def test_errors_say_what_is_needed() -> None:
         row_norms(x[0])
     with pytest.raises(ValueError, match=r"need grad \(4, 3\) torch.float32, as weights; got \(4, 2\)"):
         sgd(x, x[:, 1:], x, 0.1, 0.9, 0.0, 0.0)
+    with pytest.raises(ValueError, match=r"need lr \(\) torch.float32, as weights; got \(2,\)"):
+        sgd(x, x, x, torch.ones(2), 0.9, 0.0, 0.0)
+    with pytest.raises(ValueError, match=r"need rows of floating point; got \(4, 3\) torch.int64"):
+        row_norms(x.long())
     with pytest.raises(ValueError, match="need direction .*; got .* torch.float64"):
         perturb(x, x.double(), 0.1)
     for both, eps in ((x, x[0]), (x[:3], x[0, :1]), (x, x[0, :2].double())):
@@ -153,12 +158,13 @@ def test_operators_are_registered_as_torch_wants(name: str) -> None:
 
 @pytest.mark.usefixtures("extension")
 def test_operators_guard_their_memory() -> None:
+    """A call past the checks of the module is an error, not a read beyond a tensor."""
     x = torch.zeros(4, 3)
     for call in (
-        lambda: flat_update._sgd.compiled(x, x, x[:2], torch.tensor(0.1), 0.9, 0.0, 0.0),
-        lambda: flat_update._sgd.compiled(x, x, x, torch.ones(2), 0.9, 0.0, 0.0),
-        lambda: flat_update._perturb.compiled(x, x[:, :2], 0.1),
-        lambda: flat_update._quotient.compiled(x, x[0]),
+        lambda: compiled().sgd(x, x, x[:2], torch.tensor(0.1), 0.9, 0.0, 0.0),
+        lambda: compiled().sgd(x, x, x, torch.ones(2), 0.9, 0.0, 0.0),
+        lambda: compiled().perturb(x, x[:, :2], 0.1),
+        lambda: compiled().quotient(x, x[0]),
     ):
         with pytest.raises(RuntimeError, match="need .* of size .*, Float on cpu"):
             call()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 from functools import partial
 from typing import Any
 
@@ -198,7 +197,8 @@ def test_operators_are_registered_properly(extension: None) -> None:
     forward = (cell, *tensors, None, None, None, 1.0, 1.0, "float32")
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell.default, forward)
     saved = torch.ops.sgl_fast.mixed_cell(*forward)
-    backward = (cell, *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, True, True, False, True, "float32")
+    flags = True, False, True, False, True, "float32"
+    backward = (cell, *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, *flags)
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell_backward.default, backward)
 
 
@@ -218,7 +218,7 @@ def test_tritons_operators_are_registered_properly(extension: None) -> None:
     forward = (op.numbers(cell), *tensors, None, None, None, 1.0, 1.0, "float32")
     torch.library.opcheck(torch.ops.sgl_fast.triton_mixed_cell.default, forward)
     saved = torch.ops.sgl_fast.triton_mixed_cell(*forward)
-    flags = True, True, False, True, "float32"
+    flags = True, False, True, False, True, "float32"
     backward = (op.numbers(cell), *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, *flags)
     torch.library.opcheck(torch.ops.sgl_fast.triton_mixed_cell_backward.default, backward)
 
@@ -252,24 +252,28 @@ def test_a_precision_is_for_some_backends(precision: str, able: str, extension: 
             op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, mode, backend=backend)
 
 
-def test_it_is_differentiable_once(extension: None) -> None:
+@pytest.mark.parametrize("which", ["reference", "cpu", "triton"])
+def test_wrong_inputs_are_named(which: str, extension: None) -> None:
+    if which == "triton" and (reason := why_not_interpreted()):
+        pytest.skip(reason)
     setting = SETTINGS["normal"]
-    inputs = draw_inputs(setting).at(torch.float32)
-    out = op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, Mode(), backend="cpu")
-    (grad,) = torch.autograd.grad(out.square().sum(), inputs.tensors[:1], create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        grad.sum().backward()
 
-
-def test_wrong_inputs_are_named(extension: None) -> None:
-    setting = SETTINGS["normal"]
-    section, draw = section_of(setting.cell), random.Random(0)
-    for index, fragment in ((0, "need s0 of size"), (2, "need weights of size"), (3, "need op_weights of size")):
+    def refused(setting: Setting, changes: dict[int, Any], message: str) -> None:
         tensors = [t.float() for t in draw_inputs(setting).tensors if t is not None]
-        tensors[index] = tensors[index][..., : draw.choice([1, 2])]
-        with pytest.raises(RuntimeError, match=fragment):
-            op.mixed_cell(setting.cell, section, *tensors, Mode(), backend="cpu")
-    one = Setting(setting.cell, 1, 1, 1, 1)
-    tensors = [t.float() for t in draw_inputs(one).tensors if t is not None]
-    with pytest.raises(ValueError, match="more than one value a channel"):
-        op.mixed_cell(one.cell, section, *tensors, Mode(), backend="cpu")
+        for index, change in changes.items():
+            tensors[index] = change(tensors[index])
+        with pytest.raises(ValueError, match=message):
+            op.mixed_cell(setting.cell, section_of(setting.cell), *tensors, Mode(), backend=which)
+
+    for index, name in enumerate(NAMES[1:6]):
+        cut = {index: lambda t: t[:, :, :1] if t.dim() == 5 else t[..., :1]}
+        refused(setting, cut, rf"need {name} \(2, .*torch.float32 on cpu; got \(2, ")
+        if name != "s1":  # by which the others are told
+            said = f"need.* ({name} .*|float32 tensors .*); got .*bfloat16"
+            refused(setting, {index: lambda t: t.to(torch.bfloat16)}, said)
+    refused(setting, {0: lambda t: t[:, :0], 1: lambda t: t[:, :0]}, r"need s1 .*, not empty.*; got \(2, 0, ")
+    refused(Setting(setting.cell, 1, 1, 1, 1), {}, "more than one value a channel")
+    reduction = SETTINGS["reduction"]
+    refused(dataclasses.replace(reduction, V=1, N=1, H=2, W=2), {}, "more than one value a channel")
+    odd = dataclasses.replace(reduction, H=6, W=5)
+    refused(odd, {}, "need even H and W in a reduction cell")

@@ -18,9 +18,9 @@ from sgl_fast.sgl import Search
 
 def precisions(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[list[str], set[float]]:
     """Of the forward passes of a search step, in float32 here; and the radii of its finite differences."""
-    from sgl_fast import implicit
+    from sgl_fast import difference
 
-    asked, radii, forward, perturb = [], set(), Passes.forward, implicit.perturb
+    asked, radii, forward, perturb = [], set(), Passes.forward, difference.perturb
 
     def spy(self: Passes, rows: Any, *args: Any, **options: Any) -> Tensor:
         asked.append({**self.options, **options}["precision"])
@@ -31,7 +31,7 @@ def precisions(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[list[s
         return perturb(weights, direction, r, backend)
 
     monkeypatch.setattr(Passes, "forward", spy)
-    monkeypatch.setattr(implicit, "perturb", spied)
+    monkeypatch.setattr(difference, "perturb", spied)
     draw = torch.Generator().manual_seed(0)
     images, labels = torch.randn(3, 4, 3, 8, 8, generator=draw), torch.randint(5, (2, 4), generator=draw)
     config = Config.preset("pc_darts", arch_start=0, **settings)
@@ -41,14 +41,14 @@ def precisions(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[list[s
 
 def test_a_search_has_its_precision_but_in_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
     asked, radii = precisions(monkeypatch, precision="tf32")
-    assert asked == ["tf32"] * 4 + ["float32"] * 3 and radii == {0.01}
+    assert asked == ["tf32"] * 4 + ["float32"] * 3 and radii == {0.001}
 
 
 def test_perturbed_passes_of_frozen_follow_if_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """With r = 0.1, unless r is given."""
     asked, radii = precisions(monkeypatch, precision="bfloat16", frozen_precision="same")
     assert asked == ["bfloat16"] * 7 and radii == {0.1}
-    assert Config(frozen_precision="same").radius == 0.01
+    assert Config(frozen_precision="same").radius == 0.001 and Config(method="finite_difference").radius == 0.01
     assert Config(precision="float16", frozen_precision="same", r=0.3).radius == 0.3
 
 

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from trials import fresh, threads
 
 from sgl_fast import reference_dropout
+from sgl_fast.backend import compiled
 from sgl_fast.ops import skip_dropout
 from sgl_fast.ops.skip_dropout import dropout_masks
 from sgl_fast.passes import Passes, Rows
@@ -204,7 +205,7 @@ def test_the_operator_guards_its_memory() -> None:
     seeds = torch.arange(2)
     for bad in ((seeds.int(), 1, 0, [1, 1, 1, 1], 1), (seeds, 1, 0, [1, 1, 1], 1), (seeds, 1, 0, [1, 1, 1, -1], 1)):
         with pytest.raises(RuntimeError, match="need"):
-            skip_dropout._dropout_masks.compiled(*bad)
+            compiled().dropout_masks(*bad)
 
 
 @pytest.mark.usefixtures("extension")

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 import torch
-from nets import F64, draws, small
+from nets import F64, batch, draws, small
+from torch import Tensor
+from trials import fresh
 
 from sgl_fast.backend import use_backend, why_not
+from sgl_fast.config import Config
+from sgl_fast.sgl import Search
 
 
 @pytest.mark.parametrize(
@@ -81,3 +85,39 @@ def test_a_backend_that_cannot_run_says_why() -> None:
             with pytest.raises(RuntimeError) as error:
                 net(*inputs, backend=name)
             assert str(error.value) == reason
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_under_autocast(backend: str, extension: None) -> None:
+    """The library's layers run in what autocast asks for; a cell takes its states in float32 again, both directions."""
+    fresh()
+    net = small("pc_darts")
+    w, arch, x = net.init_weights(2).requires_grad_(), net.init_arch(2), torch.randn(3, 3, 8, 8)
+
+    def run(casting: bool) -> list[Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=casting):
+            logits = net(w, arch, x, backend=backend)
+        (grad,) = torch.autograd.grad(logits.float().square().sum(), w)
+        return [logits.float().detach(), grad]
+
+    for got, want in zip(run(True), run(False), strict=True):
+        assert got.dtype == torch.float32
+        assert (got - want).norm() < 0.1 * want.norm()
+
+
+def test_whatever_torchs_default_dtype(extension: None) -> None:
+    """Libraries set it at import; ours are float32 unless somebody asks for another one."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        net = small("pc_darts")
+        kinds = [net.init_weights(1), *net.init_arch(1).tensors(), net.init_running(1).mean]
+        assert {t.dtype for t in kinds} == {torch.float32}
+        given = batch(0)
+        search = Search(net, Config.preset("pc_darts", arch_start=0, learners=2))
+        record = search.step(given.to(dtype=torch.float32))
+        assert {t.dtype for t in search.tensors() if t.dim()} == {torch.float32}
+        arch = net.init_arch(2)
+        assert net(search.w, arch, given.x_val.float()).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert len(record["train_loss"]) == 2

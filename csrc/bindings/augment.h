@@ -19,7 +19,7 @@ Tensor augment_of(const Tensor& images, const Tensor& draws, const Tensor& level
     const Tensor pixels = dense ? images : images.contiguous(), table = draws.contiguous();
     const Tensor values = checked(call, "levels", levels, {C, 256});
     Tensor batch = empty(call, {N, C, H, W});
-    const Augmentation how{N, C, H, W, crop, cutout, pixels.stride(0), pixels.stride(1)};
+    const Augmentation how{size[0], N, C, H, W, crop, cutout, pixels.stride(0), pixels.stride(1)};
     augment(call.queue, how, pixels.const_data_ptr<uint8_t>(), table.const_data_ptr<int64_t>(), data(values), out(batch));
     return batch;
 }

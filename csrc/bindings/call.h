@@ -95,7 +95,7 @@ struct CudaCall {
     CudaCall(const CudaCall&) = delete;
 
     static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) { return at::empty(sizes, options); }
-    Tensor large(IntArrayRef sizes) const { return fresh(sizes, at::TensorOptions(device)); }
+    Tensor large(IntArrayRef sizes) const { return fresh(sizes, at::TensorOptions(device).dtype(at::kFloat)); }
 };
 
 #endif

@@ -2,6 +2,7 @@
 
 #include <ATen/ops/empty_strided.h>
 
+#include <algorithm>
 #include <optional>
 #include <tuple>
 #include <vector>
@@ -11,8 +12,19 @@
 
 namespace sgl_fast {
 
-// The cell that sgl_fast.ops.mixed_cell writes as a list of numbers, for first states of H x W.
+// The cell that sgl_fast.ops writes as a list of numbers, for first states of H x W.
 inline Plan plan_of(const std::vector<int64_t>& cell, int64_t H, int64_t W) {
+    constexpr int64_t head = 10, most = 1 << 20;  // sizes, flags and operations an edge; of each number
+    const auto edges = [](int64_t nodes) { return nodes * (nodes + 3) / 2; };
+    TORCH_CHECK(H > 0 && H <= most && W > 0 && W <= most, "need planes of 1 to ", most, " rows and columns; got ", H, " x ", W);
+    TORCH_CHECK(cell.size() >= head, "need a cell of at least ", head, " numbers; got ", cell.size());
+    for (int64_t number : cell)
+        TORCH_CHECK(number >= 0 && number <= most, "need numbers of a cell from 0 to ", most, "; got ", number);
+    TORCH_CHECK(cell[2] > 0 && cell[3] > 0 && cell[4] > 0 && cell[2] % cell[4] == 0 && cell[9] > 0 &&
+                        static_cast<int64_t>(cell.size()) == head + cell[9] * edges(cell[3]),
+                "need a cell whose operations are those of its edges; got ", cell);
+    TORCH_CHECK(std::all_of(cell.begin() + head, cell.end(), [](int64_t op) { return op <= static_cast<int>(Op::dil5); }),
+                "need known operations; got ", cell);
     auto number = cell.begin();
     const auto next = [&] { return static_cast<int>(*number++); };
     CellShape shape;
@@ -43,15 +55,16 @@ inline std::tuple<size_t, size_t, size_t, size_t, int> mixed_cell_sizes(const st
 // The tensor, or a copy, that starts where kernels may read four floats at once.
 inline Tensor aligned(const Tensor& tensor) {
     const bool is = reinterpret_cast<uintptr_t>(tensor.const_data_ptr<float>()) % 16 == 0;
-    return is ? tensor : tensor.clone(at::MemoryFormat::Contiguous);
+    return is ? tensor : tensor.clone();
 }
 
-// The tensor, or a copy, such that each image is dense, and aligned if its rows are.
-inline Tensor dense_images(const char* name, const Tensor& tensor, at::Device device, IntArrayRef sizes) {
+// The tensor, or a copy, such that each image is dense, and aligned if its rows are. apart: no two images are one memory, as
+// where a gradient of the same strides is written; such a copy has the strides of the tensor, or is contiguous.
+inline Tensor dense_images(const char* name, const Tensor& tensor, at::Device device, IntArrayRef sizes, bool apart) {
     need_tensor(name, tensor, device, at::kFloat, sizes);
     const bool dense = tensor.stride(4) == 1 && tensor.stride(3) == sizes[4] && tensor.stride(2) == sizes[3] * sizes[4];
     const bool even = sizes[4] % 4 != 0 || (tensor.stride(0) % 4 == 0 && tensor.stride(1) % 4 == 0);
-    return aligned(dense && even ? tensor : tensor.contiguous());
+    return aligned(dense && even && !(apart && !tensor.is_non_overlapping_and_dense()) ? tensor : tensor.contiguous());
 }
 
 // A cell's tensors, checked, and the pointers to them.
@@ -63,14 +76,14 @@ struct Cell {
     template <class Call>
     Cell(const Call& call, const std::vector<int64_t>& cell, const Tensor& s0_, const Tensor& s1_, const Tensor& weights_,
          const Tensor& op_weights_, const std::optional<Tensor>& edge_weights_, const std::optional<Tensor>& dropout_,
-         double skip_beta, double dropout_scale, bool training)
+         double skip_beta, double dropout_scale, bool training, bool want_s0 = false, bool want_s1 = false)
         : plan(plan_of(cell, s1_.size(3), s1_.size(4))) {
         const int64_t V = s1_.size(0), N = s1_.size(1), E = plan.edges.size(), H = plan.H, W = plan.W;
         const int64_t scale = plan.cell.shrink0 ? 2 : 1, C = plan.cell.channels;
         const bool raw = plan.cell.preprocess;
         s0 = dense_images("s0", s0_, call.device,
-                          {V, N, raw ? plan.cell.c_prev_prev : C, raw ? scale * H : H, raw ? scale * W : W});
-        s1 = dense_images("s1", s1_, call.device, {V, N, raw ? plan.cell.c_prev : C, H, W});
+                          {V, N, raw ? plan.cell.c_prev_prev : C, raw ? scale * H : H, raw ? scale * W : W}, want_s0);
+        s1 = dense_images("s1", s1_, call.device, {V, N, raw ? plan.cell.c_prev : C, H, W}, want_s1);
         const int64_t P = plan.weights;
         need_tensor("weights", weights_, call.device, at::kFloat, {V, P});
         weights = weights_.stride(1) == 1 || P == 0 ? weights_ : weights_.contiguous();
@@ -137,20 +150,22 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
         const Tensor& states, const Tensor& planes, const Tensor& stats, const Tensor& pattern, const Tensor& grad,
         double skip_beta, double dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights) {
     const Call call(s1);
-    const Cell c(call, cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, training);
+    const Cell c(call, cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, training,
+                 want_s0, want_s1);
     const int64_t V = c.inputs.V, N = c.inputs.N, P = c.plan.weights, bytes = c.plan.pattern, norms = c.plan.norms;
     const Tensor y = aligned(checked(call, "out", result, c.out_size()));
     const Tensor g = aligned(checked(call, "grad", grad, c.out_size()));
     const Plan& plan = c.plan;
-    need_tensor("states", states, call.device, at::kFloat, c.states_size());
+    const Tensor kept_states = checked(call, "states", states, c.states_size());
     const bool half = Call::stores_half && planes.scalar_type() == at::kHalf;
     need_tensor("planes", planes, call.device, half ? at::kHalf : at::kFloat, {V, N, static_cast<int64_t>(plan.saved)});
-    need_tensor("stats", stats, call.device, at::kFloat, {V, 3, norms});
+    const Tensor kept_planes = planes.contiguous(), kept_stats = checked(call, "stats", stats, {V, 3, norms});
     need_tensor("pattern", pattern, call.device, at::kByte, {V, N, bytes});
-    const CellSaved saved{const_cast<float*>(data(states)), const_cast<void*>(planes.const_data_ptr()),
-                          const_cast<float*>(data(stats)), const_cast<uint8_t*>(pattern.const_data_ptr<uint8_t>()), half};
+    const Tensor bits = pattern.contiguous();
+    const CellSaved saved{const_cast<float*>(data(kept_states)), const_cast<void*>(kept_planes.const_data_ptr()),
+                          const_cast<float*>(data(kept_stats)), const_cast<uint8_t*>(bits.const_data_ptr<uint8_t>()), half};
     const auto like = [&](const Tensor& t) {
-        return at::empty_strided(t.sizes(), t.strides(), at::TensorOptions(call.device));
+        return at::empty_strided(t.sizes(), t.strides(), at::TensorOptions(call.device).dtype(at::kFloat));
     };
     const Tensor none = empty(call, {0});
     Tensor ds0 = want_s0 ? like(c.s0) : none;

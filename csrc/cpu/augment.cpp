@@ -1,6 +1,7 @@
 #include "augment.h"
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
 namespace sgl_fast {
@@ -37,6 +38,10 @@ void augment(const Pool& pool, const Augmentation& how, const uint8_t* images, c
         std::vector<int64_t> columns(W);
         for (int64_t n = begin; n < end; ++n) {
             const int64_t* draw = draws + n * 6;
+            if (draw[0] < 0 || draw[0] >= how.M) {
+                std::fill_n(out + n * size, size, std::numeric_limits<float>::quiet_NaN());
+                continue;
+            }
             for (int64_t x = 0; x < W; x++) columns[x] = (draw[3] ? W - 1 - x : x) + draw[2] - how.crop;
             augment_image(how, images + draw[0] * how.image, draw, columns.data(), levels, out + n * size);
         }

@@ -21,8 +21,8 @@ static int pixel(const Augmentation& how, const uint8_t* plane, int64_t y, int64
     return y < 0 || y >= how.H || x < 0 || x >= how.W ? 0 : plane[y * how.W + x];
 }
 
-template <class Queue> static void check(int64_t M, const Augmentation& how, const Queue& queue) {
-    const auto [N, C, H, W, crop, cutout, image, channel] = how;
+template <class Queue> static void check(const Augmentation& how, const Queue& queue) {
+    const auto [M, N, C, H, W, crop, cutout, image, channel] = how;
     std::vector<uint8_t> images((M - 1) * image + (C - 1) * channel + H * W);
     for (uint8_t& one : images) one = static_cast<uint8_t>(1 + draw(255));
     const Floats levels = normal(C * 256);
@@ -47,14 +47,14 @@ template <class Queue> static void check(int64_t M, const Augmentation& how, con
 
 int main() {
     return each_way([] {
-        if (brief) return check(3, {2, 3, 5, 7, 2, 4, 105, 35}, queue(1));
+        if (brief) return check({3, 2, 3, 5, 7, 2, 4, 105, 35}, queue(1));
         for (int64_t side : {1, 2, 7, 16, 33})
             for (int64_t crop : {0, 1, 4})
                 for (int64_t cutout : {0, 1, 4, 5}) {
                     const int64_t W = side + crop, plane = side * W;
-                    check(3, {5, 3, side, W, crop, cutout, 3 * plane, plane}, queue(1));
-                    check(3, {5, 3, side, W, crop, cutout, plane, 0}, queue(1));
+                    check({3, 5, 3, side, W, crop, cutout, 3 * plane, plane}, queue(1));
+                    check({3, 5, 3, side, W, crop, cutout, plane, 0}, queue(1));
                 }
-        check(2, {9, 1, 40, 56, 3, 16, 2240, 2240}, queue(3));
+        check({2, 9, 1, 40, 56, 3, 16, 2240, 2240}, queue(3));
     });
 }

@@ -11,26 +11,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..backend import choose, compiled
-from .registry import _define
-
-
-def _register(schema: str, fake: Any) -> Any:
-    name = schema.partition("(")[0]
-    return _define(f"{schema}) -> Tensor", fake, CPU=lambda *args: getattr(compiled("cpu"), name)(*args))
+from ..backend import choose
+from .registry import differentiable, register_cpu
 
 
 def _fake(x: Tensor, weight: Tensor, stride: int, groups: int) -> Tensor:
     return x.new_empty(x.shape[0], weight.shape[0], *((n - 1) // stride + 1 for n in x.shape[2:]))
 
 
-_forward = _register("convolution(Tensor x, Tensor weight, int stride, int groups", _fake)
-_input = _register(
-    "convolution_input(Tensor grad, Tensor weight, int stride, int groups, int[] x",
+_FORWARD = register_cpu("convolution(Tensor x, Tensor weight, int stride, int groups) -> Tensor", _fake)
+_INPUT = register_cpu(
+    "convolution_input(Tensor grad, Tensor weight, int stride, int groups, int[] x) -> Tensor",
     lambda grad, weight, stride, groups, x: grad.new_empty(x),
 )
-_weight = _register(
-    "convolution_weight(Tensor grad, Tensor x, int stride, int groups, int[] weight",
+_WEIGHT = register_cpu(
+    "convolution_weight(Tensor grad, Tensor x, int stride, int groups, int[] weight) -> Tensor",
     lambda grad, x, stride, groups, weight: grad.new_empty(weight),
 )
 
@@ -59,8 +54,9 @@ def _of_weight(ctx: Any, u: Tensor) -> Any:
     return dgrad, _input(grad, u, stride, groups, x.shape) if want[1] else None, None, None, None
 
 
-for _operator, _backward in ((_forward, _of_forward), (_input, _of_input), (_weight, _of_weight)):
-    torch.library.register_autograd(_operator, _backward, setup_context=_save)
+_forward = differentiable(_FORWARD, _save, _of_forward)
+_input = differentiable(_INPUT, _save, _of_input)
+_weight = differentiable(_WEIGHT, _save, _of_weight)
 
 
 def convolution(x: Tensor, weight: Tensor, stride: int = 1, groups: int = 1, backend: str | None = None) -> Tensor:

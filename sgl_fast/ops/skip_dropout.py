@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -9,13 +10,28 @@ from torch import Tensor
 
 from .. import reference_dropout as reference
 from ..backend import choose
-from .registry import register
+from .registry import register, said
 
 STEM = "skip_dropout"
+
+
+def _check(seeds: Tensor, masks: int, first: int, size: Sequence[int], threshold: int) -> None:
+    if seeds.dim() != 1 or not len(seeds) or seeds.dtype != torch.int64:
+        raise ValueError(f"need seeds (V), not empty, torch.int64; got {said(seeds)}")
+    if len(size) != 4 or min(size) < 1 or math.prod(size) >= 2**31 or masks < 1:
+        raise ValueError(f"need one mask or more (N, C, H, W), below 2^31 numbers; got {masks} of {tuple(size)}")
+    if not (first >= 0 and first + masks <= 2**32):
+        raise ValueError(f"need numbers of masks from 0 to 2^32 - 1; got {first} to {first + masks - 1}")
+    if not 0 <= threshold <= reference.STEPS:
+        raise ValueError(f"need a rate from 0 to 1; got {threshold / reference.STEPS:g}")
+
+
 _dropout_masks = register(
     "dropout_masks(Tensor seeds, int masks, int first, int[] size, int threshold) -> Tensor",
+    _check,
     lambda seeds, masks, first, size, threshold: seeds.new_empty((masks, *seeds.shape, *size), dtype=torch.bool),
     STEM,
+    reference.dropout_masks,
 )
 
 
@@ -27,12 +43,7 @@ def dropout_masks(
     seeds (V) int64, on the device where the masks are to be; size (N, C, H, W), below 2^31 numbers
     first   number of the first mask: masks of other numbers are independent, equal numbers give equal masks
     """
-    if seeds.dim() != 1 or not len(seeds) or seeds.dtype != torch.int64:
-        raise ValueError(f"need seeds (V), not empty, torch.int64; got {tuple(seeds.shape)} {seeds.dtype}")
-    if len(size) != 4 or min(size) < 1 or torch.Size(size).numel() >= 2**31 or masks < 1:
-        raise ValueError(f"need one mask or more (N, C, H, W), below 2^31 numbers; got {masks} of {tuple(size)}")
     if not 0 <= rate <= 1:
         raise ValueError(f"need a rate from 0 to 1; got {rate}")
-    name = choose(backend, seeds.device)
-    kernel = reference.dropout_masks if name == "reference" else _dropout_masks.on(name)
-    return kernel(seeds, masks, first, list(size), round(rate * reference.STEPS))
+    threshold = round(rate * reference.STEPS)
+    return _dropout_masks.on(choose(backend, seeds.device))(seeds, masks, first, list(size), threshold)

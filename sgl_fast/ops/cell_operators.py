@@ -1,0 +1,176 @@
+"""The raw operators of the fused cell: schemas, checks, shapes for tracing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..backend import compiled
+from ..kernels.launch import kept_in
+from ..kernels.plan import plan_of
+from ..layout import Cell
+from ..precision import check_precision
+from .cell_numbers import check_inputs, described, mask_size, masks_of, need
+from .registry import register
+
+STEM = "mixed_cell"
+INPUTS = "Tensor s0, Tensor s1, Tensor weights, Tensor op_weights, Tensor? edge_weights"
+FIVE = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
+
+
+def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, int, int, int]:
+    """Weights and norm channels of a learner, numbers and pattern bytes that an image leaves."""
+    if backend == "triton":
+        return plan_of(tuple(cell), int(H), int(W)).sizes
+    return compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
+
+
+def _check(
+    cell: list[int],
+    s0: Tensor,
+    s1: Tensor,
+    weights: Tensor,
+    op_weights: Tensor,
+    edge_weights: Tensor | None,
+    running: Tensor | None,
+    pattern: Tensor | None,
+    dropout: Tensor | None,
+    *_: Any,
+) -> None:
+    shape = described(cell)
+    check_inputs(shape, s0, s1, weights, op_weights, edge_weights, running is None)
+    if running is not None:
+        need(running, "running", (s1.shape[0], 3, shape.S), s1)
+    _check_masks(shape.cell, dropout, s1)
+
+
+def _check_masks(cell: Cell, dropout: Tensor | None, s1: Tensor) -> None:
+    if dropout is not None:
+        need(dropout, "dropout", (masks_of(cell), s1.shape[0], *mask_size(cell, s1)), s1, torch.bool)
+
+
+def _check_triton(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> None:
+    """What the compiled kernels check themselves: the pattern to replay, the precision."""
+    check_precision(rest[-1], "triton", s1.device)
+    if (pattern := rest[4]) is not None:
+        V, N, _, H, W = s1.shape
+        need(pattern, "pattern", (V, N, sizes(cell, H, W, "triton")[3]), s1, torch.uint8)
+
+
+def _fake(backend: str) -> Callable[..., tuple[Tensor, ...]]:
+    def fake(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+        V, N, H, W = s1.shape[0], s1.shape[1], s1.shape[3], s1.shape[4]
+        C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
+        norms, saved, bytes_ = sizes(cell, H, W, backend)[1:]
+        out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
+        states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
+        pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
+        planes = s1.new_empty(V, N, saved, dtype=kept_in(rest[-1]))
+        return out, states, planes, s1.new_empty(V, 3, norms), pattern
+
+    return fake
+
+
+def _half(precision: str, device: torch.device) -> bool:
+    """Whether a compiled kernel keeps float16."""
+    check_precision(precision, "cuda" if device.type == "cuda" else "cpu", device)
+    return precision == "float16"
+
+
+FORWARD = register(
+    f"mixed_cell(int[] cell, {INPUTS}, Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta,"
+    f" float dropout_scale, str precision) -> {FIVE}",
+    _check,
+    _fake("cpu"),
+    STEM,
+    fake_triton=_fake("triton"),
+    check_triton=_check_triton,
+    arguments=lambda *args: (*args[:-1], _half(args[-1], args[2].device)),
+)
+
+
+def _check_backward(
+    cell: list[int],
+    s0: Tensor,
+    s1: Tensor,
+    weights: Tensor,
+    op_weights: Tensor,
+    edge_weights: Tensor | None,
+    dropout: Tensor | None,
+    out: Tensor,
+    states: Tensor,
+    planes: Tensor,
+    stats: Tensor,
+    pattern: Tensor,
+    grad: Tensor,
+    skip_beta: float,
+    dropout_scale: float,
+    training: bool,
+    *_: Any,
+) -> None:
+    shape = described(cell)
+    check_inputs(shape, s0, s1, weights, op_weights, edge_weights, training)
+    _check_masks(shape.cell, dropout, s1)
+    (V, N), (H, W) = s1.shape[:2], s1.shape[3:]
+    half = 2 if shape.cell.kind == "reduce" else 1
+    size = V, N, shape.cell.nodes * shape.cell.channels, H // half, W // half
+    need(out, "out", size, s1)
+    need(grad, "grad", size, s1)
+    need(states, "states", (V, N, 2 * shape.cell.preprocess, shape.cell.channels, H, W), s1)
+    need(stats, "stats", (V, 3, shape.S), s1)
+
+
+def _check_triton_backward(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> None:
+    V, N, _, H, W = s1.shape
+    saved, pattern = sizes(cell, H, W, "triton")[2:]
+    check_precision(rest[-1], "triton", s1.device)
+    need(rest[6], "planes", (V, N, saved), s1, kept_in(rest[-1]))
+    need(rest[8], "pattern", (V, N, pattern), s1, torch.uint8)
+
+
+def _as_the_state(s: Tensor) -> Tensor:
+    """Empty; with the state's strides where its planes are dense and no two images are one memory, else contiguous."""
+    H, W = s.shape[3:]
+    dense, count = bool(s.stride()[2:] == (H * W, W, 1)), 1
+    for stride, size in sorted(zip(s.stride(), s.shape, strict=True)):
+        dense, count = dense and (size == 1 or stride == count), count * size
+    return torch.empty_like(s) if dense else _contiguous(s)
+
+
+def _contiguous(t: Tensor) -> Tensor:
+    return t.new_empty(t.shape)
+
+
+def _fake_backward(of_state: Callable[[Tensor], Tensor]) -> Callable[..., tuple[Tensor, ...]]:
+    def fake(
+        cell: list[int],
+        s0: Tensor,
+        s1: Tensor,
+        weights: Tensor,
+        op_weights: Tensor,
+        edge_weights: Tensor | None,
+        *rest: Any,
+    ) -> tuple[Tensor, ...]:
+        grads = of_state(s0), of_state(s1), _contiguous(weights)
+        wanted = zip(rest[-4:-1], grads, strict=True)
+        edges = s1.new_empty(0) if edge_weights is None else _contiguous(edge_weights)
+        return (*(g if want else g.new_empty(0) for want, g in wanted), _contiguous(op_weights), edges)
+
+    return fake
+
+
+BACKWARD = register(
+    f"mixed_cell_backward(int[] cell, {INPUTS}, Tensor? dropout, Tensor out, Tensor states, Tensor planes,"
+    " Tensor stats, Tensor pattern, Tensor grad, float skip_beta, float dropout_scale, bool training, bool replayed,"
+    f" bool want_s0, bool want_s1, bool want_weights, str precision) -> {FIVE}",
+    _check_backward,
+    _fake_backward(_as_the_state),
+    STEM,
+    fake_triton=_fake_backward(_contiguous),
+    check_triton=_check_triton_backward,
+    arguments=lambda *args: (*args[:16], *args[17:-1]),
+    stored=(9,),
+)
