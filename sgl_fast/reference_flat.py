@@ -65,7 +65,8 @@ def perturb(weights: Tensor, direction: Tensor, r: float) -> tuple[Tensor, Tenso
     eps = r / norm, 0 where the dtype cannot hold twice that, as for a zero row; NaN where it cannot hold the norm.
     """
     norm, most = _norms(direction), torch.finfo(direction.dtype).max
-    eps = (r / norm).masked_fill(r / norm > most / 2, 0.0).masked_fill(~(norm <= most), float("nan")).to(direction.dtype)
+    eps = torch.where(r / norm > most / 2, 0.0, r / norm).masked_fill(~(norm <= most), float("nan"))
+    eps = eps.to(direction.dtype)
     step = eps.unsqueeze(1) * direction
     return torch.cat([weights + step, weights - step]), eps
 

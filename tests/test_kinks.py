@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from test_mixed_cell import cell_of
@@ -37,14 +39,17 @@ def some_nan(x: Tensor) -> Tensor:
 @pytest.mark.parametrize("spoil", [ties, constant, some_nan])
 @pytest.mark.parametrize("kind", ["normal", "reduce"])
 @pytest.mark.parametrize("training", [False, True])
-def test_recorded_and_replayed_kinks_are_torchs(kind: str, training: bool, spoil: object, backend: str) -> None:
+def test_recorded_and_replayed_kinks_are_torchs(
+    kind: str, training: bool, spoil: Callable[[Tensor], Tensor], backend: str
+) -> None:
     """A pass over spoilt states records; another, over states without equals, replays, and shows what was chosen."""
     fresh()
     cell = cell_of(kind, channels=8, nodes=1, ops=OPS, partial=2, preprocess=False)
     setting = Setting(cell, V, N, H, W, training)
     inputs, section = draw_inputs(setting), section_of(cell)
-    spoilt = [spoil(inputs.tensors[0]), inputs.tensors[1]]  # type: ignore[operator]
-    spoilt[1] = spoil(spoilt[1]) if spoil is not some_nan else spoilt[1].masked_fill(torch.rand(V, N, 8, H, W) < 0.01, NAN)
+    first, second = (t.float() for t in inputs.tensors[:2])  # type: ignore[union-attr]
+    few = torch.rand_like(second) < 0.01  # for the convolutions, which spread them
+    spoilt = spoil(first), second.masked_fill(few, NAN) if spoil is some_nan else spoil(second)
     found = []
     for dtype, name in ((torch.float64, "reference"), (torch.float32, backend)):
         given, pattern = inputs.at(dtype), Pattern()
