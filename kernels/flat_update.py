@@ -71,6 +71,14 @@ def sgd_kernel(
 
 
 @triton.jit
+def radius_over(r, norm):
+    """0 where float32 cannot hold twice r / norm, at a norm of 0 above all; NaN where it cannot hold the norm."""
+    eps = r / tl.where(norm == 0, 1.0, norm)
+    small = (norm == 0) | (eps > 1.7014117331926443e38)
+    return tl.where(norm <= 3.4028234663852886e38, tl.where(small, 0.0, eps), float("nan"))
+
+
+@triton.jit
 def perturb_kernel(
     weights,
     direction,
@@ -86,7 +94,7 @@ def perturb_kernel(
     """both (2K, P)"""
     part, k = tl.program_id(0), tl.program_id(1).to(tl.int64)
     norm = norm_of(squares, k, tl.num_programs(0), PARTS)
-    mine = tl.where(norm == 0, 0.0, r / tl.where(norm == 0, 1.0, norm)).to(tl.float32)
+    mine = radius_over(r, norm).to(tl.float32)
     tl.store(eps + k, mine, mask=part == 0)
     other = tl.num_programs(1).to(tl.int64) * P
     for first in range(0, PART, BLOCK):

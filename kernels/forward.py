@@ -243,7 +243,7 @@ def pool_kernel(
         if REPLAY:
             most = tl.where(chosen == t, value, most)
         else:
-            better = mask & ((chosen < 0) | ~(value <= most))
+            better = mask & ((chosen < 0) | (value > most) | (value != value))
             most, chosen = tl.where(better, value, most), tl.where(better, t, chosen)
         total += value
         count += has.to(tl.float32)
@@ -307,7 +307,7 @@ def bypass_kernel(
         if REPLAY:
             most = tl.where(chosen == t, value, most)
         else:
-            better = (chosen < 0) | ~(value <= most)
+            better = (chosen < 0) | (value > most) | (value != value)
             most, chosen = tl.where(better, value, most), tl.where(better, t, chosen)
     tl.store(planes + image * saved + z + at, kept(most, planes), mask=out)
     if not REPLAY:

@@ -36,14 +36,19 @@ def teacher_cotangent(p: Tensor, tau: Tensor) -> Tensor:
 
 def row_norms(rows: Tensor) -> Tensor:
     """(K, P) -> (K)."""
-    return torch.linalg.vector_norm(rows, dim=1)
+    return _norms(rows).to(rows.dtype)
+
+
+def _norms(rows: Tensor) -> Tensor:
+    """In float64, whose squares of float32 neither overflow nor vanish."""
+    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
 
 
 def clipped(grad: Tensor, limit: float) -> Tensor:
     """grad (K, P) with each row's norm at most `limit`; 0 for no limit."""
     if not limit:
         return grad
-    return grad * (limit / (row_norms(grad).unsqueeze(1) + 1e-6)).clamp(max=1.0)
+    return grad * (limit / (_norms(grad).unsqueeze(1) + 1e-6)).clamp(max=1.0).to(grad.dtype)
 
 
 def sgd(
@@ -55,9 +60,13 @@ def sgd(
 
 
 def perturb(weights: Tensor, direction: Tensor, r: float) -> tuple[Tensor, Tensor]:
-    """weights + eps * direction, then weights - eps * direction, (2K, P); eps (K) = r / norm, 0 for a zero row."""
-    norm = row_norms(direction)
-    eps = torch.where(norm > 0, r / norm, 0.0)
+    """weights + eps * direction, then weights - eps * direction, (2K, P); and eps (K).
+
+    eps = r / norm, 0 where the dtype cannot hold twice that, as for a zero row; NaN where it cannot hold the norm.
+    """
+    norm, most = _norms(direction), torch.finfo(direction.dtype).max
+    eps = torch.where(r / norm > most / 2, 0.0, r / norm).masked_fill(~(norm <= most), float("nan"))
+    eps = eps.to(direction.dtype)
     step = eps.unsqueeze(1) * direction
     return torch.cat([weights + step, weights - step]), eps
 
@@ -65,4 +74,4 @@ def perturb(weights: Tensor, direction: Tensor, r: float) -> tuple[Tensor, Tenso
 def quotient(both: Tensor, eps: Tensor) -> Tensor:
     """(both[:K] - both[K:]) / (2 eps), the difference itself where eps is 0; (2K, P), (K) -> (K, P)."""
     plus, minus = both.chunk(2)
-    return (plus - minus) / torch.where(eps > 0, 2 * eps, 1.0).unsqueeze(1)
+    return (plus - minus) / torch.where(eps == 0, 1.0, 2 * eps).unsqueeze(1)

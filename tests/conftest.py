@@ -18,7 +18,14 @@ if not torch.cuda.is_available():
 
 
 # Tests whose kernels are small enough for Triton's interpreter, at a tenth of a millisecond an operation.
-INTERPRETED = ("test_augment", "test_flat_update", "test_mixed_cell", "test_pseudo_label", "test_skip_dropout")
+INTERPRETED = (
+    "test_augment",
+    "test_flat_update",
+    "test_kinks",
+    "test_mixed_cell",
+    "test_pseudo_label",
+    "test_skip_dropout",
+)
 
 
 @pytest.fixture

@@ -186,3 +186,45 @@ def test_clipping_leaves_short_rows() -> None:
     got = reference_flat.clipped(x, 1.0)
     torch.testing.assert_close(got, torch.tensor([[0.6, 0.8], [0.3, 0.4]], dtype=torch.float64), atol=1e-6, rtol=0)
     assert reference_flat.clipped(x, 0) is x
+
+
+HUGE = torch.finfo(torch.float32).max
+
+
+def directions(P: int) -> dict[str, Tensor]:
+    """float32 rows that float32's arithmetic does not survive."""
+    x = torch.randn(P)
+    with_nan, with_inf = x.clone(), x.clone()
+    with_nan[P // 2], with_inf[P // 3] = float("nan"), float("inf")
+    return {
+        "zero": torch.zeros(P),
+        "least": torch.full((P,), 1e-45),
+        "denormal": torch.full((P,), 1e-39),
+        "squares vanish": 1e-30 * x,
+        "squares overflow": 1e30 * x,
+        "norm overflows": HUGE * x.sign(),
+        "nan": with_nan,
+        "inf": with_inf,
+    }
+
+
+def test_directions_that_are_no_numbers_or_hardly(backend: str) -> None:
+    """One rule: eps 0 where float32 cannot hold twice r / norm, NaN where it cannot hold the norm; else no loss."""
+    fresh()
+    P, r = 5000, 0.01
+    rows_of = directions(P)
+    v, w = torch.stack(list(rows_of.values())), torch.randn(len(rows_of), P)
+    norm = v.double().norm(dim=1)
+    want = torch.where(2 * r / norm > HUGE, 0.0, r / norm).masked_fill(~(norm <= HUGE), float("nan"))
+    assert (want == 0).tolist() == [name in ("zero", "least") for name in rows_of]
+    assert want.isnan().tolist() == [name in ("norm overflows", "nan", "inf") for name in rows_of]
+    both, eps = perturb(w, v, r, backend)
+    torch.testing.assert_close(eps.double(), want, rtol=1e-6, atol=0, equal_nan=True)
+    step = want[:, None] * v.double()
+    torch.testing.assert_close(both.double(), torch.cat([w + step, w - step]), rtol=1e-6, atol=1e-7, equal_nan=True)
+    slope = quotient(both, eps, backend)
+    assert torch.equal(slope.isnan().all(1), want.isnan()) and torch.equal(slope.isnan().any(1), want.isnan())
+    assert not slope[want == 0].any()
+    spoilt = both.clone()
+    spoilt[0, 7] = float("nan")
+    assert quotient(spoilt, eps, backend)[0].isnan().nonzero().tolist() == [[7]]

@@ -40,6 +40,14 @@ std::vector<double> norms_of(const Pool& pool, int64_t K, int64_t P, const float
     return norms;
 }
 
+// 0 where float32 cannot hold twice r / norm, at a norm of 0 above all; NaN where it cannot hold the norm.
+float radius_over(float r, double norm) {
+    constexpr double most = std::numeric_limits<float>::max();
+    const double eps = r / norm;
+    if (!(norm <= most)) return std::numeric_limits<float>::quiet_NaN();
+    return eps > most / 2 ? 0.0f : static_cast<float>(eps);
+}
+
 // Not std::min: a norm that is NaN must stay one.
 float clip_scale(double norm, float clip) {
     const double scale = clip / (norm + 1e-6);
@@ -67,7 +75,7 @@ void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const floa
 void perturb(const Pool& pool, int64_t K, int64_t P, float r, const float* weights, const float* direction, float* both,
              float* eps) {
     const std::vector<double> found = norms_of(pool, K, P, direction);
-    for (int64_t k = 0; k < K; ++k) eps[k] = found[k] == 0 ? 0.0f : static_cast<float>(r / found[k]);
+    for (int64_t k = 0; k < K; ++k) eps[k] = radius_over(r, found[k]);
     const auto run = SGL_FAST_PICK(perturb_run);
     for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
         run(count, eps[k], weights + i, direction + i, both + i, both + K * P + i);

@@ -21,8 +21,8 @@ void row_norms(const Pool& pool, int64_t K, int64_t P, const float* rows, float*
 void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const float* lr, const float* weights,
          const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms);
 
-// both = weights + eps * direction, then weights - eps * direction, (2K, P), with eps[k] = r / norm of direction[k],
-// or 0 where that norm is 0.
+// both = weights + eps * direction, then weights - eps * direction, (2K, P), with eps[k] = r / norm of direction[k]:
+// 0 where that norm is 0, or so small that float32 cannot hold 2 eps; NaN where it is not a finite float32.
 void perturb(const Pool& pool, int64_t K, int64_t P, float r, const float* weights, const float* direction, float* both,
              float* eps);
 

@@ -39,7 +39,7 @@ template <int L, class W, bool REPLAY> void max_pool(const float* in, const Padd
             I<L> code = REPLAY ? load_int<L>(chosen + x) : I<L>{};
             for (int t = 1; t < W::pixels; t++) {
                 F<L> v = load<L>(pixels[t] + x);
-                I<L> take = REPLAY ? code == t : !(v <= best);
+                I<L> take = REPLAY ? code == t : (v > best) | (v != v);
                 best = select<L>(take, v, best);
                 if (!REPLAY) code = take ? I<L>{} + t : code;
             }
@@ -50,8 +50,8 @@ template <int L, class W, bool REPLAY> void max_pool(const float* in, const Padd
     }
 }
 
-// in: a Padded plane; the border, if the windows have one, of minus infinity. The first of equal maxima is chosen. row:
-// room for one.
+// in: a Padded plane; the border, if the windows have one, of minus infinity. The first of equal maxima is chosen, and
+// the last NaN. row: room for one.
 template <class W> void max_pool(const float* in, const Padded& p, bool replay, uint8_t* codes, float* out, float* row) {
     int* chosen = (int*)row;
     if (lanes_for(p.W) == WIDE)

@@ -60,6 +60,14 @@ sgd_kernel(long long P, float momentum, float weight_decay, float clip, const fl
     }
 }
 
+// 0 where float32 cannot hold twice r / norm, at a norm of 0 above all; NaN where it cannot hold the norm.
+__device__ __forceinline__ float radius_over(float r, double norm) {
+    constexpr double most = 3.4028234663852886e38;
+    const double eps = r / norm;
+    if (!(norm <= most)) return __int_as_float(0x7fc00000);
+    return eps > most / 2 ? 0.0f : (float)eps;
+}
+
 // both (2K, P)
 __global__ void __launch_bounds__(FLAT_THREADS)
 perturb_kernel(long long P, float r, const float* weights, const float* direction, const double* squares, float* both,
@@ -67,7 +75,7 @@ perturb_kernel(long long P, float r, const float* weights, const float* directio
     SHARED(double, parts, FLAT_THREADS / WARP);
     const Part part(P);
     const double norm = norm_of(squares, part.k, gridDim.x, parts);
-    const float mine = norm == 0 ? 0.0f : (float)(r / norm);
+    const float mine = radius_over(r, norm);
     if (blockIdx.x == 0 && threadIdx.x == 0) eps[part.k] = mine;
     const long long other = gridDim.y * P;
 #pragma unroll 4

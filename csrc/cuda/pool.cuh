@@ -59,6 +59,7 @@ struct Window2 {
     __device__ float pixel(int t) const { return from.pixel(channel, first + t / 2 * from.W + t % 2); }
 };
 
+// The first of equal maxima, and the last NaN.
 template <class Window> __device__ __forceinline__ int largest(const Window& window) {
     int best = -1;
     float most = 0;
@@ -66,7 +67,7 @@ template <class Window> __device__ __forceinline__ int largest(const Window& win
     for (int t = 0; t < Window::side * Window::side; t++) {
         if (!window.has(t)) continue;
         const float x = window.pixel(t);
-        if (best >= 0 && x <= most) continue;
+        if (best >= 0 && !(x > most || x != x)) continue;
         best = t;
         most = x;
     }
@@ -83,7 +84,8 @@ __device__ __forceinline__ void max_pool(int count, const PoolJob& job, bool rep
         unsigned byte = replay ? codes[i] : 0;
         for (int x = first; x < job.out_W && x < first + 2; x++) {
             const auto window = window_at(channel, y, x);
-            const int shift = (x - first) * 4, code = replay ? byte >> shift & 15 : largest(window);
+            const int shift = (x - first) * 4, given = byte >> shift & 15, last = window.side * window.side - 1;
+            const int code = replay ? (given < last ? given : last) : largest(window);  // a pattern is any bytes
             z.set(((long long)channel * job.out_H + y) * job.out_W + x, window.pixel(code));
             if (!replay) byte |= (unsigned)code << shift;
         }
