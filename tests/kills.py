@@ -62,13 +62,13 @@ def start(case: str, out: Path, threads: int) -> int:
     main, arguments = CASES[case]
     if (child := os.fork()) != 0:
         return child
-    torch.set_num_threads(threads)
-    with (out.parent / f"{out.name}.log").open("a") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
-    mode = ["--resume"] if (out / "config.json").exists() else ["--data", "embedded", *arguments]
     code = 70
-    try:
+    try:  # nothing of the child gets out of here
+        torch.set_num_threads(threads)
+        with (out.parent / f"{out.name}.log").open("a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        mode = ["--resume"] if (out / "config.json").exists() else ["--data", "embedded", *arguments]
         code = main([*mode, "--quiet", "--out", str(out)])
     except KeyboardInterrupt:  # before the loop asks for signals, or after it
         code = 128 + signal.SIGINT
