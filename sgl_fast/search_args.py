@@ -29,6 +29,7 @@ SCALES: dict[str, dict[str, Any]] = {
     "paper": {"channels": 16, "layers": None, "nodes": 4, "limit": None},
 }
 TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 800}  # of tiny, for the spaces whose mixed ops take all channels
+TINY_PARTIAL = {"lr": 0.1, "arch_lr": 6e-4}  # for the others, whose few steps learn too little at the paper's 0.025
 SKIP_DROPOUT = [0.1, 0.4, 0.7]  # P-DARTS, by stage
 SIZES = {
     "channels": "channels of the first cell; a reduction cell doubles them",
@@ -129,6 +130,8 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     scaled = {"batch_size": numbers(name, source)["batch_size"], **SCALES[scale]}
     if scale == "tiny" and space(name).partial == 1:
         scaled |= TINY_WHOLE
+    elif scale == "tiny" and source == "paper" and "settings" not in given:
+        scaled |= TINY_PARTIAL
     if scale == "tiny" and source == "released":
         scaled |= {"epochs": 3, "pretrain_epochs": 1, "arch_start": given.get("pretrain_epochs", 1)}
     chosen = {**scaled, **_ablation(ablation, given), **given}

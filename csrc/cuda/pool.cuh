@@ -84,7 +84,8 @@ __device__ __forceinline__ void max_pool(int count, const PoolJob& job, bool rep
         unsigned byte = replay ? codes[i] : 0;
         for (int x = first; x < job.out_W && x < first + 2; x++) {
             const auto window = window_at(channel, y, x);
-            const int shift = (x - first) * 4, code = replay ? byte >> shift & 15 : largest(window);
+            const int shift = (x - first) * 4, given = byte >> shift & 15, last = window.side * window.side - 1;
+            const int code = replay ? (given < last ? given : last) : largest(window);  // a pattern is any bytes
             z.set(((long long)channel * job.out_H + y) * job.out_W + x, window.pixel(code));
             if (!replay) byte |= (unsigned)code << shift;
         }
