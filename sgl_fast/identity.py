@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of config.json and checkpoint.pt; it rises when an older version could not read them
 RUN = "run"  # the key that holds the identity
-SOFTWARE = ("sgl_fast", "torch", "backend")  # what the last digits may depend on; on the number of threads they do not
+SOFTWARE = ("sgl_fast", "torch", "backend")  # what the last digits may depend on
 
 
 def identity(config: Mapping[str, Any], dataset: Dataset, backend: str) -> dict[str, Any]:
@@ -34,14 +34,14 @@ def identity(config: Mapping[str, Any], dataset: Dataset, backend: str) -> dict[
 
 
 def computes(backend: str, device: str) -> str:
-    """A backend, and what it runs on here."""
+    """A backend, and what its numbers depend on here: torch's convolutions add in another order on more threads."""
     import torch
 
     from .backend import compiled
 
     if torch.device(device).type == "cuda":
         return f"{backend} on {torch.cuda.get_device_name(device)}"
-    return f"cpu ({compiled().isa()})" if backend == "cpu" else f"{backend} on the CPU"
+    return f"cpu ({compiled().isa()})" if backend == "cpu" else f"{backend} on {torch.get_num_threads()} CPU threads"
 
 
 def differences(then: Any, now: Mapping[str, Any]) -> list[str]:

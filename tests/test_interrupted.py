@@ -262,7 +262,10 @@ def test_the_environments_backend_is_obeyed(tmp_path: Path, monkeypatch: pytest.
     out = tmp_path / "run"
     assert search.main([*SEARCH, "--epochs", "1", "--out", str(out)]) == 0
     assert "backend reference, as asked" in capsys.readouterr().err
-    assert json.loads((out / "config.json").read_text())["run"]["backend"] == "reference on the CPU"
+    assert (
+        json.loads((out / "config.json").read_text())["run"]["backend"]
+        == f"reference on {torch.get_num_threads()} CPU threads"
+    )
     monkeypatch.setenv("SGL_FAST_BACKEND", "fast")
     assert search.main([*SEARCH, "--out", str(tmp_path / "other")]) == 2
     assert "SGL_FAST_BACKEND: unknown backend 'fast'" in capsys.readouterr().err

@@ -184,6 +184,19 @@ def test_other_software_is_said(field: str, cut: Callable[[str], Path], capsys: 
     assert sum("was another, is " in line and line.endswith("the last digits may differ") for line in lines) == 1
 
 
+def test_another_number_of_threads_is_said_where_it_matters(cut: Callable[[str], Path], capsys: Any) -> None:
+    """Not of a search by the fused kernels."""
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        for name, (program, _) in PROGRAMS.items():
+            assert program.main(["--resume", "--quiet", "--out", str(cut(name))]) == 0
+            said = f"backend was torch on {threads} CPU threads, is torch on {threads + 1} CPU threads"
+            assert (said in capsys.readouterr().err) == (name == "evaluate")
+    finally:
+        torch.set_num_threads(threads)
+
+
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_an_earlier_versions_run_goes_on(name: str, cut: Callable[[str], Path], runs: Any, capsys: Any) -> None:
     """Without what this version added: settings take their defaults, and it is said."""
