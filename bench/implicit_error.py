@@ -30,7 +30,7 @@ class Size(NamedTuple):
     channels: int
 
 
-SIZES = (Size(8, 4, 4), Size(8, 6, 4), Size(8, 6, 16), Size(16, 6, 4), Size(32, 6, 4))
+SIZES = (Size(8, 4, 4), Size(8, 6, 4), Size(16, 6, 4))
 DTYPES = (torch.float64, torch.float32)
 HEAD = ["images", "a batch", "channels", "precision", "learners"]
 HEAD += [f"{rule}: {what}" for rule in RULES for what in ("median", "largest")]
