@@ -221,9 +221,9 @@ from pathlib import Path
 from sgl_fast import plots
 from sgl_fast.published import genotypes
 folder = Path(sys.argv[1])
-plots.plot_cells(folder / "cells.png", [genotypes.DARTS_V2], ["$x_ \u65e5"])
-plots.plot_curves(folder / "curves.png", [{"step": s, "a_$_loss": [1.0, 2.0]} for s in range(3)])
-ops = {kind: [["none", "$_^"]] * 2 for kind in ("normal", "reduce")}
+plots.plot_cells(folder / "cells.png", [genotypes.DARTS_V2], ["$x_$ \u65e5"])
+plots.plot_curves(folder / "curves.png", [{"step": s, "a_$^$_loss": [1.0, 2.0]} for s in range(3)])
+ops = {kind: [["none", "$_^$"]] * 2 for kind in ("normal", "reduce")}
 plots.plot_alphas(folder / "alphas.png", [{"step": 1, **{f"alphas_{k}": [[[.5, .5]] * 2] for k in ops}}], ops)
 print([hashlib.md5((folder / f"{name}.png").read_bytes()).hexdigest() for name in ("cells", "curves", "alphas")])
 """
