@@ -109,7 +109,7 @@ def _at(places: Sequence[int], tensors: Sequence[Tensor]) -> list[Any]:
 @cache
 def _say_slow(name: str) -> None:
     warnings.warn(
-        f"second derivatives of {name}, and of all others, are recomputed in plain PyTorch, slowly; "
+        f"second derivatives of {name} are recomputed in plain PyTorch, slowly; "
         "backend='reference' computes the first ones so, too",
         stacklevel=3,
     )
