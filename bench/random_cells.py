@@ -46,7 +46,7 @@ def draw_setting(draw: random.Random) -> Setting:
         H, W = H + H % 2, W + W % 2
     aux = partial == 1 and draw.random() < 0.3
     inputs = draw.choice([4, 6, 16, 20]), draw.choice([4, 5, 16])
-    cell = Cell(0, kind, shrink0, *inputs, C, nodes, ops, partial, aux, draw.random() < 0.8)
+    cell = Cell(0, kind, shrink0, *inputs, C, nodes, ops, partial, aux, draw.random() < 0.8, draw.random() < 0.8)
     return Setting(
         cell,
         V=draw.choice([1, 2, 3]),

@@ -123,7 +123,7 @@ def cell_pass(
     what = numbers(cell)
     weights = empty(sizes(what, side, side, "triton")[0])
     edges = empty(len(cell.ops)) if whole.edge_norm else None
-    inputs = s0, s1, weights, empty(len(cell.ops), what[9]), edges
+    inputs = s0, s1, weights, empty(len(cell.ops), len(cell.ops[0])), edges
 
     def run() -> None:
         saved = mixed_cell.mixed_cell(what, *inputs, None, None, None, 1.0, 1.0, precision)

@@ -215,7 +215,7 @@ class Backward:
         finished = tuple(row[3:] for row in rows)
         device.finish_sums_kernel[(len(rows), call.V)](
             *(self.partial, self.saved.stats, self.slopes, table(finished, self.device), call.N, plan.norms, pixels),
-            *(self.training, blocked(most, CHANNELS), blocked(call.N, IMAGES)),
+            *(plan.measured if self.training else 0, blocked(most, CHANNELS), blocked(call.N, IMAGES)),
         )
 
     def _rows(self, jobs: list[Job], offsets: list[int]) -> Rows:

@@ -34,7 +34,8 @@ class Forward:
 
     def run(self) -> None:
         if not self.training:
-            self.saved.stats[:, 1] = (self.saved.stats[:, 2] + device.EPS.value).rsqrt()
+            _, scale, variance = self.saved.stats[..., : self.plan.measured].unbind(1)
+            scale.copy_((variance + device.EPS.value).rsqrt())
         self._preprocess()
         self._sources([0, 1])
         for node in range(self.plan.nodes):
@@ -131,7 +132,7 @@ class Forward:
                 *(self.replay, block.channels, block.pixels),
                 **block.options,
             )
-            rows = [(norms[0], norm, plan.M) for norms in (maxes, means) for norm in norms]
+            rows = [(norms[0], norm, plan.M) for norms in (maxes, means) for norm in norms if plan.pool_norm]
             self._finish(rows, partial, pixels, block.pixels)
         if state.bypass_z != OUT:
             block = tiles_of("bypass", self.device).block(plan.C - plan.M, pixels, least=2)
@@ -150,7 +151,7 @@ class Forward:
         return self.out.new_empty(self.call.images, self.plan.norms, count, 2)
 
     def _finish(self, rows: list[tuple[int, ...]], partial: Tensor, pixels: int, tile: int) -> None:
-        if not self.training:
+        if not (self.training and rows):
             return
         size, channels = float(self.call.N * pixels), blocked(max(row[2] for row in rows), MOST_CHANNELS)
         device.finish_norms_kernel[(len(rows), self.call.V)](

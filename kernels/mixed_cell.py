@@ -56,8 +56,11 @@ def mixed_cell(
     out = s1.new_empty(V, N, plan.nodes * plan.C, plan.out_H, plan.out_W)
     states = s1.new_empty(V, N, 2 * plan.preprocess, plan.C, plan.H, plan.W)
     planes = s1.new_empty(V, N, plan.saved, dtype=kept_in(precision))
+    stats = s1.new_zeros(V, 3, plan.norms)
+    stats[:, 1, plan.measured :] = 1
+    if running is not None:
+        stats[..., : plan.measured] = running
     copy = torch.contiguous_format
-    stats = s1.new_zeros(V, 3, plan.norms) if running is None else running.clone(memory_format=copy)
     bits = s1.new_empty(V, N, plan.pattern, dtype=torch.uint8) if pattern is None else pattern.clone(memory_format=copy)
     with on(s1):
         saved = Saved(states, planes, stats, bits)

@@ -1,7 +1,8 @@
 """One cell's arithmetic laid out in memory: where its weights, norms, saved planes and pattern bits lie.
 
-Weights and norms are in canonical order. A learner has `weights` floats and `norms` channels of batch norms; an image
-leaves `saved` numbers of planes and `pattern` bytes: a bit a ReLU's element, four bits a max-pool's output.
+Weights and norms are in canonical order. A learner has `weights` floats and `measured` channels of batch norms; with
+those of norms that change nothing, one for each pool that has no batch norm, `norms`. An image leaves `saved` numbers
+of planes and `pattern` bytes: a bit a ReLU's element, four bits a max-pool's output.
 """
 
 from __future__ import annotations
@@ -88,13 +89,13 @@ class Plan:
 
     def __init__(self, cell: tuple[int, ...], H: int, W: int) -> None:
         self.c_prev_prev, self.c_prev, self.C, self.nodes, self.partial, *rest = cell
-        self.reduction, self.shrink0, self.aux, self.preprocess, width, *ops = rest
+        self.reduction, self.shrink0, self.aux, self.preprocess, self.pool_norm, width, *ops = rest
         self.ops = [ops[i : i + width] for i in range(0, len(ops), width)]
         self.width = width  # operations an edge
         self.M = self.C // self.partial
         self.H, self.W = H, W
         self.out_H, self.out_W = (H // 2, W // 2) if self.reduction else (H, W)
-        self.weights = self.norms = self.saved = self.pattern = self.middles = self.dropouts = 0
+        self.weights = self.norms = self.bare = self.saved = self.pattern = self.middles = self.dropouts = 0
         self.inputs: list[Conv] = self._inputs() if self.preprocess else []
         self.state_norms = [c.norm for c in self.inputs if c.channel == 0] or [OUT, OUT]
         self.states = [self._state(j) for j in range(self.nodes + 2)]
@@ -102,6 +103,8 @@ class Plan:
         for node in range(self.nodes):
             for source in range(node + 2):
                 self.edges.append(self._edge(source, node))
+        self.measured = self.norms
+        self.norms += self.bare
         for state in self.states:
             self._shared(state)
 
@@ -170,7 +173,7 @@ class Plan:
 
     def _mixed(self, state: State, edge: Edge, index: int, op: int) -> None:
         if op in (MAX_POOL, AVG_POOL):
-            norm = self._take("norms", self.M)
+            norm = self._take("norms" if self.pool_norm else "bare", self.M)
             if op == MAX_POOL:
                 edge.max_op, edge.max_norm = index, norm
             else:
@@ -226,6 +229,8 @@ class Plan:
         if any(e.avg_op != OUT for e in state.edges):
             state.avg_z = self._take("saved", pooled)
         for edge in state.edges:
+            if not self.pool_norm:
+                edge.max_norm, edge.avg_norm = self.measured + edge.max_norm, self.measured + edge.avg_norm
             if edge.max_op != OUT:
                 edge.terms.append(Term(edge.max_op, edge.max_norm, state.max_z))
             if edge.avg_op != OUT:

@@ -53,6 +53,7 @@ class Cell:
 
     shrink0: s0 is twice as large as s1, so its preprocessing is a factorised reduction.
     preprocess: False where s0 and s1 already are the states, of `channels` channels and one size.
+    pool_norm: whether each pool is followed by a batch norm.
     """
 
     index: int
@@ -66,6 +67,7 @@ class Cell:
     partial: int
     aux_skip: bool
     preprocess: bool = True
+    pool_norm: bool = True
 
     def stride(self, source: int) -> int:
         """Stride of the edges that leave state `source`."""
@@ -164,13 +166,18 @@ def write_cell(writer: Writer, cell: Cell) -> None:
         for source, edge in enumerate(edges_of(node)):
             name, stride = f"{prefix}.edges.{edge}", cell.stride(source)
             for op in cell.ops[edge]:
-                write_op(writer, f"{name}.{op}", op, C, stride)
+                if cell.pool_norm or not is_pool(op):
+                    write_op(writer, f"{name}.{op}", op, C, stride)
             if cell.aux_skip and stride == 2:
                 write_factorized_reduce(writer, f"{name}.aux_skip", cell.channels, cell.channels)
 
 
+def is_pool(op: str) -> bool:
+    return op.endswith("pool_3x3")
+
+
 def write_op(writer: Writer, name: str, op: str, C: int, stride: int) -> None:
-    if op.endswith("pool_3x3"):
+    if is_pool(op):
         writer.norm(f"{name}.norm", C)
     elif op == "skip_connect" and stride == 2:
         write_factorized_reduce(writer, name, C, C)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .layout import Cell, Section
+from .layout import Cell, Section, is_pool
 from .spaces import edges_of
 from .walk import Mode, Walk, fold, unfold
 
@@ -76,33 +76,39 @@ def mixed_edge(
         C = cell.channels // cell.partial
         head, rest = (fold(part) for part in unfold(x, walk.V).split([C, cell.channels - C], dim=2))
         active_head = fold(unfold(active, walk.V)[:, :, :C])
-        mixed = mixed_op(walk, cell.ops[edge], head, active_head, stride, coefficients)
+        mixed = mixed_op(walk, cell.ops[edge], head, active_head, stride, coefficients, cell.pool_norm)
         bypass = rest if stride == 1 else walk.max_pool(rest, 2, 2)
         return shuffle(mixed, bypass, walk.V, cell.partial)
-    out = mixed_op(walk, cell.ops[edge], x, active, stride, coefficients)
+    out = mixed_op(walk, cell.ops[edge], x, active, stride, coefficients, cell.pool_norm)
     if cell.aux_skip:
         out = out + skip_beta * (x if stride == 1 else factorized_reduce(walk, active))
     return out
 
 
 def mixed_op(
-    walk: Walk, ops: Sequence[str], x: Tensor, active: Tensor, stride: int, coefficients: Sequence[Tensor]
+    walk: Walk,
+    ops: Sequence[str],
+    x: Tensor,
+    active: Tensor,
+    stride: int,
+    coefficients: Sequence[Tensor],
+    pool_norm: bool = True,
 ) -> Tensor:
     """sum over o of coefficients[o] * op_o(x); coefficients[o] (V,). `none` is left out: it adds zeros."""
     total: Tensor | None = None
     for op, coefficient in zip(ops, coefficients, strict=True):
         if op != "none":
-            term = scale(apply_op(walk, op, x, active, stride), coefficient)
+            term = scale(apply_op(walk, op, x, active, stride, pool_norm), coefficient)
             total = term if total is None else total + term
     return torch.zeros_like(x[:, :, ::stride, ::stride]) if total is None else total
 
 
-def apply_op(walk: Walk, op: str, x: Tensor, active: Tensor, stride: int) -> Tensor:
-    """One candidate operation on x, with active = relu(x)."""
-    if op == "max_pool_3x3":
-        return walk.norm(walk.max_pool(x, 3, stride, 1))
-    if op == "avg_pool_3x3":
-        return walk.norm(F.avg_pool2d(x, 3, stride, 1, count_include_pad=False))
+def apply_op(walk: Walk, op: str, x: Tensor, active: Tensor, stride: int, pool_norm: bool = True) -> Tensor:
+    """One candidate operation on x, with active = relu(x); pool_norm: a batch norm after a pool."""
+    if is_pool(op):
+        maximum = op == "max_pool_3x3"
+        y = walk.max_pool(x, 3, stride, 1) if maximum else F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+        return walk.norm(y) if pool_norm else y
     if op == "skip_connect":
         return walk.dropout(x) if stride == 1 else factorized_reduce(walk, active)
     side = int(op[-1])

@@ -71,9 +71,11 @@ def cell_of(kind: str = "normal", channels: int = 8, nodes: int = 2, ops: Any = 
     ops = ops or (PRIMITIVES,) * num_edges(nodes)
     values = {"shrink0": False, "partial": 1, "aux_skip": False, "inputs": (12, 8)} | fields
     shrink0, share, aux = values["shrink0"], values["partial"], values["aux_skip"]
-    return Cell(0, kind, shrink0, *values["inputs"], channels, nodes, ops, share, aux, values.get("preprocess", True))
+    flags = values.get("preprocess", True), values.get("pool_norm", True)
+    return Cell(0, kind, shrink0, *values["inputs"], channels, nodes, ops, share, aux, *flags)
 
 
+POOLS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "dil_conv_3x3")
 SETTINGS = {
     "normal": Setting(cell_of(), 2, 3, 8, 8),
     "reduction": Setting(cell_of("reduce"), 2, 3, 8, 8),
@@ -94,6 +96,13 @@ SETTINGS = {
     "replayed": Setting(cell_of(), 2, 3, 8, 8, replay=True),
     "evaluation": Setting(cell_of("reduce", shrink0=True), 2, 3, 8, 8, training=False),
     "states given": Setting(cell_of(preprocess=False), 2, 3, 8, 8),
+    "bare pools": Setting(cell_of(ops=(POOLS,) * 5, pool_norm=False), 2, 3, 8, 8, dropout=0.4),
+    "bare pools, reduction, replayed": Setting(
+        cell_of("reduce", 8, 1, (POOLS,) * 2, partial=4, shrink0=True, pool_norm=False), 2, 3, 8, 8, replay=True
+    ),
+    "bare pools, evaluation": Setting(
+        cell_of(nodes=1, ops=(POOLS,) * 2, pool_norm=False, preprocess=False), 2, 3, 8, 8, training=False
+    ),
     "nothing but none": Setting(cell_of(ops=(("none",),) * 5), 2, 3, 8, 8),
 }
 
@@ -106,6 +115,22 @@ def test_every_kind_of_cell(name: str, backend: str) -> None:
         assert not out.any()
         return
     check(tiny(SETTINGS[name], backend), backend)
+
+
+def test_a_cell_without_norms(backend: str) -> None:
+    """It has no statistics, so that one pixel is enough; a pixel's average and maximum are itself."""
+    fresh()
+    ops = (("max_pool_3x3", "avg_pool_3x3"),) * 2
+    setting = Setting(cell_of(nodes=1, ops=ops, preprocess=False, pool_norm=False), 2, 1, 1, 1)
+    inputs = draw_inputs(setting).at(torch.float32)
+    s0, s1, weights, mixture, edges = inputs.tensors
+    section = section_of(setting.cell)
+    out = op.mixed_cell(setting.cell, section, s0, s1, weights, mixture, edges, Mode(), backend=backend)
+    assert section.num_statistics == 0
+    torch.testing.assert_close(out, sum(edges[:, j].view(2, 1, 1, 1, 1) * s for j, s in enumerate((s0, s1))))
+    (grad,) = torch.autograd.grad(out, [edges], inputs.grad)
+    want = torch.stack([(inputs.grad * s).sum((1, 2, 3, 4)) for s in (s0, s1)], 1)
+    torch.testing.assert_close(grad, want)
 
 
 def run_out(setting: Setting, backend: str) -> Tensor:

@@ -14,14 +14,14 @@ namespace sgl_fast {
 
 // The cell that sgl_fast.ops writes as a list of numbers, for first states of H x W.
 inline Plan plan_of(const std::vector<int64_t>& cell, int64_t H, int64_t W) {
-    constexpr int64_t head = 10, most = 1 << 20;  // sizes, flags and operations an edge; of each number
+    constexpr int64_t head = 11, most = 1 << 20;  // sizes, flags and operations an edge; of each number
     const auto edges = [](int64_t nodes) { return nodes * (nodes + 3) / 2; };
     TORCH_CHECK(H > 0 && H <= most && W > 0 && W <= most, "need planes of 1 to ", most, " rows and columns; got ", H, " x ", W);
     TORCH_CHECK(cell.size() >= head, "need a cell of at least ", head, " numbers; got ", cell.size());
     for (int64_t number : cell)
         TORCH_CHECK(number >= 0 && number <= most, "need numbers of a cell from 0 to ", most, "; got ", number);
-    TORCH_CHECK(cell[2] > 0 && cell[3] > 0 && cell[4] > 0 && cell[2] % cell[4] == 0 && cell[9] > 0 &&
-                        static_cast<int64_t>(cell.size()) == head + cell[9] * edges(cell[3]),
+    TORCH_CHECK(cell[2] > 0 && cell[3] > 0 && cell[4] > 0 && cell[2] % cell[4] == 0 && cell[head - 1] > 0 &&
+                        static_cast<int64_t>(cell.size()) == head + cell[head - 1] * edges(cell[3]),
                 "need a cell whose operations are those of its edges; got ", cell);
     TORCH_CHECK(std::all_of(cell.begin() + head, cell.end(), [](int64_t op) { return op <= static_cast<int>(Op::dil5); }),
                 "need known operations; got ", cell);
@@ -37,6 +37,7 @@ inline Plan plan_of(const std::vector<int64_t>& cell, int64_t H, int64_t W) {
     shape.shrink0 = next();
     shape.aux_skip = next();
     shape.preprocess = next();
+    shape.pool_norm = next();
     shape.ops_per_edge = next();
     while (number != cell.end()) {
         shape.ops.emplace_back();
@@ -122,6 +123,20 @@ struct Cell {
 
 using Maybe = std::optional<Tensor>;
 
+// (V, 3, norms), for the forward to complete: the statistics `running` of batch norms if given, and those of the norms that
+// change nothing.
+template <class Call> Tensor statistics_of(const Call& call, const Plan& plan, int64_t V, const Maybe& running) {
+    const int64_t norms = plan.norms, measured = plan.measured;
+    Tensor stats = empty(call, {V, 3, norms});
+    if (running) stats.narrow(2, 0, measured).copy_(checked(call, "running", *running, {V, 3, measured}));
+    if (measured < norms) {
+        const Tensor others = stats.narrow(2, measured, norms - measured);
+        others.zero_();
+        others.select(1, 1).fill_(1);
+    }
+    return stats;
+}
+
 template <class Call>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
         const std::vector<int64_t>& cell, const Tensor& s0, const Tensor& s1, const Tensor& weights,
@@ -130,11 +145,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
     const Call call(s1);
     TORCH_CHECK(!half || Call::stores_half, "need backend 'cuda' or 'triton' for float16 between forward and backward");
     const Cell c(call, cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, !running);
-    const int64_t V = c.inputs.V, N = c.inputs.N, norms = c.plan.norms, bytes = c.plan.pattern;
+    const int64_t V = c.inputs.V, N = c.inputs.N, bytes = c.plan.pattern;
     Tensor states = call.large(c.states_size());
     const std::vector<int64_t> kept{V, N, static_cast<int64_t>(c.plan.saved)};
     Tensor planes = half ? empty(call, kept, at::kHalf) : call.large(kept);
-    Tensor stats = running ? checked(call, "running", *running, {V, 3, norms}).clone() : empty(call, {V, 3, norms});
+    Tensor stats = statistics_of(call, c.plan, V, running);
     if (pattern) need_tensor("pattern", *pattern, call.device, at::kByte, {V, N, bytes});
     Tensor bits = pattern ? pattern->clone(at::MemoryFormat::Contiguous) : empty(call, {V, N, bytes}, at::kByte);
     Tensor result = empty(call, c.out_size());

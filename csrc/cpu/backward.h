@@ -68,9 +68,10 @@ struct Backward : Pass {
                     z += partial_z(v, n)[at];
                 }
                 double factor = normalised ? 1 : double(scale(v)[at]);
+                bool measured = in.training && norm < plan.measured;
                 gathered.dot[to] = float(z * factor);
-                gathered.along_one[to] = in.training ? float(one / size) : 0;
-                gathered.along_z[to] = in.training ? float(z * factor * factor / size) : 0;
+                gathered.along_one[to] = measured ? float(one / size) : 0;
+                gathered.along_z[to] = measured ? float(z * factor * factor / size) : 0;
             }
     }
 

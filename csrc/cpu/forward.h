@@ -12,13 +12,14 @@ struct Forward : Pass {
     float* partial_deviations(int v, int n) const { return space.partial[1] + size_t(v * N + n) * plan.norms; }
 
     void measure(int v, int n, size_t norm, int channels, const float* z, int count) const {
-        if (!in.training) return;
+        if (!in.training || norm >= plan.measured) return;
         for (int c = 0; c < channels; c++)
             moments(z + size_t(c) * count, count, partial_mean(v, n) + norm + c, partial_deviations(v, n) + norm + c);
     }
 
     // Statistics of `channels` channels from `norm` on, from those of the images of `count` pixels.
     void finish(size_t norm, int channels, int count) const {
+        if (norm >= plan.measured) return;
         for (int v = 0; v < V; v++) {
             float* stats = saved.stats + size_t(v) * 3 * plan.norms + norm;
             for (int c = 0; c < channels; c++) {

@@ -34,7 +34,7 @@ struct CellSaved {
 };
 
 // out (V, N, nodes * C, H', W'). The pattern is replayed, or else recorded. In evaluation, stats holds mean and variance
-// in its rows 0 and 2 and is completed.
+// in its rows 0 and 2 and is completed; past plan.measured it holds mean 0 and 1 / deviation 1, always.
 void mixed_cell_forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
                         float* out);
 

@@ -29,7 +29,7 @@ struct Writer {
         m.op = op;
         m.index = index;
         int C = plan.mixed_channels;
-        if (m.pool()) m.norm = norm(C);
+        if (m.pool() && plan.cell.pool_norm) m.norm = norm(C);
         if (op == Op::skip && stride == 2) m.reduce = factorized(C, C);
         if (!m.conv()) return m;
         m.kernel = op == Op::sep3 || op == Op::dil3 ? 3 : 5;
@@ -51,8 +51,6 @@ struct Writer {
             if (ops[o] == Op::none) continue;
             e.ops.push_back(mixed(ops[o], int(o), e.stride, state));
             const Mixed& m = e.ops.back();
-            if (m.op == Op::max_pool && !state.max_pool) state.max_pool = true, state.max_norm = m.norm;
-            if (m.op == Op::avg_pool && !state.avg_pool) state.avg_pool = true, state.avg_norm = m.norm;
             state.active |= m.conv() || (m.op == Op::skip && e.stride == 2);
             if (m.op == Op::skip && e.stride == 1) e.dropout = plan.dropouts++;
         }
@@ -73,8 +71,21 @@ struct Writer {
         return p;
     }
 
+    // Norms that change nothing, of pools without a batch norm: after all batch norms.
+    void bare_pools() {
+        plan.measured = plan.norms;
+        for (Edge& e : plan.edges)
+            for (Mixed& m : e.ops)
+                if (m.pool() && !plan.cell.pool_norm) m.norm = norm(plan.mixed_channels);
+    }
+
     // What the out-edges of a state share.
     void shared(State& s) {
+        for (int e : s.out_edges)
+            for (const Mixed& m : plan.edges[e].ops) {
+                if (m.op == Op::max_pool && !s.max_pool) s.max_pool = true, s.max_norm = m.norm;
+                if (m.op == Op::avg_pool && !s.avg_pool) s.avg_pool = true, s.avg_norm = m.norm;
+            }
         int C = plan.mixed_channels, rest = plan.cell.channels - C;
         if (s.active) s.bits = bits(C, s.H, s.W);
         if (s.max_pool) s.max_z = saved(C * plan.out_pixels());
@@ -96,7 +107,7 @@ struct Writer {
 
 Plan::Plan(const CellShape& cell, int H, int W)
     : cell(cell), mixed_channels(cell.channels / cell.partial), H(H), W(W), out_H(cell.reduction ? H / 2 : H),
-      out_W(cell.reduction ? W / 2 : W), preprocess(), dropouts(0), weights(0), norms(0), saved(0), pattern(0) {
+      out_W(cell.reduction ? W / 2 : W), preprocess(), dropouts(0), weights(0), norms(0), saved(0), pattern(0), measured(0) {
     Writer writer{*this};
     if (cell.preprocess) {
         preprocess[0] = writer.preprocess(cell.c_prev_prev, cell.shrink0);
@@ -116,6 +127,7 @@ Plan::Plan(const CellShape& cell, int H, int W)
             edges.push_back(writer.edge(index, source, node));
             states[source].out_edges.push_back(index);
         }
+    writer.bare_pools();
     for (State& s : states) writer.shared(s);
 }
 

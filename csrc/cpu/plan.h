@@ -13,6 +13,7 @@ enum class Op { none, max_pool, avg_pool, skip, sep3, sep5, dil3, dil5 };
 struct CellShape {
     int c_prev_prev, c_prev, channels, nodes, partial;
     bool reduction, shrink0, aux_skip, preprocess;
+    bool pool_norm;                    // a batch norm after each pool
     std::vector<std::vector<Op>> ops;  // of each edge
     int ops_per_edge;
 };
@@ -35,7 +36,7 @@ struct Mixed {
     size_t middle_bits;    // pattern of the ReLU between the halves
     int middle;            // which of the state's middle gradients
     Factorized reduce;     // of a skip of stride 2
-    size_t norm;           // of a pool; its planes belong to the state
+    size_t norm;           // of a pool, one that changes nothing if it has none; its planes belong to the state
 
     bool conv() const { return op >= Op::sep3; }
     bool separable() const { return op == Op::sep3 || op == Op::sep5; }
@@ -79,6 +80,7 @@ struct Plan {
     std::vector<Edge> edges;
     int dropouts;                              // stride-1 skips, each with a mask
     size_t weights, norms, saved, pattern;     // per learner: floats, channels; per image: floats, bytes
+    size_t measured;                           // channels of batch norms; those of the other norms, up to `norms`, follow
 
     // H x W: size of the first two states
     Plan(const CellShape& cell, int H, int W);

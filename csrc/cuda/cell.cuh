@@ -28,7 +28,7 @@ struct CellView {
     Numbers planes;  // the convolutions' and pools' results
     unsigned char* pattern;
     long long saved, pattern_bytes;
-    int norms, state_norm[2];  // state_norm: of the preprocessing's outputs
+    int norms, measured, state_norm[2];  // of which `measured` take statistics; state_norm: of the preprocessing's outputs
     float *partial_mean, *partial_deviations;  // (V, N, norms): of an image
     unsigned* tickets;                         // (V, norms), 0 before the call
 

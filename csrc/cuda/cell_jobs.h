@@ -55,6 +55,7 @@ inline CellView view_of(const Plan& plan, const CellInputs& in, bool replay, con
     view.saved = plan.saved;
     view.pattern_bytes = plan.pattern;
     view.norms = static_cast<int>(plan.norms);
+    view.measured = static_cast<int>(plan.measured);
     return view;
 }
 
@@ -182,8 +183,8 @@ inline void add_pool_job(PoolJobs& jobs, int& count, const Plan& plan, int j) {
     const State& s = plan.states[j];
     if (!s.max_pool && !s.avg_pool && !s.bypass) return;
     PoolJob& job = jobs.job[count++];
-    job = {j, s.stride, s.out_H, s.out_W, s.max_pool, s.avg_pool, s.bypass, int(s.max_z), int(s.avg_z), int(s.bypass_z),
-           int(s.codes), int(s.bypass_codes), int(s.max_norm), int(s.avg_norm), 0, 0, {}, {}};
+    job = {j, s.stride, s.out_H, s.out_W, s.max_pool, s.avg_pool, s.bypass, plan.cell.pool_norm, int(s.max_z), int(s.avg_z),
+           int(s.bypass_z), int(s.codes), int(s.bypass_codes), int(s.max_norm), int(s.avg_norm), 0, 0, {}, {}};
     need_at_most("edges out of a state", s.out_edges.size(), MOST_EDGES);
     for (int index : s.out_edges)
         for (const Mixed& m : plan.edges[index].ops) {

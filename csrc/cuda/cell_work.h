@@ -61,7 +61,7 @@ inline Work pool_work(const CellView& cell, const PoolJob& job) {
     const double pooled = (job.max_pool + job.avg_pool) * cell.M * pixels, rest = job.bypass * (cell.C - cell.M);
     const double read = (job.max_pool || job.avg_pool) * cell.M * in_pixels + rest * in_pixels;
     const double moved = read + kept(cell) * (pooled + rest * pixels);
-    return work_of(cell.V * cell.N, 9 * pooled, moved + (cell.training ? 2 * kept(cell) * pooled : 0), moved);
+    return work_of(cell.V * cell.N, 9 * pooled, moved + (cell.training && job.normed ? 2 * kept(cell) * pooled : 0), moved);
 }
 
 inline Work convolve_work(const CellView& cell, const ConvJobs& jobs, int pools, int R) {

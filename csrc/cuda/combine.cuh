@@ -95,7 +95,7 @@ __global__ void __launch_bounds__(CELL_THREADS, 4) combine_kernel(CellView cell,
 // In evaluation the running statistics are the norms': mean and variance are given, the scale is missing.
 __global__ void __launch_bounds__(CELL_THREADS) evaluation_kernel(CellView cell) {
     float* stats = cell.stats + (long long)blockIdx.x * 3 * cell.norms;
-    for (int c = threadIdx.x; c < cell.norms; c += CELL_THREADS)
+    for (int c = threadIdx.x; c < cell.measured; c += CELL_THREADS)
         stats[cell.norms + c] = (float)(1 / sqrt((double)stats[2 * cell.norms + c] + EPS));
 }
 

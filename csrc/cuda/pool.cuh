@@ -10,7 +10,7 @@ constexpr int MOST_EDGES = 16;  // out of a state
 
 struct PoolJob {
     int state, stride, out_H, out_W;
-    bool max_pool, avg_pool, bypass;
+    bool max_pool, avg_pool, bypass, normed;             // normed: the 3x3 pools have batch norms
     int max_z, avg_z, bypass_z, codes, bypass_codes;
     int max_norm, avg_norm;                              // of the first out-edge
     int max_edges, avg_edges;                            // how many share them
@@ -158,7 +158,7 @@ __device__ __forceinline__ void pool(const CellView& cell, const PoolJob& job, i
     if (job.bypass)
         max_pool(cell.C - cell.M, job, cell.replay, cell.pattern_of(image) + job.bypass_codes, planes + job.bypass_z,
                  [&](int c, int y, int x) { return Window2{from, cell.M + c, 2 * y * from.W + 2 * x}; });
-    if (!cell.training) return;
+    if (!cell.training || !job.normed) return;
     __syncthreads();
     if (job.max_pool) finish_pool(cell, image, planes + job.max_z, job.max_norm, job.max_edges, job.max_norms);
     if (job.avg_pool) finish_pool(cell, image, planes + job.avg_z, job.avg_norm, job.avg_edges, job.avg_norms);

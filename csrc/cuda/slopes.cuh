@@ -97,8 +97,9 @@ __device__ __forceinline__ void finish_slopes(const CellView& cell, const GradVi
         const int to = v * cell.norms + c;
         const double scale = cell.scale(v)[c], size = (double)cell.N * pixels;
         g.dot[to] = (float)(z * scale);
-        g.along_one[to] = cell.training ? (float)(one / size) : 0.0f;
-        g.along_z[to] = cell.training ? (float)(z * scale * scale / size) : 0.0f;
+        const bool measured = cell.training && c < cell.measured;
+        g.along_one[to] = measured ? (float)(one / size) : 0.0f;
+        g.along_z[to] = measured ? (float)(z * scale * scale / size) : 0.0f;
     }
 }
 

@@ -9,20 +9,20 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..layout import Cell, Section, section_of
+from ..layout import Cell, Section, is_pool, section_of
 from ..spaces import PRIMITIVES, edges_of, num_edges
 from .registry import said
 
 MOST = 2**20  # of a size
 SIZES = ("c_prev_prev", "c_prev", "channels", "nodes", "partial")
-FLAGS = ("reduction", "shrink0", "aux_skip", "preprocess")
+FLAGS = ("reduction", "shrink0", "aux_skip", "preprocess", "pool_norm")
 HEAD = len(SIZES) + len(FLAGS) + 1
 
 
 def numbers(cell: Cell) -> list[int]:
     """Sizes, flags, O, and O operations an edge, the missing ones `none`."""
     O = max(len(ops) for ops in cell.ops)
-    flags: tuple[bool, ...] = cell.kind == "reduce", cell.shrink0, cell.aux_skip, cell.preprocess
+    flags: tuple[bool, ...] = cell.kind == "reduce", cell.shrink0, cell.aux_skip, cell.preprocess, cell.pool_norm
     sizes = [cell.c_prev_prev, cell.c_prev, cell.channels, cell.nodes, cell.partial]
     ops = [PRIMITIVES.index(op) for edge in cell.ops for op in (*edge, *["none"] * (O - len(edge)))]
     return [*sizes, *(int(flag) for flag in flags), O, *ops]
@@ -45,9 +45,10 @@ def described(cell: Sequence[int]) -> Described:
 @lru_cache(maxsize=1024)
 def _described(cell: tuple[int, ...]) -> Described:
     _check_numbers(cell)
-    c_prev_prev, c_prev, channels, nodes, partial, reduction, shrink0, aux_skip, preprocess, O, *codes = cell
+    c_prev_prev, c_prev, channels, nodes, partial, reduction, shrink0, *rest = cell
+    aux_skip, preprocess, pool_norm, O, *codes = rest
     ops = tuple(tuple(PRIMITIVES[code] for code in codes[i : i + O]) for i in range(0, len(codes), O))
-    kind, flags = "reduce" if reduction else "normal", (bool(aux_skip), bool(preprocess))
+    kind, flags = "reduce" if reduction else "normal", (bool(aux_skip), bool(preprocess), bool(pool_norm))
     made = Cell(0, kind, bool(shrink0), c_prev_prev, c_prev, channels, nodes, ops, partial, *flags)
     section = section_of(made)
     return Described(made, section, section.num_weights, section.num_statistics)
@@ -60,7 +61,7 @@ def _check_numbers(cell: tuple[int, ...]) -> None:
         _need(1 <= number <= MOST, f"{name} from 1 to {MOST}", number)
     for name, flag in zip(FLAGS, cell[len(SIZES) :], strict=False):
         _need(flag in (0, 1), f"{name} 0 or 1", flag)
-    _, _, channels, nodes, partial, reduction, shrink0, aux_skip, preprocess, O = cell[:HEAD]
+    _, _, channels, nodes, partial, reduction, shrink0, aux_skip, preprocess, _, O = cell[:HEAD]
     codes = cell[HEAD:]
     _need(1 <= O <= len(PRIMITIVES), f"1 to {len(PRIMITIVES)} operations an edge", O)
     _need(len(codes) == O * num_edges(nodes), f"{O} operations for each of {num_edges(nodes)} edges", len(codes))
@@ -109,6 +110,12 @@ def check_inputs(
     least = N * H * W if 2 * C * raw == S else N * (H // half) * (W // half)
     if training and S and least == 1:
         raise ValueError("need more than one value a channel where batch statistics are taken; got one pixel")
+
+
+def bare_channels(cell: Cell) -> int:
+    """Channels of the pools without a batch norm; kernels have norms for them that change nothing, after the S others."""
+    pools = sum(is_pool(op) for ops in cell.ops for op in ops)
+    return 0 if cell.pool_norm else pools * (cell.channels // cell.partial)
 
 
 def masks_of(cell: Cell) -> int:

@@ -13,7 +13,7 @@ from ..kernels.launch import kept_in
 from ..kernels.plan import plan_of
 from ..layout import Cell
 from ..precision import check_precision
-from .cell_numbers import check_inputs, described, mask_size, masks_of, need
+from .cell_numbers import bare_channels, check_inputs, described, mask_size, masks_of, need
 from .registry import register
 
 STEM = "mixed_cell"
@@ -22,7 +22,7 @@ FIVE = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
 
 
 def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, int, int, int]:
-    """Weights and norm channels of a learner, numbers and pattern bytes that an image leaves."""
+    """Weights and norm channels of a learner, those of bare pools too, numbers and pattern bytes that an image leaves."""
     if backend == "triton":
         return plan_of(tuple(cell), int(H), int(W)).sizes
     return compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
@@ -120,7 +120,7 @@ def _check_backward(
     need(out, "out", size, s1)
     need(grad, "grad", size, s1)
     need(states, "states", (V, N, 2 * shape.cell.preprocess, shape.cell.channels, H, W), s1)
-    need(stats, "stats", (V, 3, shape.S), s1)
+    need(stats, "stats", (V, 3, shape.S + bare_channels(shape.cell)), s1)
 
 
 def _check_triton_backward(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> None:

@@ -68,7 +68,7 @@ def mixed_cell(
     if mode.pattern is not None and pattern is None:
         mode.pattern.record(bits)
     if mode.running is not None and mode.training and norms:
-        _update(section, mode.running, stats.detach(), norms)
+        _update(section, mode.running, stats.detach()[..., :norms], norms)
     return out
 
 
