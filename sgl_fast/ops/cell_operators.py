@@ -13,6 +13,7 @@ from ..kernels.launch import kept_in
 from ..kernels.plan import plan_of
 from ..layout import Cell
 from ..precision import check_precision
+from . import flops
 from .cell_numbers import check_inputs, described, mask_size, masks_of, need
 from .registry import register
 
@@ -174,3 +175,5 @@ BACKWARD = register(
     arguments=lambda *args: (*args[:16], *args[17:-1]),
     stored=(9,),
 )
+flops.counted(flops.cell_forward, FORWARD.compiled, FORWARD.triton)
+flops.counted(flops.cell_backward, BACKWARD.compiled, BACKWARD.triton)
