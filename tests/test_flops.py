@@ -6,6 +6,7 @@ import copy
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,10 +16,15 @@ from nets import draws, small
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
+from trials import fresh
 
 import sgl_fast
+from bench.random_cells import Setting, draw_inputs, draw_setting
 from sgl_fast import ops
+from sgl_fast.layout import section_of
+from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.supernet import Supernet
+from sgl_fast.walk import Mode
 
 EVERYTHING = "weights arch images"
 CASES = [  # space, virtual learners, whether they share images, what wants a gradient
@@ -58,6 +64,25 @@ def test_a_supernet(space: str, V: int, shared: bool, wanted: str, extension: No
     case = small(space), V, shared, wanted
     want = counts(*case, "reference")
     assert counts(*case, "cpu") == want and min(want) > 0
+
+
+def test_random_cells(extension: None) -> None:
+    """Alone, where their inputs may want no gradient and their weights do."""
+    draw = fresh()
+    for _ in range(6):
+        setting = replace(draw_setting(draw), H=4, W=8)
+        tensors = draw_inputs(setting).at(torch.float32).tensors
+        for t in tensors[:3]:
+            assert t is not None
+            t.requires_grad_(draw.random() < 0.4)
+
+        def count(backend: str, setting: Setting = setting, tensors: list[Tensor | None] = tensors) -> tuple[int, int]:
+            cell, out = setting.cell, []
+            arguments = cell, section_of(cell), *tensors, Mode(dropout_seeds=torch.arange(setting.V))
+            forward = flops(lambda: out.append(mixed_cell(*arguments, backend=backend)))
+            return forward, flops(lambda: out[0].sum().backward())
+
+        assert count("cpu") == count("reference"), (setting, [t is not None and t.requires_grad for t in tensors])
 
 
 def test_tensors_without_values_count_as_much(extension: None) -> None:
