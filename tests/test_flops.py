@@ -69,8 +69,9 @@ def test_a_supernet(space: str, V: int, shared: bool, wanted: str, extension: No
 def test_random_cells(extension: None) -> None:
     """Alone, where their inputs may want no gradient and their weights do."""
     draw = fresh()
-    for _ in range(6):
-        setting = replace(draw_setting(draw), H=4, W=8)
+    for preprocess in (False, True) * 4:
+        setting = draw_setting(draw)
+        setting = replace(setting, cell=replace(setting.cell, preprocess=preprocess), H=4, W=8)
         tensors = draw_inputs(setting).at(torch.float32).tensors
         for t in tensors[:3]:
             assert t is not None
