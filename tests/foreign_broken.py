@@ -161,7 +161,6 @@ TRIED = {
     "a wrong shuffle": lambda: Network(make_cell=WrongShuffle, k=4, C=8),
     "a leaky input": lambda: Network(make_cell=LeakyCell),
     "drop path": lambda: Network(make_cell=DropPathCell),
-    "skipped operations": lambda: Network(make_cell=SkippingCell),
     "a detached state": lambda: Network(make_cell=DetachedCell),
     "ReLUs that work in place": lambda: replaced(nn.ReLU, lambda _: nn.ReLU(inplace=True)),
 }

@@ -38,25 +38,26 @@ class Match:
     covered: int = field(default=0)
 
 
-def cells_of(module: nn.Module, path: str = "") -> list[Match]:
-    """The outermost modules that are cells; where none is, those that resemble one, with their problem."""
+def cells_of(module: nn.Module, path: str = "", method: str = "forward") -> list[Match]:
+    """The outermost modules that are cells, each once; where none is, those that resemble one, with their problem."""
     lists = op_lists(module)
     if not lists:
         return []
-    match = match_cell(module, path) if len(lists) > 1 and resembles_cell(module) else None
+    match = match_cell(module, path) if len(lists) > 1 and resembles_cell(module, method) else None
     if match is not None and match.nodes and match.channels is not None:
         return [match]
     prefix = f"{path}." if path else ""
-    below = [m for name, child in module.named_children() for m in cells_of(child, prefix + name)]
-    complete = sum(m.covered for m in below) == len(lists)
+    below = [m for name, child in module.named_children() for m in cells_of(child, prefix + name, method)]
+    below = list({id(m.module): m for m in reversed(below)}.values())[::-1]  # a module may lie in two places
+    complete = sum(m.covered for m in below) >= len(lists)
     return below if match is None or complete else [match]
 
 
-def resembles_cell(module: nn.Module) -> bool:
+def resembles_cell(module: nn.Module, method: str) -> bool:
     """A class of its own, no classifier, two inputs or more."""
     if type(module).__module__.startswith("torch.") or any(isinstance(m, nn.Linear) for m in module.modules()):
         return False
-    kinds = [p.kind for p in inspect.signature(module.forward).parameters.values()]
+    kinds = [p.kind for p in inspect.signature(getattr(module, method, module.forward)).parameters.values()]
     P = inspect.Parameter
     return P.VAR_POSITIONAL in kinds or sum(k in (P.POSITIONAL_ONLY, P.POSITIONAL_OR_KEYWORD) for k in kinds) > 1
 

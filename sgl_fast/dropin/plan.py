@@ -37,8 +37,18 @@ class Plan:
 
     @property
     def tracked(self) -> bool:
-        """Whether the batch norms keep running statistics."""
-        return all(norm.track_running_stats for norm in self.norms)
+        """Whether the batch norms have running statistics, whatever track_running_stats says by now."""
+        return bool(self.norms) and self.norms[0]._buffers["running_mean"] is not None
+
+    @property
+    def updated(self) -> bool:
+        """Whether a training pass moves the running statistics."""
+        return self.tracked and self.norms[0].track_running_stats
+
+    @property
+    def counting(self) -> bool:
+        """Whether the norms count this batch."""
+        return bool(self.norms) and self.norms[0].training and self.norms[0].track_running_stats
 
     def parameters(self) -> list[Tensor]:
         """In the order of section.entries; read from the modules' tables, for speed."""
