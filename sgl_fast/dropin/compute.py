@@ -126,7 +126,7 @@ def together(states: Sequence[Tensor]) -> Tensor:
 
 def guarded(state: Tensor) -> Tensor:
     """The state, held by a copy that its owner cannot change while the backward waits for it."""
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    if not torch.is_grad_enabled():
         return state
     held, version = _HELD.get(state, (None, -1))
     if held is None or version != state._version:
@@ -136,7 +136,7 @@ def guarded(state: Tensor) -> Tensor:
 
 def handed_out(out: Tensor) -> Tensor:
     """A cell's output for its caller, who may change it in place: the backward needs the cell's own."""
-    if not out.requires_grad or torch.compiler.is_compiling():
+    if not out.requires_grad:
         return out
     copy = out.clone(memory_format=torch.contiguous_format)
     _HELD[copy] = out.detach(), copy._version

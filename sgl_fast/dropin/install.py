@@ -55,8 +55,8 @@ def accelerate(
     reads (attributes, globals, closures, settings of its layers) is compared at every call, and a change is verified;
     what no comparison can see is asked for after a switch of train() and eval() and at a pace. A call that the fused
     cell cannot take is answered by the original: hooks inside a cell, autocast, a dtype or device that the backend
-    lacks, transforms of torch.func, modes. A UserWarning where no cell is accelerated, and where one changes unseen.
-    TypeError unless model is an nn.Module; RuntimeError for a backend that cannot run.
+    lacks, transforms of torch.func, modes, torch.compile. A UserWarning says that no cell is accelerated, or that one
+    changed unseen. TypeError unless model is an nn.Module; RuntimeError for a backend that cannot run.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"need an nn.Module; got {type(model).__name__}")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cache, wraps
 from typing import Any
 
+import torch
 from torch import nn
 
 from .attached import Attached
@@ -26,6 +27,8 @@ def subclass_of(original: Any, method: str) -> Any:
 
     @wraps(own_method)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if torch.compiler.is_compiling():  # a graph's guards see what the original reads, and only that
+            return own_method(self, *args, **kwargs)
         request = self.__dict__[KEY].request(self, own_method, args, kwargs)
         return own_method(self, *args, **kwargs) if request is None else submit(request)
 
