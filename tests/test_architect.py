@@ -15,6 +15,7 @@ from foreign_check import images, twins
 from foreign_darts import Network
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.nn.parallel import DistributedDataParallel
 
 import sgl_fast
 from sgl_fast.dropin.architect import METHODS
@@ -270,6 +271,7 @@ ARGS = {"momentum": 0.9, "weight_decay": 0.0, "arch_learning_rate": 1e-3}
     ("call", "error", "message"),
     [
         (lambda model: sgl_fast.Architect.like(model._loss), TypeError, "need an nn.Module of one process; got method"),
+        (lambda _: sgl_fast.Architect.like(object.__new__(DistributedDataParallel)), TypeError, "got DistributedData"),
         (lambda model: sgl_fast.Architect(model, SimpleNamespace(**ARGS)), ValueError, "got none with arch_weight_dec"),
         (lambda model: sgl_fast.Architect.like(Network()), ValueError, "need arch_parameters=...: Network has no"),
         (lambda model: gradient(model, sgd(model), method="frozen"), ValueError, "out of finite_difference, exact; g"),
