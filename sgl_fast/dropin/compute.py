@@ -62,6 +62,8 @@ def request(plan: Plan, reading: Reading, arguments: Mapping[str, Any], backend:
     betas = None
     if reading.betas is not None:
         betas = flat(get(arguments, reading.betas)).to(s1)
+        if plan.order != list(range(len(plan.order))):
+            betas = betas[plan.order]
         if reading.betas_softmax:
             betas = softmax_rows(betas, [len(edges_of(node)) for node in range(plan.cell.nodes)])
     skip_beta = reading.skip_rate if reading.skip_beta is None else float(get(arguments, reading.skip_beta))

@@ -16,10 +16,15 @@ PARAMETERS = (nn.ParameterList, nn.ParameterDict)
 
 @dataclass
 class Edge:
-    """One mixed op: its candidates in the order of its weights; aux: the factorised reduction beside them (DARTS-)."""
+    """One mixed op: its candidates in the order of its weights; aux: the factorised reduction beside them (DARTS-).
+
+    index, first   its place among the model's edges, and that of its first weight among all weights
+    """
 
     path: str
     candidates: list[Candidate]
+    index: int = 0
+    first: int = 0
     aux: Candidate | None = None
     problem: str | None = None
 

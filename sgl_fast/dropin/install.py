@@ -15,7 +15,7 @@ from ..backend import asked_for
 from .arguments import OWN, bind
 from .attached import Attached, Outcome
 from .borrow import Copy, apart, borrowed
-from .matching import Match, cells_of
+from .matching import Match, arranged, cells_of
 from .patched import KEY, patch, unpatch
 from .plan import make_plan
 from .report import KEPT, WAITING, CellReport, Report
@@ -64,13 +64,18 @@ def accelerate(
     restore(model)
     matches = cells_of(model, method=method)
     proven = attached_of(like) if like is not None else {}
-    unknown = any(m.problem is None and m.path not in proven for m in matches)
+    attached = [Attached(m, CellReport(m.path or "the model itself", m.kind, KEPT), backend, verify) for m in matches]
+    proven = attached_of(like) if like is not None else {}
+    for one in attached:
+        one.report.reason = unfit(one.match, method) or ""
+        if not one.report.reason and one.match.path in proven:
+            take_over(one, proven[one.match.path])
+    unknown = any(not one.report.reason and not one.outcomes for one in attached)
     calls = observe(model, matches, example, method) if unknown else {}
-    new = [
-        Attached(match, CellReport(match.path or "the model itself", match.kind, KEPT), backend, verify)
-        for match in matches
-    ]
-    cells = [install(attached, method, calls, proven) for attached in new]
+    for one in attached:
+        if not one.report.reason:
+            install(one, method, calls)
+    cells = [one.report for one in attached]
     found = model.__dict__[REPORT] = Report(cells)
     if strict and found.accelerated < max(len(found), 1):
         restore(model)
@@ -101,39 +106,42 @@ def attached_of(model: nn.Module) -> dict[str, Attached]:
     return {name: m.__dict__[KEY] for name, m in model.named_modules() if KEY in m.__dict__}
 
 
-def install(attached: Attached, method: str, calls: Calls, proven: dict[str, Attached]) -> CellReport:
-    """Accelerates one cell, or says why not."""
-    match, cell, entry = attached.match, attached.match.module, attached.report
-    entry.reason = match.problem or hooked([m for m in cell.modules() if m is not cell]) or ""
+def unfit(match: Match, method: str) -> str | None:
+    """Why a cell is kept, from its structure alone."""
+    cell = match.module
     if method in cell.__dict__:
-        entry.reason = f"a {method} of its own on the instance"
-    elif not callable(getattr(type(cell), method, None)):
-        entry.reason = f"it has no method {method}"
-    if entry.reason:
-        return entry
+        return f"a {method} of its own on the instance"
+    if not callable(getattr(type(cell), method, None)):
+        return f"it has no method {method}"
+    return match.problem or hooked([m for m in cell.modules() if m is not cell])
+
+
+def install(attached: Attached, method: str, calls: Calls) -> None:
+    """Accelerates a cell, unless its trial shows why not; waits for its first call where none is known."""
+    match, entry = attached.match, attached.report
+    forward = getattr(type(match.module), method)
+    patch(match.module, attached, method)
+    if attached.outcomes:
+        return
     entry.status, entry.reason = WAITING, "verified at its first call"
-    forward = getattr(type(cell), method)
-    patch(cell, attached, method)
-    if match.path in proven and take_over(attached, proven[match.path]):
-        return entry
     if match.path in calls:
         args, kwargs = calls[match.path]
         arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(match)}
         if attached.settle(forward, arguments).proof is None:
-            unpatch(cell)
-    return entry
+            unpatch(match.module)
 
 
-def take_over(attached: Attached, other: Attached) -> bool:
-    """What was proven of an equal cell; False where this one is not equal."""
+def take_over(attached: Attached, other: Attached) -> None:
+    """What was proven of an equal cell; nothing where this one is not equal."""
     settings, found = attached.watched.settings(), []
     for outcome in other.outcomes:
         if outcome.proof is None or outcome.settings != settings:
             continue
         cell, kept = outcome.proof.plan.cell, outcome.proof.plan.kept
         try:
-            plan = replace(make_plan(attached.match, cell.channels, cell.aux_skip), kept=kept)
-        except ValueError:
+            match = arranged(attached.match, outcome.proof.plan.order)
+            plan = replace(make_plan(match, cell.channels, cell.aux_skip), kept=kept)
+        except (ValueError, IndexError):
             continue
         if plan.cell == cell and plan.widths == outcome.proof.plan.widths:
             found.append(Outcome(settings, replace(outcome.proof, plan=plan), outcome.fixed))
@@ -142,7 +150,6 @@ def take_over(attached: Attached, other: Attached) -> bool:
         proof = found[-1].proof
         assert proof is not None
         attached.report.accept(proof.difference, any(proof.plan.skips))
-    return bool(found)
 
 
 def observe(model: nn.Module, matches: Sequence[Match], example: Sequence[Any], method: str) -> Calls:

@@ -1,10 +1,10 @@
-"""Finds the cells of a model: modules of two inputs over 2, 5, 9, 14, ... mixed ops, in node-major order."""
+"""Finds the cells of a model: modules of two inputs over 2, 5, 9, 14, ... mixed ops."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -20,6 +20,7 @@ MOST_NODES = 16
 class Match:
     """What was found of one cell; problem: the first thing that does not fit, None if all does.
 
+    edges        node by node, as `arranged`
     preprocess   convolutions and batch norms of both, read as one; None where they are no plain preprocessing
     beside       the modules with tensors beside the mixed ops
     own          parameters of the cell and its mixed ops themselves
@@ -64,10 +65,13 @@ def resembles_cell(module: nn.Module, method: str) -> bool:
 
 def match_cell(module: nn.Module, path: str) -> Match:
     names = {id(m): name for name, m in module.named_modules()}
-    edges, beside = [], []
+    edges: list[Edge] = []
+    beside = []
     for child, lists in parts_of(module):
         if lists:
-            edges.append(read_edge(child, lists[0], names[id(lists[0])]))
+            edge = read_edge(child, lists[0], names[id(lists[0])])
+            edge.index, edge.first = len(edges), sum(len(e.candidates) for e in edges)
+            edges.append(edge)
         else:
             beside.append(child)
     tensors = [m for m in beside if has_tensors(m) and not isinstance(m, PARAMETERS)]
@@ -83,7 +87,8 @@ def match_cell(module: nn.Module, path: str) -> Match:
     if len(channels) < 2:
         match.channels = channels.pop() if channels else 0
     dropout = any(isinstance(m, nn.Dropout) for child in beside for m in child.modules())
-    match.problem = edge_problem(edges) or shape_problem(match) or beside_problem(match)
+    problems = [shape_problem(one) for one in arrangements(match)]
+    match.problem = edge_problem(edges) or (problems[0] if all(problems) else None) or beside_problem(match)
     if dropout and match.problem is None:
         match.problem = "dropout beside the mixed ops"
     return match
@@ -115,6 +120,18 @@ def edge_problem(edges: Sequence[Edge]) -> str | None:
         if twice:
             return f"{edge.path}: {twice[0]} twice"
     return None
+
+
+def arrangements(match: Match) -> Iterator[Match]:
+    """The edges as cells list them: node by node, source by source, node by node with the newest source first."""
+    pairs = [(node, source) for node in range(match.nodes) for source in range(node + 2)]
+    for order in (sorted(pairs), sorted(pairs, key=lambda p: (p[1], p[0])), sorted(pairs, key=lambda p: (p[0], -p[1]))):
+        yield arranged(match, [order.index(pair) for pair in pairs])
+
+
+def arranged(match: Match, order: Sequence[int]) -> Match:
+    """order: of each edge, node by node, its place in the model."""
+    return replace(match, edges=[match.edges[i] for i in order])
 
 
 def shape_problem(match: Match) -> str | None:

@@ -20,6 +20,7 @@ class Plan:
     """convs, norms   in canonical order, that of section.entries and section.norms
     widths         candidates of each edge, in the model's order
     columns        where the model's op weights, flat over edges, lie in (E, O); None where they already lie so
+    order          of each edge, node by node, its place in the model
     preprocess     the model's own two, where the fused ones cannot stand for them; else empty
     skips          the dropouts of the stride-1 skips, None for a skip without
     kept           nodes whose states the cell returns, the last ones
@@ -31,6 +32,7 @@ class Plan:
     norms: list[nn.BatchNorm2d]
     widths: list[int]
     columns: Tensor | None
+    order: list[int]
     preprocess: list[nn.Module]
     skips: list[nn.Dropout | None]
     kept: int
@@ -83,8 +85,9 @@ def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
         section_of(cell, match.path or "cell"),
         [conv for c in used for conv in c.convs],
         [norm for c in used for norm in c.norms],
-        [len(e.candidates) for e in match.edges],
+        [len(e.candidates) for e in sorted(match.edges, key=lambda e: e.index)],
         columns_of(match.edges, len(ops[0])),
+        [e.index for e in match.edges],
         [] if pre else match.beside,
         [c.dropout for e in match.edges for c in e.candidates if c.op == "skip_connect" and not c.convs],
         match.nodes,
@@ -110,13 +113,11 @@ def padded(ops: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
 def columns_of(edges: Sequence[Edge], O: int) -> Tensor | None:
     """Index (E * O) into the model's op weights, flat over edges; a padded place takes the edge's first."""
     index: list[int] = []
-    start = 0
     for edge in edges:
         ranks = [rank(c) for c in edge.candidates]
         order = sorted(range(len(ranks)), key=ranks.__getitem__)
-        index += [start] * (O - len(order)) + [start + i for i in order]
-        start += len(order)
-    return None if index == list(range(start)) else torch.tensor(index)
+        index += [edge.first] * (O - len(order)) + [edge.first + i for i in order]
+    return None if index == list(range(len(index))) else torch.tensor(index)
 
 
 def check_sizes(plan: Plan) -> None:

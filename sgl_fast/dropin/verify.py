@@ -22,7 +22,7 @@ from ..layout import Cell
 from .arguments import OWN, Reading, get, leaves, readings, replaced
 from .borrow import apart
 from .compute import MixedCell, backend_for, compute, fused, request
-from .matching import Match
+from .matching import Match, arrangements, shape_problem
 from .plan import Plan, make_plan
 from .trial import Refused, Setup, Yield, bound, compare, told, trial
 
@@ -114,9 +114,10 @@ def guesses(match: Match, arguments: Mapping[str, Any], rates: Sequence[float]) 
     """Every plan and reading that fits the shapes, likeliest first. ValueError where there is none."""
     widths = [len(e.candidates) for e in match.edges]
     others = sorted({rate for rate in rates if rate not in (0.0, 1.0)})[:RATES]
-    for aux_skip in aux_choices(match):
-        for reading in readings(arguments, widths, aux_skip, [1.0, *others, 0.0] if aux_skip else [1.0]):
-            yield make_plan(match, channels_of(match, arguments, reading), aux_skip), reading
+    for one in arrangements(match):
+        for aux_skip in aux_choices(one) if shape_problem(one) is None else ():
+            for reading in readings(arguments, widths, aux_skip, [1.0, *others, 0.0] if aux_skip else [1.0]):
+                yield make_plan(one, channels_of(one, arguments, reading), aux_skip), reading
 
 
 def aux_choices(match: Match) -> Sequence[bool]:
