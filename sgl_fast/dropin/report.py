@@ -45,7 +45,7 @@ class CellReport:
     def __str__(self) -> str:
         notes = [text for text in (self.reason, self.notes) if text]
         if self.status == WAITING and not self.calls + self.originals:
-            notes.append("its forward was not called yet")
+            notes.append("not called yet: name another method by which the model calls it, method=")
         if self.verified is not None and self.accelerated:
             notes.append(f"verified to {self.verified:.0e}")
         if self.originals:

@@ -179,7 +179,7 @@ class Verification:
         for generator in (torch.manual_seed, random.seed, np.random.seed):
             generator(setup.seed + 1)
         if not torch.allclose(self.run_theirs(setup, gradients=False)["output"], first):
-            raise Refused("its forward draws random numbers (drop path? noise?) or counts its calls")
+            raise Refused("its forward draws random numbers (drop path? noise?); at a rate of 0 it can be taken")
 
     def rounding(self, proof: Proof, backend: str, unfit: str | None) -> None:
         """Several draws, since in float32 an element within rounding of a kink may fall on its other side."""
