@@ -36,6 +36,7 @@ _HOME = {
     "restore": "dropin",
     "report": "dropin",
     "stack": "dropin",
+    "Architect": "dropin",
 }
 __all__ = ["__version__", *_HOME]
 

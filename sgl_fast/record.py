@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .architect import Architect
+from .arch_adam import ArchAdam
 from .batch import ROLES, Batch
 from .walk import RunningStats
 
@@ -99,7 +99,7 @@ def _rows(state: Mapping[str, Any]) -> dict[str, Tensor]:
     for name, value in state.items():
         if isinstance(value, RunningStats):
             rows |= {"running_mean": value.mean, "running_var": value.var}
-        elif isinstance(value, Architect):
+        elif isinstance(value, ArchAdam):
             rows[name] = torch.cat([value.arch.flat(), *value.moments], 1)
         else:
             rows[name] = value

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from . import ranks
 from .arch import Arch, init_arch
-from .architect import Architect
+from .arch_adam import ArchAdam
 from .backend import choose
 from .batch import Batch
 from .config import Config
@@ -65,7 +65,7 @@ class Search:
         self.w = self._init_weights(draw).to(device, dtype)
         self.v = self._init_weights(draw).to(device, dtype)
         archs = [init_arch(self.space, K, draw, torch.float32) for _ in "wv"]
-        self.architect, self.architect_v = (Architect(a.map(lambda t: t.to(device, dtype))) for a in archs)
+        self.architect, self.architect_v = (ArchAdam(a.map(lambda t: t.to(device, dtype))) for a in archs)
         self.momentum_w, self.momentum_v = torch.zeros_like(self.w), torch.zeros_like(self.v)
         statistics = torch.zeros(K, max(n.num_statistics for n in self.nets), device=device, dtype=dtype)
         self.running = RunningStats(statistics, torch.ones_like(statistics))
@@ -139,7 +139,7 @@ class Search:
         for name in ("w", "v", "momentum_w", "momentum_v"):
             setattr(self, name, own(state[name], device))
         for name in ("architect", "architect_v"):
-            setattr(self, name, Architect.restored(state[name], device))
+            setattr(self, name, ArchAdam.restored(state[name], device))
         self.running = RunningStats(*(own(t, device) for t in state["running"]))
         self.steps, self._graphs = state["steps"], GraphedSteps(self, self.recorder)
 

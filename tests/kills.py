@@ -152,6 +152,7 @@ def main() -> int:
     p.add_argument("--seed", type=int, default=random.randrange(10**6))
     args = p.parse_args()
     draw, kills, runs, wrong = random.Random(args.seed), Counter[str](), 0, 0
+    torch.set_num_threads(1)  # a process forked after two threads have computed waits for the other one for ever
     print(f"seed {args.seed}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         root, cases = Path(folder), list(CASES)[: args.cases]

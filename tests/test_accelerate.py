@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from foreign_broken import batch_norm, replaced
+from foreign_broken import batch_norm, replaced, without_norms
 from foreign_check import distance, images, one_pass, twins
 from foreign_darts import Network
 from foreign_nested import Controller, pdarts
@@ -30,6 +30,8 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "alphas inside the edges, two of three nodes": OwnNetwork,
     "preprocessing of its own": OddPreprocessNetwork,
     "darts_minus": AuxiliaryNetwork,
+    "pools without batch norms": lambda: without_norms("Pool"),
+    "pc_darts, pools without batch norms": lambda: without_norms("Pool", C=8, k=4),
     "batch norms without running statistics": lambda: replaced(nn.BatchNorm2d, batch_norm(track_running_stats=False)),
 }
 

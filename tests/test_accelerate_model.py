@@ -76,7 +76,8 @@ def test_copies_are_accelerated_and_apart(duplicate: Callable[[Any], Any]) -> No
 
 
 def test_a_model_without_cells() -> None:
-    model = sgl_fast.accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
+    with pytest.warns(UserWarning, match="nothing is accelerated"):
+        model = sgl_fast.accelerate(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()))
     assert "no cell found" in str(sgl_fast.report(model))
     with pytest.raises(TypeError, match="need an nn.Module; got dict"):
         sgl_fast.accelerate({})  # type: ignore[type-var]

@@ -74,6 +74,19 @@ def test_every_mode_keeps_its_range(tmp_path: Path, image: Image.Image, suffix: 
         assert (got[:, 0, 0].int() - torch.tensor(want)).abs().max() <= 1, got[:, 0, 0]
 
 
+def test_white_of_a_tiff_of_12_bits_is_4095(tmp_path: Path) -> None:
+    """A TIFF by hand: Pillow writes none of 12 bits."""
+    left, right = 0, 1024  # two levels in three bytes
+    rows = (left << 12 | right).to_bytes(3, "big") * 32
+    fields = [(256, 8), (257, 8), (258, 12), (259, 1), (262, 1), (273, 122), (277, 1), (278, 8), (279, len(rows))]
+    entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in fields)
+    header = b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + b"\0" * 4
+    (tmp_path / "image.tif").write_bytes(header + rows)
+    assert len(header) == 122
+    got = load_images([tmp_path / "image.tif"], None)[0]
+    assert not got[:, :, ::2].any() and (got[:, :, 1::2] == 64).all()
+
+
 @pytest.mark.parametrize("save", [{"transparency": 0}, {"transparency": bytes(256)}], ids=["one colour", "all colours"])
 def test_transparent_colours_of_a_palette_are_black(tmp_path: Path, save: dict[str, Any]) -> None:
     image = Image.new("P", (8, 8), 0)

@@ -14,7 +14,7 @@ from tape import Tape
 
 from sgl_fast import checkpoint, evaluate, search
 from sgl_fast.arch import init_arch
-from sgl_fast.architect import Architect
+from sgl_fast.arch_adam import ArchAdam
 from sgl_fast.batch import ROLES, Batch
 from sgl_fast.config import Config
 from sgl_fast.data import Feed
@@ -78,7 +78,7 @@ def test_a_step_to_a_state_that_is_not_finite_changes_nothing(case: str, graph: 
 
 def state_of(space: str = "pc_darts") -> dict[str, Any]:
     weights = {name: torch.ones(2, 7) for name in ("w", "v", "momentum_w", "momentum_v")}
-    architects = {name: Architect(init_arch(small(space).space, 2)) for name in ("architect", "architect_v")}
+    architects = {name: ArchAdam(init_arch(small(space).space, 2)) for name in ("architect", "architect_v")}
     return {**weights, **architects, "running": RunningStats(torch.ones(2, 3), torch.ones(2, 3))}
 
 

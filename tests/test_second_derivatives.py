@@ -29,6 +29,7 @@ from sgl_fast.walk import Mode, RunningStats
 
 BOUND = 1e-4  # of the largest value: two derivatives of float32
 KINDS = ("normal", "partial channels, reduction", "skip dropout", "auxiliary skips, reduction", "evaluation")
+KINDS += ("bare pools", "bare pools, evaluation")
 Cell = Callable[..., Tensor]
 
 

@@ -19,7 +19,7 @@ struct Batch {
 };
 
 static CellShape cell(int channels, int partial, bool reduction, bool shrink0, bool aux, bool preprocess) {
-    CellShape shape{6, 5, channels, 2, partial, reduction, shrink0, aux, preprocess, {}, 8};
+    CellShape shape{6, 5, channels, 2, partial, reduction, shrink0, aux, preprocess, true, {}, 8};
     const std::vector<Op> all{Op::none, Op::max_pool, Op::avg_pool, Op::skip, Op::sep3, Op::sep5, Op::dil3, Op::dil5};
     shape.ops.assign(5, all);
     return shape;
@@ -28,6 +28,11 @@ static CellShape cell(int channels, int partial, bool reduction, bool shrink0, b
 static CellShape few_operations(CellShape shape) {
     shape.ops.assign(5, {Op::max_pool, Op::skip, Op::sep3});
     shape.ops_per_edge = 3;
+    return shape;
+}
+
+static CellShape bare_pools(CellShape shape) {
+    shape.pool_norm = false;
     return shape;
 }
 
@@ -82,6 +87,8 @@ struct Run {
         states.assign(b.shape.preprocess ? images * 2 * b.shape.channels * plan.in_pixels() : 0, NAN);
         planes.assign(images * plan.saved * (half ? 2 : 4), 0xff);  // NaN in either precision
         stats.assign(b.V * 3 * plan.norms, 0);
+        for (int v = 0; v < b.V; v++)
+            for (size_t c = plan.measured; c < plan.norms; c++) stats[(v * 3 + 1) * plan.norms + c] = 1;
         pattern.resize(images * plan.pattern);
         mixed_cell_forward(pool, plan, inputs(), replay, saved(), out.data());
     }
@@ -165,6 +172,7 @@ int main() {
             check({cell(16, 1, false, false, false, true), 1, 2, 6, 9}, queue(count));
             check({cell(32, 1, true, false, false, false), 1, 1, 8, 8}, queue(count));
             check({few_operations(cell(16, 1, false, false, false, false)), 1, 1, 10, 38}, queue(count));
+            check({bare_pools(cell(8, 1, true, false, false, true)), 2, 2, 6, 10}, queue(count));
         }
     });
 }

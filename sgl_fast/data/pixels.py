@@ -18,15 +18,16 @@ _TURNS = {
     7: _TURN.TRANSVERSE,
     8: _TURN.ROTATE_90,
 }
+_BITS_PER_SAMPLE = 258  # TIFF's tag
 _DEEP = ("F", "I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def rgb(image: Image.Image) -> Image.Image:
     """A PIL image of any mode, its first frame, as mode RGB, turned upright as EXIF says.
 
-    I;16: 65535 is white, and so in mode I of the formats PNG and PPM, which hold 16 bits; F: 1 is white, and values
-    beyond 0 to 1 are refused, as mode I is elsewhere, whose white nobody knows. Transparent pixels lie on black, the
-    padding of the random crop.
+    I;16: 65535 is white, in a TIFF of fewer bits the most that they hold; 65535 in mode I of the
+    formats PNG and PPM, which hold 16 bits; F: 1 is white, and values beyond 0 to 1 are refused, as mode I is
+    elsewhere, whose white nobody knows. Transparent pixels lie on black, the padding of the random crop.
     """
     image.load()  # a TIFF turns itself upright then
     turn = _turn(image)
@@ -74,12 +75,21 @@ def _deep(image: Image.Image) -> np.ndarray:
     values = np.asarray(image)
     if image.mode == "I" and image.format in ("PNG", "PPM"):
         values = values.astype(np.uint16)
+    values = _sixteen_bits(values, image)
     if isinstance(level := image.info.get("transparency"), int):
         values = np.where(values == level, 0, values).astype(values.dtype)
     try:
         return to_bytes(values)
     except ValueError as error:
         raise ValueError(f"mode {image.mode}: {error}") from None
+
+
+def _sixteen_bits(values: np.ndarray, image: Image.Image) -> np.ndarray:
+    """The levels of a TIFF of 9 to 15 bits (microscopes write 12) on 0 to 65535; others as they are."""
+    bits = np.ravel(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 16))[0]
+    if values.dtype.kind != "u" or not 8 < bits < 16:
+        return values
+    return (values.astype(np.uint32) * 65535 // (2**bits - 1)).astype(np.uint16)
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

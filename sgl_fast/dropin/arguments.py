@@ -20,7 +20,9 @@ PLAIN = (int, float, bool, str, type(None))
 class Reading:
     """Paths into the arguments; softmax: whether the cell itself takes one of the ops' or the edges' weights.
 
-    fixed   the plain values that were there when this reading was verified
+    fixed      the plain values that were there when this reading was verified
+    skip_rate  of an extra skip, where no argument carries it
+    nonzero    the original skips an operation whose weight is exactly 0
     """
 
     states: tuple[Path, Path]
@@ -30,6 +32,8 @@ class Reading:
     ops_softmax: bool = False
     betas_softmax: bool = False
     fixed: tuple[tuple[Path, Any], ...] = ()
+    skip_rate: float = 1.0
+    nonzero: bool = False
 
 
 def bind(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -95,8 +99,13 @@ def is_state(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() == 4
 
 
-def readings(arguments: Mapping[str, Any], widths: Sequence[int], aux_skip: bool) -> list[Reading]:
-    """Every way to read a call, likeliest first. ValueError names the first thing that does not fit."""
+def readings(
+    arguments: Mapping[str, Any], widths: Sequence[int], aux_skip: bool, rates: Sequence[float] = (1.0,)
+) -> list[Reading]:
+    """Every way to read a call, likeliest first. ValueError names the first thing that does not fit.
+
+    rates   of an extra skip, where no argument is it
+    """
     found = list(leaves(arguments))
     states = [path for path, value in found if is_state(value)]
     if len(states) != 2:
@@ -112,11 +121,11 @@ def readings(arguments: Mapping[str, Any], widths: Sequence[int], aux_skip: bool
             raise ValueError(f"argument {'.'.join(map(str, path))}: {type(value).__name__} is not understood")
     plain = tuple((path, value) for path, value in found if isinstance(value, PLAIN))
     scalars = [path for path, value in plain if type(value) in (int, float)] if aux_skip else []
+    skips = [*((path, 1.0) for path in scalars), *((None, rate) for rate in rates)]
+    orders = [(states[0], states[1]), (states[1], states[0])]
     return [
-        Reading(order, op, beta, skip, soft, beta_soft, tuple(p for p in plain if p[0] != skip))
-        for order, op, beta, skip, soft, beta_soft in product(
-            [(states[0], states[1]), (states[1], states[0])], ops, [*edges, None], [*scalars, None], BOTH, BOTH
-        )
+        Reading(order, op, beta, skip, soft, beta_soft, tuple(p for p in plain if p[0] != skip), rate)
+        for order, op, beta, (skip, rate), soft, beta_soft in product(orders, ops, [*edges, None], skips, BOTH, BOTH)
         if beta != op and not (beta is None and beta_soft)
     ]
 

@@ -1,40 +1,43 @@
-"""What an accelerated cell carries with it: its match, what was settled, and when the original must answer a call."""
+"""What an accelerated cell carries with it: its match, what was proven, and when the original must answer a call."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from .arguments import OWN, PLAIN, Reading, bind, get, leaves
+from .arguments import OWN, PLAIN, bind, get, leaves
+from .calls import misfit, surroundings, unplain
 from .compute import Request, backend_for, request
 from .matching import Match
-from .plan import Plan
-from .report import ACCELERATED, KEPT, CellReport
-from .trial import own, signature_of
-from .verify import Refused, settle
+from .reach import foreign, original_type
+from .report import KEPT, CellReport
+from .trial import Refused, own, signature_of
+from .verify import Proof, prove
 from .watch import Watch
 
 OUTCOMES = 64  # kept of a cell whose settings change
 PAUSE, SAVED = 32, 8  # calls that earn one more verification of a cell, and how many may be saved up
+PACE = 500  # calls after which a cell is asked again what it computes, if that takes no more than
+SHARE = 0.01  # of the time
 
 
 @dataclass
 class Outcome:
-    """What was settled for a cell with some settings; a plan and a reading, or the reason why not."""
+    """What was settled for a cell with some settings: a proof, or the reason why there is none."""
 
-    settings: tuple[Any, ...]
-    plan: Plan | None = None
-    reading: Reading | None = None
+    settings: str
+    proof: Proof | None = None
     fixed: tuple[Any, ...] = ()
     reason: str = ""
 
-    def fits(self, settings: tuple[Any, ...], arguments: Mapping[str, Any]) -> bool:
+    def fits(self, settings: str, arguments: Mapping[str, Any]) -> bool:
         try:
-            fixed = self.reading.fixed if self.reading else self.fixed
+            fixed = self.proof.reading.fixed if self.proof else self.fixed
             return settings == self.settings and all(get(arguments, path) == value for path, value in fixed)
         except (LookupError, TypeError):
             return False
@@ -42,7 +45,9 @@ class Outcome:
 
 @dataclass
 class Attached:
-    """watch   None until the first look at the cell"""
+    """watch   None until the first look at the cell
+    lost       why the cell was given back to the original for good
+    """
 
     match: Match
     report: CellReport
@@ -51,6 +56,14 @@ class Attached:
     watch: Watch | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     credit: int = PAUSE * SAVED
+    lost: str = ""
+    training: bool | None = None
+    calls: int = 0
+    asked: float = 0.0
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy looks for itself."""
+        return {**self.__dict__, "watch": None}
 
     @property
     def watched(self) -> Watch:
@@ -60,78 +73,93 @@ class Attached:
 
     def request(self, cell: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Request | None:
         """A request for the fused cell, or None where the original must answer: the report says why."""
-        self.credit = min(self.credit + 1, PAUSE * SAVED)
-        arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(self.match)}
-        made = self.watched.trouble(cell) or self.make(forward, arguments)
+        made = self.lost or surroundings() or self.make(cell, forward, args, kwargs)
         if isinstance(made, Request):
+            self.report.calls += 1
             return made
         self.report.originals += 1
         self.report.last = made
         return None
 
-    def make(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Request | str:
+    def make(self, cell: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Request | str:
+        self.credit = min(self.credit + 1, PAUSE * SAVED)
+        if trouble := self.watched.trouble(cell):
+            return trouble
+        arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(self.match)}
+        if odd := unplain(value for _, value in leaves(arguments)):
+            return odd
         outcome = self.outcome(forward, arguments)
-        if outcome.plan is None or outcome.reading is None:
+        proof = outcome.proof
+        if proof is None:
             return outcome.reason
-        plan, reading = outcome.plan, outcome.reading
-        reason = misfit(plan, reading, arguments)
+        if self.due() and (changed := self.ask_again(proof, forward)):
+            return changed
+        reason = misfit(proof.plan, proof.reading, arguments, self.modes())
         if reason is None:
-            state = get(arguments, reading.states[1])
+            state = get(arguments, proof.reading.states[1])
             backend, reason = backend_for(self.backend, state.device, state.dtype)
-        return request(plan, reading, arguments, backend) if reason is None else reason
+        return request(proof.plan, proof.reading, arguments, backend) if reason is None else reason
+
+    def modes(self) -> set[bool]:
+        """Whether the cell's own modules train, where their code asks."""
+        if "training" not in self.watched.reads:
+            return set()
+        return {m.training for m in self.watched.modules if foreign(original_type(m).__module__)}
 
     def outcome(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
         """What is settled for the settings of now."""
-        settings = self.watched.settings()
+        try:
+            settings = self.watched.settings()
+        except ValueError as error:
+            return Outcome("", reason=str(error))
         for known in reversed(self.outcomes):
             if known.fits(settings, arguments):
                 return known
         if self.credit < PAUSE:
-            return Outcome(settings, reason="its settings change too often")
+            return Outcome(settings, reason=f"its settings change too often: {self.watched.changed}")
         return self.settle(forward, arguments)
 
     def settle(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
         """Verifies the cell as it is set now."""
+        watch = self.watched
         fixed = tuple((path, value) for path, value in leaves(arguments) if isinstance(value, PLAIN))
-        outcome = Outcome(self.watched.settings(), fixed=fixed)
+        outcome = Outcome(watch.settings(), fixed=fixed)
+        start = perf_counter()
         try:
-            plan, reading, difference = settle(self.match, forward, arguments, self.backend, self.verify)
-            outcome.plan, outcome.reading = plan, reading
-            self.report.status, self.report.reason, self.report.verified = ACCELERATED, "", difference
+            rates = list(watch.numbers.values())
+            outcome.proof = prove(self.match, forward, arguments, self.backend, self.verify, rates)
+            if watch.settings() != outcome.settings:
+                raise Refused(f"its forward changes what it reads: {watch.changed}")
+            self.report.accept(outcome.proof.difference, any(outcome.proof.plan.skips))
         except Refused as error:
-            outcome.reason = str(error)
-            if not any(known.plan for known in self.outcomes):
+            outcome.proof, outcome.reason = None, str(error)
+            if not any(known.proof for known in self.outcomes):
                 self.report.status, self.report.reason = KEPT, str(error)
+        self.report.seconds += perf_counter() - start
         self.outcomes = [*self.outcomes[1 - OUTCOMES :], outcome]
         self.credit -= PAUSE
         return outcome
 
+    def due(self) -> bool:
+        """Whether to ask the cell again: after a switch of train() and eval(), and at a pace that is not felt."""
+        self.calls += 1
+        switched, self.training = self.training not in (None, self.match.module.training), self.match.module.training
+        if not self.verify or not (switched or self.calls >= PACE):
+            return False
+        if switched and self.credit >= 2 * PAUSE:
+            self.credit -= PAUSE
+            return True
+        return perf_counter() - self.asked > self.report.seconds_again / SHARE
 
-def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any]) -> str | None:
-    """Why no fused cell can take a call that is understood."""
-    s0, s1 = (get(arguments, path) for path in reading.states)
-    if not all(isinstance(s, Tensor) and s.dim() == 4 for s in (s0, s1)):
-        return "states that are no (N, C, H, W)"
-    if torch.is_autocast_enabled(s1.device.type):
-        return "autocast"
-    dtypes = {t.dtype for t in (s0, s1, *plan.parameters())}
-    if len(dtypes) > 1:
-        return f"states and weights of several dtypes: {', '.join(sorted(map(str, dtypes)))}"
-    if len({norm.training for norm in plan.norms}) > 1:
-        return "some of its batch norms train, others do not"
-    rates = {skip.p if skip is not None and skip.training else 0.0 for skip in plan.skips}
-    if len(rates) > 1 or 1.0 in rates:
-        return f"dropout of its skips: {sorted(rates)}"
-    if plan.norms and plan.norms[0].training and s1[:, 0].numel() <= (4 if plan.cell.kind == "reduce" else 1):
-        return "one value a channel"
-    return wrong_sizes(plan, s0, s1)
-
-
-def wrong_sizes(plan: Plan, s0: Tensor, s1: Tensor) -> str | None:
-    if plan.preprocess:
-        return None
-    factor = 2 if plan.cell.shrink0 else 1
-    even = plan.cell.kind == "normal" or not (s1.shape[2] % 2 or s1.shape[3] % 2)
-    if not even or s0.shape[2:] != torch.Size(factor * n for n in s1.shape[2:]):
-        return f"sizes {tuple(s0.shape[2:])} and {tuple(s1.shape[2:])} of its states"
-    return None
+    def ask_again(self, proof: Proof, forward: Callable[..., Any]) -> str | None:
+        """Gives the cell back where it computes something else by now, though nothing that is watched has changed."""
+        start = perf_counter()
+        changed = proof.again(self.match, forward, self.match.module.training)
+        self.calls, self.asked = 0, perf_counter()
+        self.report.seconds_again = self.asked - start
+        self.report.seconds += self.report.seconds_again
+        if changed:
+            self.lost = f"given back: it changed unseen since it was verified ({changed})"
+            self.report.status, self.report.reason = KEPT, self.lost
+            warnings.warn(f"{self.report.path}: {self.lost}", stacklevel=5)
+        return self.lost or None

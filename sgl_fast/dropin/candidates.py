@@ -103,8 +103,6 @@ def read_pool(candidate: Candidate, pools: list[nn.MaxPool2d | nn.AvgPool2d]) ->
         candidate.problem = "average pool that counts its padding; need count_include_pad=False"
     if pool.ceil_mode or (isinstance(pool, nn.MaxPool2d) and (same(pool.dilation) != 1 or pool.return_indices)):
         candidate.problem = "pool with ceil_mode, dilation or return_indices"
-    if not candidate.norms:
-        candidate.problem = f"{candidate.op} without a batch norm after it"
 
 
 def read_reduce(candidate: Candidate, _: object) -> None:

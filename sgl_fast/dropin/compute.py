@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ..backend import PLACES, asked_for, choose, why_not
 from ..ops.mixed_cell import mixed_cell
@@ -43,7 +44,8 @@ class Request:
     def key(self) -> tuple[Any, ...]:
         """What calls must have in common to run as one."""
         plan, inputs = self.plan, (self.s0, self.s1)
-        how = (plan.cell, plan.kept, plan.tracked, self.training, self.dropout, self.skip_beta, self.backend)
+        norms = plan.tracked, plan.updated, plan.counting, self.training
+        how = (plan.cell, plan.kept, norms, self.dropout, self.skip_beta, self.backend)
         return (*how, self.betas is None, *((t.shape, t.dtype, t.device) for t in inputs))
 
 
@@ -60,10 +62,12 @@ def request(plan: Plan, reading: Reading, arguments: Mapping[str, Any], backend:
     betas = None
     if reading.betas is not None:
         betas = flat(get(arguments, reading.betas)).to(s1)
+        if plan.order != list(range(len(plan.order))):
+            betas = betas[plan.order]
         if reading.betas_softmax:
             betas = softmax_rows(betas, [len(edges_of(node)) for node in range(plan.cell.nodes)])
-    skip_beta = 1.0 if reading.skip_beta is None else float(get(arguments, reading.skip_beta))
-    training = plan.norms[0].training or not plan.tracked if plan.norms else True
+    skip_beta = reading.skip_rate if reading.skip_beta is None else float(get(arguments, reading.skip_beta))
+    training = not plan.norms or plan.norms[0].training or not plan.tracked
     dropout = plan.skips[0].p if plan.skips and plan.skips[0] is not None and plan.skips[0].training else 0.0
     shape = len(plan.widths), len(plan.cell.ops[0])
     weights = Flat.apply(*plan.parameters()) if plan.convs else s1.new_zeros(0)
@@ -74,15 +78,15 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
     """(N, nodes * C, H', W') of each request; they share their key. Updates the running statistics of each."""
     plan, first = requests[0].plan, requests[0]
     plans = [r.plan for r in requests]
-    running = gather(plans) if plan.tracked and plan.norms else None
+    running = gather(plans) if plan.tracked and (plan.updated or not first.training) else None
     seeds = torch.randint(2**62, (len(requests),), device=first.s1.device) if first.dropout else None
     mode = Mode(first.training, running, dropout=first.dropout, dropout_seeds=seeds)
     betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
     out = (cell or fused(first.backend))(
         plan.cell,
         plan.section,
-        join([r.s0 for r in requests]),
-        join([r.s1 for r in requests]),
+        together([r.s0 for r in requests]),
+        together([r.s1 for r in requests]),
         torch.stack([r.weights for r in requests]),
         torch.stack([r.ops for r in requests]),
         betas,
@@ -91,8 +95,10 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
     )
     if running is not None and first.training:
         scatter(plans, running)
+    if plan.counting:
+        count(plans)
     kept = plan.kept * plan.cell.channels
-    return [out[v, :, -kept:] if kept < out.shape[2] else out[v] for v in range(len(requests))]
+    return [handed_out(out[v, :, -kept:]) for v in range(len(requests))]
 
 
 def fused(backend: str) -> MixedCell:
@@ -115,21 +121,44 @@ def backend_for(asked: str | None, device: torch.device, dtype: torch.dtype) -> 
     return name, f"no compiled backend for {str(dtype).removeprefix('torch.')} on {device.type}"
 
 
-def join(parts: Sequence[Tensor]) -> Tensor:
-    """One tensor (V, ...), without a copy where the parts are the rows of one already."""
-    base = parts[0]._base
-    rows = base is not None and base.dim() == parts[0].dim() + 1 and base.shape[0] == len(parts)
-    if base is not None and rows and all(p._base is base and is_row(p, base, v) for v, p in enumerate(parts)):
-        return base
-    return torch.stack(list(parts)) if len(parts) > 1 else parts[0].unsqueeze(0)
+def together(states: Sequence[Tensor]) -> Tensor:
+    """(V, N, C, H, W), a tensor of our own."""
+    return torch.stack(list(states)) if len(states) > 1 else guarded(states[0]).unsqueeze(0)
 
 
-def is_row(part: Tensor, base: Tensor, v: int) -> bool:
-    """Whether part is base[v] for autograd, too: nobody waits for a gradient of the part itself."""
-    if part.requires_grad != base.requires_grad or part.retains_grad or part._backward_hooks:
-        return False
-    at = base.storage_offset() + v * base.stride(0)
-    return bool(part.shape == base.shape[1:] and part.stride() == base.stride()[1:] and part.storage_offset() == at)
+def guarded(state: Tensor) -> Tensor:
+    """The state, held by a copy that its owner cannot change while the backward waits for it."""
+    if not torch.is_grad_enabled():
+        return state
+    held, version = _HELD.get(state, (None, -1))
+    if held is None or version != state._version:
+        held = state.detach().clone(memory_format=torch.contiguous_format)
+    return Held.apply(state, held) if state.requires_grad else held
+
+
+def handed_out(out: Tensor) -> Tensor:
+    """A cell's output for its caller, who may change it in place: the backward needs the cell's own."""
+    if not out.requires_grad:
+        return out
+    copy = out.clone(memory_format=torch.contiguous_format)
+    _HELD[copy] = out.detach(), copy._version
+    return copy
+
+
+# Of every output that somebody still has: the cell's own, and the version of the copy that equals it.
+_HELD: MutableMapping[Tensor, tuple[Tensor, int]] = WeakIdKeyDictionary()
+
+
+class Held(torch.autograd.Function):
+    """For autograd the first tensor; the numbers of the second, which equals it."""
+
+    @staticmethod
+    def forward(ctx: Any, state: Tensor, held: Tensor) -> Tensor:
+        return held.view_as(held)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        return grad, None
 
 
 def gather(plans: Sequence[Plan]) -> RunningStats:
@@ -141,14 +170,18 @@ def gather(plans: Sequence[Plan]) -> RunningStats:
 
 @torch.no_grad()
 def scatter(plans: Sequence[Plan], running: RunningStats) -> None:
-    """Writes the statistics back into the models' own batch norms, and counts the batch."""
+    """Writes the statistics back into the models' own batch norms."""
     for v, plan in enumerate(plans):
         sizes = [norm.num_features for norm in plan.norms]
         for name, rows in (("running_mean", running.mean), ("running_var", running.var)):
             torch._foreach_copy_(plan.buffers(name), rows[v].split(sizes))
-        counts = plan.buffers("num_batches_tracked")
-        if counts:
-            torch._foreach_add_(counts, 1)
+
+
+@torch.no_grad()
+def count(plans: Sequence[Plan]) -> None:
+    """One more batch, of every norm that counts."""
+    if counts := [count for plan in plans for count in plan.buffers("num_batches_tracked")]:
+        torch._foreach_add_(counts, 1)
 
 
 class Flat(torch.autograd.Function):

@@ -16,16 +16,21 @@ PARAMETERS = (nn.ParameterList, nn.ParameterDict)
 
 @dataclass
 class Edge:
-    """One mixed op: its candidates in the order of its weights; aux: the factorised reduction beside them (DARTS-)."""
+    """One mixed op: its candidates in the order of its weights; aux: the factorised reduction beside them (DARTS-).
+
+    index, first   its place among the model's edges, and that of its first weight among all weights
+    """
 
     path: str
     candidates: list[Candidate]
+    index: int = 0
+    first: int = 0
     aux: Candidate | None = None
     problem: str | None = None
 
 
 def op_lists(module: nn.Module) -> list[nn.Module]:
-    """The modules whose children are candidate operations, more than half of them known; outermost, in order."""
+    """The modules whose children are candidate operations, half of them known or more; outermost, in order."""
     if isinstance(module, LISTS) and mostly_candidates(module):
         return [module]
     below = [found for child in module.children() for found in op_lists(child)]
@@ -36,8 +41,12 @@ def op_lists(module: nn.Module) -> list[nn.Module]:
 
 
 def mostly_candidates(module: nn.Module) -> bool:
-    known = [read(child).op is not None for child in module.children()]
-    return sum(known) * 2 > len(known)
+    """More than half are known, or half of them and one of those is no skip."""
+    found = [read(child) for child in module.children()]
+    known = [one for one in found if one.op is not None]
+    return len(known) * 2 > len(found) or (
+        len(known) * 2 == len(found) > 0 and any(set(one.letters) & set("dma") for one in known)
+    )
 
 
 def parts_of(module: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Module]]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -10,10 +13,11 @@ from torch import nn
 
 from ..backend import asked_for
 from .arguments import OWN, bind
-from .attached import Attached
-from .borrow import Copy, borrowed, no_trace
-from .matching import Match, cells_of
-from .patched import patch, unpatch
+from .attached import Attached, Outcome
+from .borrow import Copy, apart, borrowed
+from .matching import Match, arranged, cells_of
+from .patched import KEY, patch, unpatch
+from .plan import make_plan
 from .report import KEPT, WAITING, CellReport, Report
 from .trial import own, signature_of
 from .watch import hooked
@@ -24,7 +28,16 @@ Calls = dict[str, tuple[tuple[Any, ...], dict[str, Any]]]
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def accelerate(model: Model, backend: str | None = None, verify: bool = True, example: Sequence[Any] = ()) -> Model:
+def accelerate(
+    model: Model,
+    backend: str | None = None,
+    verify: bool = True,
+    example: Sequence[Any] = (),
+    *,
+    method: str = "forward",
+    like: nn.Module | None = None,
+    strict: bool = False,
+) -> Model:
     """The same model, its cells computed by the fused operations. `report(model)` says which and why not.
 
     model     an eager supernet of the DARTS family: cells of two inputs over 2, 5, 9 or 14 mixed ops, P-DARTS's op
@@ -34,19 +47,41 @@ def accelerate(model: Model, backend: str | None = None, verify: bool = True, ex
               one that differs is kept as it was
     example   arguments of a call of the model; without, images of 32, 64 and 224 pixels are tried, and a cell that
               they do not reach is verified at its first call
+    method    by which the model calls its cells
+    like      an accelerated model of the same class: what was proven of its cells holds for equal ones of this one
+    strict    ValueError, and the model as it was, where a cell is not accelerated
 
-    Only `forward` of the cells changes: parameters, buffers, state_dict, optimisers, copies and pickles stay.
-    A call that the fused cell cannot take is answered by the original: hooks inside a cell, autocast, a dtype or
-    device that the backend lacks. TypeError unless model is an nn.Module; RuntimeError for a backend that cannot run.
+    Only the cells' method changes: parameters, buffers, state_dict, optimisers, copies and pickles stay. What a cell
+    reads (attributes, globals, closures, settings of its layers) is compared at every call, and a change is verified;
+    what no comparison can see is asked for after a switch of train() and eval() and at a pace. A call that the fused
+    cell cannot take is answered by the original: hooks inside a cell, autocast, a dtype or device that the backend
+    lacks, transforms of torch.func, modes, torch.compile. A UserWarning says that no cell is accelerated, or that one
+    changed unseen. TypeError unless model is an nn.Module; RuntimeError for a backend that cannot run.
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"need an nn.Module; got {type(model).__name__}")
     asked_for(backend)
     restore(model)
-    matches = cells_of(model)
-    calls = observe(model, matches, example) if any(m.problem is None for m in matches) else {}
-    cells = [install(match, backend, verify, calls) for match in matches]
-    model.__dict__[REPORT] = Report(cells)
+    matches = cells_of(model, method=method)
+    proven = attached_of(like) if like is not None else {}
+    attached = [Attached(m, CellReport(m.path or "the model itself", m.kind, KEPT), backend, verify) for m in matches]
+    proven = attached_of(like) if like is not None else {}
+    for one in attached:
+        one.report.reason = unfit(one.match, method) or ""
+        if not one.report.reason and one.match.path in proven:
+            take_over(one, proven[one.match.path])
+    unknown = any(not one.report.reason and not one.outcomes for one in attached)
+    calls = observe(model, matches, example, method) if unknown else {}
+    for one in attached:
+        if not one.report.reason:
+            install(one, method, calls)
+    cells = [one.report for one in attached]
+    found = model.__dict__[REPORT] = Report(cells)
+    if strict and found.accelerated < max(len(found), 1):
+        restore(model)
+        raise ValueError(f"need every cell accelerated; got\n{found}")
+    if not any(cell.status != KEPT for cell in cells):
+        warnings.warn(f"nothing is accelerated\n{found}", stacklevel=2)
     return model
 
 
@@ -66,54 +101,97 @@ def report(model: nn.Module) -> Report:
     return Report([cell for one in found for cell in one])
 
 
-def install(match: Match, backend: str | None, verify: bool, calls: Calls) -> CellReport:
-    """Accelerates one cell, or says why not."""
-    entry = CellReport(match.path or "the model itself", match.kind, KEPT)
-    cell, forward = match.module, type(match.module).forward
-    entry.reason = match.problem or hooked([m for m in cell.modules() if m is not cell]) or ""
-    if "forward" in cell.__dict__:
-        entry.reason = "a forward of its own on the instance"
-    if entry.reason:
-        return entry
+def attached_of(model: nn.Module) -> dict[str, Attached]:
+    """Of the accelerated cells, by their paths."""
+    return {name: m.__dict__[KEY] for name, m in model.named_modules() if KEY in m.__dict__}
+
+
+def unfit(match: Match, method: str) -> str | None:
+    """Why a cell is kept, from its structure alone."""
+    cell = match.module
+    if method in cell.__dict__:
+        return f"a {method} of its own on the instance"
+    if not callable(getattr(type(cell), method, None)):
+        return f"it has no method {method}"
+    return match.problem or hooked([m for m in cell.modules() if m is not cell])
+
+
+def install(attached: Attached, method: str, calls: Calls) -> None:
+    """Accelerates a cell, unless its trial shows why not; waits for its first call where none is known."""
+    match, entry = attached.match, attached.report
+    forward = getattr(type(match.module), method)
+    patch(match.module, attached, method)
+    if attached.outcomes:
+        return
     entry.status, entry.reason = WAITING, "verified at its first call"
-    attached = Attached(match, entry, backend, verify)
-    patch(cell, attached)
     if match.path in calls:
         args, kwargs = calls[match.path]
         arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(match)}
-        if attached.settle(forward, arguments).plan is None:
-            unpatch(cell)
-    return entry
+        if attached.settle(forward, arguments).proof is None:
+            unpatch(match.module)
 
 
-def observe(model: nn.Module, matches: Sequence[Match], example: Sequence[Any]) -> Calls:
+def take_over(attached: Attached, other: Attached) -> None:
+    """What was proven of an equal cell; nothing where this one is not equal."""
+    settings, found = attached.watched.settings(), []
+    for outcome in other.outcomes:
+        if outcome.proof is None or outcome.settings != settings:
+            continue
+        cell, kept = outcome.proof.plan.cell, outcome.proof.plan.kept
+        try:
+            match = arranged(attached.match, outcome.proof.plan.order)
+            plan = replace(make_plan(match, cell.channels, cell.aux_skip), kept=kept)
+        except (ValueError, IndexError):
+            continue
+        if plan.cell == cell and plan.widths == outcome.proof.plan.widths:
+            found.append(Outcome(settings, replace(outcome.proof, plan=plan), outcome.fixed))
+    attached.outcomes = found
+    if found:
+        proof = found[-1].proof
+        assert proof is not None
+        attached.report.accept(proof.difference, any(proof.plan.skips))
+
+
+def observe(model: nn.Module, matches: Sequence[Match], example: Sequence[Any], method: str) -> Calls:
     """The arguments of each cell's first call on a trial, which leaves no trace."""
     parameter = next(model.parameters())
+    if parameter.is_meta:
+        return {}
     conv = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
     shapes = [(2, conv.in_channels, side, side) for side in SIDES]
-    found: Calls = {}
-    with no_trace(parameter.device), borrowed(model, False, Copy()), torch.no_grad():
-        for inputs in [example] if example else ([torch.randn(s).to(parameter)] for s in shapes):
-            calls, finished = attempt(model, matches, inputs)
-            found = calls if len(calls) >= len(found) else found
-            if finished:
-                break
-    return found
+
+    def run() -> Calls:
+        found: Calls = {}
+        with borrowed(model, False, Copy()), torch.no_grad():
+            for inputs in [example] if example else ([torch.randn(s).to(parameter)] for s in shapes):
+                calls: Calls = {}
+                with recorded(matches, method, calls):
+                    try:
+                        model(*inputs)
+                        return calls
+                    except Exception:  # a stranger's model: what it cannot take tells nothing more
+                        found = calls if len(calls) >= len(found) else found
+        return found
+
+    return apart(run, parameter.device)
 
 
-def attempt(model: nn.Module, matches: Sequence[Match], inputs: Sequence[Any]) -> tuple[Calls, bool]:
-    calls: Calls = {}
-    handles = [
-        m.module.register_forward_pre_hook(
-            lambda _, args, kwargs, path=m.path: calls.setdefault(path, (args, kwargs)) and None, with_kwargs=True
-        )
-        for m in matches
-    ]
+@contextmanager
+def recorded(matches: Sequence[Match], method: str, calls: Calls) -> Iterator[None]:
+    """The first call of each cell, by whatever way it is called."""
+
+    def recorder(path: str, original: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            calls.setdefault(path, (args, kwargs))
+            return original(*args, **kwargs)
+
+        return call
+
+    cells = [m for m in matches if method not in m.module.__dict__ and hasattr(m.module, method)]
+    for m in cells:
+        m.module.__dict__[method] = recorder(m.path, getattr(m.module, method))
     try:
-        model(*inputs)
-        return calls, True
-    except Exception:  # a stranger's model: what it cannot take tells nothing more
-        return calls, False
+        yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for m in cells:
+            del m.module.__dict__[method]

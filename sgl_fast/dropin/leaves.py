@@ -42,7 +42,7 @@ def letter(leaf: nn.Module) -> str:
 @torch.no_grad()
 def behaviour(leaf: nn.Module) -> str:
     """A leaf that is no layer of torch.nn is told by what it does to numbers."""
-    x = torch.linspace(-1, 1, 128).view(2, 4, 4, 4)
+    x = torch.linspace(-1, 1, 128, device="cpu").view(2, 4, 4, 4)
     try:
         out = leaf(x.clone())
     except Exception:  # whatever a stranger's forward raises on a plain image batch, it is no candidate

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..layout import Cell, Section, section_of
+from ..layout import Cell, Section, is_pool, section_of
 from ..spaces import PRIMITIVES
 from .candidates import Candidate
 from .edges import Edge
@@ -20,6 +20,7 @@ class Plan:
     """convs, norms   in canonical order, that of section.entries and section.norms
     widths         candidates of each edge, in the model's order
     columns        where the model's op weights, flat over edges, lie in (E, O); None where they already lie so
+    order          of each edge, node by node, its place in the model
     preprocess     the model's own two, where the fused ones cannot stand for them; else empty
     skips          the dropouts of the stride-1 skips, None for a skip without
     kept           nodes whose states the cell returns, the last ones
@@ -31,14 +32,25 @@ class Plan:
     norms: list[nn.BatchNorm2d]
     widths: list[int]
     columns: Tensor | None
+    order: list[int]
     preprocess: list[nn.Module]
     skips: list[nn.Dropout | None]
     kept: int
 
     @property
     def tracked(self) -> bool:
-        """Whether the batch norms keep running statistics."""
-        return all(norm.track_running_stats for norm in self.norms)
+        """Whether the batch norms have running statistics, whatever track_running_stats says by now."""
+        return bool(self.norms) and self.norms[0]._buffers["running_mean"] is not None
+
+    @property
+    def updated(self) -> bool:
+        """Whether a training pass moves the running statistics."""
+        return self.tracked and self.norms[0].track_running_stats
+
+    @property
+    def counting(self) -> bool:
+        """Whether the norms count this batch."""
+        return bool(self.norms) and self.norms[0].training and self.norms[0].track_running_stats
 
     def parameters(self) -> list[Tensor]:
         """In the order of section.entries; read from the modules' tables, for speed."""
@@ -61,7 +73,8 @@ def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
     edges = [sorted(e.candidates, key=rank) for e in match.edges]
     ops = padded([[str(c.op) for c in edge] for edge in edges])
     shape = (0, match.kind, shrink0, *sources, channels, match.nodes, ops, channels // inner, aux_skip)
-    cell = Cell(*shape, preprocess=pre is not None)
+    pool_norm = all(c.norms for edge in edges for c in edge if is_pool(str(c.op)))
+    cell = Cell(*shape, preprocess=pre is not None, pool_norm=pool_norm)
     used = [
         *([pre] if pre else []),
         *(c for e, ranked in zip(match.edges, edges, strict=True) for c in used_of(e, ranked)),
@@ -73,8 +86,9 @@ def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
         section_of(cell, match.path or "cell"),
         [conv for c in used for conv in c.convs],
         [norm for c in used for norm in c.norms],
-        [len(e.candidates) for e in match.edges],
+        [len(e.candidates) for e in sorted(match.edges, key=lambda e: e.index)],
         columns_of(match.edges, len(ops[0])),
+        [e.index for e in match.edges],
         [] if pre else match.beside,
         [c.dropout for e in match.edges for c in e.candidates if c.op == "skip_connect" and not c.convs],
         match.nodes,
@@ -100,13 +114,11 @@ def padded(ops: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
 def columns_of(edges: Sequence[Edge], O: int) -> Tensor | None:
     """Index (E * O) into the model's op weights, flat over edges; a padded place takes the edge's first."""
     index: list[int] = []
-    start = 0
     for edge in edges:
         ranks = [rank(c) for c in edge.candidates]
         order = sorted(range(len(ranks)), key=ranks.__getitem__)
-        index += [start] * (O - len(order)) + [start + i for i in order]
-        start += len(order)
-    return None if index == list(range(start)) else torch.tensor(index)
+        index += [edge.first] * (O - len(order)) + [edge.first + i for i in order]
+    return None if index == list(range(len(index))) else torch.tensor(index)
 
 
 def check_sizes(plan: Plan) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,10 @@ Yield = dict[str, Tensor]
 Run = Callable[[dict[str, Any]], Tensor]
 SIDES = {"normal": (4, 6), "reduce": (8, 12)}
 SKIP_BETA = 0.7
+
+
+class Refused(Exception):  # noqa: N818  (nothing went wrong)
+    """The fused cell cannot stand for the model's; the message says why."""
 
 
 @cache
@@ -39,36 +44,50 @@ def own(match: Match) -> dict[str, list[Tensor]]:
     return {name: [getattr(m, key) for m, key in holders] for name, holders in match.own.items()}
 
 
-def trial(
-    match: Match,
-    arguments: Mapping[str, Any],
-    run: Run,
-    dtype: torch.dtype,
-    training: bool,
-    seed: int,
-    skip_beta: Path | None = None,
-) -> Yield:
-    """Output, gradients and buffers, by name; the same numbers for the same seed, whatever runs.
+@dataclass(frozen=True)
+class Setup:
+    """How a trial goes: equal ones draw the same numbers, whatever runs.
 
-    run         takes arguments of the same nesting
     skip_beta   where a number of the trial's stands in for that of the call
+    sparse      in evaluation mode one weight of each row is 0
     """
-    generator = torch.Generator().manual_seed(seed)
-    with borrowed(match.module, training, Copy(dtype, generator)) as tensors:
+
+    training: bool
+    dtype: torch.dtype = torch.float64
+    seed: int = 0
+    skip_beta: Path | None = None
+    sparse: bool = True
+
+
+def trial(match: Match, arguments: Mapping[str, Any], run: Run, setup: Setup, gradients: bool = True) -> Yield:
+    """Output, gradients and buffers, by name. Refused where run gives no tensor or has any other effect.
+
+    run   takes arguments of the same nesting
+    """
+    generator = torch.Generator().manual_seed(setup.seed)
+    copies = Copy(setup.dtype, generator)
+    with borrowed(match.module, setup.training, copies) as (tensors, attributes), torch.set_grad_enabled(gradients):
         given = {k: v for k, v in arguments.items() if k != OWN}
-        inputs = {path: draw(t, match, given, generator, dtype, sparse=not training) for path, t in tensors_of(given)}
-        passed = {path: t * 1 for path, t in inputs.items()}  # no leaves: a ReLU may work in place
-        trying = replaced(given, passed if skip_beta is None else {**passed, skip_beta: SKIP_BETA})
+        sparse = setup.sparse and not setup.training
+        inputs = {p: draw(t, match, given, generator, setup.dtype, sparse) for p, t in tensors_of(given)}
+        passed = {path: t * 1 for path, t in inputs.items()}  # no leaves, so that they may be changed in place
+        trying = replaced(given, passed if setup.skip_beta is None else {**passed, setup.skip_beta: SKIP_BETA})
         out = run({**trying, OWN: own(match)})
         if not isinstance(out, Tensor) or out.dim() != 4:
-            raise TypeError(f"need one tensor (N, C, H, W) from its forward; got {type(out).__name__}")
+            raise Refused(f"need one tensor (N, C, H, W) from its forward; got {type(out).__name__}")
+        if place := attributes.written():
+            raise Refused(f"its forward writes to {place}, which the fused cell would not do")
+        if changed := [path for path, t in passed.items() if not torch.equal(t, inputs[path])]:
+            raise Refused(f"its forward changes its argument {'.'.join(map(str, changed[0]))} in place")
+        buffers = {name: t.detach().clone() for name, t in tensors.items() if not t.requires_grad}
+        if not gradients:
+            return {"output": out, **buffers}
         named = {f"argument {'.'.join(map(str, path))}": t for path, t in inputs.items()}
         named |= {name: t for name, t in tensors.items() if t.requires_grad}
         probe = torch.randn(out.shape, generator=generator).to(out)
         grads = torch.autograd.grad(out, list(named.values()), probe, allow_unused=True, materialize_grads=True)
-        gradients = {f"gradient of {name}": g for name, g in zip(named, grads, strict=True)}
-        buffers = {name: t.detach().clone() for name, t in tensors.items() if not t.requires_grad}
-        return {"output": out.detach(), **gradients, **buffers}
+        found = {f"gradient of {name}": g for name, g in zip(named, grads, strict=True)}
+        return {"output": out.detach(), **found, **buffers}
 
 
 def tensors_of(arguments: Mapping[str, Any]) -> list[tuple[Path, Tensor]]:
@@ -94,6 +113,12 @@ def draw(
     smallest = min(t.shape[-1] for _, t in tensors_of(arguments) if is_state(t))
     sides = [side * max(1, round(like.shape[-1] / smallest)) for side in SIDES[match.kind]]
     return torch.randn(2, like.shape[1], *sides, generator=generator).to(like.device, dtype).requires_grad_()
+
+
+def told(yielded: Yield) -> Tensor:
+    """Two numbers of every floating-point tensor, (2, tensors): enough to tell whether it is the same one again."""
+    flat = [t.detach().double().flatten().cpu() for t in yielded.values() if t.is_floating_point()]
+    return torch.tensor([[float(t.norm()), float(t @ torch.arange(len(t)).double().cos())] for t in flat]).T
 
 
 def compare(theirs: Yield, ours: Yield) -> tuple[float, str]:

@@ -6,59 +6,118 @@ meaning; the backend is then checked against that in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
+from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .. import reference
 from ..layout import Cell
-from .arguments import Path, Reading, get, readings
-from .borrow import no_trace
+from .arguments import OWN, Reading, get, leaves, readings, replaced
+from .borrow import apart
 from .compute import MixedCell, backend_for, compute, fused, request
-from .matching import Match
+from .matching import Match, arrangements, shape_problem
 from .plan import Plan, make_plan
-from .trial import Yield, bound, compare, trial
+from .trial import Refused, Setup, Yield, bound, compare, told, trial
 
-MEANING, ROUNDING = 1e-7, 1e-3
+MEANING, ROUNDING, AGAIN = 1e-7, 1e-3, 1e-6
 SEEDS = (0, 1, 2)
+RATES = 4  # numbers that may be the rate of an extra skip, at most
 
 _PROVEN: set[tuple[Cell, str]] = set()  # what a backend was seen to compute rightly in this process
 
 Found = list[tuple[Plan, Reading]]
+Forward = Callable[..., Any]
 
 
-class Refused(Exception):  # noqa: N818  (nothing went wrong)
-    """The fused cell cannot stand for the model's; the message says why."""
+@dataclass
+class Proof:
+    """What was proven of a cell, and what it yielded then, so that it can be asked again.
+
+    difference   the largest one in float64, relative; None where nothing was compared
+    shapes       of the trial's arguments
+    seconds      that it took
+    """
+
+    plan: Plan
+    reading: Reading
+    difference: float | None = None
+    shapes: Mapping[str, Any] = field(default_factory=dict)
+    yielded: dict[Setup, Tensor] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def again(self, match: Match, forward: Forward, training: bool) -> str | None:
+        """What the model's cell yields otherwise than it did, in the mode; None where nothing."""
+        setup = next((s for s in self.yielded if s.training == training), None)
+        if setup is None:
+            return None
+        device = next(iter(match.module.parameters())).device
+
+        def run() -> str | None:
+            arguments = {**on(device, self.shapes), OWN: []}
+            try:
+                now = told(trial(match, arguments, partial(bound, forward, match.module), setup))
+            except Refused as refused:
+                return str(refused)
+            except Exception as error:  # a stranger's code
+                return f"{type(error).__name__}: {str(error):.120}"
+            before = self.yielded[setup]
+            if now.shape != before.shape:
+                return "its parameters"
+            differ = (now - before).abs() > AGAIN * (before[0] + 1e-3 * before[0].max())
+            return "what it computes" if bool(differ.any()) else None
+
+        return apart(run, device)
 
 
-def settle(
-    match: Match, forward: Callable[..., Any], arguments: Mapping[str, Any], backend: str | None, verify: bool
-) -> tuple[Plan, Reading, float | None]:
-    """The plan and the reading of a cell, and the largest relative difference in float64. Raises Refused.
+def prove(
+    match: Match,
+    forward: Forward,
+    arguments: Mapping[str, Any],
+    backend: str | None,
+    verify: bool,
+    rates: Sequence[float] = (),
+) -> Proof:
+    """How the fused cell computes a cell. Raises Refused.
 
     forward     the cell's own, not bound
     arguments   of one real call: their nesting and shapes count, not their numbers
+    rates       numbers that the cell reads, one of which may be the rate of its extra skip
     """
+    start = perf_counter()
     try:
-        found = [
-            (make_plan(match, channels_of(match, arguments, reading), aux_skip), reading)
-            for aux_skip in aux_choices(match)
-            for reading in readings(arguments, [len(e.candidates) for e in match.edges], aux_skip)
-        ]
+        found = list(guesses(match, arguments, rates))
     except ValueError as error:
         raise Refused(str(error)) from error
     if not verify:
-        return *found[0], None
+        return Proof(*found[0])
     state: Tensor = get(arguments, found[0][1].states[1])
-    with no_trace(state.device):
+
+    def run() -> Proof:
         verification = Verification(match, forward, arguments)
-        plan, reading, difference = verification.meaning(found)
-        verification.rounding(plan, reading, *backend_for(backend, state.device, torch.float32))
-    return plan, reading, difference
+        proof = verification.meaning(found)
+        verification.rounding(proof, *backend_for(backend, state.device, torch.float32))
+        return proof
+
+    proof = apart(run, state.device)
+    proof.seconds = perf_counter() - start
+    return proof
+
+
+def guesses(match: Match, arguments: Mapping[str, Any], rates: Sequence[float]) -> Iterator[tuple[Plan, Reading]]:
+    """Every plan and reading that fits the shapes, likeliest first. ValueError where there is none."""
+    widths = [len(e.candidates) for e in match.edges]
+    others = sorted({rate for rate in rates if rate not in (0.0, 1.0)})[:RATES]
+    for one in arrangements(match):
+        for aux_skip in aux_choices(one) if shape_problem(one) is None else ():
+            for reading in readings(arguments, widths, aux_skip, [1.0, *others, 0.0] if aux_skip else [1.0]):
+                yield make_plan(one, channels_of(one, arguments, reading), aux_skip), reading
 
 
 def aux_choices(match: Match) -> Sequence[bool]:
@@ -76,39 +135,66 @@ def channels_of(match: Match, arguments: Mapping[str, Any], reading: Reading) ->
     return int(sizes[-1] if sizes else get(arguments, reading.states[1]).shape[1])
 
 
+def on(device: torch.device, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Tensors of the same shapes there, which take no memory; everything else as it is."""
+    tensors = {path: value for path, value in leaves(arguments) if isinstance(value, Tensor)}
+    shapes = {path: torch.zeros((), dtype=t.dtype, device=device).expand(t.shape) for path, t in tensors.items()}
+    return dict(replaced({key: value for key, value in arguments.items() if key != OWN}, shapes))
+
+
 class Verification:
     """Runs the model's cell and the fused one on the same numbers."""
 
-    def __init__(self, match: Match, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> None:
+    def __init__(self, match: Match, forward: Forward, arguments: Mapping[str, Any]) -> None:
         self.match, self.arguments = match, arguments
         self.forward = partial(bound, forward, match.module)
-        self._theirs: dict[tuple[bool, int, Path | None], Yield] = {}
+        self._theirs: dict[Setup, Yield] = {}
 
-    def meaning(self, found: Found) -> tuple[Plan, Reading, float]:
-        """The first plan and reading under which nothing differs."""
+    def meaning(self, found: Found) -> Proof:
+        """The first plan and reading under which nothing differs.
+
+        If none, once more without weights of 0: some skip an operation of that weight, statistics and all.
+        """
         failures = []
-        for plan, reading in found:
-            plan = replace(plan, kept=self.kept(plan, reading))
-            worst, what = max(self.differences(plan, reading, reference.mixed_cell, torch.float64))
-            if worst <= MEANING:
-                return plan, reading, worst
-            failures.append(what)
+        self.settled(Setup(True, skip_beta=found[0][1].skip_beta))
+        for sparse in (True, False):
+            for plan, reading in found:
+                setup = Setup(True, skip_beta=reading.skip_beta, sparse=sparse)
+                plan = replace(plan, kept=self.kept(plan, setup))
+                reading = replace(reading, nonzero=not sparse)
+                worst, what = max(self.differences(plan, reading, reference.mixed_cell, setup))
+                if worst <= MEANING:
+                    return self.proof(plan, reading, setup, worst)
+                failures.append(what)
         raise Refused(f"verification: {failures[0]}")
 
-    def rounding(self, plan: Plan, reading: Reading, backend: str, unfit: str | None) -> None:
+    def proof(self, plan: Plan, reading: Reading, setup: Setup, worst: float) -> Proof:
+        setups = [replace(setup, training=training) for training in (True, False)]
+        yielded = {one: told(self.theirs(one)) for one in setups}
+        return Proof(plan, reading, worst, on(torch.device("meta"), self.arguments), yielded)
+
+    def settled(self, setup: Setup) -> None:
+        """Refused where the model's cell draws random numbers: twice the same call is not the same then."""
+        first = self.theirs(setup)["output"]
+        for generator in (torch.manual_seed, random.seed, np.random.seed):
+            generator(setup.seed + 1)
+        if not torch.allclose(self.run_theirs(setup, gradients=False)["output"], first):
+            raise Refused("its forward draws random numbers (drop path? noise?); at a rate of 0 it can be taken")
+
+    def rounding(self, proof: Proof, backend: str, unfit: str | None) -> None:
         """Several draws, since in float32 an element within rounding of a kink may fall on its other side."""
+        plan, reading = proof.plan, proof.reading
         if unfit or backend == "reference" or (plan.cell, backend) in _PROVEN:
             return
         for seed in SEEDS:
-            worst, what = max(self.differences(plan, reading, fused(backend), torch.float32, seed))
+            setup = Setup(True, torch.float32, seed, reading.skip_beta, not reading.nonzero)
+            worst, what = max(self.differences(plan, reading, fused(backend), setup))
             if worst <= ROUNDING:
                 _PROVEN.add((plan.cell, backend))
                 return
         raise Refused(f"verification of backend {backend}: {what}")
 
-    def differences(
-        self, plan: Plan, reading: Reading, mixed_cell: MixedCell, dtype: torch.dtype, seed: int = 0
-    ) -> list[tuple[float, str]]:
+    def differences(self, plan: Plan, reading: Reading, mixed_cell: MixedCell, setup: Setup) -> list[tuple[float, str]]:
         """In training and evaluation mode; an error counts as infinitely different."""
 
         def run(arguments: dict[str, Any]) -> Tensor:
@@ -116,9 +202,10 @@ class Verification:
 
         found = []
         for training in (True, False):
-            theirs = self.theirs(training, seed, reading.skip_beta)
+            setup = replace(setup, training=training)
+            theirs = self.theirs(replace(setup, dtype=torch.float64))
             try:
-                ours = trial(self.match, self.arguments, run, dtype, training, seed, reading.skip_beta)
+                ours = trial(self.match, self.arguments, run, setup)
             except Exception as error:  # a reading that does not fit fails in any way, and is then no reading
                 return [(float("inf"), f"{type(error).__name__}: {str(error):.120}")]
             worst, what = compare(theirs, ours)
@@ -127,17 +214,21 @@ class Verification:
                 break
         return found
 
-    def theirs(self, training: bool, seed: int, skip_beta: Path | None) -> Yield:
-        key = training, seed, skip_beta
-        if key not in self._theirs:
-            try:
-                self._theirs[key] = trial(self.match, self.arguments, self.forward, torch.float64, *key)
-            except Exception as error:  # a stranger's code: whatever it raises is the reason
-                raise Refused(f"its own forward on a trial: {type(error).__name__}: {str(error):.120}") from error
-        return self._theirs[key]
+    def theirs(self, setup: Setup) -> Yield:
+        if setup not in self._theirs:
+            self._theirs[setup] = self.run_theirs(setup)
+        return self._theirs[setup]
 
-    def kept(self, plan: Plan, reading: Reading) -> int:
+    def run_theirs(self, setup: Setup, gradients: bool = True) -> Yield:
+        try:
+            return trial(self.match, self.arguments, self.forward, setup, gradients)
+        except Refused:
+            raise
+        except Exception as error:  # a stranger's code: whatever it raises is the reason
+            raise Refused(f"its own forward on a trial: {type(error).__name__}: {str(error):.120}") from error
+
+    def kept(self, plan: Plan, setup: Setup) -> int:
         """Nodes whose states the cell returns."""
-        out = self.theirs(True, SEEDS[0], reading.skip_beta)["output"]
+        out = self.theirs(setup)["output"]
         nodes, rest = divmod(out.shape[1], plan.cell.channels)
         return plan.cell.nodes if rest else min(nodes, plan.cell.nodes)

@@ -1,40 +1,58 @@
-"""Notices what may change in a cell from call to call: exchanged modules, hooks, settings."""
+"""Notices what may change in a cell from call to call: exchanged modules, hooks, and whatever its forwards read."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any
 
 from torch import nn
 
 from .borrow import HOOKS
-
-PLAIN = {int, float, bool, str}
+from .reach import Reach, state_of
 
 
 class Watch:
-    """Settings are plain attributes of modules that are not torch's own, and those of batch norms.
+    """Every call asks, so what is looked at is listed once, and listed again when it has changed.
 
-    Every call asks, so what is looked at is listed once.
+    mark      tells the settings of now from others: equal for equal ones, also of copies
+    changed   the place of the last change, in the user's words
+    reads     the names that the code has for attributes
     """
 
     def __init__(self, cell: nn.Module) -> None:
+        self.cell = cell
         self.modules = list(cell.modules())
         self.tables = [m._modules for m in self.modules]
         self.children = [list(table.values()) for table in self.tables]
         self.hooks = [getattr(m, name) for m in self.modules[1:] for name in HOOKS]
-        self.strangers = [m for m in self.modules if not type(m).__module__.startswith("torch.")]
-        self.norms = [m for m in self.modules if isinstance(m, nn.BatchNorm2d)]
-        self.list_places()
+        self.content: dict[str, str] = {}
+        self.changed = ""
+        self.look()
 
-    def list_places(self) -> None:
-        self.counts = [len(m.__dict__) for m in self.strangers]
-        self.places = [
-            (m, key)
-            for m in self.strangers
-            for key, value in m.__dict__.items()
-            if type(value) in PLAIN and key != "training"
-        ] + [(m, key) for m in self.norms for key in ("eps", "momentum")]
+    def look(self) -> None:
+        """ValueError where there is more than can be watched."""
+        reach = Reach(self.cell)
+        places = self.content.keys() | reach.content.keys() if self.content else ()
+        different = [place for place in places if self.content.get(place) != reach.content.get(place)]
+        self.changed = min(different, key=len, default=self.changed)
+        self.content, self.numbers, self.reads = reach.content, reach.numbers, reach.names
+        self.mark = hashlib.sha1(repr(sorted(reach.content.items())).encode()).hexdigest()
+        self._reach = reach
+        self._getters = [(itemgetter(*keys), table) for keys, table in reach.tables]
+        self._dictionaries = [*(m.__dict__ for m in self.modules), *(table for _, table in reach.tables)]
+        self._last = self._values()
+
+    def settings(self) -> str:
+        """The mark of now."""
+        try:
+            same = bool(self._values() == self._last)
+        except Exception:  # whatever comparing a stranger's values raises, they are not known to be the same
+            same = False
+        if not same:
+            self.look()
+        return self.mark
 
     def trouble(self, cell: nn.Module) -> str | None:
         """A module that was exchanged or has got a hook, which the fused cell would not call."""
@@ -42,14 +60,14 @@ class Watch:
             return "its modules were exchanged"
         return hooked(self.modules[1:]) if any(self.hooks) else None
 
-    def settings(self) -> tuple[Any, ...]:
-        if [len(m.__dict__) for m in self.strangers] != self.counts:
-            self.list_places()
-        values = tuple([m.__dict__.get(key) for m, key in self.places])
-        if PLAIN.issuperset(map(type, values)):
-            return values
-        self.list_places()
-        return tuple(m.__dict__.get(key) for m, key in self.places)
+    def _values(self) -> list[Any]:
+        return [
+            list(map(type, self.modules)),
+            list(map(len, self._dictionaries)),
+            [get(table) for get, table in self._getters],
+            [probe() for probe in self._reach.probes],
+            [state_of(tensor) for tensor in self._reach.tensors],
+        ]
 
 
 def hooked(modules: Sequence[nn.Module]) -> str | None:

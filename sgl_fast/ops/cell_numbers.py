@@ -113,7 +113,7 @@ def check_inputs(
 
 
 def bare_channels(cell: Cell) -> int:
-    """Channels of the pools without a batch norm; kernels have norms for them that change nothing, after the S others."""
+    """Channels of pools without a batch norm: of norms that change nothing, which kernels have after the S others."""
     pools = sum(is_pool(op) for ops in cell.ops for op in ops)
     return 0 if cell.pool_norm else pools * (cell.channels // cell.partial)
 

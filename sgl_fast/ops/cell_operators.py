@@ -13,6 +13,7 @@ from ..kernels.launch import kept_in
 from ..kernels.plan import plan_of
 from ..layout import Cell
 from ..precision import check_precision
+from . import flops
 from .cell_numbers import bare_channels, check_inputs, described, mask_size, masks_of, need
 from .registry import register
 
@@ -22,7 +23,7 @@ FIVE = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
 
 
 def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, int, int, int]:
-    """Weights and norm channels of a learner, those of bare pools too, numbers and pattern bytes that an image leaves."""
+    """Weights and norm channels of a learner (bare pools' too), numbers and pattern bytes that an image leaves."""
     if backend == "triton":
         return plan_of(tuple(cell), int(H), int(W)).sizes
     return compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
@@ -174,3 +175,5 @@ BACKWARD = register(
     arguments=lambda *args: (*args[:16], *args[17:-1]),
     stored=(9,),
 )
+flops.counted(flops.cell_forward, FORWARD.compiled, FORWARD.triton)
+flops.counted(flops.cell_backward, BACKWARD.compiled, BACKWARD.triton)

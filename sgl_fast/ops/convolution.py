@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..backend import choose
+from . import flops
 from .registry import differentiable, register_cpu
 
 
@@ -28,6 +29,9 @@ _WEIGHT = register_cpu(
     "convolution_weight(Tensor grad, Tensor x, int stride, int groups, int[] weight) -> Tensor",
     lambda grad, x, stride, groups, weight: grad.new_empty(weight),
 )
+flops.counted(flops.convolution, _FORWARD)
+flops.counted(flops.convolution_input, _INPUT)
+flops.counted(flops.convolution_weight, _WEIGHT)
 
 
 def _save(ctx: Any, inputs: Any, output: Tensor) -> None:

@@ -14,7 +14,7 @@ from .reference_flat import clipped
 from .state_check import own
 
 
-class Architect:
+class ArchAdam:
     """arch, Adam's moments (first, second) of its flat form (K, A), and steps, float64 of no dimension."""
 
     def __init__(self, arch: Arch) -> None:
@@ -22,9 +22,9 @@ class Architect:
         self.moments = torch.zeros_like(arch.flat()), torch.zeros_like(arch.flat())
         self.steps = torch.zeros((), dtype=torch.float64, device=arch.alphas_normal.device)
 
-    def moved(self, gradient: Arch, config: Config) -> Architect:
+    def moved(self, gradient: Arch, config: Config) -> ArchAdam:
         """After one step of Adam; this one stays as it is."""
-        new = Architect(self.arch)
+        new = ArchAdam(self.arch)
         new.steps = self.steps + 1
         betas = config.arch_beta1, config.arch_beta2
         grad = clipped(gradient.flat(), config.arch_clip)
@@ -37,10 +37,10 @@ class Architect:
     def tensors(self) -> list[Tensor]:
         return [*self.arch.tensors(), *self.moments, self.steps]
 
-    def replaced(self, tensors: list[Tensor]) -> Architect:
+    def replaced(self, tensors: list[Tensor]) -> ArchAdam:
         """One with these tensors, in the order of `tensors`."""
         *arch, first, second, steps = tensors
-        new = Architect(like(self.arch, arch))
+        new = ArchAdam(like(self.arch, arch))
         new.moments, new.steps = (first, second), steps
         return new
 
@@ -49,7 +49,7 @@ class Architect:
         return {"arch": arch, "moments": list(self.moments), "steps": int(self.steps)}
 
     @classmethod
-    def restored(cls, state: dict[str, Any], device: torch.device) -> Architect:
+    def restored(cls, state: dict[str, Any], device: torch.device) -> ArchAdam:
         architect = cls(Arch(**{name: own(t, device) for name, t in state["arch"].items()}))
         first, second = (own(t, device) for t in state["moments"])
         architect.moments = first, second

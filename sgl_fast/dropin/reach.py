@@ -1,0 +1,271 @@
+"""Everything that the forwards of a cell read, followed from their code through attributes, globals and closures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextvars import ContextVar
+from enum import Enum
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .code import OPEN, foreign, named_by
+
+Probe = Callable[[], Any]
+PLAIN = (int, float, complex, bool, str, bytes, type(None))
+MARK = "_sgl_fast_original"  # the class that an accelerated one stands for
+SMALL = 1024  # numbers of an array that are compared by value
+MOST, LONG = 20_000, 200  # values that are followed, characters of one
+_OWN_KEYS = {*nn.Module().__dict__, "inplace"}
+_IMPLICIT = {"__call__", "__getattr__", "__getattribute__", "__getitem__", "__iter__", "__len__", "__float__"}
+_IMPLICIT |= {"__mul__", "__rmul__", "__bool__", "__get__", "__enter__", "__exit__", "__eq__", "__lt__", "__contains__"}
+
+
+def original_type(value: Any) -> Any:
+    return getattr(type(value), MARK, type(value))
+
+
+class Reach:
+    """content   what was found, in plain words by its place
+    numbers      those that are floating-point numbers
+    tables       (keys, dictionary): attributes, to be compared as they are, and dictionaries to be counted
+    probes       functions of no argument whose values are to be compared
+    tensors      that are no parameters or buffers of the cell
+    names        what the code names as attributes
+    ValueError where there is more than can be followed.
+    """
+
+    def __init__(self, cell: nn.Module) -> None:
+        self.content: dict[str, str] = {}
+        self.numbers: dict[str, float] = {}
+        self.tables: list[tuple[tuple[str, ...], Mapping[str, Any]]] = []
+        self.probes: list[Probe] = []
+        self.tensors: list[Tensor] = []
+        self.names: set[str] = {"forward"}
+        self._holders: list[tuple[str, Mapping[str, Any], set[str], set[str]]] = []
+        self._optional: list[tuple[Mapping[str, Any], str]] = []
+        self._seen: dict[int, str] = {}
+        self._kept: list[Any] = []  # what is known by its id has to live
+        modules = dict(cell.named_modules())
+        self._inside = {id(m) for m in modules.values()}
+        kinds = list({original_type(m) for m in modules.values()})
+        self.probes.append(lambda: [(kind.forward, kind.__call__) for kind in kinds])
+        for path, module in modules.items():
+            self.module(path or "self", module)
+        self.probes.append(lambda: [table[key] is None for table, key in self._optional])
+        for kind in kinds:
+            self.value(f"{kind.__qualname__}.forward", kind.forward)
+        self._expand()
+
+    def say(self, place: str, value: str) -> None:
+        if len(self.content) > MOST:
+            raise ValueError(f"its forward reads more than {MOST} values")
+        self.content[place] = value
+
+    def value(self, place: str, value: Any) -> None:
+        """Follows a value by its kind, each once."""
+        if isinstance(value, (float, np.floating)):
+            self.numbers[place] = float(value)
+        if isinstance(value, (*PLAIN, np.generic, Enum)) or (type(value) is tuple and all(map(_plain, value))):
+            self.say(place, repr(value))
+            return
+        if id(value) in self._seen:
+            self.say(place, f"as {self._seen[id(value)]}")
+            return
+        if id(value) in self._inside:
+            return
+        self._seen[id(value)] = place
+        self._kept.append(value)
+        next(follow for kinds, follow in _FOLLOW if isinstance(value, kinds))(self, place, value)
+
+    def module(self, place: str, module: nn.Module) -> None:
+        """A layer of torch's: all of its settings. Any other: what the code names of it."""
+        if foreign(original_type(module).__module__):
+            self._hold(place, module.__dict__, _OWN_KEYS)
+            self._type(original_type(module))
+            for key, buffer in module._buffers.items():  # numbers of the trial's stand in for those of other dtypes
+                if buffer is not None and not buffer.is_floating_point():
+                    self.value(f"{place}.{key}", buffer)
+            return
+        follows = isinstance(module, nn.Dropout) and id(module) in self._inside  # a call reads the rate of its skips
+        hidden = _OWN_KEYS | ({"p"} if follows else set())
+        keys = tuple(key for key in module.__dict__ if key not in hidden)
+        self._compare(keys, module.__dict__)
+        for key in keys:
+            value = module.__dict__[key]
+            follow = self.say if isinstance(value, PLAIN) else self.value
+            follow(f"{place}.{key}", repr(value) if follow == self.say else value)
+        for table in (module._parameters, module._buffers):
+            for key, tensor in table.items():
+                self._optional.append((table, key))
+                self.say(f"{place}.{key}", "None" if tensor is None else "is there")
+
+    def _compare(self, keys: tuple[str, ...], table: Mapping[str, Any]) -> None:
+        if keys:
+            self.tables.append((keys, table))
+
+    def _type(self, kind: type) -> None:
+        """The attributes of a class and its bases that the code names, and what Python calls by itself."""
+        for one in kind.__mro__:
+            if foreign(one.__module__) and id(one) not in self._seen:
+                self._seen[id(one)] = one.__qualname__
+                self.names |= _IMPLICIT & set(vars(one))
+                self._hold(one.__qualname__, vars(one), set())
+
+    def _hold(self, place: str, attributes: Mapping[str, Any], hidden: set[str]) -> None:
+        self._holders.append((place, attributes, hidden, set()))
+
+    def _expand(self) -> None:
+        """Follows the attributes that the code names, until it names no more."""
+        known = -1
+        while known != (known := len(self.names) + len(self._holders)):
+            everything = bool(self.names & OPEN)
+            for place, held, hidden, done in list(self._holders):
+                wanted = (set(held) if everything else self.names & set(held)) - hidden - done
+                done |= wanted
+                for key in sorted(map(str, wanted)):
+                    self.value(f"{place}.{key}", held[key])
+        for _, held, _, done in self._holders:
+            self._compare(tuple(sorted(done)), held)
+
+    def _items(self, place: str, value: Any) -> None:
+        """Of a list, tuple, set or dictionary: all."""
+        copied = dict if isinstance(value, Mapping) else frozenset if isinstance(value, Set) else tuple
+        self.probes.append(partial(copied, value))
+        ordered = sorted(value, key=repr) if copied is frozenset else value
+        pairs = list(value.items() if copied is dict else enumerate(ordered))
+        self.say(place, f"{type(value).__name__} of {len(pairs)}")
+        for key, item in pairs:
+            self.value(f"{place}[{key!r}]", item)
+
+    def _tensor(self, place: str, value: Tensor) -> None:
+        self.tensors.append(value)
+        self.say(place, f"tensor {value.dtype} {tuple(value.shape)} {state_of(value)}")
+
+    def _array(self, place: str, value: np.ndarray) -> None:
+        held = f"array {value.dtype} {value.shape} "
+        if value.size <= SMALL and not value.dtype.hasobject:
+            self.probes.append(value.tobytes)
+            self.say(place, held + value.tobytes().hex())
+        else:
+            self.say(place, held + str(id(value)))
+
+    def _function(self, place: str, value: FunctionType) -> None:
+        cells = value.__closure__ or ()
+        self.probes.append(lambda: (value.__code__, value.__defaults__, value.__kwdefaults__, *map(_held, cells)))
+        if not foreign(value.__module__):
+            self.say(place, f"{value.__module__}.{value.__qualname__}")
+            return
+        named = named_by(value.__code__)
+        self.say(place, f"{value.__qualname__} {named.mark}")
+        self.names |= named.names
+        names, table = sorted(named.globals), value.__globals__
+        self.probes.append(lambda: [table.get(name) for name in names])
+        for name in names:
+            if name in table:
+                self.value(f"{value.__module__}.{name}", table[name])
+        for name in named.imports & set(sys.modules):
+            self.value(name, sys.modules[name])
+        for name, cell in zip(value.__code__.co_freevars, cells, strict=True):
+            self.value(f"{place}:{name}", _held(cell))
+        for name in ("__defaults__", "__kwdefaults__", "__wrapped__"):
+            if (inner := getattr(value, name, None)) is not None:
+                self.value(f"{place}.{name}", inner)
+
+    def _wrapped(self, place: str, value: Any) -> None:
+        """Methods, properties, partial functions: what is within."""
+        self.say(place, type(value).__name__)
+        for name in ("fget", "__func__", "__self__", "func", "args", "keywords"):
+            if (inner := getattr(value, name, None)) is not None:
+                self.value(f"{place}.{name}", inner)
+
+    def _kind(self, place: str, value: type) -> None:
+        self.say(place, f"{value.__module__}.{value.__qualname__}")
+        self._type(value)
+        if issubclass(value, torch.autograd.Function):
+            self.names |= {"backward", "setup_context"}
+
+    def _package(self, place: str, value: ModuleType) -> None:
+        self.say(place, value.__name__)
+        if value is os and self.names & {"environ", "getenv"}:
+            self.value("os.environ", os.environ)
+        self._hold(value.__name__, vars(value), set())
+
+    def _outside(self, place: str, value: nn.Module) -> None:
+        """A module that is none of the cell's: of torch's, all tensors and modules in it; else those that are named."""
+        self.say(place, original_type(value).__qualname__)
+        self.module(place, value)
+        for table in (value._parameters, value._buffers, value._modules):
+            if foreign(original_type(value).__module__):
+                self._hold(place, table, set())
+            else:
+                self._compare(tuple(table), table)
+                for key, item in table.items():
+                    self.value(f"{place}.{key}", item)
+
+    def _object(self, place: str, value: Any) -> None:
+        """Its attributes that the code names, and its class; what has none is known by what it prints."""
+        kind = type(value)
+        self._type(kind)
+        slots = [name for one in kind.__mro__ for name in _slots(one) if hasattr(value, name)]
+        if slots:
+            self.probes.append(lambda: [getattr(value, name, None) for name in slots])
+        for name in slots:
+            self.value(f"{place}.{name}", getattr(value, name))
+        if hasattr(value, "__dict__"):
+            self._hold(place, value.__dict__, set())
+        elif isinstance(value, ContextVar):
+            self.probes.append(lambda: value.get(None))
+            self.value(f"{place}.get()", value.get(None))
+        told = repr(value)
+        if callable(value) and hasattr(value, "__qualname__") and not foreign(value.__module__):
+            told = f"{value.__module__}.{value.__qualname__}"  # in C
+        elif slots or hasattr(value, "__dict__"):
+            told = kind.__qualname__
+        elif " at 0x" in told or len(told) > LONG:
+            told = str(id(value))
+        else:
+            self.probes.append(lambda: repr(value))
+        self.say(place, told)
+
+
+def state_of(tensor: Tensor) -> Any:
+    """What tells a change: the numbers of a small tensor on the CPU, else how often it was written to."""
+    if tensor.device.type != "cpu" or tensor.layout != torch.strided or tensor.numel() > SMALL:
+        return tensor._version
+    return tensor.detach().flatten().tolist()
+
+
+def _plain(value: Any) -> bool:
+    return isinstance(value, PLAIN)
+
+
+def _held(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(name for name in slots if not name.startswith("__"))
+
+
+_FOLLOW: tuple[tuple[Any, Callable[[Reach, str, Any], None]], ...] = (
+    (Tensor, Reach._tensor),
+    (nn.Module, Reach._outside),
+    (np.ndarray, Reach._array),
+    ((Sequence, Set, Mapping), Reach._items),
+    (FunctionType, Reach._function),
+    ((MethodType, property, staticmethod, classmethod, partial), Reach._wrapped),
+    (type, Reach._kind),
+    (ModuleType, Reach._package),
+    (object, Reach._object),
+)

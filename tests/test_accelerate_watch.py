@@ -1,0 +1,300 @@
+"""What a verified cell depends on: every place where a value can live, and every way to change it."""
+
+from __future__ import annotations
+
+import argparse
+import contextvars
+import copy
+import dataclasses
+import functools
+import os
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from foreign_check import distance, images, one_pass
+from foreign_darts import Cell, MixedOp, Network
+from torch import nn
+
+import sgl_fast
+from sgl_fast.dropin import attached
+
+GLOBAL = 1.0
+HOLDER = types.SimpleNamespace(value=1.0, inner=types.SimpleNamespace(value=1.0))
+SETTINGS = {"value": 1.0, "list": [1.0]}
+CONTEXT: contextvars.ContextVar[float] = contextvars.ContextVar("value", default=1.0)
+
+
+@dataclasses.dataclass
+class Data:
+    value: float = 1.0
+
+
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 1.0
+
+
+class Scheduled:
+    def __init__(self) -> None:
+        self.progress = 1.0
+
+    def __call__(self) -> float:
+        return self.progress
+
+
+def from_global() -> float:
+    return GLOBAL
+
+
+def set_global(value: float) -> None:
+    globals()["GLOBAL"] = value
+
+
+# place: what a cell is given, how its forward reads the value, how somebody changes it
+PLACES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any], object]]] = {
+    "plain attribute": (lambda: 1.0, lambda cell: cell.held, lambda cell: setattr(cell, "held", 0.25)),
+    "namespace": (lambda: argparse.Namespace(v=1.0), lambda c: c.held.v, lambda c: setattr(c.held, "v", 0.25)),
+    "nested namespace": (
+        lambda: copy.deepcopy(HOLDER),
+        lambda c: c.held.inner.value,
+        lambda c: setattr(c.held.inner, "value", 0.25),
+    ),
+    "dictionary": (lambda: {"v": 1.0}, lambda c: c.held["v"], lambda c: c.held.update(v=0.25)),
+    "list": (lambda: [1.0], lambda c: c.held[0], lambda c: c.held.__setitem__(0, 0.25)),
+    "list in a dictionary": (
+        lambda: {"v": [1.0]},
+        lambda c: c.held["v"][0],
+        lambda c: c.held["v"].append(c.held["v"].pop() / 4),
+    ),
+    "dataclass": (Data, lambda c: c.held.value, lambda c: setattr(c.held, "value", 0.25)),
+    "replaced dataclass": (Data, lambda c: c.held.value, lambda c: setattr(c, "held", Data(0.25))),
+    "slots": (Slotted, lambda c: c.held.value, lambda c: setattr(c.held, "value", 0.25)),
+    "schedule that is called": (Scheduled, lambda c: c.held(), lambda c: setattr(c.held, "progress", 0.25)),
+    "numpy scalar": (lambda: np.float32(1), lambda c: float(c.held), lambda c: setattr(c, "held", np.float32(0.25))),
+    "numpy array": (lambda: np.ones(2), lambda c: float(c.held[1]), lambda c: c.held.fill(0.25)),
+    "tensor, filled": (lambda: [torch.ones(())], lambda c: c.held[0], lambda c: c.held[0].fill_(0.25)),
+    "tensor, behind autograd's back": (
+        lambda: [torch.ones(())],
+        lambda c: c.held[0],
+        lambda c: c.held[0].data.fill_(0.25),
+    ),
+    "large tensor": (lambda: [torch.ones(2000)], lambda c: c.held[0][7], lambda c: c.held[0].fill_(0.25)),
+    "tensor, replaced": (
+        lambda: [torch.ones(())],
+        lambda c: c.held[0],
+        lambda c: c.held.__setitem__(0, torch.tensor(0.25)),
+    ),
+    "integer buffer": (lambda: None, lambda c: c.level / 4, lambda c: c.level.fill_(1)),
+    "module global": (lambda: None, lambda _: GLOBAL, lambda _: set_global(0.25)),
+    "global of a function": (lambda: None, lambda _: from_global(), lambda _: set_global(0.25)),
+    "attribute of a global": (lambda: None, lambda _: HOLDER.value, lambda _: setattr(HOLDER, "value", 0.25)),
+    "entry of a global": (lambda: None, lambda _: SETTINGS["value"], lambda _: SETTINGS.update(value=0.25)),
+    "class attribute": (lambda: None, lambda c: c.shared, lambda c: setattr(type(c).__mro__[1], "shared", 0.25)),
+    "partial function": (
+        lambda: functools.partial(float, 1.0),
+        lambda c: c.held(),
+        lambda c: setattr(c, "held", functools.partial(float, 0.25)),
+    ),
+    "closure": (lambda: closure(), lambda c: c.held[0](), lambda c: c.held[1](0.25)),
+    "default argument": (lambda: defaulted, lambda c: c.held(), lambda c: setattr(defaulted, "__defaults__", (0.25,))),
+    "context variable": (lambda: None, lambda _: CONTEXT.get(), lambda _: CONTEXT.set(0.25)),
+    "environment": (
+        lambda: None,
+        lambda _: float(os.environ["SGL_TEST"]),
+        lambda _: os.environ.update(SGL_TEST="0.25"),
+    ),
+    "getenv": (lambda: None, lambda _: float(os.getenv("SGL_TEST", "1")), lambda _: os.environ.update(SGL_TEST="0.25")),
+    "computed name": (
+        lambda: argparse.Namespace(v=1.0),
+        lambda c: getattr(c.held, "uvw"[1]),
+        lambda c: setattr(c.held, "v", 0.25),
+    ),
+    "property": (lambda: None, lambda c: c.rate, lambda c: setattr(c, "_rate", 0.25)),
+    "module elsewhere": (lambda: [nn.Dropout(0.0)], lambda c: 1 - c.held[0].p, lambda c: setattr(c.held[0], "p", 0.75)),
+    "parameter elsewhere": (
+        lambda: [nn.Linear(1, 1)],
+        lambda c: c.held[0].bias,
+        lambda c: c.held[0].bias.data.fill_(0.25),
+    ),
+}
+
+
+def closure() -> tuple[Callable[[], float], Callable[[float], None]]:
+    value = 1.0
+
+    def get() -> float:
+        return value
+
+    def put(new: float) -> None:
+        nonlocal value
+        value = new
+
+    return get, put
+
+
+def defaulted(value: float = 1.0) -> float:
+    return value
+
+
+@pytest.fixture(autouse=True)
+def untouched(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("SGL_TEST", "1")
+    monkeypatch.setitem(SETTINGS, "value", 1.0)
+    monkeypatch.setattr(HOLDER, "value", 1.0)
+    monkeypatch.setattr(HOLDER.inner, "value", 1.0)
+    monkeypatch.setitem(globals(), "GLOBAL", 1.0)
+    monkeypatch.setattr(defaulted, "__defaults__", (1.0,))
+    token = CONTEXT.set(1.0)
+    yield
+    CONTEXT.reset(token)
+
+
+def network(make: Callable[[], Any], read: Callable[[Any], Any]) -> Network:
+    """A cell that multiplies its output by a value which is 1 at first."""
+
+    class Reading(Cell):
+        shared = 1.0
+
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.held, self._rate = make(), 1.0
+            if isinstance(self.held, list) and isinstance(self.held[0], nn.Linear):
+                nn.init.ones_(self.held[0].bias)
+            self.register_buffer("level", torch.tensor(4))
+
+        @property
+        def rate(self) -> float:
+            return self._rate
+
+        def forward(self, s0: torch.Tensor, s1: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return super().forward(s0, s1, weights) * read(self)
+
+    torch.manual_seed(0)
+    return Network(layers=1, make_cell=Reading)
+
+
+def equal_after(change: Callable[[nn.Module], object], model: nn.Module) -> sgl_fast.dropin.CellReport:
+    """After the change the model is what it would be without acceleration, and was before."""
+    original = sgl_fast.restore(copy.deepcopy(model))
+    before = one_pass(original, images(1))["logits"], one_pass(model, images(1))["logits"]
+    assert torch.allclose(*before, rtol=1e-4, atol=1e-6)
+    for one in (model, original):
+        change(one.cells[0])
+    after = one_pass(original, images(1))
+    assert not torch.allclose(before[0], after["logits"], rtol=1e-2), "the change changes nothing"
+    assert distance(after, one_pass(model, images(1))) < (1e-5, "")
+    return sgl_fast.report(model)[0]
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_value_changes(place: str) -> None:
+    make, read, change = PLACES[place]
+    model = sgl_fast.accelerate(network(make, read))
+    assert sgl_fast.report(model).accelerated == 1, str(sgl_fast.report(model))
+    entry = equal_after(change, model)
+    assert entry.originals and "differs" in entry.last, str(entry)
+
+
+def dilate(cell: nn.Module) -> None:
+    conv = cell._ops[0]._ops[6].op[1]
+    conv.dilation, conv.padding = (1, 1), (1, 1)
+
+
+def double(self: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+LAYERS: dict[str, Callable[[nn.Module], object]] = {
+    "forward of an operation": lambda c: setattr(c._ops[4]._ops[3], "forward", lambda x: 2 * x),
+    "forward of a layer of torch's": lambda c: setattr(c._ops[4]._ops[4].op[1], "forward", lambda x: x),
+    "bound forward": lambda c: setattr(c._ops[4]._ops[3], "forward", types.MethodType(double, c._ops[4]._ops[3])),
+    "dilation": dilate,
+    "stride of a pool and its neighbours": lambda c: [
+        setattr(m, "kernel_size", 1) or setattr(m, "padding", 0)
+        for m in c.modules()
+        if isinstance(m, nn.MaxPool2d) and m.kernel_size == 3
+    ],
+    "count_include_pad": lambda c: [
+        setattr(m, "count_include_pad", True) for m in c.modules() if isinstance(m, nn.AvgPool2d)
+    ],
+    "eps": lambda c: [setattr(m, "eps", 0.5) for m in c.modules() if isinstance(m, nn.BatchNorm2d)],
+    "bias of a norm": lambda c: setattr(c.preprocess1.op[2], "bias", nn.Parameter(torch.ones(4 * 2))),
+    "another class": lambda c: setattr(c._ops[0], "__class__", Doubled),
+}
+
+
+class Doubled(MixedOp):
+    def forward(self, x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return 2 * super().forward(x, weights)
+
+
+@pytest.mark.parametrize("change", LAYERS)
+def test_a_layer_changes(change: str) -> None:
+    torch.manual_seed(0)
+    model = sgl_fast.accelerate(Network(layers=1))
+    with torch.no_grad():
+        model.alphas_normal.normal_()
+    assert equal_after(LAYERS[change], model).originals
+
+
+def test_a_class_is_patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    model = sgl_fast.accelerate(Network(layers=1))
+    forward = MixedOp.forward
+    assert equal_after(lambda _: monkeypatch.setattr(MixedOp, "forward", lambda *a: 2 * forward(*a)), model).originals
+    monkeypatch.undo()
+    relu = nn.ReLU.forward
+    assert equal_after(
+        lambda _: monkeypatch.setattr(nn.ReLU, "forward", lambda m, x: relu(m, x - 0.1)), model
+    ).originals
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("flag", [True, False])
+@pytest.mark.parametrize("buffers", [True, False])
+def test_batch_norms_as_torch_reads_them(buffers: bool, flag: bool, training: bool) -> None:
+    torch.manual_seed(0)
+    model = sgl_fast.accelerate(Network(layers=1))
+    original = sgl_fast.restore(copy.deepcopy(model))
+    for one in (model, original):
+        one_pass(one, images(3))
+        one.train(training)
+        for norm in one.cells.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.track_running_stats = flag
+                if not buffers:
+                    norm.running_mean = norm.running_var = None
+    assert distance(one_pass(original, images(1)), one_pass(model, images(1))) < (1e-5, "")
+
+
+def from_file(path: str) -> float:
+    with open(path) as file:
+        return float(file.read())
+
+
+@pytest.mark.parametrize("asked", ["switch", "pace"])
+def test_what_no_comparison_sees_is_asked_for(asked: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cell goes back to the original for good; until it is asked, nobody can know."""
+    path = tmp_path / "value"
+    path.write_text("1.0")
+    model = sgl_fast.accelerate(network(lambda: str(path), lambda cell: from_file(cell.held)))
+    original = sgl_fast.restore(copy.deepcopy(model))
+    assert distance(one_pass(original, images(1)), one_pass(model, images(1))) < (1e-5, "")
+    path.write_text("0.25")
+    if asked == "switch":
+        model.eval(), original.eval()
+    else:
+        monkeypatch.setattr(attached, "PACE", 1)
+    with pytest.warns(UserWarning, match="cells.0: given back: it changed unseen"):
+        assert torch.allclose(model(images(1)), original(images(1)), rtol=1e-4, atol=1e-6)
+    model.train(), original.train()
+    assert distance(one_pass(original, images(1)), one_pass(model, images(1))) < (1e-6, "")
+    entry = sgl_fast.report(model)[0]
+    assert entry.status == "kept as it was" and entry.originals == 2 and "unseen" in str(entry)
