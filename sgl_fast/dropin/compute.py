@@ -130,23 +130,30 @@ def guarded(state: Tensor) -> Tensor:
     """The state, held by a copy that its owner cannot change while the backward waits for it."""
     if not torch.is_grad_enabled():
         return state
-    held, version = _HELD.get(state, (None, -1))
-    if held is None or version != state._version:
+    held = _HELD.get(state)
+    if held is None or address(held) != address(state):  # somebody wrote to it
         held = state.detach().clone(memory_format=torch.contiguous_format)
     return Held.apply(state, held) if state.requires_grad else held
 
 
 def handed_out(out: Tensor) -> Tensor:
-    """A cell's output for its caller, who may change it in place: the backward needs the cell's own."""
+    """A cell's output for its caller, who may change it in place: the backward needs the cell's own.
+
+    Its numbers are copied when it is first written to, by whatever way.
+    """
     if not out.requires_grad:
         return out
-    copy = out.clone(memory_format=torch.contiguous_format)
-    _HELD[copy] = out.detach(), copy._version
+    if not (out.is_contiguous() and _LAZY):
+        return out.clone(memory_format=torch.contiguous_format)
+    copy = torch._lazy_clone(out)
+    _HELD[copy] = out.detach()
     return copy
 
 
-# Of every output that somebody still has: the cell's own, and the version of the copy that equals it.
-_HELD: MutableMapping[Tensor, tuple[Tensor, int]] = WeakIdKeyDictionary()
+address: Callable[[Tensor], int] = getattr(torch._C, "_data_address", Tensor.data_ptr)  # leaves lazy copies lazy
+_LAZY = hasattr(torch, "_lazy_clone") and hasattr(torch._C, "_data_address")
+# Of every output that somebody still has, the cell's own; in one memory as long as nobody has written to it.
+_HELD: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()
 
 
 class Held(torch.autograd.Function):
@@ -189,11 +196,10 @@ class Flat(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *parameters: Tensor) -> Tensor:
-        ctx.shapes = [p.shape for p in parameters]
-        return torch.cat([p.reshape(-1) for p in parameters])
+        ctx.parameters = parameters
+        return torch._C._nn.flatten_dense_tensors(list(parameters))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        parts = grad.split([shape.numel() for shape in ctx.shapes])
-        wanted = zip(parts, ctx.shapes, ctx.needs_input_grad, strict=True)
-        return tuple(part.view(shape) if want else None for part, shape, want in wanted)
+        parts = torch._C._nn.unflatten_dense_tensors(grad, list(ctx.parameters))
+        return tuple(part if want else None for part, want in zip(parts, ctx.needs_input_grad, strict=True))

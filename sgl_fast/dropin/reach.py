@@ -23,6 +23,7 @@ MARK = "_sgl_fast_original"  # the class that an accelerated one stands for
 SMALL = 1024  # numbers of an array that are compared by value
 MOST, LONG = 20_000, 200  # values that are followed, characters of one
 _OWN_KEYS = {*nn.Module().__dict__, "inplace"}
+_ALWAYS = {"weight", "running_var", "num_batches_tracked"}  # there, or missing as the running mean is
 _IMPLICIT = {"__call__", "__getattr__", "__getattribute__", "__getitem__", "__iter__", "__len__", "__float__"}
 _IMPLICIT |= {"__mul__", "__rmul__", "__bool__", "__get__", "__enter__", "__exit__", "__eq__", "__lt__", "__contains__"}
 
@@ -103,7 +104,8 @@ class Reach:
             follow(f"{place}.{key}", repr(value) if follow == self.say else value)
         for table in (module._parameters, module._buffers):
             for key, tensor in table.items():
-                self._optional.append((table, key))
+                if key not in _ALWAYS or tensor is None:
+                    self._optional.append((table, key))
                 self.say(f"{place}.{key}", "None" if tensor is None else "is there")
 
     def _compare(self, keys: tuple[str, ...], table: Mapping[str, Any]) -> None:
