@@ -33,8 +33,11 @@ class Watch:
         self.look()
 
     def look(self) -> None:
-        """ValueError where there is more than can be watched."""
-        reach = Reach(self.cell)
+        """ValueError where what it reads cannot be followed."""
+        try:
+            reach = Reach(self.cell)
+        except Exception as error:  # a stranger's attributes may do anything when they are read
+            raise ValueError(f"what its forward reads cannot be followed ({type(error).__name__}: {error})") from error
         places = self.content.keys() | reach.content.keys() if self.content else ()
         different = [place for place in places if self.content.get(place) != reach.content.get(place)]
         self.changed = min(different, key=len, default=self.changed)
