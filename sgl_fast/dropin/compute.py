@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,12 +15,28 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..backend import PLACES, asked_for, choose, why_not
 from ..ops.mixed_cell import mixed_cell
+from ..pattern import Pattern
 from ..spaces import edges_of
 from ..walk import Mode, RunningStats
 from .arguments import Reading, flat, get, softmax_rows
 from .plan import Plan
 
 MixedCell = Callable[..., Tensor]
+KINKS: ContextVar[Pattern | None] = ContextVar("kinks", default=None)  # recorded or replayed by the cells that run
+
+
+@contextmanager
+def frozen(pattern: Pattern | None) -> Iterator[None]:
+    """A pass whose fused cells record that pattern, or replay it."""
+    if pattern is not None:
+        pattern.start()
+    token = KINKS.set(pattern)
+    try:
+        yield
+    finally:
+        KINKS.reset(token)
+    if pattern is not None:
+        pattern.finish()
 
 
 @dataclass
@@ -80,7 +98,7 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
     plans = [r.plan for r in requests]
     running = gather(plans) if plan.tracked and (plan.updated or not first.training) else None
     seeds = torch.randint(2**62, (len(requests),), device=first.s1.device) if first.dropout else None
-    mode = Mode(first.training, running, dropout=first.dropout, dropout_seeds=seeds)
+    mode = Mode(first.training, running, KINKS.get(), first.dropout, seeds)
     betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
     out = (cell or fused(first.backend))(
         plan.cell,
