@@ -9,6 +9,7 @@ Record = dict[str, Any]
 STEPS = ("step, first order", "step, first order, one thread", "step, second order, paper")
 HEADLINES = ("edge", "normal cell", "pass", *STEPS)
 
+ITSELF = "the model itself"
 ABOUT = """A ratio is the baseline's time over ours, the median over pairs that alternate in one process; below the
 limit the benchmark fails. GFLOP/s count the convolutions and the classifier of forward and backward; GB/s count what a
 pass has to keep, written once and read once. Floor: the least time by the machine's own ceilings, over ours."""
@@ -101,4 +102,17 @@ def summary(machine: Record, records: list[Record]) -> str:
             ratios.setdefault((row["name"], row["shape"]), {})[row["baseline"]] = row["ratio"]
     columns = ("eager", "eager channels_last")
     lines = ([*key, *(number(found.get(c), "x") for c in columns)] for key, found in ratios.items())
-    return f"{told(machine)}\n{table(['forward and backward', 'shape', *columns], lines)}"
+    eager = table(["forward and backward", "shape", *columns], lines)
+    return "\n".join([told(machine), eager, *drop_in(machine, records)])
+
+
+def drop_in(machine: Record, records: list[Record]) -> list[str]:
+    """A training step of an accelerated model beside the same model's own, on one thread and on all; [] without."""
+    ratios: dict[tuple[str, str], dict[bool, float]] = {}
+    for row in records:
+        if row["kind"] == "ratio" and row["baseline"] == ITSELF:
+            name, _, one = row["name"].partition(", ")
+            ratios.setdefault((name, row["shape"]), {})[bool(one)] = row["ratio"]
+    head = ["accelerated, beside itself", "shape", "one thread", f"{machine['threads']} threads"]
+    lines = [[*key, *(number(found.get(one), "x") for one in (True, False))] for key, found in ratios.items()]
+    return [table(head, lines)] if lines else []

@@ -286,3 +286,25 @@ def test_compiled_whole(training: bool, compiler: str, pair: tuple[nn.Module, nn
     for (name, a), b in zip(original.named_buffers(), model.buffers(), strict=True):
         assert torch.allclose(a, b, rtol=1e-4, atol=1e-5), name
     torch._dynamo.reset()
+
+
+class Unreadable:
+    @property
+    def value(self) -> float:
+        return 1.0
+
+    def __repr__(self) -> str:
+        raise RuntimeError("not now")
+
+    __slots__ = ()
+
+
+@pytest.mark.filterwarnings("ignore:nothing is accelerated")
+def test_what_cannot_be_followed_is_said() -> None:
+    model = small(writes(lambda cell: cell.held.value))
+    for cell in model.cells:
+        cell.held = Unreadable()
+    sgl_fast.accelerate(model)
+    reason = "what its forward reads cannot be followed (RuntimeError: not now)"
+    assert {cell.reason for cell in sgl_fast.report(model)} == {reason}
+    assert model(x).isfinite().all()

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -78,6 +79,14 @@ def no_grad_in_place(out: Tensor) -> None:
         out.add_(0.1)
 
 
+def behind(out: Tensor) -> None:
+    out.data.mul_(2)
+
+
+def by_numpy(out: Tensor) -> None:
+    np.multiply(out.detach().numpy(), 2, out=out.detach().numpy())
+
+
 BETWEEN: dict[str, Callable[[nn.Module], Any]] = {
     "nothing": lambda m: None,
     "an own Function": lambda m: after_first(m, Reversed.apply),
@@ -93,6 +102,8 @@ BETWEEN: dict[str, Callable[[nn.Module], Any]] = {
     "an activation in place": lambda m: after_first(m, in_place),
     "a part in place": lambda m: after_first(m, in_place_on_a_view),
     "in place under no_grad": lambda m: after_first(m, no_grad_in_place),
+    "behind autograd's back": lambda m: after_first(m, behind),
+    "by numpy": lambda m: after_first(m, by_numpy),
     "inputs in place": states_in_place,
     "a view": lambda m: after_first(m, lambda out: out[:, :]),
     "a detached state": lambda m: after_first(m, lambda out: out.detach()),

@@ -146,3 +146,12 @@ def test_a_short_run_and_another_file_are_refused(results: Path, capsys: pytest.
 def test_the_section_holds_the_headlines_only() -> None:
     text = tables.summary(machine(), records())
     assert text.count("\n| ") == 3  # head, rule, one line
+
+
+def test_the_section_tells_a_model_beside_itself() -> None:
+    rows = [
+        ratio_record(name=f"darts drop-in step{suffix}", baseline=tables.ITSELF, ratio=ratio)
+        for suffix, ratio in ((", one thread", 6.25), ("", 5.5))
+    ]
+    text = tables.summary(machine(), rows)
+    assert "| darts drop-in step | V2 | 6.25x | 5.5x |" in text

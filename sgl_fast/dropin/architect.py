@@ -12,10 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from ..pattern import Pattern
+from .compute import frozen
+from .install import report
 from .kept import Kept, assign
 
-RADIUS = 0.01  # of the move of the weights in eq 8
-METHODS = ("finite_difference", "exact")
+RADIUS = {"finite_difference": 0.01, "frozen": 0.001}  # of the move of the weights in eq 8
+METHODS = ("finite_difference", "frozen", "exact")
 ARGUMENTS = ("momentum", "weight_decay", "arch_learning_rate", "arch_weight_decay")
 Loss = Callable[..., Tensor]
 Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -95,12 +98,15 @@ class Architect:
         unrolled  False: that of the validation loss at the weights w. True: that at w' = w - eta * (gradient of the
                   training loss + weight decay * w + momentum * buffer of network_optimizer), less eta times the mixed
                   second derivative of the training loss, applied to v, the gradient of the weights at w' (eq 7)
-        method    of that product: finite_difference between w + and w - 0.01 v / ||v|| (eq 8), or exact, by autograd
+        method    of that product: finite_difference between w + and w - 0.01 v / ||v|| (eq 8); frozen, the same with
+                  0.001 and the activation pattern of the pass at w replayed, so that it is the derivative up to some
+                  1e-3, for models whose cells are all accelerated; exact, by autograd, slowly
 
         The weights come back to the bit; their .grad stay as they were, where the family's first order adds to them.
         Running statistics end as in the family, where w' belongs to a copy of the model: moved by the validation batch
         in first order, else by the training batch at w, w + and w - (exact: twice at w). After an error weights,
-        gradients and statistics are as before. ValueError for another method or a missing network_optimizer.
+        gradients and statistics are as before. ValueError for another method, a missing network_optimizer, or
+        method frozen where an original answered.
         """
         if method not in METHODS:
             raise ValueError(f"need a method out of {', '.join(METHODS)}; got {method!r}")
@@ -125,9 +131,13 @@ class Architect:
         """The gradient of eq 7."""
         own = {id(p) for p in self.parameters}
         weights: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
-        kept = Kept(weights)
+        kept, pattern, originals = Kept(weights), Pattern() if method == "frozen" else None, self.originals()
         try:
-            moves = torch._foreach_add(gradients(train(), weights), kept.values, alpha=self.weight_decay)
+            with frozen(pattern):
+                first = train()
+            if method == "frozen" and self.originals() != max(originals, 0):
+                raise ValueError(f"need every cell accelerated for method 'frozen'; got\n{report(self.model)}")
+            moves = torch._foreach_add(gradients(first, weights), kept.values, alpha=self.weight_decay)
             for move, weight in zip(moves, weights, strict=True):
                 if (buffer := optimizer.state.get(weight, {}).get("momentum_buffer")) is not None:
                     move.add_(buffer, alpha=self.momentum)
@@ -137,18 +147,27 @@ class Architect:
             statistics.put_back()
             direct, v = both[: len(self.parameters)], both[len(self.parameters) :]
             kept.put_back()
-            mixed = self.exact(train, weights, v) if method == "exact" else self.difference(train, kept, v)
+            exact = method == "exact"
+            mixed = self.exact(train, weights, v) if exact else self.difference(train, kept, v, method, pattern)
         finally:
             kept.put_back()
         return torch._foreach_sub(direct, mixed, alpha=eta)
 
-    def difference(self, train: Loss, weights: Kept, v: Tensors) -> Tensors:
+    def originals(self) -> int:
+        """Calls that no fused cell answered; -1 without one that could."""
+        found = report(self.model)
+        return sum(cell.originals for cell in found) if found.accelerated == len(found) > 0 else -1
+
+    def difference(self, train: Loss, weights: Kept, v: Tensors, method: str, pattern: Pattern | None) -> Tensors:
         """The mixed derivative applied to v by eq 8."""
-        epsilon = RADIUS / (float(torch.nn.utils.get_total_norm(v)) or 1.0)
-        assign(weights.tensors, torch._foreach_add(weights.values, v, alpha=epsilon))
-        plus = gradients(train(), self.parameters)
-        assign(weights.tensors, torch._foreach_sub(weights.values, v, alpha=epsilon))
-        return torch._foreach_div(torch._foreach_sub(plus, gradients(train(), self.parameters)), 2 * epsilon)
+        epsilon = RADIUS[method] / (float(torch.nn.utils.get_total_norm(v)) or 1.0)
+        sides = []
+        for sign in (1, -1):
+            assign(weights.tensors, torch._foreach_add(weights.values, v, alpha=sign * epsilon))
+            with frozen(pattern):
+                loss = train()
+            sides.append(gradients(loss, self.parameters))
+        return torch._foreach_div(torch._foreach_sub(*sides), 2 * epsilon)
 
     def exact(self, train: Loss, weights: Tensors, v: Tensors) -> Tensors:
         inner = torch.autograd.grad(train(), weights, create_graph=True, allow_unused=True)

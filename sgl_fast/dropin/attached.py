@@ -83,8 +83,11 @@ class Attached:
 
     def make(self, cell: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Request | str:
         self.credit = min(self.credit + 1, PAUSE * SAVED)
-        if trouble := self.watched.trouble(cell):
-            return trouble
+        try:
+            if trouble := self.watched.trouble(cell):
+                return trouble
+        except ValueError as error:
+            return str(error)
         arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(self.match)}
         if odd := unplain(value for _, value in leaves(arguments)):
             return odd
@@ -121,17 +124,18 @@ class Attached:
 
     def settle(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
         """Verifies the cell as it is set now."""
-        watch = self.watched
         fixed = tuple((path, value) for path, value in leaves(arguments) if isinstance(value, PLAIN))
-        outcome = Outcome(watch.settings(), fixed=fixed)
+        outcome = Outcome("", fixed=fixed)
         start = perf_counter()
         try:
+            watch = self.watched
+            outcome.settings = watch.settings()
             rates = list(watch.numbers.values())
             outcome.proof = prove(self.match, forward, arguments, self.backend, self.verify, rates)
             if watch.settings() != outcome.settings:
                 raise Refused(f"its forward changes what it reads: {watch.changed}")
             self.report.accept(outcome.proof.difference, any(outcome.proof.plan.skips))
-        except Refused as error:
+        except (Refused, ValueError) as error:
             outcome.proof, outcome.reason = None, str(error)
             if not any(known.proof for known in self.outcomes):
                 self.report.status, self.report.reason = KEPT, str(error)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from types import CodeType
 
-# By these any name may be read.
-OPEN = {"getattr", "vars", "__dict__", "eval", "exec", "globals", "locals", "attrgetter"}
+# By these any attribute may be read.
+OPEN = {"getattr", "vars", "__dict__", "eval", "exec", "attrgetter"}
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
 _OURS = {"torch", "numpy", "torchvision", "triton", "sgl_fast", "builtins", *sys.stdlib_module_names}
 
@@ -55,5 +55,16 @@ def named_by(code: CodeType) -> Named:
 
 @cache
 def foreign(module: str | None) -> bool:
-    """Whether a module's code is the user's to change: not Python's, torch's, numpy's or ours."""
-    return bool(module) and str(module).partition(".")[0] not in _OURS
+    """Whether a module's code is not Python's, torch's, numpy's or ours."""
+    return bool(module) and package_of(str(module)) not in _OURS
+
+
+def package_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+@cache
+def installed(package: str) -> bool:
+    """Whether it is a library beside torch, not code that its user works on."""
+    file = str(getattr(sys.modules.get(package), "__file__", None) or "")
+    return "site-packages" in file or "dist-packages" in file

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,12 +15,28 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..backend import PLACES, asked_for, choose, why_not
 from ..ops.mixed_cell import mixed_cell
+from ..pattern import Pattern
 from ..spaces import edges_of
 from ..walk import Mode, RunningStats
 from .arguments import Reading, flat, get, softmax_rows
 from .plan import Plan
 
 MixedCell = Callable[..., Tensor]
+KINKS: ContextVar[Pattern | None] = ContextVar("kinks", default=None)  # recorded or replayed by the cells that run
+
+
+@contextmanager
+def frozen(pattern: Pattern | None) -> Iterator[None]:
+    """A pass whose fused cells record that pattern, or replay it."""
+    if pattern is not None:
+        pattern.start()
+    token = KINKS.set(pattern)
+    try:
+        yield
+    finally:
+        KINKS.reset(token)
+    if pattern is not None:
+        pattern.finish()
 
 
 @dataclass
@@ -80,7 +98,7 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
     plans = [r.plan for r in requests]
     running = gather(plans) if plan.tracked and (plan.updated or not first.training) else None
     seeds = torch.randint(2**62, (len(requests),), device=first.s1.device) if first.dropout else None
-    mode = Mode(first.training, running, dropout=first.dropout, dropout_seeds=seeds)
+    mode = Mode(first.training, running, KINKS.get(), first.dropout, seeds)
     betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
     out = (cell or fused(first.backend))(
         plan.cell,
@@ -130,23 +148,30 @@ def guarded(state: Tensor) -> Tensor:
     """The state, held by a copy that its owner cannot change while the backward waits for it."""
     if not torch.is_grad_enabled():
         return state
-    held, version = _HELD.get(state, (None, -1))
-    if held is None or version != state._version:
+    held = _HELD.get(state)
+    if held is None or address(held) != address(state):  # somebody wrote to it
         held = state.detach().clone(memory_format=torch.contiguous_format)
     return Held.apply(state, held) if state.requires_grad else held
 
 
 def handed_out(out: Tensor) -> Tensor:
-    """A cell's output for its caller, who may change it in place: the backward needs the cell's own."""
+    """A cell's output for its caller, who may change it in place: the backward needs the cell's own.
+
+    Its numbers are copied when it is first written to, by whatever way.
+    """
     if not out.requires_grad:
         return out
-    copy = out.clone(memory_format=torch.contiguous_format)
-    _HELD[copy] = out.detach(), copy._version
+    if not (out.is_contiguous() and _LAZY):
+        return out.clone(memory_format=torch.contiguous_format)
+    copy = torch._lazy_clone(out)
+    _HELD[copy] = out.detach()
     return copy
 
 
-# Of every output that somebody still has: the cell's own, and the version of the copy that equals it.
-_HELD: MutableMapping[Tensor, tuple[Tensor, int]] = WeakIdKeyDictionary()
+address: Callable[[Tensor], int] = getattr(torch._C, "_data_address", Tensor.data_ptr)  # leaves lazy copies lazy
+_LAZY = hasattr(torch, "_lazy_clone") and hasattr(torch._C, "_data_address")
+# Of every output that somebody still has, the cell's own; in one memory as long as nobody has written to it.
+_HELD: MutableMapping[Tensor, Tensor] = WeakIdKeyDictionary()
 
 
 class Held(torch.autograd.Function):
@@ -189,11 +214,10 @@ class Flat(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, *parameters: Tensor) -> Tensor:
-        ctx.shapes = [p.shape for p in parameters]
-        return torch.cat([p.reshape(-1) for p in parameters])
+        ctx.parameters = parameters
+        return torch._C._nn.flatten_dense_tensors(list(parameters))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        parts = grad.split([shape.numel() for shape in ctx.shapes])
-        wanted = zip(parts, ctx.shapes, ctx.needs_input_grad, strict=True)
-        return tuple(part.view(shape) if want else None for part, shape, want in wanted)
+        parts = torch._C._nn.unflatten_dense_tensors(grad, list(ctx.parameters))
+        return tuple(part if want else None for part, want in zip(parts, ctx.needs_input_grad, strict=True))

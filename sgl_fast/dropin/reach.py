@@ -15,14 +15,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .code import OPEN, foreign, named_by
+from .code import OPEN, foreign, installed, named_by, package_of
 
 Probe = Callable[[], Any]
 PLAIN = (int, float, complex, bool, str, bytes, type(None))
 MARK = "_sgl_fast_original"  # the class that an accelerated one stands for
 SMALL = 1024  # numbers of an array that are compared by value
 MOST, LONG = 20_000, 200  # values that are followed, characters of one
+_OURS = {"_sgl_fast_attached", "_sgl_fast_report"}
 _OWN_KEYS = {*nn.Module().__dict__, "inplace"}
+_ALWAYS = {"weight", "running_var", "num_batches_tracked"}  # there, or missing as the running mean is
 _IMPLICIT = {"__call__", "__getattr__", "__getattribute__", "__getitem__", "__iter__", "__len__", "__float__"}
 _IMPLICIT |= {"__mul__", "__rmul__", "__bool__", "__get__", "__enter__", "__exit__", "__eq__", "__lt__", "__contains__"}
 
@@ -50,11 +52,14 @@ class Reach:
         self.names: set[str] = {"forward"}
         self._holders: list[tuple[str, Mapping[str, Any], set[str], set[str]]] = []
         self._optional: list[tuple[Mapping[str, Any], str]] = []
+        self._libraries: list[ModuleType] = []
+        self._done: dict[str, set[str]] = {}
         self._seen: dict[int, str] = {}
         self._kept: list[Any] = []  # what is known by its id has to live
         modules = dict(cell.named_modules())
         self._inside = {id(m) for m in modules.values()}
         kinds = list({original_type(m) for m in modules.values()})
+        self._packages = {package_of(kind.__module__) for kind in kinds if foreign(kind.__module__)}
         self.probes.append(lambda: [(kind.forward, kind.__call__) for kind in kinds])
         for path, module in modules.items():
             self.module(path or "self", module)
@@ -62,6 +67,11 @@ class Reach:
         for kind in kinds:
             self.value(f"{kind.__qualname__}.forward", kind.forward)
         self._expand()
+
+    def _follows(self, module: str | None) -> bool:
+        """Whether to look into code: that of the cell's own packages, and whatever is no library."""
+        package = package_of(str(module))
+        return foreign(module) and (package in self._packages or not installed(package))
 
     def say(self, place: str, value: str) -> None:
         if len(self.content) > MOST:
@@ -103,7 +113,8 @@ class Reach:
             follow(f"{place}.{key}", repr(value) if follow == self.say else value)
         for table in (module._parameters, module._buffers):
             for key, tensor in table.items():
-                self._optional.append((table, key))
+                if key not in _ALWAYS or tensor is None:
+                    self._optional.append((table, key))
                 self.say(f"{place}.{key}", "None" if tensor is None else "is there")
 
     def _compare(self, keys: tuple[str, ...], table: Mapping[str, Any]) -> None:
@@ -113,7 +124,7 @@ class Reach:
     def _type(self, kind: type) -> None:
         """The attributes of a class and its bases that the code names, and what Python calls by itself."""
         for one in kind.__mro__:
-            if foreign(one.__module__) and id(one) not in self._seen:
+            if self._follows(one.__module__) and id(one) not in self._seen:
                 self._seen[id(one)] = one.__qualname__
                 self.names |= _IMPLICIT & set(vars(one))
                 self._hold(one.__qualname__, vars(one), set())
@@ -124,10 +135,12 @@ class Reach:
     def _expand(self) -> None:
         """Follows the attributes that the code names, until it names no more."""
         known = -1
-        while known != (known := len(self.names) + len(self._holders)):
+        while known != (known := len(self.names) + len(self._holders) + len(self._libraries)):
             everything = bool(self.names & OPEN)
+            for library in list(self._libraries):
+                self._of_library(library)
             for place, held, hidden, done in list(self._holders):
-                wanted = (set(held) if everything else self.names & set(held)) - hidden - done
+                wanted = (set(held) if everything else self.names & set(held)) - hidden - done - _OURS
                 done |= wanted
                 for key in sorted(map(str, wanted)):
                     self.value(f"{place}.{key}", held[key])
@@ -159,13 +172,14 @@ class Reach:
     def _function(self, place: str, value: FunctionType) -> None:
         cells = value.__closure__ or ()
         self.probes.append(lambda: (value.__code__, value.__defaults__, value.__kwdefaults__, *map(_held, cells)))
-        if not foreign(value.__module__):
+        if not self._follows(value.__module__):
             self.say(place, f"{value.__module__}.{value.__qualname__}")
             return
         named = named_by(value.__code__)
         self.say(place, f"{value.__qualname__} {named.mark}")
         self.names |= named.names
-        names, table = sorted(named.globals), value.__globals__
+        by_name = named.names if named.globals & {"globals", "eval", "exec"} else set()
+        names, table = sorted(named.globals | by_name), value.__globals__
         self.probes.append(lambda: [table.get(name) for name in names])
         for name in names:
             if name in table:
@@ -193,9 +207,27 @@ class Reach:
 
     def _package(self, place: str, value: ModuleType) -> None:
         self.say(place, value.__name__)
-        if value is os and self.names & {"environ", "getenv"}:
-            self.value("os.environ", os.environ)
-        self._hold(value.__name__, vars(value), set())
+        if self._follows(value.__name__):
+            self._hold(value.__name__, vars(value), set())
+        else:
+            self._libraries.append(value)
+
+    def _of_library(self, library: ModuleType) -> None:
+        """Functions and plain values that the code names, as they are; nothing in them is followed."""
+        held = vars(library)
+        keys = tuple(sorted(self.names & set(held) - self._done.setdefault(library.__name__, set())))
+        self._done[library.__name__] |= set(keys)
+        self._compare(keys, held)
+        for key in keys:
+            value, place = held[key], f"{library.__name__}.{key}"
+            if isinstance(value, ModuleType):
+                self.value(place, value)
+            elif library is os and key in ("environ", "getenv"):
+                self.value("os.environ", os.environ)
+            elif isinstance(value, PLAIN):
+                self.say(place, repr(value))
+            else:
+                self.say(place, f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', id(value))}")
 
     def _outside(self, place: str, value: nn.Module) -> None:
         """A module that is none of the cell's: of torch's, all tensors and modules in it; else those that are named."""
@@ -224,8 +256,9 @@ class Reach:
             self.probes.append(lambda: value.get(None))
             self.value(f"{place}.get()", value.get(None))
         told = repr(value)
-        if callable(value) and hasattr(value, "__qualname__") and not foreign(value.__module__):
-            told = f"{value.__module__}.{value.__qualname__}"  # in C
+        module = getattr(value, "__module__", None)
+        if callable(value) and hasattr(value, "__qualname__") and not foreign(module):
+            told = f"{module}.{value.__qualname__}"  # in C
         elif slots or hasattr(value, "__dict__"):
             told = kind.__qualname__
         elif " at 0x" in told or len(told) > LONG:

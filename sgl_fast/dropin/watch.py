@@ -24,7 +24,8 @@ class Watch:
     def __init__(self, cell: nn.Module) -> None:
         self.cell = cell
         self.modules = list(cell.modules())
-        self.tables = [m._modules for m in self.modules]
+        self.table = cell._modules
+        self.tables = [m._modules for m in self.modules if m._modules]
         self.children = [list(table.values()) for table in self.tables]
         self.hooks = [getattr(m, name) for m in self.modules[1:] for name in HOOKS]
         self.content: dict[str, str] = {}
@@ -32,8 +33,11 @@ class Watch:
         self.look()
 
     def look(self) -> None:
-        """ValueError where there is more than can be watched."""
-        reach = Reach(self.cell)
+        """ValueError where what it reads cannot be followed."""
+        try:
+            reach = Reach(self.cell)
+        except Exception as error:  # a stranger's attributes may do anything when they are read
+            raise ValueError(f"what its forward reads cannot be followed ({type(error).__name__}: {error})") from error
         places = self.content.keys() | reach.content.keys() if self.content else ()
         different = [place for place in places if self.content.get(place) != reach.content.get(place)]
         self.changed = min(different, key=len, default=self.changed)
@@ -41,7 +45,8 @@ class Watch:
         self.mark = hashlib.sha1(repr(sorted(reach.content.items())).encode()).hexdigest()
         self._reach = reach
         self._getters = [(itemgetter(*keys), table) for keys, table in reach.tables]
-        self._dictionaries = [*(m.__dict__ for m in self.modules), *(table for _, table in reach.tables)]
+        dictionaries = [*(m.__dict__ for m in self.modules), *(table for _, table in reach.tables)]
+        self._dictionaries = list({id(table): table for table in dictionaries}.values())
         self._last = self._values()
 
     def settings(self) -> str:
@@ -56,7 +61,7 @@ class Watch:
 
     def trouble(self, cell: nn.Module) -> str | None:
         """A module that was exchanged or has got a hook, which the fused cell would not call."""
-        if cell._modules is not self.tables[0] or [list(table.values()) for table in self.tables] != self.children:
+        if cell._modules is not self.table or [list(table.values()) for table in self.tables] != self.children:
             return "its modules were exchanged"
         return hooked(self.modules[1:]) if any(self.hooks) else None
 
