@@ -32,7 +32,7 @@ def cells() -> list[tuple[Any, list[Any]]]:
     for cell in (
         Cell(0, "normal", False, 6, 4, 4, 1, (("skip_connect", "sep_conv_3x3"), ("max_pool_3x3", "none")), 1, False),
         Cell(0, "reduce", True, 4, 4, 8, 1, (("max_pool_3x3", "dil_conv_3x3"), ("avg_pool_3x3", "none")), 2, False),
-        Cell(0, "normal", False, 4, 4, 4, 1, (("max_pool_3x3", "none"),) * 2, 2, False, pool_norm=False),
+        Cell(0, "normal", False, 4, 4, 4, 1, (("max_pool_3x3", "skip_connect"),) * 2, 2, False, pool_norm=False),
     ):
         section, half, scale = section_of(cell), 1 + (cell.kind == "reduce"), 1 + cell.shrink0
         s0, s1 = torch.randn(2, 2, cell.c_prev_prev, 4 * scale, 4 * scale), torch.randn(2, 2, cell.c_prev, 4, 4)
