@@ -176,7 +176,7 @@ def test_a_cell_that_waits_inside_a_checkpoint(reentrant: bool) -> None:
 
 def test_no_state_of_random_numbers_moves() -> None:
     model = small()
-    torch.manual_seed(1), random.seed(1), np.random.seed(1)
+    torch.manual_seed(7), random.seed(7), np.random.seed(7)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
     sgl_fast.accelerate(model)
     assert torch.equal(before[0], torch.get_rng_state())

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import os
 import types
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,35 @@ class Scheduled:
 
     def __call__(self) -> float:
         return self.progress
+
+
+class Items(dict):  # type: ignore[type-arg]
+    """As configurations often are."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self:
+            raise AttributeError(name)
+        return self[name]
+
+
+class Factor:
+    def __init__(self) -> None:
+        self.by = 1.0
+
+    def __rmul__(self, other: torch.Tensor) -> torch.Tensor:
+        return other * self.by
+
+
+class Weak:
+    value = 1.0
+
+
+WEAK = Weak()
+
+
+@functools.cache
+def cached(value: float) -> float:
+    return value
 
 
 def from_global() -> float:
@@ -96,7 +126,7 @@ PLACES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any],
     "global of a function": (lambda: None, lambda _: from_global(), lambda _: set_global(0.25)),
     "attribute of a global": (lambda: None, lambda _: HOLDER.value, lambda _: setattr(HOLDER, "value", 0.25)),
     "entry of a global": (lambda: None, lambda _: SETTINGS["value"], lambda _: SETTINGS.update(value=0.25)),
-    "class attribute": (lambda: None, lambda c: c.shared, lambda c: setattr(type(c).__mro__[1], "shared", 0.25)),
+    "class attribute": (lambda: None, lambda c: c.shared, lambda c: setattr(type(c), "shared", 0.25)),
     "partial function": (
         lambda: functools.partial(float, 1.0),
         lambda c: c.held(),
@@ -105,6 +135,14 @@ PLACES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any],
     "closure": (lambda: closure(), lambda c: c.held[0](), lambda c: c.held[1](0.25)),
     "default argument": (lambda: defaulted, lambda c: c.held(), lambda c: setattr(defaulted, "__defaults__", (0.25,))),
     "context variable": (lambda: None, lambda _: CONTEXT.get(), lambda _: CONTEXT.set(0.25)),
+    "weak reference": (
+        lambda: [weakref.ref(WEAK)],
+        lambda c: c.held[0]().value,
+        lambda _: setattr(WEAK, "value", 0.25),
+    ),
+    "cached function": (lambda: None, lambda _: cached(GLOBAL), lambda _: set_global(0.25)),
+    "attributes by items": (lambda: Items(v=1.0), lambda c: c.held.v, lambda c: c.held.__setitem__("v", 0.25)),
+    "object that multiplies": (Factor, lambda c: c.held, lambda c: setattr(c.held, "by", 0.25)),
     "environment": (
         lambda: None,
         lambda _: float(os.environ["SGL_TEST"]),
@@ -149,6 +187,7 @@ def untouched(monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setitem(SETTINGS, "value", 1.0)
     monkeypatch.setattr(HOLDER, "value", 1.0)
     monkeypatch.setattr(HOLDER.inner, "value", 1.0)
+    monkeypatch.setattr(WEAK, "value", 1.0)
     monkeypatch.setitem(globals(), "GLOBAL", 1.0)
     monkeypatch.setattr(defaulted, "__defaults__", (1.0,))
     token = CONTEXT.set(1.0)
@@ -244,6 +283,22 @@ def test_a_layer_changes(change: str) -> None:
     assert equal_after(LAYERS[change], model).originals
 
 
+def test_the_class_of_a_cell_is_patched(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    for way in (lambda _: Cell, type):
+        model, forward = sgl_fast.accelerate(Network(layers=1)), Cell.forward
+
+        def put(cell: nn.Module, way: Any = way, forward: Any = forward) -> None:
+            monkeypatch.setattr(way(cell), "forward", lambda *a: 2 * forward(*a))
+
+        assert equal_after(put, model).originals
+        monkeypatch.undo()
+        assert Cell.forward is forward
+        before = sgl_fast.report(model)[0].originals
+        model(images(1))
+        assert sgl_fast.report(model)[0].originals == before
+
+
 def test_a_class_is_patched(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     model = sgl_fast.accelerate(Network(layers=1))
@@ -272,6 +327,7 @@ def test_batch_norms_as_torch_reads_them(buffers: bool, flag: bool, training: bo
                 if not buffers:
                     norm.running_mean = norm.running_var = None
     assert distance(one_pass(original, images(1)), one_pass(model, images(1))) < (1e-5, "")
+    assert not sgl_fast.report(model)[0].originals, str(sgl_fast.report(model))
 
 
 def from_file(path: str) -> float:
@@ -287,11 +343,15 @@ def test_what_no_comparison_sees_is_asked_for(asked: str, tmp_path: Path, monkey
     model = sgl_fast.accelerate(network(lambda: str(path), lambda cell: from_file(cell.held)))
     original = sgl_fast.restore(copy.deepcopy(model))
     assert distance(one_pass(original, images(1)), one_pass(model, images(1))) < (1e-5, "")
+    for training in (False, True):  # asked for once already
+        for one in (model, original):
+            one.train(training)(images(1))
     path.write_text("0.25")
     if asked == "switch":
         model.eval(), original.eval()
     else:
         monkeypatch.setattr(attached, "PACE", 1)
+        monkeypatch.setattr(attached, "SHARE", 1e9)
     with pytest.warns(UserWarning, match="cells.0: given back: it changed unseen"):
         assert torch.allclose(model(images(1)), original(images(1)), rtol=1e-4, atol=1e-6)
     model.train(), original.train()

@@ -23,10 +23,10 @@ class Accelerated:
 @cache
 def subclass_of(original: Any, method: str) -> Any:
     """The same class but for a method; a copy of an instance is accelerated too, since `self` is all it looks at."""
-    own_method: Callable[..., Any] = getattr(original, method)
 
-    @wraps(own_method)
+    @wraps(getattr(original, method))
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+        own_method: Callable[..., Any] = getattr(original, method)  # of now: classes are patched, too
         if torch.compiler.is_compiling():  # a graph's guards see what the original reads, and only that
             return own_method(self, *args, **kwargs)
         request = self.__dict__[KEY].request(self, own_method, args, kwargs)
@@ -39,7 +39,22 @@ def subclass_of(original: Any, method: str) -> Any:
 
     names = {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}
     methods = {method: forward, "__reduce_ex__": reduce, MARK: original}
-    return type(original.__name__, (original, Accelerated), {**names, **methods})
+    kind: Any = type(original)
+    return metaclass_of(kind)(original.__name__, (original, Accelerated), {**names, **methods})
+
+
+@cache
+def metaclass_of(kind: Any) -> Any:
+    """What is set on the type of an accelerated cell is set on the cell's own class."""
+
+    def put(cls: Any, name: str, value: Any) -> None:
+        own = value is vars(cls).get(name)  # read off here and put back: what it stands for
+        setattr(getattr(cls, MARK), name, value.__wrapped__ if own else value)
+
+    def remove(cls: Any, name: str) -> None:
+        delattr(getattr(cls, MARK), name)
+
+    return type(kind.__name__, (kind,), {"__setattr__": put, "__delattr__": remove})
 
 
 def rebuild(original: Any, method: str) -> Any:

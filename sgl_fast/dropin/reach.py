@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextvars import ContextVar
 from enum import Enum
@@ -163,11 +164,10 @@ class Reach:
 
     def _array(self, place: str, value: np.ndarray) -> None:
         held = f"array {value.dtype} {value.shape} "
-        if value.size <= SMALL and not value.dtype.hasobject:
-            self.probes.append(value.tobytes)
-            self.say(place, held + value.tobytes().hex())
-        else:
-            self.say(place, held + str(id(value)))
+        if value.size > SMALL or value.dtype.hasobject:
+            raise ValueError(f"{place} is an array of {value.size} {value.dtype}; need at most {SMALL} numbers")
+        self.probes.append(value.tobytes)
+        self.say(place, held + value.tobytes().hex())
 
     def _function(self, place: str, value: FunctionType) -> None:
         cells = value.__closure__ or ()
@@ -252,9 +252,12 @@ class Reach:
             self.value(f"{place}.{name}", getattr(value, name))
         if hasattr(value, "__dict__"):
             self._hold(place, value.__dict__, set())
-        elif isinstance(value, ContextVar):
-            self.probes.append(lambda: value.get(None))
-            self.value(f"{place}.get()", value.get(None))
+        elif isinstance(value, (ContextVar, weakref.ref)):
+            get = partial(value.get, None) if isinstance(value, ContextVar) else value
+            self.probes.append(get)
+            self.value(f"{place}()", get())
+        if (inner := getattr(value, "__wrapped__", None)) is not None:
+            self.value(f"{place}.__wrapped__", inner)
         told = repr(value)
         module = getattr(value, "__module__", None)
         if callable(value) and hasattr(value, "__qualname__") and not foreign(module):

@@ -29,7 +29,8 @@ class Refused(Exception):  # noqa: N818  (nothing went wrong)
 def signature_of(forward: Callable[..., Any]) -> inspect.Signature:
     """Of an unbound forward, without its self."""
     signature = inspect.signature(forward)
-    return signature.replace(parameters=list(signature.parameters.values())[1:])
+    first, *rest = signature.parameters.values()
+    return signature if first.kind == inspect.Parameter.VAR_POSITIONAL else signature.replace(parameters=rest)
 
 
 def bound(forward: Callable[..., Any], module: nn.Module, arguments: Mapping[str, Any]) -> Any:

@@ -61,7 +61,11 @@ class Watch:
 
     def trouble(self, cell: nn.Module) -> str | None:
         """A module that was exchanged or has got a hook, which the fused cell would not call."""
-        if cell._modules is not self.table or [list(table.values()) for table in self.tables] != self.children:
+        if (
+            cell is not self.cell
+            or cell._modules is not self.table
+            or [list(table.values()) for table in self.tables] != self.children
+        ):
             return "its modules were exchanged"
         return hooked(self.modules[1:]) if any(self.hooks) else None
 
