@@ -48,13 +48,13 @@ def finish_sums_kernel(
     N,
     norms,
     pixels,
-    measured,
+    TRAINING: tl.constexpr,
     CHANNELS: tl.constexpr,
     IMAGES: tl.constexpr,
 ):
-    """slopes (V, 3, norms), zeros at first: one, along, and the sum of g * normalised z. Grid: (rows, learners).
+    """slopes (V, 3, norms): one, along, and the sum of g * normalised z. Grid: (rows, learners).
 
-    Row: [norm, channels]. Below `measured` statistics are the batch's, so that one and along are not zero.
+    Row: [norm, channels].
     """
     row, v = table + tl.program_id(0) * 2, tl.program_id(1).to(tl.int64)
     norm, channels = tl.load(row), tl.load(row + 1)
@@ -70,9 +70,12 @@ def finish_sums_kernel(
         scale = tl.load(stats + (v * 3 + 1) * norms + norm + c, mask=c < channels, other=0.0).to(tl.float64)
         to = slopes + v * 3 * norms + norm + c
         size = (N * pixels).to(tl.float64)
-        if norm < measured:
+        if TRAINING:
             tl.store(to, (one / size).to(tl.float32), mask=c < channels)
             tl.store(to + norms, (along * scale * scale / size).to(tl.float32), mask=c < channels)
+        else:
+            tl.store(to, tl.zeros((CHANNELS,), tl.float32), mask=c < channels)
+            tl.store(to + norms, tl.zeros((CHANNELS,), tl.float32), mask=c < channels)
         tl.store(to + 2 * norms, (along * scale).to(tl.float32), mask=c < channels)
 
 

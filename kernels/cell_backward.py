@@ -212,11 +212,14 @@ class Backward:
             *(table(tuple(rows), self.device), call.N, pixels, block.channels, block.pixels),
             **block.options,
         )
-        finished = tuple(row[3:] for row in rows)
-        device.finish_sums_kernel[(len(rows), call.V)](
-            *(self.partial, self.saved.stats, self.slopes, table(finished, self.device), call.N, plan.norms, pixels),
-            *(plan.measured if self.training else 0, blocked(most, CHANNELS), blocked(call.N, IMAGES)),
-        )
+        for batch in (True, False):  # whether their statistics are the batch's
+            some = tuple(row[3:] for row in rows if (self.training and row[3] < plan.measured) == batch)
+            if not some:
+                continue
+            device.finish_sums_kernel[(len(some), call.V)](
+                *(self.partial, self.saved.stats, self.slopes, table(some, self.device), call.N, plan.norms, pixels),
+                *(batch, blocked(most, CHANNELS), blocked(call.N, IMAGES)),
+            )
 
     def _rows(self, jobs: list[Job], offsets: list[int]) -> Rows:
         """As backward.undo_kernel reads them."""
