@@ -100,9 +100,7 @@ SETTINGS = {
     "bare pools, reduction, replayed": Setting(
         cell_of("reduce", 8, 1, (POOLS,) * 2, partial=4, shrink0=True, pool_norm=False), 2, 3, 8, 8, replay=True
     ),
-    "bare pools, evaluation": Setting(
-        cell_of(nodes=1, ops=(POOLS,) * 2, pool_norm=False, preprocess=False), 2, 3, 8, 8, training=False
-    ),
+    "bare pools, evaluation": Setting(cell_of(nodes=1, ops=(POOLS,) * 2, pool_norm=False), 2, 3, 8, 8, training=False),
     "nothing but none": Setting(cell_of(ops=(("none",),) * 5), 2, 3, 8, 8),
 }
 
