@@ -38,6 +38,8 @@ for step in range(2):
     record = search.step(batch)
 kept = [search.w, search.v, search.arch.flat(), search.running.mean, search.running.var]
 torch.save({"tensors": kept, "forwards": record["forwards"], "backwards": record["backwards"]}, out)
+if dist.is_initialized():
+    dist.destroy_process_group()
 """
 
 

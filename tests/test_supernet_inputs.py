@@ -102,7 +102,7 @@ def test_under_autocast(backend: str, extension: None) -> None:
 
     for got, want in zip(run(True), run(False), strict=True):
         assert got.dtype == torch.float32
-        assert (got - want).norm() < 0.1 * want.norm()
+        assert (got - want).norm() < 0.3 * want.norm()  # a kink more or less on other sides in bfloat16
 
 
 def test_whatever_torchs_default_dtype(extension: None) -> None:

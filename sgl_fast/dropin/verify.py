@@ -171,7 +171,8 @@ class Verification:
                 if worst <= MEANING:
                     return self.proof(plan, reading, setup, worst)
                 failures.append((worst, what))
-        raise Refused(f"verification: {min(failures)[1]}")
+        said = next((what for worst, what in failures if worst < float("inf")), failures[0][1])
+        raise Refused(f"verification: {said}")
 
     def proof(self, plan: Plan, reading: Reading, setup: Setup, worst: float) -> Proof:
         setups = [replace(setup, training=training) for training in (True, False)]
