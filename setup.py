@@ -15,7 +15,7 @@ from typing import Any
 from setuptools import setup
 
 sys.path.insert(0, str(Path(__file__).parent))
-from sgl_fast import toolkit  # noqa: E402  (a build has no path to the sources)
+from sgl_fast.backends import toolkit  # noqa: E402  (a build has no path to the sources)
 
 # Instruction sets are chosen at run time: no -march here, and no -ffast-math, which would undo NaN checks.
 # -g0 undoes the -g of Python's own flags, whose debug information is 46 of 48 MB.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sgl_fast.data.augment import draw, levels, normalize, table
 from sgl_fast.ops.augment import augment
-from sgl_fast.reference_augment import crop_flip, cutout
+from sgl_fast.reference.augment import crop_flip, cutout
 
 from .interleave import Interleave, Row
 from .settings import Settings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sgl_fast import Supernet
-from sgl_fast.memory import saved_bytes
+from sgl_fast.sgl.memory import saved_bytes
 
 from .model import FLOAT, pass_floats
 from .peak import STATUS, Request, peak_of_a_pass

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sgl_fast.layout import Cell, build, section_of
+from sgl_fast.nets.layout import build
+from sgl_fast.reference.cell import Cell, section_of
 from sgl_fast.spaces import Space
 
 from . import model

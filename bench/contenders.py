@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sgl_fast import Supernet
-from sgl_fast.layout import Cell, section_of
 from sgl_fast.ops.mixed_cell import mixed_cell
-from sgl_fast.walk import Mode
+from sgl_fast.reference.cell import Cell, section_of
+from sgl_fast.reference.layers import Mode
 
 from . import eager
 from .shapes import CellInputs

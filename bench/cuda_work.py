@@ -12,10 +12,10 @@ from collections import defaultdict
 from types import ModuleType
 from typing import NamedTuple
 
-from sgl_fast.backend import compiled, why_not
+from sgl_fast.backends.choice import compiled, why_not
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import numbers
 from sgl_fast.spaces import space
-from sgl_fast.supernet import Supernet
 
 from . import cycle_model
 from .report import ROOT, write_section

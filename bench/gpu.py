@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sgl_fast import measured
+from sgl_fast.backends import measured
 
 from .gpu_table import markdown, steps_measured
 from .processes import GRACE, ROOT, run

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sgl_fast.backend import compiled, why_not
-from sgl_fast.supernet import Supernet
+from sgl_fast.backends.choice import compiled, why_not
+from sgl_fast.nets.supernet import Supernet
 
 from . import model
 from .gpu_timing import DEVICE, milliseconds

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from sgl_fast.backend import BACKENDS, why_not
+from sgl_fast.backends.choice import BACKENDS, why_not
 
 from .gpu import BROKEN
 from .gpu_floor import ceilings as measured_ceilings

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from sgl_fast import Batch, Config, Search, Supernet, space
-from sgl_fast.backend import use_backend
+from sgl_fast.backends.choice import use_backend
 
 from . import eager
 from .gpu_kernels import kernels_of

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from glob import glob
 from pathlib import Path
 
-from sgl_fast.toolkit import nvcc
+from sgl_fast.backends.toolkit import nvcc
 
 from .gpu_kernels import short
 from .gpu_load import DONE

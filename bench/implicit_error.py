@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 
 import sgl_fast
-from sgl_fast import Batch, Config, Search, exact, implicit
+from sgl_fast import Batch, Config, Search
 from sgl_fast.data import Dataset, Feed
-from sgl_fast.difference import Derivative
-from sgl_fast.implicit import Step, sgl_step
-from sgl_fast.options import Options
-from sgl_fast.passes import Passes, Rows
+from sgl_fast.sgl import exact, implicit
+from sgl_fast.sgl.difference import Derivative
+from sgl_fast.sgl.implicit import Step, sgl_step
+from sgl_fast.sgl.options import Options
+from sgl_fast.sgl.passes import Passes, Rows
 
 SPACES = ("darts", "darts_minus", "pc_darts", "p_darts")
 XI = 0.025

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sgl_fast.layout import Cell, Section
+from sgl_fast.nets.supernet import Supernet
+from sgl_fast.reference.cell import Cell, Section
 from sgl_fast.spaces import edges_of
-from sgl_fast.supernet import Supernet
 
 FLOAT = 4  # bytes
 

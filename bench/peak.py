@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 import sgl_fast
-from sgl_fast.backend import asked_for
+from sgl_fast.backends.choice import asked_for
 
 from .contenders import fused_pass
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sgl_fast.layout import Cell, section_of
-from sgl_fast.pattern import Pattern
+from sgl_fast.reference.cell import Cell, section_of
+from sgl_fast.reference.layers import Mode, RunningStats
+from sgl_fast.reference.pattern import Pattern
 from sgl_fast.spaces import PRIMITIVES, num_edges
-from sgl_fast.walk import Mode, RunningStats
 
 F64 = torch.float64
 SIDES = [(2, 2), (4, 4), (6, 10), (7, 7), (8, 8), (14, 14), (5, 9), (16, 16), (12, 20), (28, 28), (34, 18), (32, 32)]

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from sgl_fast.backend import choose, compiled, why_not
+from sgl_fast.backends.choice import choose, compiled, why_not
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import sgl_fast
-from sgl_fast.layout import Cell, Section, section_of
+from sgl_fast.reference.cell import Cell, Section, section_of
 from sgl_fast.spaces import PRIMITIVES, Space
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import space as space_of
-from sgl_fast.supernet import Supernet
 
 V, N = 2, 4
 TYPES = {
@@ -108,7 +108,6 @@ def cell_pass(
 ) -> Callable[[], None]:
     """A forward and a backward of one of the space's cells."""
     from sgl_fast.kernels import mixed_cell
-
     from sgl_fast.ops.mixed_cell import numbers, sizes
 
     def empty(*size: int) -> torch.Tensor:

@@ -16,7 +16,6 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from sgl_fast.kernels.configurations import DEFAULT, DOTS, KERNELS, TABLE, Tiles, assumed, read_tables
-
 from sgl_fast.spaces import SPACES
 
 from .report import ROOT

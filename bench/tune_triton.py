@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, architecture, assumed, tiles_of
 
+from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, architecture, assumed, tiles_of
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import SPACES, space
-from sgl_fast.supernet import Supernet
 
 from .gpu_passes import Size
 from .gpu_timing import DEVICE, need_gpu

@@ -6,37 +6,32 @@ Names load on first use, so that a command line can answer --help without import
 from __future__ import annotations
 
 import importlib
-from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
 
-_ROOT = Path(__file__).parent.parent
-if (_ROOT / "kernels" / "plan.py").is_file():  # the sources, not installed: sgl_fast.kernels is kernels/ beside this
-    __path__.append(str(_ROOT))
-
 _HOME = {
     "Space": "spaces",
     "space": "spaces",
-    "Arch": "arch",
-    "Supernet": "supernet",
-    "RunningStats": "supernet",
-    "Pattern": "pattern",
-    "Batch": "batch",
-    "hypergradient": "implicit",
-    "Config": "config",
-    "Search": "sgl",
-    "Genotype": "genotype",
-    "derive": "genotype",
-    "Network": "network",
-    "genotypes": "published",
-    "use_backend": "backend",
-    "why_not": "backend",
+    "Arch": "spaces.arch",
+    "Supernet": "nets.supernet",
+    "RunningStats": "nets.supernet",
+    "Pattern": "reference.pattern",
+    "Batch": "data.batch",
+    "hypergradient": "sgl.implicit",
+    "Config": "sgl.config",
+    "Search": "sgl.search",
+    "Genotype": "genotype.genotype",
+    "derive": "genotype.genotype",
+    "Network": "nets.network",
+    "genotypes": "genotype.published",
+    "use_backend": "backends.choice",
+    "why_not": "backends.choice",
     "accelerate": "dropin",
     "restore": "dropin",
     "report": "dropin",
     "stack": "dropin",
-    "Architect": "dropin",
+    "Architect": "sgl.architect",
 }
 __all__ = ["__version__", *_HOME]
 

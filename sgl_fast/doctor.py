@@ -8,10 +8,10 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from . import __version__
-from .backend import BACKENDS, device_of, why_not
-from .command import Parser
-from .toolkit import nvcc, version_of
-from .triton_support import interpreted
+from .backends.choice import BACKENDS, device_of, why_not
+from .backends.toolkit import nvcc, version_of
+from .backends.triton import interpreted
+from .run.command import Parser
 
 MOST_ERROR = 1e-3  # of float32 gradients of a small net, relative to the largest
 WIDTH = 11
@@ -56,8 +56,8 @@ def error_of(name: str) -> float:
     """Of logits and gradients of a small net, to the reference in float64, relative to the largest of each."""
     import torch
 
+    from .nets.supernet import Supernet
     from .spaces import space
-    from .supernet import Supernet
 
     net = Supernet(space("pc_darts", channels=8, layers=3, nodes=2))
     draw = torch.Generator().manual_seed(0)
@@ -78,7 +78,7 @@ def error_of(name: str) -> float:
 
 
 def kind_of(name: str) -> str:
-    from .backend import compiled
+    from .backends.choice import compiled
 
     return f", {compiled().isa()} instructions" if name == "cpu" else ""
 

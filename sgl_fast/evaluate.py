@@ -7,28 +7,17 @@ import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from .command import (
-    Stopped,
-    Unreadable,
-    check_device,
-    device_of,
-    draw,
-    reading,
-    refuse,
-    say_end,
-    say_last,
-    started,
-)
-from .evaluate_args import PROG, genotype_of, new_config, parser, recipe_of, stored_config
-from .genotype import Genotype
-from .identity import RUN, computes, identity
-from .progress import Progress
-from .recipe import Recipe
-from .run_folder import METRICS, RunFolder
-from .signals import stop_requested
+from .genotype.genotype import Genotype
+from .run.command import Stopped, Unreadable, check_device, device_of, draw, reading, refuse, say_end, say_last, started
+from .run.evaluate_args import PROG, genotype_of, new_config, parser, recipe_of, stored_config
+from .run.identity import RUN, computes, identity
+from .run.progress import Progress
+from .run.recipe import Recipe
+from .run.run_folder import METRICS, RunFolder
+from .run.signals import stop_requested
 
 if TYPE_CHECKING:
-    from .retrain import Retraining
+    from .run.retrain import Retraining
 
 GENOTYPE, RESULT, CURVES = "genotype.json", "result.json", "curves.png"
 RESULTS = {"test_accuracy", "epoch"}  # of a record, for result.json
@@ -62,8 +51,8 @@ def print_counts(args: argparse.Namespace) -> int:
     genotype, recipe = genotype_of(args), recipe_of(args, "paper")
     import torch
 
-    from .counting import RULES, count_macs, count_parameters
-    from .network import Network
+    from .nets.counting import RULES, count_macs, count_parameters
+    from .nets.network import Network
 
     classes = 10 if args.classes is None else args.classes
     size = args.image_size or (224 if recipe.imagenet else 32)
@@ -109,7 +98,7 @@ def prepare(
 ) -> tuple[Retraining, dict[str, Any]]:
     """Data and network before the first step, and the identity of a run of them. stored: what config.json holds"""
     from .data import open_dataset
-    from .retrain import Retraining
+    from .run.retrain import Retraining
 
     recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
     dataset = open_dataset(config["data"], config["root"], "train", config["image_size"], recipe.seed)
@@ -165,7 +154,7 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
 
 
 def draw_curves(run: RunFolder, bar: Progress) -> None:
-    from .plots import plot_curves
+    from .run.plots import plot_curves
 
     draw(run, bar, CURVES, lambda path: plot_curves(path, run.read_metrics()))
 

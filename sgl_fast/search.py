@@ -7,15 +7,15 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .command import check_device, device_of, put_backend, refuse, say_last, started
-from .identity import RUN, computes, identity
-from .run_folder import Follower, RunFolder
-from .search_args import PROG, given_of, parser, settings_of, warning_of
-from .search_resume import check_metrics, check_resumed, placed, stored_settings
+from .run.command import check_device, device_of, put_backend, refuse, say_last, started
+from .run.identity import RUN, computes, identity
+from .run.run_folder import Follower, RunFolder
+from .run.search_args import PROG, given_of, parser, settings_of, warning_of
+from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
 
 if TYPE_CHECKING:
     from .data import Dataset
-    from .stages import Stages
+    from .run.stages import Stages
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             return dry_run(settings)
     except (OSError, ValueError) as error:
         return refuse(PROG, error)
-    from . import ranks
+    from .sgl import ranks
 
     with ranks.joined(device) as args.device:
         return search(args, given, settings)
@@ -48,8 +48,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any] | None) -> int:
     """A new run with these settings, or, without, the one to resume."""
-    from . import ranks
-    from .search_loop import fit
+    from .run.search_loop import fit
+    from .sgl import ranks
 
     try:
         run = run_of(args)
@@ -72,7 +72,7 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
 
 def run_of(args: argparse.Namespace) -> RunFolder:
     """The run's folder."""
-    from . import ranks
+    from .sgl import ranks
 
     if ranks.leads():
         return RunFolder.open(args.out) if args.resume else RunFolder.create(args.out)
@@ -91,7 +91,7 @@ def open_data(settings: dict[str, Any]) -> Dataset:
 
 def dry_run(settings: dict[str, Any]) -> int:
     """Everything up to the first step."""
-    from .stages import Stages
+    from .run.stages import Stages
 
     stages = Stages(settings, open_data(settings), "cpu")
     print(json.dumps(stages.ran, indent=2))
@@ -112,7 +112,7 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
     import torch
 
-    from . import ranks
+    from .sgl import ranks
 
     settings, notes = stored_settings(run.config)
     run.notes += notes
@@ -136,10 +136,10 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages,
     """The search before its first step, and what computes it."""
     import torch
 
-    from .backend import choose
+    from .backends.choice import choose
+    from .backends.precision import why_not_precision
     from .kernels import configurations
-    from .precision import why_not_precision
-    from .stages import Stages
+    from .run.stages import Stages
 
     if args.deterministic:
         torch.use_deterministic_algorithms(True)
@@ -154,8 +154,8 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages,
 
 def say(run: RunFolder, stages: Stages, args: argparse.Namespace) -> None:
     """What there is to know before the first step."""
-    from . import ranks
-    from .backend import explain
+    from .backends.choice import explain
+    from .sgl import ranks
 
     if not ranks.leads():
         return

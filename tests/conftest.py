@@ -41,7 +41,7 @@ def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def extension() -> None:
     """Skips where the extension is not built."""
-    from sgl_fast.backend import why_not
+    from sgl_fast.backends.choice import why_not
 
     if reason := why_not("cpu"):
         pytest.skip(reason)
@@ -76,7 +76,8 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The extension with simulated CUDA kernels takes the place of the CPU kernels, but for convolutions of stems."""
     from simulated import build
 
-    from sgl_fast import backend, precision
+    from sgl_fast.backends import choice as backend
+    from sgl_fast.backends import precision
 
     module, own = build(), backend.compiled()
     for name in ("convolution", "convolution_input", "convolution_weight"):
@@ -88,7 +89,7 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 def why_not_interpreted() -> str | None:
     """Why Triton's kernels do not run on CPU tensors here; None if they do."""
-    from sgl_fast.triton_support import interpreted, why_not_triton
+    from sgl_fast.backends.triton import interpreted, why_not_triton
 
     return why_not_triton() if interpreted() else "Triton's kernels run on the GPU here: tests/test_gpu.py"
 
@@ -98,7 +99,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Each backend of this machine; "cpu" once for each instruction set, or (--simulated) once by CUDA kernels."""
     if request.param == "reference":
         return "reference"
-    from sgl_fast.backend import compiled
+    from sgl_fast.backends.choice import compiled
 
     if request.param == "triton":
         if reason := why_not_interpreted():
@@ -120,6 +121,6 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 def no_backend_is_left_chosen() -> Iterator[None]:
     """A command line chooses one for its process, which is that of the next test, too."""
     yield
-    from sgl_fast import backend
+    from sgl_fast.backends import choice as backend
 
     backend._chosen = None

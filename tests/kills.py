@@ -25,7 +25,8 @@ from pathlib import Path
 import torch
 from states import differences
 
-from sgl_fast import evaluate, plots, search, search_loop  # noqa: F401  (loaded once, before processes fork)
+from sgl_fast import evaluate, search
+from sgl_fast.run import search_loop  # noqa: F401  (loaded once, before processes fork)
 
 TINY = ["--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "12", "--epochs", "3"]
 RETRAIN = [

@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgl_fast.arch import Arch
-from sgl_fast.layout import Entry
+from sgl_fast.reference.cell import Entry
 from sgl_fast.spaces import Space
+from sgl_fast.spaces.arch import Arch
 
 FOLDER = Path(__file__).parent / "known_answers"
 X, COTANGENT, S0, S1 = 900001, 900002, 900004, 900005

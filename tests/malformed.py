@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgl_fast.layout import Cell, section_of
 from sgl_fast.ops import augment, flat_update, pseudo_label, skip_dropout
 from sgl_fast.ops.cell_numbers import masks_of, numbers
 from sgl_fast.ops.cell_operators import BACKWARD, FORWARD
+from sgl_fast.reference.cell import Cell, section_of
 
 NUMBERS = (-(2**63), -(2**31), -2, -1, 0, 1, 2, 3, 5, 7, 8, 9, 100, 2**20, 2**31 - 1, 2**31, 2**32, 2**40, 2**62)
 MOST = 4 * 2**30  # bytes of memory that a call may ask for

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sgl_fast.arch import FIELDS, Arch
-from sgl_fast.batch import Batch
-from sgl_fast.config import Config
+from sgl_fast.data.batch import Batch
 from sgl_fast.data.seeds import seed_of
-from sgl_fast.sgl import Search
-from sgl_fast.supernet import RunningStats, Supernet
+from sgl_fast.nets.supernet import RunningStats, Supernet
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
+from sgl_fast.spaces.arch import FIELDS, Arch
 
 V_TRAIN, W_TRAIN, LABELS, W_UNLABELED, W_VAL = range(5)  # passes of a step, which drop out by masks of their own
 

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sgl_fast.arch import Arch
-from sgl_fast.batch import Batch
+from sgl_fast.data.batch import Batch
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import KINDS, space
-from sgl_fast.supernet import Supernet
+from sgl_fast.spaces.arch import Arch
 
 F64 = torch.float64
 

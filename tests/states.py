@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from sgl_fast import checkpoint
+from sgl_fast.run import checkpoint
 
 
 def same(a: Any, b: Any) -> bool:

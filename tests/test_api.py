@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import sgl_fast
-from sgl_fast import backend
+from sgl_fast.backends import choice as backend
 
 
 def test_every_public_name_loads() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sgl_fast.arch import FIELDS, Arch, init_arch
 from sgl_fast.spaces import SPACES, Space, space
+from sgl_fast.spaces.arch import FIELDS, Arch, init_arch
 
 EDGES = 5
 

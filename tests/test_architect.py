@@ -18,7 +18,7 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 import sgl_fast
-from sgl_fast.dropin.architect import METHODS
+from sgl_fast.sgl.architect import METHODS
 
 ETA, MOMENTUM, DECAY = 0.1, 0.9, 3e-4
 

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from trials import fresh, threads
 
-from sgl_fast import reference_augment
-from sgl_fast.backend import compiled
+from sgl_fast.backends.choice import compiled
 from sgl_fast.data.augment import draw, levels, normalize, table
 from sgl_fast.ops import augment as op
 from sgl_fast.ops.augment import augment
+from sgl_fast.reference import augment as reference_augment
 
 MEAN, STD = (0.49, 0.48, 0.44), (0.25, 0.24, 0.26)
 CPU = torch.device("cpu")

@@ -15,13 +15,13 @@ import torch
 from nets import draws, small
 
 import sgl_fast
-from sgl_fast import backend as backends
-from sgl_fast import measured
-from sgl_fast.backend import asked_for, choose, compiled, explain, use_backend, why_not
+from sgl_fast.backends import choice as backends
+from sgl_fast.backends import measured
+from sgl_fast.backends.choice import asked_for, choose, compiled, explain, use_backend, why_not
+from sgl_fast.backends.triton import interpreted
 from sgl_fast.ops import flat_update
 from sgl_fast.ops.flat_update import row_norms
 from sgl_fast.ops.registry import Operator
-from sgl_fast.triton_support import interpreted
 
 pytestmark = pytest.mark.usefixtures("nothing_asked")
 
@@ -172,7 +172,7 @@ THREADS = """
 import os, torch
 from sgl_fast.ops.flat_update import row_norms
 from sgl_fast.ops.registry import Operator
-from sgl_fast.triton_support import interpreted
+from sgl_fast.backends.triton import interpreted
 count = lambda: len(os.listdir("/proc/self/task"))
 torch.set_num_threads(3)
 before = count()

@@ -10,10 +10,10 @@ import pytest
 import torch
 from nets import small
 
-from sgl_fast.backend import use_backend
-from sgl_fast.batch import Batch
-from sgl_fast.config import Config
-from sgl_fast.sgl import Search
+from sgl_fast.backends.choice import use_backend
+from sgl_fast.data.batch import Batch
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
 
 STEPS = 50
 NEAR = 1e-3

@@ -8,7 +8,7 @@ from nets import draws, small
 
 import sgl_fast
 from bench import contenders, model, shapes
-from sgl_fast.layout import Cell
+from sgl_fast.reference.cell import Cell
 from sgl_fast.spaces import PRIMITIVES
 
 BASELINES = ["eager", "eager channels_last"]

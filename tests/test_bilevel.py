@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import sgl_fast
-from sgl_fast.arch import Arch
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.flat_update import adam, sgd
-from sgl_fast.supernet import Supernet
+from sgl_fast.spaces.arch import Arch
 
 
 def gradients(net: Supernet, w: Tensor, arch: Arch, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

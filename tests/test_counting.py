@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from sgl_fast.counting import count_macs, count_parameters
-from sgl_fast.network import Network
-from sgl_fast.published import genotypes
+from sgl_fast.genotype.published import genotypes
+from sgl_fast.nets.counting import count_macs, count_parameters
+from sgl_fast.nets.network import Network
 
 COUNTS = json.loads((Path(__file__).parent / "known_answers" / "eval_param_counts.json").read_text())["genotypes"]
 PAPERS = ["darts.NASNet", "darts.AmoebaNet", "darts.DARTS_V2", "pdarts.PDARTS", "pc_darts.PC_DARTS_image"]

@@ -12,18 +12,18 @@ from test_mixed_cell import SETTINGS, draw_inputs
 from torch import Tensor
 
 from bench import cuda_work, model
-from sgl_fast.arch import FIELDS, Arch
-from sgl_fast.backend import use_backend
-from sgl_fast.batch import Batch
-from sgl_fast.config import Config
-from sgl_fast.layout import section_of
+from sgl_fast.backends.choice import use_backend
+from sgl_fast.data.batch import Batch
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell, numbers
-from sgl_fast.passes import Passes
-from sgl_fast.pattern import Pattern
-from sgl_fast.sgl import Search
+from sgl_fast.reference.cell import section_of
+from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.pattern import Pattern
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.passes import Passes
+from sgl_fast.sgl.search import Search
 from sgl_fast.spaces import SPACES, Space, space
-from sgl_fast.supernet import Supernet
-from sgl_fast.walk import Mode
+from sgl_fast.spaces.arch import FIELDS, Arch
 
 V = 2
 MOVERS = (

@@ -10,12 +10,12 @@ import pytest
 import torch
 from states import get, leaves, same
 
-from sgl_fast.genotype import Genotype
-from sgl_fast.recipe import Recipe
-from sgl_fast.retrain import Retraining
+from sgl_fast.genotype.genotype import Genotype
+from sgl_fast.run.recipe import Recipe
+from sgl_fast.run.retrain import Retraining
+from sgl_fast.run.search_args import settings_of
+from sgl_fast.run.stages import Stages
 from sgl_fast.search import open_data
-from sgl_fast.search_args import settings_of
-from sgl_fast.stages import Stages
 
 TINY = {"data": "embedded", "channels": 4, "layers": 1, "nodes": 1, "limit": 8, "batch_size": 4, "epochs": 1}
 POOLS = [("avg_pool_3x3", 0), ("avg_pool_3x3", 1)]

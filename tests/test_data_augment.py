@@ -6,7 +6,7 @@ import torch
 
 from sgl_fast.data.augment import draw, levels, normalize, table
 from sgl_fast.ops.augment import augment
-from sgl_fast.reference_augment import crop_flip, cutout
+from sgl_fast.reference.augment import crop_flip, cutout
 
 MEAN, STD = (0.5, 0.25, 0.125), (0.5, 0.25, 2.0)
 

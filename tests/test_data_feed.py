@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from sgl_fast.batch import Batch
+from sgl_fast.data.batch import Batch
 from sgl_fast.data.dataset import Dataset
 from sgl_fast.data.loader import Feed
 from sgl_fast.data.seeds import seed_of, shuffled

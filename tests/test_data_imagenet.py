@@ -11,8 +11,8 @@ import torch
 from sources import paint, refused
 
 from sgl_fast.data import Feed, open_dataset
-from sgl_fast.data.errors import ImageError
 from sgl_fast.data.image_store import crop_box
+from sgl_fast.errors import ImageError
 
 
 @pytest.fixture

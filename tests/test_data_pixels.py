@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 
 from sgl_fast.data import from_torch
-from sgl_fast.data.errors import ImageError
 from sgl_fast.data.image_store import ImageStore
 from sgl_fast.data.in_memory import load_images
+from sgl_fast.errors import ImageError
 
 WHITE, HIDDEN = (255, 255, 255), (200, 100, 60)
 

@@ -11,19 +11,19 @@ import torch
 from nets import F64, batch, small
 from torch import Tensor
 
-from sgl_fast import difference
-from sgl_fast.arch import Arch
-from sgl_fast.batch import Batch
-from sgl_fast.config import Config
-from sgl_fast.difference import estimates
-from sgl_fast.implicit import Step, hypergradient, sgl_step
-from sgl_fast.options import Options
-from sgl_fast.passes import Passes
-from sgl_fast.progress import Progress
-from sgl_fast.run_folder import RunFolder
-from sgl_fast.search_loop import Diary
-from sgl_fast.sgl import Search
-from sgl_fast.supernet import draw_seeds
+from sgl_fast.data.batch import Batch
+from sgl_fast.nets.supernet import draw_seeds
+from sgl_fast.run.progress import Progress
+from sgl_fast.run.run_folder import RunFolder
+from sgl_fast.run.search_loop import Diary
+from sgl_fast.sgl import difference
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.difference import estimates
+from sgl_fast.sgl.implicit import Step, hypergradient, sgl_step
+from sgl_fast.sgl.options import Options
+from sgl_fast.sgl.passes import Passes
+from sgl_fast.sgl.search import Search
+from sgl_fast.spaces.arch import Arch
 
 XI = 0.1
 PROMISED = 1e-3

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from sgl_fast import backend as backends
-from sgl_fast import doctor, toolkit
-from sgl_fast.backend import compiled, why_not
-from sgl_fast.cuda_support import why_not_cuda
+from sgl_fast import doctor
+from sgl_fast.backends import choice as backends
+from sgl_fast.backends import toolkit
+from sgl_fast.backends.choice import compiled, why_not
+from sgl_fast.backends.cuda import why_not_cuda
 
 
 def fake_nvcc(folder: Path, release: str, archs: str) -> Path:

@@ -17,11 +17,12 @@ import torch
 from states import same
 from torch.nn.functional import cross_entropy
 
-from sgl_fast import checkpoint, evaluate
+from sgl_fast import evaluate
 from sgl_fast.data import Dataset
-from sgl_fast.genotype import Genotype
-from sgl_fast.recipe import SCALES, Recipe
-from sgl_fast.retrain import Retraining, with_validation
+from sgl_fast.genotype.genotype import Genotype
+from sgl_fast.run import checkpoint
+from sgl_fast.run.recipe import SCALES, Recipe
+from sgl_fast.run.retrain import Retraining, with_validation
 
 SCHEDULES = json.loads((Path(__file__).parent / "known_answers" / "schedules.json").read_text())
 POOLS = [("avg_pool_3x3", 0), ("avg_pool_3x3", 1)]
@@ -238,7 +239,7 @@ def test_scales_are_recipes() -> None:
 
 
 def test_help_loads_no_torch() -> None:
-    code = "import sys, sgl_fast.evaluate_args, sgl_fast.evaluate; sys.exit('torch' in sys.modules)"
+    code = "import sys, sgl_fast.run.evaluate_args, sgl_fast.evaluate; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

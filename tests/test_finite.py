@@ -12,16 +12,17 @@ import torch
 from nets import batch, small
 from tape import Tape
 
-from sgl_fast import checkpoint, evaluate, search
-from sgl_fast.arch import init_arch
-from sgl_fast.arch_adam import ArchAdam
-from sgl_fast.batch import ROLES, Batch
-from sgl_fast.config import Config
+from sgl_fast import evaluate, search
 from sgl_fast.data import Feed
-from sgl_fast.record import LARGEST, Record, Report
-from sgl_fast.retrain import Retraining
-from sgl_fast.sgl import Search
-from sgl_fast.walk import RunningStats
+from sgl_fast.data.batch import ROLES, Batch
+from sgl_fast.reference.layers import RunningStats
+from sgl_fast.run import checkpoint
+from sgl_fast.run.retrain import Retraining
+from sgl_fast.sgl.arch_adam import ArchAdam
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.record import LARGEST, Record, Report
+from sgl_fast.sgl.search import Search
+from sgl_fast.spaces.arch import init_arch
 
 INF, NAN = float("inf"), float("nan")
 TINY = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "12"]

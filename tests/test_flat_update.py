@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from trials import close, fresh, threads
 
-from sgl_fast import reference_flat
-from sgl_fast.backend import compiled
+from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import flat_update
 from sgl_fast.ops.flat_update import perturb, quotient, row_norms, sgd
+from sgl_fast.reference import flat as reference_flat
 
 DTYPES = {"reference": (torch.float64, torch.float32), "cpu": (torch.float32,), "triton": (torch.float32,)}
 SIZES = [(1, 1), (2, 15), (3, 8192), (2, 8193), (1, 40_001)]  # around the lanes, a block and the share of a thread

@@ -21,10 +21,10 @@ from trials import fresh
 import sgl_fast
 from bench.random_cells import Setting, draw_inputs, draw_setting
 from sgl_fast import ops
-from sgl_fast.layout import section_of
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell
-from sgl_fast.supernet import Supernet
-from sgl_fast.walk import Mode
+from sgl_fast.reference.cell import section_of
+from sgl_fast.reference.layers import Mode
 
 EVERYTHING = "weights arch images"
 CASES = [  # space, virtual learners, whether they share images, what wants a gradient

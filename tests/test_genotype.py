@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import sgl_fast
-from sgl_fast.arch import Arch
-from sgl_fast.genotype import Genotype, count_skips, derive, drop_ops, random_genotype, restricted
-from sgl_fast.published import genotypes, read_genotype
+from sgl_fast.genotype.genotype import Genotype, count_skips, derive, drop_ops, random_genotype, restricted
+from sgl_fast.genotype.published import genotypes, read_genotype
+from sgl_fast.spaces.arch import Arch
 from sgl_fast.spaces.p_darts import DROPS
 
 ANSWERS = Path(__file__).parent / "known_answers"
@@ -216,7 +216,7 @@ def test_random_genotypes_follow_the_seed_and_cover_the_space() -> None:
     drawn = [random_genotype(3, seed=seed) for seed in range(100)]
     entries = {entry for genotype in drawn for entry in genotype.normal[-2:]}
     assert {source for _, source in entries} == {0, 1, 2, 3}
-    assert {op for op, _ in entries} == set(sgl_fast.genotype.PRIMITIVES) - {"none"}
+    assert {op for op, _ in entries} == set(sgl_fast.genotype.genotype.PRIMITIVES) - {"none"}
     assert all(a[1] < b[1] for g in drawn for a, b in zip(g.reduce[::2], g.reduce[1::2], strict=True))
 
 
@@ -286,5 +286,5 @@ def test_genotypes_by_name_or_missing_file() -> None:
 
 
 def test_genotypes_need_no_torch() -> None:
-    code = "import sys, sgl_fast.published; sys.exit('torch' in sys.modules)"
+    code = "import sys, sgl_fast.genotype.published; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 import sgl_fast
-from sgl_fast.genotype import Genotype
-from sgl_fast.published import read_genotype
+from sgl_fast.genotype.genotype import Genotype
+from sgl_fast.genotype.published import read_genotype
 
 SMALL = Genotype([("sep_conv_3x3", 0), ("skip_connect", 1)], [2], [("max_pool_3x3", 0), ("none", 1)], [2])
 NORMAL, REDUCE = "[('sep_conv_3x3', 0), ('skip_connect', 1)]", "[('max_pool_3x3', 0), ('none', 1)]"

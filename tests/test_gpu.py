@@ -13,14 +13,14 @@ from test_cuda import gradients
 from torch import Tensor
 
 import sgl_fast
-from sgl_fast.backend import use_backend
+from sgl_fast.backends.choice import use_backend
+from sgl_fast.backends.precision import why_not_precision
 from sgl_fast.data.fashion_mnist import embedded
 from sgl_fast.data.loader import Feed
 from sgl_fast.ops import flat_update, pseudo_label
 from sgl_fast.ops.augment import augment
 from sgl_fast.ops.skip_dropout import dropout_masks
-from sgl_fast.pattern import Pattern
-from sgl_fast.precision import why_not_precision
+from sgl_fast.reference.pattern import Pattern
 from sgl_fast.spaces import SPACES
 
 DEVICE = "cuda"

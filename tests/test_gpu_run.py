@@ -13,7 +13,7 @@ import torch
 
 from bench import gpu, gpu_parts, gpu_table, processes
 from bench.gpu_timing import CONTENDERS, Broken
-from sgl_fast import measured
+from sgl_fast.backends import measured
 
 SLEEPS = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
 RUNS = """

@@ -14,8 +14,8 @@ from bench.gpu_floor import Ceilings, Counted
 from bench.gpu_passes import Size
 from bench.gpu_timing import Broken, tried
 from bench.processes import Done
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import SPACES, space
-from sgl_fast.supernet import Supernet
 
 TINY: dict[str, int] = {"channels": 4, "layers": 3, "nodes": 2}
 SMALL = Size(V=2, N=2, side=8, changes=TINY)

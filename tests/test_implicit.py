@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import sgl_fast
-from sgl_fast import difference, exact, implicit
-from sgl_fast.arch import Arch
-from sgl_fast.batch import Batch
-from sgl_fast.difference import derivative
-from sgl_fast.implicit import hypergradient, sgl_step
-from sgl_fast.options import Options
-from sgl_fast.passes import Passes, Rows
-from sgl_fast.supernet import Supernet
+from sgl_fast.data.batch import Batch
+from sgl_fast.nets.supernet import Supernet
+from sgl_fast.sgl import difference, exact, implicit
+from sgl_fast.sgl.difference import derivative
+from sgl_fast.sgl.implicit import hypergradient, sgl_step
+from sgl_fast.sgl.options import Options
+from sgl_fast.sgl.passes import Passes, Rows
+from sgl_fast.spaces.arch import Arch
 
 XI_W, XI_V, LAM = 0.1, 0.07, 0.8
 SPACES = ("darts", "darts_minus", "pc_darts")

@@ -9,8 +9,8 @@ import torch
 from nets import F64, small
 from torch import nn
 
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import space
-from sgl_fast.supernet import Supernet
 
 
 def test_initial_weights_are_those_of_pytorch_layer_by_layer() -> None:

@@ -12,15 +12,15 @@ import pytest
 import torch
 
 import sgl_fast
-from sgl_fast.config import Config
-from sgl_fast.counting import count_macs
 from sgl_fast.data.seeds import seed_of, shuffled
-from sgl_fast.genotype import random_genotype
+from sgl_fast.genotype.genotype import random_genotype
 from sgl_fast.integers import whole
-from sgl_fast.network import Network
-from sgl_fast.recipe import Recipe
+from sgl_fast.nets.counting import count_macs
+from sgl_fast.nets.network import Network
+from sgl_fast.nets.supernet import Supernet
+from sgl_fast.run.recipe import Recipe
+from sgl_fast.sgl.config import Config
 from sgl_fast.spaces import SPACES, space
-from sgl_fast.supernet import Supernet
 
 WHOLE: list[Callable[[int], Any]] = [np.int64, np.uint8, np.array, torch.tensor]
 NOT_WHOLE = [True, np.True_, torch.tensor(True), 2.0, np.float32(2), torch.tensor(2.0), "2", None, np.array([2, 2])]

@@ -20,10 +20,11 @@ import torch
 from PIL import Image
 from states import differences
 
-from sgl_fast import checkpoint, command, evaluate, run_lock, search
-from sgl_fast.data.errors import ImageError
+from sgl_fast import evaluate, search
 from sgl_fast.data.loader import Feed
-from sgl_fast.sgl import Search
+from sgl_fast.errors import ImageError
+from sgl_fast.run import checkpoint, command, run_lock
+from sgl_fast.sgl.search import Search
 
 SIZES = ["--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "8", "--quiet"]
 SEARCH = ["--data", "embedded", *SIZES, "--epochs", "2"]

@@ -11,10 +11,10 @@ from torch import Tensor
 from trials import close, fresh
 
 from bench.random_cells import Setting, draw_inputs
-from sgl_fast.layout import section_of
 from sgl_fast.ops.mixed_cell import mixed_cell
-from sgl_fast.pattern import Pattern
-from sgl_fast.walk import Mode
+from sgl_fast.reference.cell import section_of
+from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.pattern import Pattern
 
 NAN, H, W = float("nan"), 6, 10
 OPS = (("max_pool_3x3",), ("sep_conv_3x3",))  # of the edges from s0 and from s1

@@ -1,4 +1,4 @@
-"""Who imports whom: no cycles, only declared dependencies, and no torch before a command line has parsed."""
+"""Who imports whom: rooms those below them, no cycles, declared dependencies, no torch before a command has parsed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,28 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sgl_fast"
 
 
+# A room imports rooms of lower floors, and its own modules. The files at the top are rooms, too.
+FLOORS = (
+    ("errors", "files", "integers", "limits"),
+    ("backends", "spaces"),
+    ("genotype", "reference"),
+    ("ops",),
+    ("data", "dropin", "nets"),
+    ("sgl",),
+    ("run",),
+    ("doctor", "evaluate", "search"),
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
 def module_name(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-TREES = {module_name(path): ast.parse(path.read_text(), path.name) for path in sorted(PACKAGE.rglob("*.py"))}
-PACKAGES = {module_name(path) for path in PACKAGE.rglob("__init__.py")}
-COMMANDS = [name for name in TREES if name.endswith("_args") or f"{name}_args" in TREES] + ["sgl_fast.doctor"]
+FILES = sorted({*PACKAGE.rglob("*.py"), *(PACKAGE / "kernels").glob("*.py")})  # rglob need not follow a link
+TREES = {module_name(path): ast.parse(path.read_text(), path.name) for path in FILES}
+PACKAGES = {module_name(path) for path in FILES if path.stem == "__init__"}
+COMMANDS = [*(name for name in TREES if name.endswith("_args")), *(f"sgl_fast.{name}" for name in FLOORS[-1])]
 
 
 def targets(module: str, node: ast.AST) -> list[str]:
@@ -51,25 +66,46 @@ def test_targets_are_resolved() -> None:
     def read(module: str, line: str) -> list[str]:
         return targets(module, ast.parse(line).body[0])
 
-    assert read("sgl_fast.walk", "from .layout import Section") == ["sgl_fast.layout"]
-    assert read("sgl_fast.walk", "from . import layout") == ["sgl_fast.layout"]
-    assert read("sgl_fast.walk", "from . import __version__") == ["sgl_fast"]
-    assert read("sgl_fast.data.loader", "from ..batch import Batch") == ["sgl_fast.batch"]
+    assert read("sgl_fast.reference.layers", "from .cell import Section") == ["sgl_fast.reference.cell"]
+    assert read("sgl_fast.reference.layers", "from . import cell") == ["sgl_fast.reference.cell"]
+    assert read("sgl_fast.search", "from . import __version__") == ["sgl_fast"]
+    assert read("sgl_fast.data.loader", "from ..errors import reason") == ["sgl_fast.errors"]
     assert read("sgl_fast.spaces", "from .darts import darts") == ["sgl_fast.spaces.darts"]
-    assert read("sgl_fast.walk", "import torch.nn.functional as F") == ["torch.nn.functional"]
+    assert read("sgl_fast.reference.layers", "import torch.nn.functional as F") == ["torch.nn.functional"]
 
 
 def test_no_cycles() -> None:
     graph = {module: imports(module) & set(TREES) - {module} for module in TREES}
     order = list(TopologicalSorter(graph).static_order())  # CycleError names the modules of a cycle
     assert set(order) == set(TREES)
-    assert order.index("sgl_fast.spaces") < order.index("sgl_fast.layout") < order.index("sgl_fast.supernet")
+
+
+def room_of(module: str) -> str:
+    """Operations and the Triton kernels, which a link puts into the package, are one room."""
+    return module.split(".")[1].replace("kernels", "ops") if "." in module else ""
+
+
+def test_rooms_import_rooms_below_them() -> None:
+    """Functions that import late are no way around it. Everybody may read the version."""
+    assert {room_of(module) for module in TREES} == {"", *FLOOR}
+    for module in TREES:
+        room = room_of(module)
+        others = {room_of(name) for name in imports(module) if name.startswith("sgl_fast")} - {room, ""}
+        assert not [other for other in others if FLOOR[other] >= FLOOR.get(room, len(FLOORS))], (module, others)
+
+
+def test_the_specification_loads_no_compiled_code() -> None:
+    check = (
+        "import sys, sgl_fast.reference.mixed_cell, sgl_fast.reference.layers, sgl_fast.reference.flat;"
+        "sys.exit(any(name.startswith(('sgl_fast._C', 'sgl_fast.ops', 'sgl_fast.kernels')) for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, timeout=60).returncode == 0
 
 
 def test_third_parties_are_declared() -> None:
     declared = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.S | re.M)
     assert declared is not None
-    names = set(re.findall(r'"([A-Za-z_]+)', declared[1])) | {"PIL", "sgl_fast"}
+    names = set(re.findall(r'"([A-Za-z_]+)', declared[1])) | {"PIL", "sgl_fast", "triton"}  # torch brings triton
     roots = {name.partition(".")[0]: module for module in TREES for name in imports(module)}
     strangers = {root: module for root, module in roots.items() if root not in names | set(sys.stdlib_module_names)}
     assert not strangers
@@ -78,15 +114,18 @@ def test_third_parties_are_declared() -> None:
 def test_spaces_and_layout_know_no_torch() -> None:
     """Sizes and offsets are plain numbers, which a command line may ask for before torch is there."""
     for module in TREES:
-        if module.startswith("sgl_fast.spaces") or module == "sgl_fast.layout":
+        sizes = module.startswith("sgl_fast.spaces") and module != "sgl_fast.spaces.arch"
+        if sizes or module in ("sgl_fast.reference.cell", "sgl_fast.nets.layout"):
             assert not any(name.startswith("torch") for name in imports(module)), module
 
 
-@pytest.mark.parametrize("module", ["sgl_fast", "sgl_fast.spaces", "sgl_fast.layout", "sgl_fast.backend", *COMMANDS])
+@pytest.mark.parametrize(
+    "module", ["sgl_fast", "sgl_fast.spaces", "sgl_fast.nets.layout", "sgl_fast.backends.choice", *COMMANDS]
+)
 def test_no_torch_before_parsing(module: str) -> None:
     check = f"import sys, sgl_fast, {module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, timeout=60).returncode == 0
 
 
 def test_commands_are_found() -> None:
-    assert {"sgl_fast.evaluate", "sgl_fast.evaluate_args"} <= set(COMMANDS)
+    assert {"sgl_fast.evaluate", "sgl_fast.doctor", "sgl_fast.run.evaluate_args"} <= set(COMMANDS)

@@ -14,13 +14,13 @@ from torch import Tensor
 from trials import fresh
 
 from bench.random_cells import Setting, draw_inputs
-from sgl_fast.backend import compiled
-from sgl_fast.layout import section_of
+from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import augment, flat_update, pseudo_label, skip_dropout
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.ops.cell_numbers import mask_size, masks_of
 from sgl_fast.ops.cell_operators import BACKWARD, FORWARD
-from sgl_fast.walk import Mode
+from sgl_fast.reference.cell import section_of
+from sgl_fast.reference.layers import Mode
 
 
 def expanded(axis: int) -> Callable[[Tensor], Tensor]:

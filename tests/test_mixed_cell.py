@@ -13,12 +13,12 @@ from torch import Tensor
 from trials import fresh, threads
 
 from bench.random_cells import Setting, draw_inputs, draw_setting, run
-from sgl_fast import reference
-from sgl_fast.backend import compiled
-from sgl_fast.layout import Cell, section_of
+from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import mixed_cell as op
+from sgl_fast.reference import mixed_cell as reference
+from sgl_fast.reference.cell import Cell, section_of
+from sgl_fast.reference.layers import Mode
 from sgl_fast.spaces import PRIMITIVES, num_edges
-from sgl_fast.walk import Mode
 
 NAMES = ("out", "s0", "s1", "weights", "op_weights", "edge_weights", "running mean", "running var")
 BOUND = 2e-5  # of the largest value, where the eager float32 operation has less than half of that

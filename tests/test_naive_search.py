@@ -10,11 +10,11 @@ import torch
 from naive_search import NaiveSearch
 from nets import batch
 
-from sgl_fast.batch import Batch
-from sgl_fast.config import Config
-from sgl_fast.sgl import Search
+from sgl_fast.data.batch import Batch
+from sgl_fast.nets.supernet import Supernet
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
 from sgl_fast.spaces import space
-from sgl_fast.supernet import Supernet
 
 SMALL = {"channels": 2, "layers": 3, "nodes": 1, "num_classes": 5}
 STAGE_2 = ["none", "skip_connect", "dil_conv_3x3"], ["max_pool_3x3", "skip_connect", "sep_conv_3x3"]

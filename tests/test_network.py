@@ -10,10 +10,10 @@ from known import COTANGENT, X, close, close_summary, load, u
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from sgl_fast.genotype import EVAL_OPS, Genotype, random_genotype
-from sgl_fast.network import Cell, Network, drop_images
-from sgl_fast.primitives import OPS
-from sgl_fast.published import genotypes
+from sgl_fast.genotype.genotype import EVAL_OPS, Genotype, random_genotype
+from sgl_fast.genotype.published import genotypes
+from sgl_fast.nets.network import Cell, Network, drop_images
+from sgl_fast.nets.primitives import OPS
 
 OUTPUT_SHAPES = load("eval_param_counts")["output_shapes"]
 OP_CASES = [case for case in load("ops")["entries"] if case["form"] == "eval"]

@@ -13,12 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import sgl_fast
-from sgl_fast import backend
-from sgl_fast.batch import Batch
-from sgl_fast.config import Config
-from sgl_fast.sgl import Search
-from sgl_fast.step_graph import Given, StepGraph
-from sgl_fast.supernet import Supernet
+from sgl_fast.backends import choice as backend
+from sgl_fast.data.batch import Batch
+from sgl_fast.nets.supernet import Supernet
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
+from sgl_fast.sgl.step_graph import Given, StepGraph
 
 KINDS: dict[str, dict[str, Any]] = {
     "darts": {"method": "finite_difference"},

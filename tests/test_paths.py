@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 from sources import paint
 
-from sgl_fast import checkpoint, evaluate_args, search_args
 from sgl_fast.data import find, open_dataset
 from sgl_fast.data.cifar_forms import FORMS
-from sgl_fast.paths import read_bytes, read_text, user_path
-from sgl_fast.published import read_genotype
-from sgl_fast.run_folder import RunFolder
+from sgl_fast.files import read_bytes, read_text, user_path, write_text_atomic
+from sgl_fast.genotype.published import read_genotype
+from sgl_fast.run import evaluate_args, search_args
+from sgl_fast.run.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[1]
 
@@ -70,7 +70,7 @@ def test_options_and_python_know_the_home_folder(home: Path) -> None:
         run.begin({})
     with RunFolder.open("~/run"):
         assert (home / "run" / "config.json").is_file()
-    checkpoint.write_text_atomic("~/note", "here")
+    write_text_atomic("~/note", "here")
     assert read_text("~/note", 4) == "here" and list(Path.cwd().iterdir()) == []
     assert user_path("~nobody-42/x") == Path("~nobody-42/x")
 

@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from nets import F64, both, draws, small
 from torch import Tensor
 
-from sgl_fast import reference, supernet
-from sgl_fast.arch import Arch
-from sgl_fast.layout import Cell
-from sgl_fast.pattern import Pattern, join
-from sgl_fast.supernet import Supernet
-from sgl_fast.walk import Mode, Walk, fold
+from sgl_fast.nets import supernet
+from sgl_fast.nets.supernet import Supernet
+from sgl_fast.reference import mixed_cell as reference
+from sgl_fast.reference.cell import Cell
+from sgl_fast.reference.layers import Mode, Walk, fold
+from sgl_fast.reference.pattern import Pattern, join
+from sgl_fast.spaces.arch import Arch
 
 SPACES = ["darts", "pc_darts", "pc_darts_imagenet"]
 

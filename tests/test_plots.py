@@ -14,8 +14,11 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from sgl_fast import plots
-from sgl_fast.published import genotypes
+from sgl_fast.genotype.published import genotypes
+from sgl_fast.run import plots
+from sgl_fast.run.plots import alphas, cells, curves
+from sgl_fast.run.plots.canvas import save
+from sgl_fast.run.plots.style import COLOURS
 from sgl_fast.spaces import space
 
 ROOT = Path(__file__).parents[1]
@@ -27,8 +30,8 @@ OPS = {"normal": DARTS.ops_normal, "reduce": DARTS.ops_reduce}
 def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Figure]:
     """Calls a plot function and returns its figure; the file is written, too."""
     figures: list[Figure] = []
-    save = plots.save
-    monkeypatch.setattr(plots, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
+    for module in (alphas, cells, curves):
+        monkeypatch.setattr(module, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
 
     def call(plot: Callable[..., None], *args: Any) -> Figure:
         plot(tmp_path / "plot.png", *args)
@@ -64,7 +67,7 @@ def edges_drawn(figure: Figure) -> list[tuple[str, str, str]]:
     level = [line[0] for line in lines if len(line) == 2 and line[0][1] == line[1][1]]
     found = []
     for (x, y), (op, _) in boxes.items():
-        if op in plots._COLOURS or "conv" in op:
+        if op in COLOURS or "conv" in op:
             begin = max(lx for lx, ly in level if abs(ly - y) < 1e-6 and lx < x)  # the other cell lies further left
             source = next(text for (bx, by), (text, _) in boxes.items() if abs(bx - begin) < 1e-6 and by < y)
             target = min((bx, text) for (bx, by), (text, _) in boxes.items() if bx > x and abs(by - y) < 0.2)[1]
@@ -122,14 +125,14 @@ def test_alphas_are_where_their_numbers_say(draw: Callable[..., Figure]) -> None
     panels = [c for c in draw(plots.plot_alphas, past, OPS).axes[0].collections if isinstance(c, LineCollection)]
     assert len(panels) == 2 * 2 * (14 + 1)
     table = np.array([entry["alphas_reduce"] for entry in past])  # learner 0's reduction cell is the second block
-    top = plots._round_up(max(np.max(entry[f"alphas_{k}"]) for entry in past for k in OPS))
+    top = alphas._round_up(max(np.max(entry[f"alphas_{k}"]) for entry in past for k in OPS))
     for edge, panel in enumerate(panels[15:29]):
         heights = np.array([line[:, 1] for line in panel.get_segments()])
-        rise = (heights[:, :1] - heights) / plots.PANEL_H * top  # y grows downwards
+        rise = (heights[:, :1] - heights) / alphas.PANEL_H * top  # y grows downwards
         np.testing.assert_allclose(rise, (table[:, 0, edge] - table[0, 0, edge]).T, atol=1e-9)
     mean = table[:, 0].mean(1).T
     heights = np.array([line[:, 1] for line in panels[29].get_segments()])
-    scale = (plots.PANEL_Y + plots.PANEL_H) / plots._round_up(mean.max())
+    scale = (alphas.PANEL_Y + alphas.PANEL_H) / alphas._round_up(mean.max())
     np.testing.assert_allclose((heights[:, :1] - heights) / scale, mean - mean[:, :1], atol=1e-9)
 
 
@@ -137,7 +140,7 @@ def test_alphas_of_edges_with_different_ops(draw: Callable[..., Figure]) -> None
     ops = [(("none", "skip_connect"), ("sep_conv_3x3", "dil_conv_5x5"))[e % 2] for e in range(14)]
     figure = draw(plots.plot_alphas, history(steps=1, learners=1, ops=2), {"normal": ops, "reduce": ops})
     ax = figure.axes[0]
-    legend = {t.get_text() for t in ax.texts} & set(plots._COLOURS)
+    legend = {t.get_text() for t in ax.texts} & set(COLOURS)
     assert legend == {"none", "skip_connect", "sep_conv_3x3", "dil_conv_5x5"}
     first, second = (c.get_colors() for c in ax.collections[:2])
     assert not np.allclose(first, second)
@@ -179,8 +182,8 @@ def test_curves_have_a_panel_a_key_and_a_line_a_learner(draw: Callable[..., Figu
 
 def test_moving_mean_leaves_nan_out() -> None:
     y = np.array([1.0, 3.0, np.nan, 5.0, 9.0])
-    np.testing.assert_allclose(plots._moving_mean(y, 2), [1, 2, np.nan, 5, 7])
-    np.testing.assert_allclose(plots._moving_mean(y, 9), [1, 2, np.nan, 3, 4.5])
+    np.testing.assert_allclose(curves._moving_mean(y, 2), [1, 2, np.nan, 5, 7])
+    np.testing.assert_allclose(curves._moving_mean(y, 9), [1, 2, np.nan, 3, 4.5])
 
 
 def test_nothing_to_plot_is_refused(tmp_path: Path) -> None:
@@ -207,7 +210,7 @@ def test_a_failing_plot_keeps_the_old_picture(tmp_path: Path, monkeypatch: pytes
 def test_import_is_light_and_pyplot_stays_out(tmp_path: Path) -> None:
     code = """
 import sys
-from sgl_fast import plots
+from sgl_fast.run import plots
 assert not {"torch", "matplotlib"} & set(sys.modules)
 plots.plot_curves(sys.argv[1], [{"step": 1, "loss": 1.0}])
 assert "matplotlib.pyplot" not in sys.modules
@@ -218,8 +221,8 @@ assert "matplotlib.pyplot" not in sys.modules
 DRAWN = """
 import hashlib, os, sys
 from pathlib import Path
-from sgl_fast import plots
-from sgl_fast.published import genotypes
+from sgl_fast.run import plots
+from sgl_fast.genotype.published import genotypes
 folder = Path(sys.argv[1])
 plots.plot_cells(folder / "cells.png", [genotypes.DARTS_V2], ["$x_$ \u65e5"])
 plots.plot_curves(folder / "curves.png", [{"step": s, "a_$^$_loss": [1.0, 2.0]} for s in range(3)])

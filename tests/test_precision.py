@@ -9,16 +9,16 @@ import torch
 from nets import small
 from torch import Tensor
 
-from sgl_fast.batch import Batch
-from sgl_fast.config import CHOICES, Config
-from sgl_fast.passes import Passes
-from sgl_fast.precision import PRECISIONS, library, why_not_precision
-from sgl_fast.sgl import Search
+from sgl_fast.backends.precision import PRECISIONS, library, why_not_precision
+from sgl_fast.data.batch import Batch
+from sgl_fast.sgl.config import CHOICES, Config
+from sgl_fast.sgl.passes import Passes
+from sgl_fast.sgl.search import Search
 
 
 def precisions(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[list[str], set[float]]:
     """Of the forward passes of a search step, in float32 here; and the radii of its finite differences."""
-    from sgl_fast import difference
+    from sgl_fast.sgl import difference
 
     asked, radii, forward, perturb = [], set(), Passes.forward, difference.perturb
 

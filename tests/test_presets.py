@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sgl_fast.config import Config
-from sgl_fast.presets import ALGORITHMS, SETTINGS, numbers
+from sgl_fast.run.search_args import settings_of, warning_of
 from sgl_fast.search import main
-from sgl_fast.search_args import settings_of, warning_of
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.presets import ALGORITHMS, SETTINGS, numbers
 from sgl_fast.spaces import SPACES
 
 PRINTED = {"lr": 0.025, "arch_lr": 3e-4, "epochs": 50, "weight_decay": 3e-4, "arch_weight_decay": 1e-3, "momentum": 0.9}

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from sgl_fast.progress import Progress
+from sgl_fast.run.progress import Progress
 
 
 class Clock:

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from trials import close, fresh, threads
 
-from sgl_fast.backend import compiled
+from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import pseudo_label
 from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_labels, teacher_cotangent
 

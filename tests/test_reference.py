@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sgl_fast import layout, reference
+from sgl_fast.reference import cell as layout
+from sgl_fast.reference import mixed_cell as reference
+from sgl_fast.reference.layers import Mode, RunningStats, Walk, unfold
 from sgl_fast.spaces import KINDS, PRIMITIVES
-from sgl_fast.walk import Mode, RunningStats, Walk, unfold
 
 OPS = [e for e in known.load("ops")["entries"] if e["form"] == "search" and e["op"] in PRIMITIVES]
 BLOCKS = [e for e in known.load("ops")["entries"] if e["op"].endswith("affineFalse")]

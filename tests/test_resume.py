@@ -14,9 +14,10 @@ import pytest
 import torch
 from states import get, leaves, same
 
-from sgl_fast import checkpoint, evaluate, identity, run_folder, search
-from sgl_fast.evaluate_args import parser, stored_config
-from sgl_fast.search_resume import stored_settings
+from sgl_fast import evaluate, search
+from sgl_fast.run import checkpoint, identity, run_folder
+from sgl_fast.run.evaluate_args import parser, stored_config
+from sgl_fast.run.search_resume import stored_settings
 
 SIZES = ["--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "8", "--epochs", "2"]
 SEARCH = ["--data", "embedded", *SIZES, "--quiet"]

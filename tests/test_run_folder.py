@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 import torch
 
-from sgl_fast import checkpoint
-from sgl_fast.run_folder import RunFolder
+from sgl_fast.run import checkpoint
+from sgl_fast.run.run_folder import RunFolder
 
 HOLDER = """
 import os, sys, time
-from sgl_fast.run_folder import RunFolder
+from sgl_fast.run.run_folder import RunFolder
 run = RunFolder.create(sys.argv[1])
 run.begin({"seed": 1})
 if os.fork() == 0:
@@ -30,7 +30,7 @@ time.sleep(60)
 
 KILLED = """
 import os, pathlib, signal, sys
-from sgl_fast.run_folder import RunFolder
+from sgl_fast.run.run_folder import RunFolder
 for name in ("replace", "fsync"):
     for moment in range(1, 4):
         run, call, calls = RunFolder.create(pathlib.Path(sys.argv[1]) / f"{name}{moment}"), getattr(os, name), 0
@@ -257,5 +257,5 @@ def test_at_every_moment_of_a_save_one_of_the_two_is_whole(tmp_path: Path) -> No
 
 
 def test_import_is_without_torch() -> None:
-    code = "import sys, sgl_fast.run_folder; assert 'torch' not in sys.modules"
+    code = "import sys, sgl_fast.run.run_folder; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import known
 import pytest
 
-from sgl_fast.config import Config
-from sgl_fast.schedule import Epoch, epoch_of
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.schedule import Epoch, epoch_of
 from sgl_fast.spaces import space
 
 

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-from sgl_fast import memory, stages
-from sgl_fast.genotype import Genotype
+from sgl_fast.genotype.genotype import Genotype
+from sgl_fast.run import stages
+from sgl_fast.run.search_args import settings_of
 from sgl_fast.search import main, open_data
-from sgl_fast.search_args import settings_of
+from sgl_fast.sgl import memory
 
 TINY = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "12"]
 SMALL = [*TINY, "--epochs", "2", "--quiet"]

@@ -19,13 +19,13 @@ from trials import fresh
 
 import sgl_fast
 from bench.random_cells import Setting, draw_inputs
-from sgl_fast import reference
-from sgl_fast.layout import section_of
 from sgl_fast.ops import cell_gradients
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.ops.cell_operators import FORWARD
-from sgl_fast.pattern import Pattern
-from sgl_fast.walk import Mode, RunningStats
+from sgl_fast.reference import mixed_cell as reference
+from sgl_fast.reference.cell import section_of
+from sgl_fast.reference.layers import Mode, RunningStats
+from sgl_fast.reference.pattern import Pattern
 
 BOUND = 1e-4  # of the largest value: two derivatives of float32
 KINDS = ("normal", "partial channels, reduction", "skip dropout", "auxiliary skips, reduction", "evaluation")

@@ -13,10 +13,10 @@ from nets import batch
 from torch import Tensor
 
 import sgl_fast
-from sgl_fast.config import Config
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.flat_update import adam, sgd
-from sgl_fast.sgl import Search
-from sgl_fast.supernet import Supernet
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
 
 SCHEDULES = {
     "darts_search_lr_50ep_0.025_to_0.001": {"lr_min": 0.001},

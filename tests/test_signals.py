@@ -11,13 +11,13 @@ from contextlib import contextmanager
 
 import pytest
 
-from sgl_fast.signals import Stop, stop_requested
+from sgl_fast.run.signals import Stop, stop_requested
 
 # A loop that stops between two steps, with a forked worker that must still end at SIGTERM. It speaks first, since
 # CPython drops a signal that comes before its fork is done.
 LOOP = """
 import os, sys, time
-from sgl_fast.signals import stop_requested
+from sgl_fast.run.signals import stop_requested
 with stop_requested() as stop:
     worker = os.fork()
     if worker == 0:
@@ -37,7 +37,7 @@ ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
 # A step that Python cannot interrupt, and a handler that waits for its end.
 STEP = """
 import ctypes, sys
-from sgl_fast.signals import stop_requested
+from sgl_fast.run.signals import stop_requested
 with stop_requested(patience=float(sys.argv[1])) as stop:
     print("step", flush=True)
     ctypes.CDLL(None).usleep(int(float(sys.argv[2]) * 1e6))

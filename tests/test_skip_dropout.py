@@ -13,13 +13,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from trials import fresh, threads
 
-from sgl_fast import reference_dropout
-from sgl_fast.backend import compiled
+from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import skip_dropout
 from sgl_fast.ops.skip_dropout import dropout_masks
-from sgl_fast.passes import Passes, Rows
-from sgl_fast.reference import apply_op
-from sgl_fast.walk import Mode, Walk, unfold
+from sgl_fast.reference import dropout as reference_dropout
+from sgl_fast.reference.layers import Mode, Walk, unfold
+from sgl_fast.reference.mixed_cell import apply_op
+from sgl_fast.sgl.passes import Passes, Rows
 
 
 class Dropout:
@@ -74,14 +74,19 @@ def test_dropout_zeroes_skips_at_the_rate_and_keeps_their_mean() -> None:
     assert not torch.equal(*out.split(4, dim=1))
 
 
+def drawn(mode: Mode, count: int, size: tuple[int, ...], backend: str | None) -> torch.Tensor:
+    seeds, first = mode.next_masks(count)
+    return dropout_masks(seeds, count, first, size, mode.dropout, backend)
+
+
 @pytest.mark.parametrize("backend", ["reference", None])
 def test_every_skip_of_a_pass_has_a_mask_of_its_own(backend: str | None) -> None:
     stem, seeds, size = small("p_darts").sections.stem, torch.arange(3), (2, 4, 8, 8)
     mode = Mode(dropout=0.5, dropout_seeds=seeds)
     walk = Walk(stem, torch.zeros(3, stem.num_weights, dtype=F64), mode)
     one_by_one = [unfold(walk.dropout(torch.ones(2, 3 * 4, 8, 8, dtype=F64)), 3) > 0 for _ in range(2)]
-    masks = torch.cat([torch.stack(one_by_one), mode.dropout_masks(2, size, backend)])
-    assert torch.equal(masks, Mode(dropout=0.5, dropout_seeds=seeds).dropout_masks(4, size, backend))
+    masks = torch.cat([torch.stack(one_by_one), drawn(mode, 2, size, backend)])
+    assert torch.equal(masks, drawn(Mode(dropout=0.5, dropout_seeds=seeds), 4, size, backend))
     assert len(masks.flatten(1).unique(dim=0)) == 4
 
 

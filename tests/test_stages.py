@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from sgl_fast.data.seeds import seed_of
-from sgl_fast.genotype import derive
-from sgl_fast.progress import Progress
-from sgl_fast.run_folder import RunFolder
+from sgl_fast.genotype.genotype import derive
+from sgl_fast.reference.layers import RunningStats
+from sgl_fast.run.progress import Progress
+from sgl_fast.run.run_folder import RunFolder
+from sgl_fast.run.search_args import settings_of
+from sgl_fast.run.search_loop import finish_epoch
+from sgl_fast.run.stages import Stages
+from sgl_fast.run.validate import validate
 from sgl_fast.search import open_data
-from sgl_fast.search_args import settings_of
-from sgl_fast.search_loop import finish_epoch
-from sgl_fast.sgl import Search
+from sgl_fast.sgl.search import Search
 from sgl_fast.spaces import KINDS, PRIMITIVES
-from sgl_fast.stages import Stages
-from sgl_fast.validate import validate
-from sgl_fast.walk import RunningStats
 
 K, TINY = 3, {"data": "embedded", "channels": 4, "layers": 1, "nodes": 1, "batch_size": 4, "limit": 130, "learners": 3}
 

@@ -14,11 +14,11 @@ from tape import Tape
 from torch import Tensor
 
 import sgl_fast
-from sgl_fast.backend import use_backend
-from sgl_fast.config import Config
+from sgl_fast.backends.choice import use_backend
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.search import main
-from sgl_fast.sgl import Search
-from sgl_fast.supernet import Supernet
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
 
 SIZES = {"channels": 8, "layers": 3, "nodes": 2, "num_classes": 5}
 

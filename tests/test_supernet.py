@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from nets import F64, both, small
 from torch import Tensor
 
+from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import SPACES, Space, space
-from sgl_fast.supernet import Supernet
 
 TINY = known.load("supernets_tiny")
 COUNTS = known.load("search_param_counts")

@@ -10,9 +10,9 @@ from nets import F64, batch, draws, small
 from torch import Tensor
 from trials import fresh
 
-from sgl_fast.backend import use_backend, why_not
-from sgl_fast.config import Config
-from sgl_fast.sgl import Search
+from sgl_fast.backends.choice import use_backend, why_not
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
 
 
 @pytest.mark.parametrize(

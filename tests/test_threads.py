@@ -8,10 +8,10 @@ from nets import small
 from torch import Tensor
 from trials import threads
 
-from sgl_fast.backend import use_backend
-from sgl_fast.batch import Batch
-from sgl_fast.config import Config
-from sgl_fast.sgl import Search
+from sgl_fast.backends.choice import use_backend
+from sgl_fast.data.batch import Batch
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
 from sgl_fast.spaces import SPACES
 
 STEPS, N, CLASSES = 2, 18, 100  # images enough for several shares of a weight gradient

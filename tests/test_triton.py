@@ -11,16 +11,16 @@ from typing import Any
 import pytest
 import torch
 from conftest import why_not_interpreted
-from sgl_fast.kernels.configurations import DOTS, INTERPRETED, KERNELS, Tiles, assumed
 from test_mixed_cell import SETTINGS, Setting, errors, tiny
 from torch import Tensor
 from trials import fresh
 
 from bench.random_cells import draw_inputs, run
-from sgl_fast.layout import section_of
+from sgl_fast.kernels.configurations import DOTS, INTERPRETED, KERNELS, Tiles, assumed
 from sgl_fast.ops import mixed_cell as op
-from sgl_fast.pattern import Pattern
-from sgl_fast.walk import Mode
+from sgl_fast.reference.cell import section_of
+from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.pattern import Pattern
 
 BAND = 512  # numbers
 made: list[tuple[Tensor, int]] = []

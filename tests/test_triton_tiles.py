@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 import torch
-from sgl_fast.kernels import configurations
-from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, assumed, read_tables, tiles_of
 
 from bench import triton_tiles, tune_triton
 from bench.triton_launches import LIMITS, Resources, occupancy
+from sgl_fast.kernels import configurations
+from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, assumed, read_tables, tiles_of
 
 CPU, ROOT = torch.device("cpu"), Path(__file__).parent.parent
 
@@ -89,7 +89,7 @@ def test_a_search_with_triton_refuses_a_missing_file(
 ) -> None:
     from conftest import why_not_interpreted
 
-    from sgl_fast.backend import use_backend
+    from sgl_fast.backends.choice import use_backend
     from sgl_fast.search import main
 
     if reason := why_not_interpreted():

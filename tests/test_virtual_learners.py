@@ -7,8 +7,8 @@ import pytest
 import torch
 from nets import F64, both, draws, small
 
+from sgl_fast.nets.supernet import RunningStats
 from sgl_fast.spaces import SPACES
-from sgl_fast.supernet import RunningStats
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own images", "shared images"])

@@ -16,8 +16,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sgl_fast.kernels.configurations import assumed  # noqa: E402
-
 from bench.triton_launches import (  # noqa: E402
     LIMITS,
     Launch,
@@ -27,6 +25,7 @@ from bench.triton_launches import (  # noqa: E402
     launches_of_the_rest,
     occupancy,
 )
+from sgl_fast.kernels.configurations import assumed  # noqa: E402
 from sgl_fast.spaces import SPACES  # noqa: E402
 
 TABLE = ROOT / "kernels" / "resources.md"

@@ -9,7 +9,8 @@ from operator import add
 import torch
 from torch import Tensor, nn
 
-from sgl_fast import layout
+from sgl_fast.nets import layout
+from sgl_fast.reference.cell import Cell as Shape
 from sgl_fast.spaces import KINDS, Space, edges_of
 
 from .ops import OPS, FactorizedReduce, relu_conv_norm
@@ -58,7 +59,7 @@ class MixedOp(nn.Module):
 
 
 class Cell(nn.Module):
-    def __init__(self, shape: layout.Cell) -> None:
+    def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
         C = shape.channels

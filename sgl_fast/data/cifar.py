@@ -5,10 +5,10 @@ from __future__ import annotations
 import http.client
 from pathlib import Path
 
+from ..errors import reason
 from .cifar_files import read
 from .cifar_forms import FORMS, Form
 from .dataset import Dataset, Triple
-from .errors import reason
 from .locate import cifar_path
 
 _OTHER = {"cifar10": "cifar100", "cifar100": "cifar10"}

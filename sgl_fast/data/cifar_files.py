@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..paths import read_bytes, read_most
+from ..errors import reason
+from ..files import read_bytes, read_most
 from .cifar_forms import Form
-from .errors import reason
 from .safe_pickle import loads
 
 _PIXELS = 3 * 32 * 32

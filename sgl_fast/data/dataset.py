@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..batch import outside
-from .errors import one_line
+from ..errors import one_line
+from .batch import outside
 from .image_store import ImageStore
 
 Images = Tensor | ImageStore

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from .errors import ImageError, one_line, reason
+from ..errors import ImageError, one_line, reason
 from .pixels import rgb, tensor_of
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import reason
 from .dataset import Dataset
-from .errors import reason
 from .idx import read_labeled
 from .make_embedded import EMBEDDED
 from .splits import split_by_class

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .errors import reason
+from ..errors import reason
 
 _UINT8 = 0x08
 _MOST = 1 << 28  # bytes of an array: five times Fashion-MNIST's

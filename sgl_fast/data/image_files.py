@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from .errors import reason
+from ..errors import reason
 
 # Formats that Pillow names, but opens with a program or a library that it lacks, or not at all.
 _NO_IMAGES = frozenset({"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "PDF", "WMF"})

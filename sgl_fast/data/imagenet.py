@@ -10,10 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import write_text_atomic
-from ..paths import read_text
+from ..errors import reason
+from ..files import read_text, write_text_atomic
 from .dataset import Dataset
-from .errors import reason
 from .image_files import LeftOut, class_files
 from .image_store import ImageStore
 from .splits import split_by_class

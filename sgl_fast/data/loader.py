@@ -8,12 +8,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from ..batch import Batch
 from ..ops.augment import augment
-from ..upload import upload
 from .augment import draw, levels, normalize, table
+from .batch import Batch
 from .dataset import Dataset, Images
 from .seeds import seed_of, shuffled
+from .upload import upload
 
 _ROLES = ("train", "unlabeled", "val")
 # What a hash is for, so that a shuffle and the augmentation of the same step never share a seed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..paths import user_path
+from ..files import user_path
 from .cifar_forms import FORMS, Form
 from .idx import find_idx
 

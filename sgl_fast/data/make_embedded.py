@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..paths import user_path
+from ..files import user_path
 from .idx import read_labeled
 from .locate import DEBIAN_FASHION_MNIST
 from .splits import split_by_class

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..errors import told_in_one_line
+from ..files import user_path
 from ..integers import whole
-from ..paths import user_path
 from .cifar import open_cifar
 from .cifar_forms import FORMS
 from .dataset import Dataset
-from .errors import told_in_one_line
 from .fashion_mnist import embedded, full
 from .image_folder import open_folder, unlabeled_images
 from .imagenet import open_imagenet

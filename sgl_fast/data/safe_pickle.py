@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .errors import reason
+from ..errors import reason
 
 # numpy's module of this function has changed its name; the function is reached without naming it.
 _RECONSTRUCT = np.empty(0).__reduce__()[0]

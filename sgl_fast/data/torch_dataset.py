@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..errors import ImageError, reason, told_in_one_line
 from ..integers import whole
 from .dataset import MOST_CLASSES, Dataset
-from .errors import ImageError, reason, told_in_one_line
 from .in_memory import assemble, check_size, fit, split_dataset
 from .pixels import rgb, tensor_of, to_bytes
 

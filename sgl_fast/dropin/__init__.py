@@ -1,8 +1,7 @@
 """Drop-in acceleration of eager supernets that somebody already has."""
 
-from .architect import Architect
 from .install import accelerate, report, restore
 from .report import CellReport, Report
 from .stacked import Stack, stack
 
-__all__ = ["Architect", "CellReport", "Report", "Stack", "accelerate", "report", "restore", "stack"]
+__all__ = ["CellReport", "Report", "Stack", "accelerate", "report", "restore", "stack"]

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
-from ..backend import PLACES, asked_for, choose, why_not
+from ..backends.choice import PLACES, asked_for, choose, why_not
 from ..ops.mixed_cell import mixed_cell
-from ..pattern import Pattern
+from ..reference.layers import Mode, RunningStats
+from ..reference.pattern import Pattern
 from ..spaces import edges_of
-from ..walk import Mode, RunningStats
 from .arguments import Reading, flat, get, softmax_rows
 from .plan import Plan
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from ..backend import asked_for
+from ..backends.choice import asked_for
 from .arguments import OWN, bind
 from .attached import Attached, Outcome
 from .borrow import Copy, apart, borrowed

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..layout import Cell, Section, is_pool, section_of
+from ..reference.cell import Cell, Section, is_pool, section_of
 from ..spaces import PRIMITIVES
 from .candidates import Candidate
 from .edges import Edge

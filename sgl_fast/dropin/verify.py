@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import reference
-from ..layout import Cell
+from ..reference import mixed_cell as reference
+from ..reference.cell import Cell
 from .arguments import OWN, Reading, get, leaves, readings, replaced
 from .borrow import apart
 from .compute import MixedCell, backend_for, compute, fused, request

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import reference_augment as reference
-from ..backend import choose
+from ..backends.choice import choose
+from ..reference import augment as reference
 from .registry import refuse_gradients, register, said
 
 STEM = "augment"

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..walk import Mode, RunningStats
+from ..reference import mixed_cell as reference
+from ..reference.layers import Mode, RunningStats
 from .cell_numbers import described
 from .registry import Apply, differentiable
 
@@ -29,7 +29,7 @@ class GivenMasks(Mode):
 
     masks: Tensor | None = None
 
-    def dropout_masks(self, count: int, size: Sequence[int], backend: str | None = None) -> Tensor:
+    def dropout_masks(self, count: int, size: Sequence[int]) -> Tensor:
         assert self.masks is not None
         first, self._masks = self._masks, self._masks + count
         return self.masks[first : first + count]

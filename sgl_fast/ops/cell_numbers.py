@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..layout import Cell, Section, is_pool, section_of
+from ..reference.cell import Cell, Section, is_pool, section_of
 from ..spaces import PRIMITIVES, edges_of, num_edges
 from .registry import said
 

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backend import compiled
+from ..backends.choice import compiled
+from ..backends.precision import check_precision
 from ..kernels.launch import kept_in
 from ..kernels.plan import plan_of
-from ..layout import Cell
-from ..precision import check_precision
+from ..reference.cell import Cell
 from . import flops
 from .cell_numbers import bare_channels, check_inputs, described, mask_size, masks_of, need
 from .registry import register

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..backend import choose
+from ..backends.choice import choose
 from . import flops
 from .registry import differentiable, register_cpu
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import reference_flat as reference
-from ..backend import choose
+from ..backends.choice import choose
+from ..reference import flat as reference
 from .registry import need_floating, refuse_gradients, register, said
 
 STEM = "flat_update"

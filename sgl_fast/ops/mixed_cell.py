@@ -5,14 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .. import reference
-from ..backend import choose
-from ..layout import Cell, Section
-from ..precision import check_precision
-from ..walk import MOMENTUM, Mode, RunningStats
+from ..backends.choice import choose
+from ..backends.precision import check_precision
+from ..reference import mixed_cell as reference
+from ..reference.cell import Cell, Section
+from ..reference.layers import MOMENTUM, Mode, RunningStats
 from .cell_gradients import cell_function
 from .cell_numbers import Described, check_inputs, mask_size, masks_of, numbers
 from .cell_operators import BACKWARD, FORWARD, sizes
+from .skip_dropout import dropout_masks
 
 __all__ = ["mixed_cell", "numbers", "sizes"]
 
@@ -77,7 +78,9 @@ def _dropout(cell: Cell, mode: Mode, s1: Tensor, backend: str) -> tuple[Tensor |
     masks = masks_of(cell)
     if not (mode.dropout and mode.training and masks):
         return None, 1.0
-    return mode.dropout_masks(masks, mask_size(cell, s1), backend), 1 / (1 - mode.dropout)
+    seeds, first = mode.next_masks(masks)
+    kept = dropout_masks(seeds, masks, first, mask_size(cell, s1), mode.dropout, backend)
+    return kept, 1 / (1 - mode.dropout)
 
 
 def _statistics(section: Section, running: RunningStats | None, norms: int) -> Tensor:

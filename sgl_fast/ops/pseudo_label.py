@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .. import reference_flat as reference
-from ..backend import choose
+from ..backends.choice import choose
+from ..reference import flat as reference
 from .registry import need_floating, refuse_gradients, register, said
 
 STEM = "pseudo_label"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..backend import compiled, why_not
+from ..backends.choice import compiled, why_not
 
 why_not("cpu")  # loads the extension before a program is traced
 LIBRARY = torch.library.Library("sgl_fast", "DEF")
@@ -135,9 +135,7 @@ def refuse_gradients(*operators: Operator) -> None:
     for op in (one for operator in operators for one in (operator.compiled, operator.triton)):
 
         def refuse(ctx: Any, inputs: Any, output: Any, name: str = str(op)) -> None:
-            raise RuntimeError(
-                f"{name} has no derivative: give it detached tensors, or compute by backend 'reference'"
-            )
+            raise RuntimeError(f"{name} has no derivative: give it detached tensors, or compute by backend 'reference'")
 
         torch.library.register_autograd(op, lambda ctx, *grads: None, setup_context=refuse, lib=LIBRARY)
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .. import reference_dropout as reference
-from ..backend import choose
+from ..backends.choice import choose
+from ..reference import dropout as reference
 from .registry import register, said
 
 STEM = "skip_dropout"
@@ -43,7 +43,5 @@ def dropout_masks(
     seeds (V) int64, on the device where the masks are to be; size (N, C, H, W), below 2^31 numbers
     first   number of the first mask: masks of other numbers are independent, equal numbers give equal masks
     """
-    if not 0 <= rate <= 1:
-        raise ValueError(f"need a rate from 0 to 1; got {rate}")
-    threshold = round(rate * reference.STEPS)
+    threshold = reference.threshold_of(rate)
     return _dropout_masks.on(choose(backend, seeds.device))(seeds, masks, first, list(size), threshold)

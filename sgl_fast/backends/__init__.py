@@ -1,0 +1,1 @@
+"""Where operations run: which backend, in what precision, on what toolkit."""

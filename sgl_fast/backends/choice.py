@@ -1,0 +1,154 @@
+"""Which implementation computes the fused operations."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import os
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from . import measured
+from .cuda import BUILD, why_not_cuda
+from .triton import interpreted, why_not_triton
+
+BACKENDS = ("reference", "cpu", "triton", "cuda")
+# The fused backends, the best first: where their float32 tensors are.
+PLACES = {"cpu": "on the CPU", "cuda": "on a CUDA device", "triton": "on a CUDA device"}
+_chosen: str | None = None
+_found: ModuleType | str | None = None
+_cuda: dict[ModuleType, str | None] = {}  # what each extension says of this machine
+_fastest: dict[str, str] = {}  # on each GPU that was measured
+
+
+def why_not(name: str) -> str | None:
+    """None if the backend can run here, else the reason in one line, with the remedy."""
+    if name not in BACKENDS:
+        return f"unknown backend {name!r}; the backends are {', '.join(BACKENDS)}"
+    if name == "reference":
+        return None
+    if name == "triton":
+        return why_not_triton()
+    found = _extension()
+    if isinstance(found, str):
+        return found
+    if name == "cuda" and found not in _cuda:
+        _cuda[found] = why_not_cuda(found)
+    return None if name == "cpu" else _cuda[found]
+
+
+def compiled(name: str = "cpu") -> ModuleType:
+    """The kernels of "cpu" or "cuda" in the compiled extension; RuntimeError that says what is missing."""
+    found, reason = _extension(), why_not(name)
+    if reason or isinstance(found, str):
+        raise RuntimeError(reason)
+    return found if name == "cpu" else found.cuda
+
+
+def _extension() -> ModuleType | str:
+    """The extension, or why it does not load; looked for once."""
+    global _found
+    if _found is None:  # not functools.cache: traced programs come by here
+        _found = _load()
+    return _found
+
+
+def _load() -> ModuleType | str:
+    remedy = f"{BUILD} with a C++17 compiler"
+    importlib.import_module("torch")  # brings the libraries that the extension is linked with
+    try:
+        return importlib.import_module("sgl_fast._C")
+    except ModuleNotFoundError:
+        return f"backends 'cpu' and 'cuda' need the compiled extension, which is not installed: {remedy}"
+    except ImportError as error:
+        reason = str(error).partition("\n")[0]
+        return f"backends 'cpu' and 'cuda' need the compiled extension, which does not load ({reason}): {remedy}"
+
+
+def asked_for(name: str | None = None) -> str | None:
+    """The backend that the argument names, else `use_backend`, else SGL_FAST_BACKEND; None for "auto" or none.
+
+    ValueError for an unknown one, RuntimeError for one that cannot run here.
+    """
+    name = name or _chosen or os.environ.get("SGL_FAST_BACKEND") or "auto"
+    if name == "auto":
+        return None
+    reason = why_not(name)
+    if reason:
+        raise (RuntimeError if name in BACKENDS else ValueError)(reason)
+    return name
+
+
+def choose(name: str | None = None, device: Any = "cpu", dtype: Any = "torch.float32") -> str:
+    """The backend of tensors of this device and dtype: the one that was asked for, else the best that can run.
+
+    Best: the fastest by `measured` on a GPU that is in there, else the first in PLACES.
+    ValueError where the one that was asked for does not compute such tensors; see `asked_for`, too.
+    """
+    place = str(device).partition(":")[0] if str(dtype) == "torch.float32" else ""
+    name = asked_for(name)
+    if name is None:
+        return _best(place, str(device))
+    if name in PLACES and place != device_of(name):
+        raise ValueError(f"backend {name!r} needs float32 tensors {PLACES[name]}; got {dtype} on {device}")
+    return name
+
+
+def explain(device: Any) -> str:
+    """The backend of float32 tensors on a device, and why it is that one, in a line."""
+    name = choose(None, device)
+    if asked_for() is not None:
+        return f"{name}, as asked"
+    ranked = list(_ranked(str(device).partition(":")[0], str(device)))
+    before = ranked[: ranked.index(name)] if name in ranked else ranked
+    return "; ".join([f"{name}, {_figures(name, str(device))}", *(str(why_not(one)) for one in before)])
+
+
+def _best(place: str, device: str) -> str:
+    """The first that can run, of float32 tensors on a device; remembered where the GPU was measured."""
+    if place == "cuda" and device in _fastest:
+        return _fastest[device]
+    best = next((one for one in _ranked(place, device) if why_not(one) is None), "reference")
+    if place == "cuda" and measured.steps_on(device):
+        _fastest[device] = best
+    return best
+
+
+def _ranked(place: str, device: str) -> Iterable[str]:
+    """The fused backends of a place; on a GPU that was measured the fastest ahead."""
+    those = (one for one in PLACES if place == device_of(one) and (one != "triton" or not interpreted()))
+    steps = measured.steps_on(device) if place == "cuda" else {}
+    return sorted(those, key=lambda one: steps.get(one, math.inf)) if steps else those
+
+
+def _figures(name: str, device: str) -> str:
+    """What speaks for a backend."""
+    steps = measured.steps_on(device) if name in PLACES and name != "cpu" else {}
+    if name not in steps:
+        return "the best that can run"
+    said = f"measured {steps[name]:.1f} ms a step on {measured.name_of(device)}"
+    others = [f"{one} {ms:.1f}" for one, ms in steps.items() if one != name]
+    return f"{said} against {', '.join(others)}" if others else said
+
+
+def device_of(name: str) -> str:
+    """The kind of device that a fused backend is for; Triton's interpreter is for the CPU."""
+    return "cpu" if name == "cpu" or (name == "triton" and interpreted()) else "cuda"
+
+
+class use_backend:  # noqa: N801  (a setter that also reads as a context manager)
+    """Sets the backend for all later calls ("auto": the best that can run); as a context manager, until its end."""
+
+    def __init__(self, name: str | None) -> None:
+        global _chosen
+        self._before = _chosen
+        asked_for(name)
+        _chosen = name
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: Any) -> None:
+        global _chosen
+        _chosen = self._before

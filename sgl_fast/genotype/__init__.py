@@ -1,0 +1,1 @@
+"""Genotypes: what they are, how they are derived, those that were published."""

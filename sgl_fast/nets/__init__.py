@@ -1,0 +1,1 @@
+"""Networks: the supernet of virtual learners, and what a genotype denotes."""

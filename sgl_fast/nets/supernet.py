@@ -1,0 +1,185 @@
+"""The supernet as a function: logits = net(weights, arch, images) over V virtual learners with flat weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..backends.choice import choose
+from ..backends.precision import library
+from ..ops.convolution import convolution, linear
+from ..ops.mixed_cell import mixed_cell
+from ..reference.cell import Entry
+from ..reference.layers import Mode, RunningStats, Walk, fold, unfold
+from ..reference.pattern import Pattern
+from ..spaces import Space, edges_of
+from ..spaces.arch import Arch, init_arch
+from .layout import build
+
+__all__ = ["RunningStats", "Supernet"]
+
+
+class Supernet:
+    """The supernet of a search space. It holds no state: weights, architecture and statistics are arguments.
+
+    num_weights   P, weights of one learner
+    layout        P's tensors: entries with .name, .shape, .offset, contiguous and in canonical order
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self.sections = build(space)
+        self.layout: tuple[Entry, ...] = self.sections.entries
+        self.num_weights = sum(e.size for e in self.layout)
+        self.num_statistics = sum(s.num_statistics for s in self.sections.sections)
+
+    def init_weights(
+        self, V: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """(V, P), PyTorch's default initialisation layer by layer; float32 unless a dtype is given."""
+        device = None if generator is None else generator.device
+        weights = torch.empty(V, self.num_weights, dtype=dtype or torch.float32, device=device)
+        fan_in = 1
+        for entry in self.layout:
+            part = weights.narrow(1, entry.offset, entry.size)
+            if len(entry.shape) > 1:
+                fan_in = math.prod(entry.shape[1:])
+            if len(entry.shape) == 1 and entry.name != "classifier.bias":
+                part.fill_(1.0 if entry.name.endswith(".weight") else 0.0)
+            else:
+                part.uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+        return weights
+
+    def init_arch(self, K: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None) -> Arch:
+        """1e-3 * randn; each learner its own draw; float32 unless a dtype is given."""
+        return init_arch(self.space, K, generator, dtype)
+
+    def init_running(
+        self, V: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
+    ) -> RunningStats:
+        """Mean 0 and variance 1 of every batch norm; float32 unless a dtype is given."""
+        mean = torch.zeros(V, self.num_statistics, dtype=dtype or torch.float32, device=device)
+        return RunningStats(mean, torch.ones_like(mean))
+
+    def __call__(
+        self,
+        weights: Tensor,
+        arch: Arch,
+        images: Tensor,
+        training: bool = True,
+        running: RunningStats | None = None,
+        backend: str | None = None,
+        skip_beta: float = 1.0,
+        skip_dropout: float = 0.0,
+        generator: torch.Generator | None = None,
+        pattern: Pattern | None = None,
+        dropout_seeds: Sequence[int] | Tensor | None = None,
+        precision: str = "float32",
+    ) -> Tensor:
+        """Logits (V, N, J), differentiable in weights, arch and images.
+
+        weights (V, P); arch with leading axis V; images (V, N, 3, H, W), or (N, 3, H, W) shared by all
+        training     batch statistics per virtual learner, which update `running` if that is given; False reads it
+        skip_beta    DARTS-: coefficient of the auxiliary skips
+        skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
+                     `dropout_seeds`, one a virtual learner, int64 where they are a tensor
+        pattern      a new Pattern is recorded, a recorded one replayed
+        precision    float16 (backends cuda, triton), bfloat16 (triton): cells keep that for their backward, half the
+                     memory and most of the traffic; tf32 (triton): products by one of tf32 in place of three; not
+                     for passes of a plain finite difference
+        ValueError where a shape or dtype does not fit, or where training=False comes without `running`.
+        """
+        backend = choose(backend, weights.device, weights.dtype)
+        self._check(weights, arch, images, training, running)
+        V = weights.shape[0]
+        if not 0 <= skip_dropout < 1:
+            raise ValueError(f"need skip_dropout of at least 0 and below 1; got {skip_dropout}")
+        if skip_dropout and training and dropout_seeds is None:
+            dropout_seeds = draw_seeds(V, generator)
+        if dropout_seeds is not None and len(dropout_seeds) != V:
+            raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
+        if dropout_seeds is not None:  # a tensor that is there already goes on as it is, without a copy
+            dropout_seeds = torch.as_tensor(dropout_seeds, dtype=torch.int64, device=weights.device)
+        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds, precision)
+        if pattern is not None:
+            pattern.start()
+        with library(precision, weights.device):
+            logits = self._forward(weights, arch, images, mode, skip_beta, backend)
+        if pattern is not None:
+            pattern.finish()
+        return logits
+
+    def _forward(
+        self, weights: Tensor, arch: Arch, images: Tensor, mode: Mode, skip_beta: float, backend: str
+    ) -> Tensor:
+        net, V = self.sections, weights.shape[0]
+        stem, *cells, classifier = weights.split([s.num_weights for s in net.sections], dim=1)
+        x = fold(images) if images.dim() == 5 else images
+        s0, s1 = (unfold(s, V) for s in self._stem(Walk(net.stem, stem, mode), x, backend))
+        op_weights = {"normal": arch.alphas_normal.softmax(-1), "reduce": arch.alphas_reduce.softmax(-1)}
+        betas = {"normal": arch.betas_normal, "reduce": arch.betas_reduce}
+        edge_weights = {kind: self._edge_softmax(b) for kind, b in betas.items()}
+        for (cell, section), w in zip(net.cells, cells, strict=True):
+            mixture = op_weights[cell.kind], edge_weights[cell.kind]
+            s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *mixture, mode, skip_beta, backend)
+        walk = Walk(net.classifier, classifier, mode)
+        weight, bias = walk.weight(), walk.weight()
+        return linear(s1.mean((3, 4)), weight, bias, backend)
+
+    def _stem(self, walk: Walk, x: Tensor, backend: str) -> tuple[Tensor, Tensor]:
+        if not self.space.imagenet:
+            s = conv_norm(walk, x, 1, backend)
+            return s, s
+        s0 = conv_norm(walk, walk.relu(conv_norm(walk, x, 2, backend)), 2, backend)
+        return s0, conv_norm(walk, walk.relu(s0), 2, backend)
+
+    def _edge_softmax(self, betas: Tensor | None) -> Tensor | None:
+        """Softmax of betas (V, E) over the in-edges of each node."""
+        if betas is None:
+            return None
+        groups = betas.split([len(edges_of(node)) for node in range(self.space.nodes)], dim=1)
+        return torch.cat([g.softmax(1) for g in groups], dim=1)
+
+    def _check(self, weights: Tensor, arch: Arch, images: Tensor, training: bool, running: RunningStats | None) -> None:
+        if weights.dim() != 2:
+            raise ValueError(f"need weights (V, {self.num_weights}); got {tuple(weights.shape)}")
+        V, E, O, S = weights.shape[0], self.space.edges, self.space.ops_per_edge, self.num_statistics
+        need(weights, "weights", (V, self.num_weights), weights)
+        need(arch.alphas_normal, "alphas_normal", (V, E, O), weights)
+        need(arch.alphas_reduce, "alphas_reduce", (V, E, O), weights)
+        if self.space.edge_norm:
+            need(arch.betas_normal, "betas_normal", (V, E), weights)
+            need(arch.betas_reduce, "betas_reduce", (V, E), weights)
+        if images.dim() not in (4, 5) or images.shape[-3] != 3 or (images.dim() == 5 and images.shape[0] != V):
+            raise ValueError(f"need images ({V}, N, 3, H, W) or (N, 3, H, W); got {tuple(images.shape)}")
+        need(images, "images", images.shape, weights)
+        self.space.check_images(*images.shape[-2:])
+        if not training and running is None:
+            raise ValueError("need running statistics where training is False; got None")
+        if running is not None:
+            need(running.mean, "running mean", (V, S), weights)
+            need(running.var, "running variance", (V, S), weights)
+
+
+def conv_norm(walk: Walk, x: Tensor, stride: int, backend: str) -> Tensor:
+    """An x of as many channels as ONE virtual learner takes is an input shared by all of them."""
+    weight = walk.weight()
+    groups = x.shape[1] // weight.shape[2]
+    return walk.norm(convolution(x, weight.flatten(0, 1), stride, groups, backend), affine=True)
+
+
+def need(tensor: Tensor | None, name: str, shape: Sequence[int], weights: Tensor) -> None:
+    """ValueError unless the tensor is there, of that shape and of the weights' dtype."""
+    if tensor is None or tensor.shape != torch.Size(shape):
+        raise ValueError(f"need {name} {tuple(shape)}; got {None if tensor is None else tuple(tensor.shape)}")
+    if tensor.dtype != weights.dtype:
+        raise ValueError(f"need {name} of the weights' dtype {weights.dtype}; got {tensor.dtype}")
+
+
+def draw_seeds(V: int, generator: torch.Generator | None) -> Tensor:
+    """One dropout seed a virtual learner."""
+    device = "cpu" if generator is None else generator.device
+    return torch.randint(2**62, (V,), generator=generator, device=device)

@@ -1,0 +1,1 @@
+"""The specification: every operation in plain PyTorch, differentiated by autograd."""

@@ -1,0 +1,1 @@
+"""Runs: what the commands do, their folders, checkpoints, pictures."""

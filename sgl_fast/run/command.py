@@ -1,0 +1,152 @@
+"""What the command lines share: refusals of one line, the device, the run to resume, pictures. No torch at import."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..backends.choice import use_backend
+from ..data.locate import choose, data_root
+from ..errors import ImageError, one_line
+from ..files import user_path
+from .progress import Progress
+from .run_folder import RunFolder
+
+FOLDER = "folder:"
+FILES = 3  # exit code: a file that cannot be read or written in mid-run
+
+
+class Parser(argparse.ArgumentParser):
+    """A bad argument is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {one_line(message)}\n")
+
+
+class Stopped(Exception):  # noqa: N818
+    """A signal came, between two steps or two batches."""
+
+    def __init__(self, signal: int) -> None:
+        self.signal = signal
+
+
+class Unreadable(Exception):  # noqa: N818
+    """A file of the data cannot be read in mid-run."""
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Around what reads data in mid-run: what a file does is Unreadable."""
+    try:
+        yield
+    except (OSError, ImageError) as error:
+        raise Unreadable(one_line_of(error)) from error
+
+
+def one_line_of(error: BaseException) -> str:
+    """What an error says, with the file's name."""
+    if isinstance(error, OSError) and error.strerror:
+        return one_line(f"{error.filename}: {error.strerror}" if error.filename else error.strerror)
+    return one_line(str(error))
+
+
+def refuse(prog: str, error: OSError | ValueError) -> int:
+    """Says what is wrong, in one line, and gives the exit code."""
+    print(f"{prog}: {one_line_of(error)}", file=sys.stderr)
+    return 2
+
+
+def say_end(prog: str, end: Stopped | Unreadable, step: int) -> int:
+    """Says where a run that saved itself stops, and gives the exit code."""
+    if isinstance(end, Stopped):
+        return 128 + end.signal
+    print(f"{prog}: {end}; saved at step {step}, where --resume goes on", file=sys.stderr)
+    return FILES
+
+
+def say_last(prog: str, error: BaseException, run: RunFolder) -> int:
+    """Says what ended a run, and what stays of it, in one line, and gives the exit code."""
+    stays = "none yet" if run.good is None else f"step {run.good}"
+    print(f"{prog}: {one_line_of(error)}; last good checkpoint: {stays}", file=sys.stderr)
+    return FILES if isinstance(error, OSError) else 1
+
+
+def check_device(name: str) -> None:
+    """ValueError unless it is the name of a device, whether there is one or not."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(f"--device: need auto, cpu, cuda or cuda:N; got {name}")
+
+
+def put_backend(name: str | None) -> None:
+    """The backend of all that follows; None: SGL_FAST_BACKEND's, if it names one, else the best.
+
+    ValueError where there is none of that name, or it cannot run.
+    """
+    try:
+        use_backend(name)
+    except (RuntimeError, ValueError) as error:
+        raise ValueError(f"{'SGL_FAST_BACKEND' if name is None else '--backend'}: {error}") from None
+
+
+def located(data: str | None, root: str | None) -> tuple[str, str | None]:
+    """The data set's name, "auto" resolved, and its root; paths are absolute, for a --resume from another folder."""
+    root = None if root is None else absolute(root)
+    name = choose(data or "auto", root)
+    if name.startswith(FOLDER):
+        return FOLDER + absolute(name.removeprefix(FOLDER)), root
+    return name, absolute(data_root()) if root is None and name != "embedded" else root
+
+
+def absolute(path: str | Path) -> str:
+    return str(user_path(path).absolute())
+
+
+def device_of(name: str) -> str:
+    """auto is cuda where there is one; a device that is not there is a ValueError."""
+    import torch
+
+    count = torch.cuda.device_count()
+    if name == "auto":
+        return "cuda" if count else "cpu"
+    if name.startswith("cuda") and (torch.device(name).index or 0) >= count:
+        raise ValueError(f"--device: there is no {name}; torch finds {count} CUDA devices")
+    return name
+
+
+def draw(run: RunFolder, bar: Progress, name: str, plot: Callable[[Path], None]) -> None:
+    """One picture of the run; what goes wrong with it is said and does not end the run."""
+    try:
+        plot(run.path(name))
+    except Exception as error:
+        bar.write(f"{name} is not drawn: {error}")
+
+
+class _Kept(io.FileIO):
+    """A standard stream that may lose its reader or its terminal: what nobody takes is dropped, and no run ends."""
+
+    def write(self, data: Any) -> int:
+        try:
+            return super().write(data) or len(data)
+        except OSError:
+            return len(data)
+
+
+def started(main: Callable[[], int]) -> int:
+    """A command line as a program, on standard streams that never raise and show any text in any encoding."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file would get its number, and a library's warnings
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        encoding = getattr(getattr(sys, name), "encoding", "utf-8")
+        raw = io.BufferedWriter(_Kept(number, "w", closefd=False))
+        setattr(sys, name, io.TextIOWrapper(raw, encoding, "backslashreplace", line_buffering=True))
+    return main()

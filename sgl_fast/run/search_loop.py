@@ -1,0 +1,194 @@
+"""The loop of a search: steps, and at the end of every epoch validation, genotypes, a checkpoint and pictures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..genotype.genotype import Genotype, count_skips
+from ..sgl import ranks
+from ..sgl.record import check_finite
+from ..spaces import KINDS
+from .command import Stopped, Unreadable, draw, reading, say_end
+from .progress import Progress
+from .run_folder import RunFolder
+from .search_args import PROG
+from .signals import stop_requested
+from .stages import Stages
+from .validate import validate
+
+
+def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
+    """Searches to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
+
+    Returns the exit code.
+    """
+    epochs = stages.count * stages.config.total_epochs
+    images = 3 * stages.settings["batch_size"]
+    with (
+        stop_requested() as stop,
+        Progress(stages.steps, epochs, images, stages.step, quiet or not ranks.leads()) as bar,
+    ):
+        loop = Loop(run, stages, bar, lambda: ranks.most(stop.signal or 0, device))
+        try:
+            while stages.step < stages.steps:
+                loop.advance()
+                loop.check_signal()
+        except (Stopped, Unreadable) as end:
+            loop.diary.write()
+            run.save(stages.state_dict(), stages.step)
+            return say_end(PROG, end, stages.step)
+        if ranks.leads():
+            draw_all(run, stages, bar)
+    if ranks.leads():
+        finish(run, stages)
+    return 0
+
+
+class Diary:
+    """Shows and logs what steps say. A record still on the device waits until the next step is under way."""
+
+    def __init__(self, run: RunFolder, bar: Progress) -> None:
+        self.run, self.bar = run, bar
+        self._kept: tuple[int, int, Mapping[str, Any]] | None = None
+        self._told = False
+
+    def add(self, step: int, epoch: int, record: Mapping[str, Any]) -> None:
+        self.write()
+        self._kept = step, epoch, record
+
+    def write(self, more: Callable[[], dict[str, Any]] = dict) -> None:
+        """The step added last, if it is not written yet; `more` is what else its line in the log has."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            step, epoch, record = kept
+            self.bar.update(step, epoch, record)
+            self._tell(step, max(record.get("implicit_error", [0.0])))
+            self.run.log({"step": step, "epoch": epoch, **record, **more()})
+
+    def _tell(self, step: int, error: float) -> None:
+        """Once: that the second order is not what it is taken for. The log has every step's error."""
+        if error > 0.01 and not self._told:
+            self._told = True
+            self.bar.write(f"step {step}: the implicit terms are off by about {error:.0%}: too few pixels a norm sees")
+
+    @property
+    def waits(self) -> bool:
+        """Whether the step added last would be waited for."""
+        return self._kept is not None and not isinstance(self._kept[2], dict)
+
+
+class Loop:
+    """asked: the number of the signal that came, 0 for none, the same in all processes"""
+
+    def __init__(self, run: RunFolder, stages: Stages, bar: Progress, asked: Callable[[], int]) -> None:
+        self.run, self.stages, self.bar, self.asked = run, stages, bar, asked
+        self.diary = Diary(run, bar)
+
+    def check_signal(self) -> None:
+        """Stopped where a signal came."""
+        if signal := self.asked():
+            raise Stopped(signal)
+
+    def advance(self) -> None:
+        """One step; at the end of an epoch what belongs there."""
+        stages = self.stages
+        if stages.stage_ended:
+            stages.next_stage()
+            ops = stages.search.space.ops_per_edge
+            self.bar.write(f"stage {stages.stage + 1} of {stages.count}: {ops} ops an edge")
+        epoch = stages.epoch + 1
+        with self.bar.waiting(), reading():
+            batch = stages.feed.batch(stages.step)
+        ends = (stages.step + 1) % stages.feed.steps_per_epoch == 0
+        before = stages.search.snapshot() if ends else None
+        record = stages.search.step(batch)
+        self.diary.add(stages.step, epoch, record)
+        if before is not None:
+            self._end_epoch(before)
+        elif not self.diary.waits:
+            self.diary.write()
+
+    def _end_epoch(self, before: Callable[[], None]) -> None:
+        """Where it does not get through validation, the last step is taken back, and --resume does both again."""
+        stages = self.stages
+        stages.search.settle()
+        try:
+            self.diary.write(lambda: finish_epoch(self.run, stages, self.bar, self.check_signal))
+        except (Stopped, Unreadable):
+            before()
+            raise
+        self.run.save(stages.state_dict(), stages.step)
+        if ranks.leads() and stages.step < stages.steps:
+            draw_all(self.run, stages, self.bar)
+
+
+def finish_epoch(
+    run: RunFolder, stages: Stages, bar: Progress, before_each: Callable[[], None] = lambda: None
+) -> dict[str, Any]:
+    """Validation of every learner, its genotype and its skips; the best learner is the one of least loss.
+
+    before_each   of `validate`
+    """
+    search = stages.search
+    with reading():
+        result = validate(search, stages.feed.validation(100), before_each)
+    losses, genotypes = result["validation_loss"], stages.genotypes()
+    check_finite(f"step {stages.step}: validation_loss", losses)
+    best = losses.index(min(losses))
+    skips = [count_skips(g) for g in genotypes]
+    if stages.moved:
+        run.write_json("genotype.json", [as_json(g) for g in genotypes])
+        run.write_json("best.json", as_json(genotypes[best]))
+    accuracies = " ".join(f"{a:.1%}" for a in result["validation_accuracy"])
+    bar.write(f"epoch {stages.epoch}: validation accuracy {accuracies}, best learner {best}")
+    nodes = search.space.nodes
+    for k, count in enumerate(skips):
+        if count["normal"] > nodes:
+            bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
+    shares = {f"alphas_{kind}": getattr(search.arch, f"alphas_{kind}").softmax(-1) for kind in KINDS}
+    return {**result, "best_learner": best, "skips": skips, "stage": stages.stage, **shares}
+
+
+def as_json(genotype: Genotype) -> Any:
+    return json.loads(genotype.to_json())
+
+
+def draw_all(run: RunFolder, stages: Stages, bar: Progress) -> None:
+    """The three pictures; that of the alphas shows the current stage."""
+    from .plots import plot_alphas, plot_cells, plot_curves
+
+    records, genotypes = run.read_metrics(), stages.genotypes()
+    history = [r for r in records if r.get("stage") == stages.stage]
+    ops = {kind: stages.search.space.ops(kind) for kind in KINDS}
+    titles = [f"learner {k}" for k in range(len(genotypes))]
+    draw(run, bar, "alphas.png", lambda path: plot_alphas(path, history, ops))
+    draw(run, bar, "cells.png", lambda path: plot_cells(path, genotypes, titles))
+    draw(run, bar, "curves.png", lambda path: plot_curves(path, records))
+
+
+def finish(run: RunFolder, stages: Stages) -> None:
+    """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
+    import torch
+
+    from ..nets.counting import count_macs, count_parameters
+    from ..nets.network import Network
+
+    last = run.read_metrics()[-1]
+    best, space = last["best_learner"], stages.search.space
+    print(f"learner {best} has the least validation loss, {last['validation_loss'][best]:.3f}", end="; ")
+    print(f"accuracy {last['validation_accuracy'][best]:.1%}")
+    if not stages.moved:
+        print(f"no genotype: the architecture never moved in {stages.config.epochs} epochs (--arch-start)")
+        return
+    genotype = stages.genotypes()[best]
+    channels, layers, side = (48, 14, 224) if space.imagenet else (36, 20, 32)
+    with torch.device("meta"):
+        network = Network(genotype, channels, layers, space.num_classes, imagenet=space.imagenet)
+    parameters, macs = count_parameters(network), count_macs(network, side, "conv_linear")
+    print(genotype.to_json())
+    print(f"{channels} channels, {layers} layers: {parameters:,} parameters, ", end="")
+    print(f"{macs:,} multiply-adds (convolutions and classifier)")
+    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.path('best.json')))}")

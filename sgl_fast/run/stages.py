@@ -1,0 +1,147 @@
+"""The stages of a run: one for most spaces, three for P-DARTS, each a new search on the operations that survived."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from ..data import Dataset, Feed
+from ..data.seeds import seed_of
+from ..genotype.genotype import Genotype, derive, drop_ops
+from ..nets.supernet import Supernet
+from ..sgl.config import Config
+from ..sgl.memory import check_room, chunk_for, free_budget
+from ..sgl.search import Search
+from ..sgl.state_check import check_count, check_keys, check_like
+from ..spaces import KINDS, PRIMITIVES, Space, num_edges, space
+from ..spaces.p_darts import DROPS
+
+EdgeOps = list[dict[str, list[list[str]]]]
+
+
+class Stages:
+    """The search of the current stage, and where the whole run is.
+
+    settings   of `search_args.settings_of`
+    edge_ops   operations that each learner kept, empty in the first stage
+    graph      of `Search`
+    """
+
+    def __init__(self, settings: dict[str, Any], dataset: Dataset, device: str, graph: bool | None = None) -> None:
+        self.settings, self.dataset, self.device, self.graph = settings, dataset, device, graph
+        self.config = Config(**settings["config"])
+        batch, limit = settings["batch_size"], settings["limit"]
+        self.feed = Feed(dataset, batch, self.config.seed, device, limit=limit)
+        self.config = replace(self.config, steps_per_epoch=self.feed.steps_per_epoch)
+        self.stage = 0
+        self.edge_ops: EdgeOps = []
+        self.search = self._search()
+
+    @property
+    def count(self) -> int:
+        return len(self.settings["layers"])
+
+    @property
+    def stage_steps(self) -> int:
+        return self.config.total_epochs * self.feed.steps_per_epoch
+
+    @property
+    def stage_ended(self) -> bool:
+        """The current stage is over and another one follows."""
+        return self.search.steps == self.stage_steps and self.stage + 1 < self.count
+
+    @property
+    def step(self) -> int:
+        """Steps done in the whole run."""
+        return self.stage * self.stage_steps + self.search.steps
+
+    @property
+    def steps(self) -> int:
+        return self.count * self.stage_steps
+
+    @property
+    def epoch(self) -> int:
+        return self.step // self.feed.steps_per_epoch
+
+    @property
+    def ran(self) -> dict[str, Any]:
+        """The settings, with what the data made of them."""
+        return {**self.settings, "config": self.config.as_dict()}
+
+    @property
+    def moved(self) -> bool:
+        """Whether the architecture of this stage has moved."""
+        return bool(self.search.architect.steps > 0)
+
+    def genotypes(self) -> list[Genotype]:
+        """Every learner's, as its architecture stands."""
+        skips = self.settings["max_skips"]
+        nets = self.search.nets
+        return [derive(net.space, self.search.arch, k, skips) for k, net in enumerate(nets)]
+
+    def next_stage(self) -> None:
+        """Each learner drops its own operations; a new search begins."""
+        drop = DROPS[self.stage]
+        self.edge_ops = [drop_ops(n.space, self.search.arch, k, drop) for k, n in enumerate(self.search.nets)]
+        self.stage += 1
+        self.search = self._search()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"stage": self.stage, "edge_ops": self.edge_ops, "search": self.search.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """ValueError that names the field, and nothing changed, where it is not a state of this run."""
+        check_keys(state, ("stage", "edge_ops", "search"), "the state")
+        before = self.stage, self.edge_ops, self.search
+        try:
+            self.stage, self.edge_ops = state["stage"], state["edge_ops"]
+            check_count(self.stage, self.count - 1, "stage")
+            self._check_edge_ops()
+            self.search = self._search()
+            self.search.load_state_dict(state["search"])
+            check_count(self.search.steps, self.stage_steps, "search.steps")
+        except BaseException:
+            self.stage, self.edge_ops, self.search = before
+            raise
+
+    def _check_edge_ops(self) -> None:
+        """The space checks which operations an edge may have, not how many each stage leaves."""
+        ops = len(PRIMITIVES) - sum(DROPS[: self.stage])
+        E, K = num_edges(self.settings["nodes"]), self.config.learners if self.stage else 0
+        check_like(self.edge_ops, [dict.fromkeys(KINDS, [[""] * ops] * E)] * K, "edge_ops")
+
+    def _search(self) -> Search:
+        config, height, width = self.config, *self.dataset.image_size
+        nets = self._nets()
+        nets[0].space.check_images(height, width)
+        check_room(config.learners * max(net.num_weights for net in nets), self.device)
+        budget = self._budget(config)
+        if budget is not None:
+            size = self.settings["batch_size"], height, width, self.device
+            chunk = min(chunk_for(budget, net, *size) for net in set(nets))
+            if self.settings["memory"] is None:  # the teachers' activations stay beside those of a chunk
+                chunk = max(1, chunk - config.learners)
+            config = replace(config, chunk=chunk)
+        if self.settings["space"] == "p_darts":
+            config = replace(config, skip_dropout=self.settings["skip_dropout"][self.stage])
+        if self.stage:
+            config = replace(config, seed=seed_of(config.seed, self.stage))
+        return Search(nets, config, self.device, self.graph)
+
+    def _budget(self, config: Config) -> float | None:
+        """Bytes for activations: what --memory says, else, unless --chunk does, most of what the device has free."""
+        if self.settings["memory"] is not None:
+            return 1e9 * float(self.settings["memory"])
+        return None if config.chunk else free_budget(self.device)
+
+    def _nets(self) -> list[Supernet]:
+        """One a learner; learners of equal spaces share theirs."""
+        sizes = {name: self.settings[name] for name in ("channels", "nodes")}
+        sizes |= {"layers": self.settings["layers"][self.stage], "num_classes": self.dataset.num_classes}
+        name, K = self.settings["space"], self.config.learners
+        if self.stage:
+            spaces = [space(name, stage=self.stage + 1, edge_ops=ops, **sizes) for ops in self.edge_ops]
+        else:
+            spaces = [space(name, **sizes)] * K
+        nets: dict[Space, Supernet] = {s: Supernet(s) for s in spaces}
+        return [nets[s] for s in spaces]

@@ -1,0 +1,32 @@
+"""Loss and accuracy of every learner in evaluation mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..sgl.passes import Rows
+from ..sgl.search import Search
+
+
+def validate(
+    search: Search, batches: Iterable[tuple[Tensor, Tensor]], before_each: Callable[[], None] = lambda: None
+) -> dict[str, list[float]]:
+    """validation_loss and validation_accuracy, (K) each, of the weights w with their running statistics.
+
+    before_each   is called before every batch, and may raise
+    """
+    epoch = search.epoch_of(max(0, search.steps - 1))  # that the weights were trained in
+    K, passes = len(search.w), search.passes(search.arch, epoch=epoch)
+    loss, correct, count = torch.zeros(K), torch.zeros(K), 0
+    for x, y in batches:
+        before_each()
+        logits = passes.evaluate(Rows(range(K), search.w, x), search.running)
+        targets = y.expand(K, -1)
+        loss += F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1).cpu()
+        correct += (logits.argmax(-1) == targets).sum(1).cpu()
+        count += len(y)
+    return {"validation_loss": (loss / count).tolist(), "validation_accuracy": (correct / count).tolist()}

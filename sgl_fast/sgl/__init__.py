@@ -1,0 +1,1 @@
+"""Algorithm 1: passes, hypergradient, the step of a search."""

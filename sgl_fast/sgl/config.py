@@ -1,0 +1,145 @@
+"""The settings of a search. No torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..integers import make_plain
+from .presets import ALGORITHMS, default_settings, numbers
+
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "method": ("finite_difference", "frozen", "exact"),
+    "teacher": ("preliminary", "self", "frozen"),
+    "schedule": ("joint", "released", "separate"),
+    "order": (1, 2),
+    "precision": ("float32", "tf32", "float16", "bfloat16"),
+    "frozen_precision": ("float32", "same"),
+}
+RADIUS = {"finite_difference": 0.01, "frozen": 0.001}  # of finite differences of float32: eq (8)'s, and the best one
+RADIUS_ROUNDED = 0.1  # where what they difference is rounded to less than float32
+
+
+def check_choice(name: str, value: Any) -> None:
+    """ValueError unless the setting of that name may have the value."""
+    if value not in CHOICES[name]:
+        raise ValueError(f"need {name} one of {', '.join(map(str, CHOICES[name]))}; got {value!r}")
+
+
+def radius_of(method: str, precision: str) -> float:
+    """r of finite differences where it is not given; of "exact", which has none, any."""
+    return RADIUS.get(method, 1.0) if precision == "float32" else RADIUS_ROUNDED
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of `Search`; the defaults are section 4.2's.
+
+    schedule         "joint": Algorithm 1; "released": A, V, W as in the released code; "separate": eq (13) for `epochs`
+                     epochs, then eq (14) for as many
+    order, method, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `options.Options`
+    pretrain_epochs  epochs, counted in `epochs`, in which only V learns; none in "separate", where V is done before
+    lr, lr_min       of W and V, cosine over the epochs; linear over the first `warmup_epochs`
+    arch_start       epoch at which the architecture starts to move
+    clip, arch_clip  largest gradient norm of a learner's weights and architecture; 0 for none
+    steps_per_epoch  turns the step counter into epochs
+    chunk            at most so many virtual learners at a time; None for all
+    precision        float16, bfloat16: of what passes keep for their backward, arithmetic stays float32; tf32: of the
+                     operands of products; which backends: `precision.PRECISIONS`
+    frozen_precision of the perturbed passes of method "frozen": float32, or "same" as the others'; plain finite
+                     differences are float32
+    r                None: 0.1 where perturbed passes have less than float32, else 0.01 of method "finite_difference",
+                     0.001 of "frozen"
+    """
+
+    learners: int = 2
+    schedule: str = "joint"
+    lam: float = 1.0
+    order: int = 2
+    method: str = "frozen"
+    r: float | None = None
+    explicit_pseudo_label_grad: bool = True
+    human_labels: bool = True
+    teacher: str = "preliminary"
+    epochs: int = 50
+    pretrain_epochs: int = 0
+    steps_per_epoch: int = 500
+    lr: float = 0.025
+    lr_min: float = 0.0
+    warmup_epochs: int = 0
+    momentum: float = 0.9
+    weight_decay: float = 3e-4
+    clip: float = 5.0
+    arch_lr: float = 3e-4
+    arch_weight_decay: float = 1e-3
+    arch_beta1: float = 0.5
+    arch_beta2: float = 0.999
+    arch_clip: float = 0.0
+    arch_start: int = 0
+    skip_dropout: float = 0.0
+    seed: int = 0
+    chunk: int | None = None
+    precision: str = "float32"
+    frozen_precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        make_plain(self)
+        for name in ("learners", "epochs", "steps_per_epoch"):
+            self._need(name, getattr(self, name) >= 1, "of at least 1")
+        decays = ("momentum", "weight_decay", "arch_weight_decay")
+        for name in ("lam", "lr_min", "clip", "arch_clip", "arch_start", *decays):
+            self._need(name, 0 <= getattr(self, name) < math.inf, "of at least 0")
+        for name in ("lr", "arch_lr", *["r"] * (self.r is not None)):
+            self._need(name, 0 < getattr(self, name) < math.inf, "above 0")
+        for name in CHOICES:
+            check_choice(name, getattr(self, name))
+        if self.precision != "float32" and self.method == "exact" and self.order == 2:
+            raise ValueError(f"need precision float32 for method 'exact'; got {self.precision!r}")
+        if self.frozen_precision == "same" and self.method != "frozen":
+            raise ValueError(f"need method 'frozen' for frozen_precision 'same'; got {self.method!r}")
+        if not self.human_labels and (self.learners < 2 or not self.lam):
+            raise ValueError("need learners of at least 2 and lam above 0 where human labels are left out")
+        self._need("pretrain_epochs", 0 <= self.pretrain_epochs < self.epochs, "from 0 to below epochs")
+        if self.schedule == "separate" and self.pretrain_epochs:
+            raise ValueError(f"need pretrain_epochs 0 for schedule 'separate'; got {self.pretrain_epochs}")
+        self._need("skip_dropout", 0 <= self.skip_dropout < 1, "from 0 to below 1")
+
+    @classmethod
+    def preset(cls, space: str, algorithm: str = "best", settings: str | None = None, **changes: Any) -> Config:
+        """An algorithm with the numbers that one source gives for a space, and what the caller changes.
+
+        settings   of `numbers`, whose batch_size is the caller's to keep; None: "released" for algorithm "released",
+                   else "paper"
+        """
+        chosen = numbers(space, settings or default_settings(algorithm)) | ALGORITHMS[algorithm] | changes
+        return cls(**{name: value for name, value in chosen.items() if name != "batch_size"})
+
+    @property
+    def perturbed_precision(self) -> str:
+        """Of the passes of finite differences."""
+        return self.precision if self.frozen_precision == "same" else "float32"
+
+    @property
+    def radius(self) -> float:
+        """r, chosen where it is not given."""
+        return self.r or radius_of(self.method, self.perturbed_precision)
+
+    @property
+    def total_epochs(self) -> int:
+        return 2 * self.epochs if self.schedule == "separate" else self.epochs
+
+    def lr_at(self, epoch: int, epochs: int | None = None) -> float:
+        """Learning rate of an epoch out of `epochs`, in closed form."""
+        epochs = self.epochs if epochs is None else epochs
+        if epoch < self.warmup_epochs:
+            return self.lr * (epoch + 1) / self.warmup_epochs
+        wave = (1 + math.cos(math.pi * epoch / epochs)) / 2
+        return self.lr_min + (self.lr - self.lr_min) * wave
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def _need(self, name: str, holds: bool, what: str) -> None:
+        if not holds:
+            raise ValueError(f"need {name} a number {what}; got {getattr(self, name)!r}")

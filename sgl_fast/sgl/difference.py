@@ -1,0 +1,97 @@
+"""The second derivatives by central differences, and how far off those of `frozen` are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..ops.flat_update import perturb, quotient
+from ..spaces.arch import Arch, like, take
+from . import exact
+from .options import Options
+from .passes import Passes, Rows
+
+AIM = 5e-4  # of a relative error; above it a pass is repeated, if asked for
+CURVED, ROUNDED = 4.0, 5.0  # errors over the plain forms of `estimates`: of 95 % of those measured, and the median
+ROUNDOFF = {"float32": 2.0**-24, "tf32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+
+@dataclass
+class Derivative:
+    """d/de at weights + e * direction, e = 0, of V virtual learners: an Arch, and log-probabilities (V, N, J).
+
+    curved, rounded   (V) estimates of the larger of their relative errors, by curvature and by rounding; None where
+                      nothing is known
+    """
+
+    arch: Arch
+    log_probs: Tensor
+    curved: Tensor | None = None
+    rounded: Tensor | None = None
+
+    @property
+    def error(self) -> Tensor | None:
+        """The larger of the relative errors, at most 1, about; (V)."""
+        return None if self.curved is None or self.rounded is None else (self.curved + self.rounded).clamp(max=1)
+
+
+def derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options) -> Derivative:
+    """Of grad_A loss and of the log-probabilities along the direction (V, P); 0 where the direction is 0."""
+    if options.method == "exact":
+        return Derivative(*exact.derivative(passes, rows, direction))
+    found = difference(passes, rows, direction, options, options.radius)
+    return refined(found, passes, rows, direction, options) if options.refine else found
+
+
+def difference(passes: Passes, rows: Rows, direction: Tensor, options: Options, r: float) -> Derivative:
+    """Of two passes, at weights + and - eps * direction, eps = r / its norm."""
+    both, eps = perturb(rows.weights, direction, r, passes.backend)
+    doubled = Rows(
+        [*rows.learners] * 2,
+        both,
+        rows.images if rows.images.dim() == 4 else rows.images.repeat(2, 1, 1, 1, 1),
+        None if rows.targets is None else rows.targets.repeat(2, 1, 1),
+        rows.weight,
+        None if rows.patterns is None else [*rows.patterns] * 2,
+        None if rows.seeds is None else rows.seeds.repeat(2),
+    )
+    got = passes.gradients(doubled, arch=True, precision=options.precision)
+    arch = got.arch.map(lambda t: quotient(t, eps, passes.backend))
+    tau = quotient(got.log_probs, eps, passes.backend)
+    if rows.slopes is None or rows.log_probs is None or passes.options.get("precision", "float32") != options.precision:
+        return Derivative(arch, tau)
+    roundoff = ROUNDOFF[options.precision] if got.loss.dtype == torch.float32 else torch.finfo(got.loss.dtype).eps / 2
+    known = estimates(got.arch.flat(), rows.slopes, roundoff)
+    also = estimates(got.log_probs.flatten(1), rows.log_probs.flatten(1), roundoff)
+    return Derivative(arch, tau, *(torch.maximum(*pair) for pair in zip(known, also, strict=True)))
+
+
+def estimates(ends: Tensor, middle: Tensor, roundoff: float) -> tuple[Tensor, Tensor]:
+    """Of the relative error of (plus - minus) / 2 eps, by curvature and by rounding, at most 1 each; (V), (V).
+
+    ends (2V, A): plus, minus; middle (V, A), between them. Curvature bends plus and minus to one side of the middle, by
+    a share of their distance that is of order eps; what it does to the quotient is of the square's order.
+    """
+    plus, minus = ends.chunk(2)
+    span, bent, size = (torch.linalg.vector_norm(t, dim=1) for t in (plus - minus, plus + minus - 2 * middle, middle))
+    apart = torch.where(span > 0, span, torch.inf)
+    return (CURVED * (bent / apart) ** 2).clamp(max=1), (ROUNDED * roundoff * 2 * size / apart).clamp(max=1)
+
+
+def refined(found: Derivative, passes: Passes, rows: Rows, direction: Tensor, options: Options) -> Derivative:
+    """What is off by more than AIM, again at the radius at which both errors together are least."""
+    assert found.curved is not None and found.rounded is not None
+    parts = [found.log_probs, found.curved, found.rounded, *found.arch.tensors()]
+    columns = [list(t.split(1)) for t in parts]
+    for k, (curved, rounded) in enumerate(zip(found.curved.tolist(), found.rounded.tolist(), strict=True)):
+        if curved + rounded > AIM:
+            better = (rounded / (2 * curved)) ** (1 / 3) if curved else 10.0
+            r = options.radius * min(max(better, 0.01), 10.0)
+            one = difference(passes, rows.take([k]), take(direction, [k]), options, r)
+            assert one.curved is not None and one.rounded is not None
+            for column, t in zip(columns, [one.log_probs, one.curved, one.rounded, *one.arch.tensors()], strict=True):
+                column[k] = t
+    tau, curves, roundings, *arch = (torch.cat(column) for column in columns)
+    return Derivative(like(found.arch, arch), tau, curves, roundings)
