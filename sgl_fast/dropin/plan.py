@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..reference.cell import Cell, Section, is_pool, section_of
-from ..spaces import PRIMITIVES
+from ..reference.cell import Cell, Section, section_of
+from ..spaces import CODES, is_pool
 from .candidates import Candidate
 from .edges import Edge
 from .matching import Match
@@ -98,7 +98,7 @@ def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
 
 
 def rank(candidate: Candidate) -> int:
-    return PRIMITIVES.index(str(candidate.op))
+    return CODES.index(str(candidate.op))
 
 
 def used_of(edge: Edge, ranked: Sequence[Candidate]) -> list[Candidate]:

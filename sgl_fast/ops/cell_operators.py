@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..backends.choice import compiled
 from ..backends.precision import check_precision
-from ..kernels.launch import kept_in
-from ..kernels.plan import plan_of
+from ..kernels.launch import storage_dtype
 from ..reference.cell import Cell
 from . import flops
+from .plan import program_of
 from .cell_numbers import bare_channels, check_inputs, described, mask_size, masks_of, need
 from .registry import register
 
@@ -25,7 +25,7 @@ FIVE = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
 def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, int, int, int]:
     """Weights and norm channels of a learner (bare pools' too), numbers and pattern bytes that an image leaves."""
     if backend == "triton":
-        return plan_of(tuple(cell), int(H), int(W)).sizes
+        return program_of(tuple(cell), int(H), int(W)).sizes
     return compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
 
 
@@ -69,7 +69,7 @@ def _fake(backend: str) -> Callable[..., tuple[Tensor, ...]]:
         out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
         states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
         pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
-        planes = s1.new_empty(V, N, saved, dtype=kept_in(rest[-1]))
+        planes = s1.new_empty(V, N, saved, dtype=storage_dtype(rest[-1]))
         return out, states, planes, s1.new_empty(V, 3, norms), pattern
 
     return fake
@@ -128,7 +128,7 @@ def _check_triton_backward(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) 
     V, N, _, H, W = s1.shape
     saved, pattern = sizes(cell, H, W, "triton")[2:]
     check_precision(rest[-1], "triton", s1.device)
-    need(rest[6], "planes", (V, N, saved), s1, kept_in(rest[-1]))
+    need(rest[6], "planes", (V, N, saved), s1, storage_dtype(rest[-1]))
     need(rest[8], "pattern", (V, N, pattern), s1, torch.uint8)
 
 

@@ -6,13 +6,17 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ._space import KINDS, PRIMITIVES, EdgeOps, Space, edges_of, num_edges
+from ._space import KINDS, EdgeOps, Space, edges_of, num_edges
 from .darts import darts
 from .darts_minus import darts_minus
+from .operations import CODES, OPERATIONS, PRIMITIVES, Operation, is_pool
 from .p_darts import p_darts
 from .pc_darts import pc_darts, pc_darts_imagenet
 
-__all__ = ["KINDS", "PRIMITIVES", "SPACES", "EdgeOps", "Space", "edges_of", "num_edges", "space"]
+__all__ = [
+    *("CODES", "KINDS", "OPERATIONS", "PRIMITIVES", "SPACES"),
+    *("EdgeOps", "Operation", "Space", "edges_of", "is_pool", "num_edges", "space"),
+]
 
 SPACES: dict[str, Callable[..., Space]] = {
     build.__name__: build for build in (darts, darts_minus, p_darts, pc_darts, pc_darts_imagenet)
