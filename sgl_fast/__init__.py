@@ -18,7 +18,7 @@ _HOME = {
     "RunningStats": "nets.supernet",
     "Pattern": "reference.pattern",
     "Batch": "data.batch",
-    "hypergradient": "sgl.implicit",
+    "hypergradient": "sgl.hypergradient",
     "Config": "sgl.config",
     "Search": "sgl.search",
     "Genotype": "genotype.genotype",

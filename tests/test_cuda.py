@@ -17,7 +17,7 @@ from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell, numbers
 from sgl_fast.reference.cell import section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 from sgl_fast.reference.pattern import Pattern
 from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.passes import Passes
@@ -141,7 +141,7 @@ def test_the_count_is_of_what_is_launched(kind: str, simulated: ModuleType) -> N
             t.detach().requires_grad_(i != 2 or want_weights) for i, t in enumerate(inputs.tensors) if t is not None
         ]
         before = simulated.launches()
-        out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, Mode(), backend="cpu")
+        out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend="cpu")
         middle = simulated.launches()
         torch.autograd.grad(out, [leaf for leaf in leaves if leaf.requires_grad], inputs.grad)
         ran = middle - before, simulated.launches() - middle

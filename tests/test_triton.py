@@ -19,7 +19,7 @@ from bench.random_cells import draw_inputs, run
 from sgl_fast.kernels.configurations import DOTS, INTERPRETED, KERNELS, Tiles, assumed
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.reference.cell import section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 from sgl_fast.reference.pattern import Pattern
 
 BAND = 512  # numbers
@@ -88,7 +88,7 @@ def small_cell() -> tuple[Setting, list[Tensor | None], Tensor]:
 
 def passed(setting: Setting, tensors: list[Tensor | None], grad: Tensor, **how: Any) -> list[Tensor]:
     """Output and gradients of a pass."""
-    out = op.mixed_cell(setting.cell, section_of(setting.cell), *tensors, Mode(**how), backend="triton")  # type: ignore[misc]
+    out = op.mixed_cell(setting.cell, section_of(setting.cell), *tensors, PassContext(**how), backend="triton")  # type: ignore[misc]
     return [out.detach(), *torch.autograd.grad(out, [t for t in tensors if t is not None], grad)]
 
 

@@ -34,6 +34,9 @@ def choose_p_darts(scores: EdgeScores) -> Pairs:
     return [(max(reversed(scores[source]), key=scores[source].__getitem__), source) for source in sorted(ranked[-2:])]
 
 
+RULES: dict[str, Callable[[EdgeScores], Pairs]] = {"darts": choose_darts, "p_darts": choose_p_darts}  # of a node
+
+
 def edge_scores(space: Space, arch: Arch, learner: int, kind: str) -> EdgeScores:
     """Probability of every op but none, times the edge's share of its node where the space has betas."""
     rows = probabilities(arch, learner, kind)
