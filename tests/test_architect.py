@@ -141,9 +141,7 @@ def double(model: Any, optimizer: torch.optim.SGD) -> tuple[Any, torch.optim.SGD
     return other, others
 
 
-def gradient(
-    model: Any, optimizer: torch.optim.SGD, unrolled: bool = True, method: str = "finite_difference"
-) -> list[Tensor]:
+def gradient(model: Any, optimizer: torch.optim.SGD, unrolled: bool = True, method: str = DIFFERENCE) -> list[Tensor]:
     """That of our architect's step, at a rate that leaves the architecture as it is."""
     dtype = next(model.parameters()).dtype
     architect = sgl_fast.Architect.like(model, lr=0.0, momentum=MOMENTUM, weights_decay=DECAY)
@@ -200,9 +198,9 @@ def test_frozen(k: int, dtype: str, by: str, extension: None) -> None:
     want = by_autograd(*double(model, optimizer))
     accelerated(model, by)
     plain, errors = copy.deepcopy(model), {}
-    for method, one in (("frozen", model), ("finite_difference", plain)):
+    for method, one in (("frozen", model), (DIFFERENCE, plain)):
         errors[method] = far(gradient(one, optimizer_of(one, optimizer), method=method), want)
-    assert errors["frozen"] < 1e-3 and errors["frozen"] < errors["finite_difference"] / 3, errors
+    assert errors["frozen"] < 1e-3 and errors["frozen"] < errors[DIFFERENCE] / 3, errors
     assert far(model.buffers(), plain.buffers()) < 1e-3
     model.cells[1]._ops[0]._ops[4].register_forward_hook(lambda *_: None)
     with pytest.raises(ValueError, match="need every cell accelerated for method 'frozen'"):
@@ -228,7 +226,7 @@ def same(a: list[Tensor | None], b: list[Tensor | None]) -> bool:
 
 @pytest.mark.parametrize(
     ("unrolled", "method", "by"),
-    [(False, "finite_difference", None), (True, "finite_difference", "cpu"), (True, "exact", None)],
+    [(False, DIFFERENCE, None), (True, DIFFERENCE, "cpu"), (True, "exact", None)],
 )
 def test_weights_and_their_gradients_stay(unrolled: bool, method: str, by: str | None, extension: None) -> None:
     model, optimizer = trained(1, torch.float32)
@@ -244,7 +242,7 @@ def test_weights_and_their_gradients_stay(unrolled: bool, method: str, by: str |
 
 @pytest.mark.parametrize(
     ("unrolled", "method", "passes"),
-    [(False, "finite_difference", 1), (True, "finite_difference", 4), (True, "exact", 3)],
+    [(False, DIFFERENCE, 1), (True, DIFFERENCE, 4), (True, "exact", 3)],
 )
 def test_an_error_leaves_everything(unrolled: bool, method: str, passes: int) -> None:
     model, optimizer = trained(1)
@@ -291,6 +289,7 @@ def test_what_a_model_may_have(of: Callable[[Any], tuple[nn.Module, dict[str, An
     assert far(alphas, [a - 2 * g for a, g in zip(before, want, strict=True)]) < 1e-12
 
 
+DIFFERENCE = "finite_difference"
 ARGS = {"momentum": 0.9, "weight_decay": 0.0, "arch_learning_rate": 1e-3}
 
 
