@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import sgl_fast
 
+DIFFERENCE = "finite_difference"
 ETA, MOMENTUM, DECAY = 0.1, 0.9, 3e-4
 
 
