@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from sgl_fast import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.reference.cell import Cell, section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 
 from . import eager
 from .shapes import CellInputs
@@ -28,14 +28,15 @@ class Edge(nn.Module):
 
     def forward(self, s0: Tensor, s1: Tensor, op_weights: Tensor, edge_weights: Tensor | None) -> Tensor:
         out = self.mixed_op(s1, op_weights[1])
-        return out if edge_weights is None else edge_weights[1] * out
+        result: Tensor = out if edge_weights is None else edge_weights[1] * out
+        return result
 
 
 def fused_cell(cell: Cell, x: CellInputs) -> Call:
-    section, mode = section_of(cell), Mode()
+    section, context = section_of(cell), PassContext()
 
     def call() -> list[Tensor]:
-        out = mixed_cell(cell, section, x.s0, x.s1, x.weights, x.op_weights, x.edge_weights, mode)
+        out = mixed_cell(cell, section, x.s0, x.s1, x.weights, x.op_weights, x.edge_weights, context)
         return list(torch.autograd.grad(out, x.leaves, x.cotangent))
 
     return call

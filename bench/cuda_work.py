@@ -1,23 +1,22 @@
-"""What the CUDA kernels of a pass compute and move, counted by their launchers, and what a V100 could make of it.
+"""What the CUDA kernels of a pass compute and move, counted from the cells' plans, and what a V100 could make of it.
 
-python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs a build with nvcc and
-no GPU: nothing is timed, every time is a projection from counts and data sheets.
+python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs neither a GPU nor
+nvcc: nothing is timed, every time is a projection from counts and data sheets.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 from collections import defaultdict
-from types import ModuleType
 from typing import NamedTuple
 
-from sgl_fast.backends.choice import compiled, why_not
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import numbers
+from sgl_fast.ops.plan import program_of
 from sgl_fast.spaces import space
 
 from . import cycle_model
+from .cuda_launches import CellLaunches
 from .report import ROOT, write_section
 from .tables import number, table
 
@@ -52,7 +51,9 @@ class Count(NamedTuple):
 
     def plus(self, other: Count) -> Count:
         sums = (a + b for a, b in zip(self[:6], other[:6], strict=True))
-        return Count(*sums, min(self.blocks, other.blocks), max(self.shared, other.shared))
+        kernels, flops, products, asked, distinct, seconds = sums
+        narrow = min(self.blocks, other.blocks), max(self.shared, other.shared)
+        return Count(int(kernels), flops, products, asked, distinct, seconds, *narrow)
 
 
 Work = dict[tuple[str, str], Count]  # by direction and kernel
@@ -102,21 +103,19 @@ DIFFERENCES = """Where the counts differ from the model, and why:
 """
 
 
-def work(setup: Setup, kernels: ModuleType, half: bool = False, gpu: Gpu = V100) -> Work:
+def work(setup: Setup, half: bool = False, gpu: Gpu = V100) -> Work:
     """By direction and kernel; half: float16 between forward and backward."""
     net = Supernet(space(setup.space))
     side = 28 if net.space.imagenet else 32
     found: Work = defaultdict(Count)
     for cell, _ in net.sections.cells:
+        plan = program_of(tuple(numbers(cell)), side, side)
         for direction in ("forward", "backward"):
-            rows = kernels.mixed_cell_work(
-                numbers(cell), 1, setup.images, side, side, direction == "backward", True, half
-            )
-            for name, flops, products, asked, distinct, blocks, shared in rows:
-                seconds = max(flops / gpu.flops + products / gpu.products, asked / gpu.cache, distinct / gpu.memory)
-                found[direction, name] = found[direction, name].plus(
-                    Count(1, flops, products, asked, distinct, seconds, blocks, shared)
-                )
+            for one in getattr(CellLaunches(plan, 1, setup.images, half), direction)():
+                computing = one.flops / gpu.flops + one.products / gpu.products
+                seconds = max(computing, one.asked / gpu.cache, one.distinct / gpu.memory)
+                count = Count(1, one.flops, one.products, one.asked, one.distinct, seconds, one.blocks, one.shared)
+                found[direction, one.kernel] = found[direction, one.kernel].plus(count)
         side //= 2 if cell.kind == "reduce" else 1
     return found
 
@@ -192,18 +191,12 @@ def step_table(works: Works) -> str:
     return table(["search step", *STEPS], rows)
 
 
-def main() -> int:
-    """Exit code: 0 done, 2 the extension has no CUDA kernels."""
-    kernels = getattr(compiled(), "cuda", None) if why_not("cpu") is None else None
-    if kernels is None:
-        print("need an extension that was built with nvcc: python -m sgl_fast.doctor", file=sys.stderr)
-        return 2
-    works = {(setup, half): work(setup, kernels, half) for setup in SETUPS for half in (False, True)}
+def main() -> None:
+    works = {(setup, half): work(setup, half) for setup in SETUPS for half in (False, True)}
     (ROOT / "bench" / "results" / "cuda_work.md").write_text(markdown(works), encoding="utf-8")
     about = f"Projected, not timed: ms of the cells in a search step on a V100, float32, K = {LEARNERS}, by counts.\n\n"
     write_section(ROOT / "README.md", about + step_table(works) + cycle_model.note(), (BEGIN, END))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

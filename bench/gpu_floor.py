@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sgl_fast.backends.choice import compiled, why_not
 from sgl_fast.nets.supernet import Supernet
 
 from . import model
@@ -75,17 +74,12 @@ class Counted(NamedTuple):
 
 
 def counted(name: str, V: int, N: int, best: Ceilings) -> dict[str, Counted]:
-    """By kernel of backend `cuda`, forward and backward, as its launchers count; RuntimeError where they cannot."""
-    if reason := why_not("cpu"):
-        raise RuntimeError(reason)
-    kernels = getattr(compiled(), "cuda", None)
-    if kernels is None:
-        raise RuntimeError("this build has no CUDA kernels, whose launchers count")
+    """By kernel of backend `cuda`, forward and backward, counted from the cells' plans."""
     from . import cuda_work
 
     gpu = cuda_work.Gpu("this one", best.float32, best.float16, best.moved, math.inf, 0.0)
     found: dict[str, Counted] = defaultdict(lambda: Counted(0, 0.0, 0.0))
-    for (_, kernel), count in cuda_work.work(cuda_work.Setup(name, N, (0, 0.0, 0, 0.0)), kernels, gpu=gpu).items():
+    for (_, kernel), count in cuda_work.work(cuda_work.Setup(name, N, (0, 0.0, 0, 0.0)), gpu=gpu).items():
         old, kernel = found[kernel.partition("<")[0]], kernel.partition("<")[0]
         more = old.launches + count.kernels, old.gigabytes + V * count.distinct / 1e9, old.ms + 1e3 * V * count.seconds
         found[kernel] = Counted(*more)

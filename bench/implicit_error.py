@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,16 +13,18 @@ import torch.nn.functional as F
 import sgl_fast
 from sgl_fast import Batch, Config, Search
 from sgl_fast.data import Dataset, Feed
-from sgl_fast.sgl import exact, implicit
+from sgl_fast.sgl import exact
+from sgl_fast.sgl import implicit_terms as terms
 from sgl_fast.sgl.difference import Derivative
-from sgl_fast.sgl.implicit import Step, sgl_step
 from sgl_fast.sgl.options import Options
-from sgl_fast.sgl.passes import Passes, Rows
+from sgl_fast.sgl.passes import Passes, PassOptions
+from sgl_fast.sgl.step import Step, sgl_step
+from sgl_fast.sgl.virtual_learners import VirtualLearners
 
 SPACES = ("darts", "darts_minus", "pc_darts", "p_darts")
 XI = 0.025
 # The paper's radius as it was the default of `frozen`, too; what a search takes; what `hypergradient` takes
-RULES = {"r = 0.01": {"r": 0.01}, "r = 0.001": {}, "refined": {"refine": True}}
+RULES: dict[str, dict[str, Any]] = {"r = 0.01": {"r": 0.01}, "r = 0.001": {}, "refined": {"refine": True}}
 
 
 class Size(NamedTuple):
@@ -77,28 +79,28 @@ def problem(case: Case, dataset: Dataset) -> tuple[Search, Batch]:
     C *= 2 if case.space.startswith("pc") and C < 8 else 1
     net = sgl_fast.Supernet(sgl_fast.space(case.space, channels=C, layers=3, nodes=2, num_classes=10))
     feed = Feed(dataset, N, seed=case.seed)
-    changes = {"learners": case.learners, "order": 1, "lr": 0.05, "arch_start": 0, "seed": case.seed}
+    changes: dict[str, Any] = {"learners": case.learners, "order": 1, "lr": 0.05, "arch_start": 0, "seed": case.seed}
     search = Search(net, Config.preset(case.space, steps_per_epoch=feed.steps_per_epoch, **changes))
     for step in range(case.steps):
         search.step(scaled(feed.batch(step), side, torch.float32))
     return search, scaled(feed.batch(case.steps), side, torch.float32)
 
 
-def run(search: Search, batch: Batch, dtype: torch.dtype, **options: object) -> Step:
+def run(search: Search, batch: Batch, dtype: torch.dtype, **options: Any) -> Step:
     net, arch = search.nets[0], search.arch.map(lambda t: t.to(dtype))
-    passes = Passes(net, arch, backend="reference", skip_dropout=0.3 * (net.space.name == "p_darts"))
-    given = Options(XI, XI, explicit_pseudo_label_grad=True, **options)  # type: ignore[arg-type]
+    passes = Passes(net, arch, None, PassOptions(1.0, 0.3 * (net.space.name == "p_darts"), "reference"))
+    given = Options(XI, XI, explicit_pseudo_label_grad=True, **options)
     seeds, w, v = torch.arange(5 * len(arch)), search.w.to(dtype), search.v.to(dtype)
     return sgl_step(passes, w, v, batch.to(dtype=dtype), given, lambda w, g: w - XI * g, lambda v, g: v - XI * g, seeds)
 
 
-def of_double(passes: Passes, rows: Rows, direction: torch.Tensor, options: Options) -> Derivative:
+def of_double(passes: Passes, rows: VirtualLearners, direction: torch.Tensor, options: Options) -> Derivative:
     """The exact derivative, in float64, on the pattern of the base pass: a kink that rounding moves is no error."""
     assert rows.targets is not None
     kept, dtype = passes.arch, direction.dtype
     passes.arch = kept.map(torch.Tensor.double)
-    tensors = (t.double() for t in (rows.weights, rows.images, rows.targets))
-    doubles = Rows(rows.learners, *tensors, rows.weight, rows.patterns, rows.seeds)
+    weights, images, targets = (t.double() for t in (rows.weights, rows.images, rows.targets))
+    doubles = VirtualLearners(rows.learners, weights, images, targets, rows.weight, rows.patterns, rows.seeds)
     arch, tau = exact.derivative(passes, doubles, direction.double())
     passes.arch = kept
     return Derivative(arch.map(lambda t: t.to(dtype)), tau.to(dtype))
@@ -112,12 +114,12 @@ def implicit_terms(step: Step, first: Step) -> torch.Tensor:
 def measured(case: Case, dataset: Dataset, dtype: torch.dtype) -> dict[str, Found]:
     search, batch = problem(case, dataset)
     first = run(search, batch, dtype, order=1)
-    original = implicit.derivative
-    implicit.derivative = of_double
+    original = vars(terms)["derivative"]
+    vars(terms)["derivative"] = of_double
     try:
         want = implicit_terms(run(search, batch, dtype), first)
     finally:
-        implicit.derivative = original
+        vars(terms)["derivative"] = original
     found = {}
     for name, rule in RULES.items():
         step = run(search, batch, dtype, **rule)

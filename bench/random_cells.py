@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sgl_fast.reference.cell import Cell, section_of
-from sgl_fast.reference.layers import Mode, RunningStats
+from sgl_fast.reference.layers import PassContext, RunningStats
 from sgl_fast.reference.pattern import Pattern
 from sgl_fast.spaces import PRIMITIVES, num_edges
 
@@ -100,10 +100,10 @@ def run(s: Setting, inputs: Inputs, mixed_cell: Callable[..., Tensor]) -> list[T
 
     def forward(tensors: list[Tensor | None]) -> Tensor:
         seeds = torch.arange(s.V, device=inputs.grad.device)
-        mode = Mode(s.training, inputs.running, pattern, s.dropout, seeds)
+        context = PassContext(s.training, inputs.running, pattern, s.dropout, seeds)
         if pattern is not None:
             pattern.start()
-        out = mixed_cell(s.cell, section, *tensors, mode, 0.7)
+        out = mixed_cell(s.cell, section, *tensors, context, 0.7)
         if pattern is not None:
             pattern.finish()
         return out

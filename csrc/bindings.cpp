@@ -16,9 +16,6 @@
 #include "bindings/pseudo_label.h"
 #include "bindings/skip_dropout.h"
 #include "cpu/isa.h"
-#if defined(CUDASIM) || defined(SGL_FAST_CUDA)
-#include "bindings/work.h"
-#endif
 #ifdef SGL_FAST_CUDA
 #include "cuda/support.h"
 #endif
@@ -35,11 +32,14 @@ template <class Call> void bind(py::module_& m) {
     bind_skip_dropout<Call>(m);
 }
 
-#if defined(CUDASIM) || defined(SGL_FAST_CUDA)
+#ifdef CUDASIM
 
-void bind_counts(py::module_& m) {
-    m.def("launches", [] { return launches.load(); });
-    m.def("mixed_cell_work", &mixed_cell_work);
+// Since the last call: each launch's kernel, blocks and bytes of dynamic shared memory.
+std::vector<std::tuple<std::string, size_t, size_t>> launched() {
+    std::vector<std::tuple<std::string, size_t, size_t>> rows;
+    for (const cudasim::Launch& launch : cudasim::launched) rows.emplace_back(launch.kernel, launch.blocks, launch.shared);
+    cudasim::launched.clear();
+    return rows;
 }
 
 #endif
@@ -51,9 +51,8 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
 #ifdef CUDASIM
     m.def("isa", [] { return "simulated"; });
     bind<SimulatedCall>(m);
-    m.def("only_count", [](bool on) { SimulatedCall::only_count = on; });
-    m.def("counted", [] { return SimulatedCall::counted.launches.size(); });
-    bind_counts(m);
+    m.def("only_count", [](bool on) { cudasim::only_count = on; });
+    m.def("launched", &launched);
 #else
     m.def("isa", [] { return name_of(isa()); });
     bind<CpuCall>(m);
@@ -62,7 +61,6 @@ PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
 #ifdef SGL_FAST_CUDA
     py::module_ cuda = m.def_submodule("cuda");
     bind<CudaCall>(cuda);
-    bind_counts(cuda);
     cuda.def("why_not", &why_not);
 #endif
 }

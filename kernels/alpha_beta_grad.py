@@ -12,10 +12,10 @@ from .tiles import edge_weight_of, normed, state_base
 
 @triton.jit(do_not_specialize=["node"])
 def skip_sums_kernel(x, out, y, norms, dropout, partial, edges, node, shape, BLOCK: tl.constexpr):
-    """partial (images, E, 3): an image's sums of dy * dropout(skip), dy * (auxiliary skip), dy * bypass, of a node's edges.
+    """partial (images, E, 3): an image's sums of dy * dropout(skip), dy * auxiliary skip, dy * bypass, by edge.
 
-    Grid: (in-edges, images). x Pair, out PerImage, y Result (saved activations; gradients of nodes), norms Norms, dropout
-    Dropout, partial PerImage, edges: rows of EDGE, shape Shape.
+    Grid: (in-edges, images). x Pair, out PerImage, y Result (saved activations; gradients of nodes), norms Norms,
+    dropout Dropout, partial PerImage, edges: rows of EDGE, shape Shape.
     """
     image, row = tl.program_id(1).to(tl.int64), edges + (node * (node + 3) // 2 + tl.program_id(0)) * len(EDGE)
     v, pixels, many = image // shape.N, shape.pixels, shape.C // shape.M

@@ -239,7 +239,13 @@ class Backward(CellLaunches):
         most = max(row.channels for row in self.program.norm_grads[rows.start : rows.stop])
         block = tiles_of("dy_sums", self.device).block(most, pixels)
         partial = self.buffer("partial", self.images * self.program.norms * 2)
-        given = {"norms": self.norms, "rows": self.table("norm_grads"), "first": rows.start, "N": self.N, "pixels": pixels}
+        given = {
+            "norms": self.norms,
+            "rows": self.table("norm_grads"),
+            "first": rows.start,
+            "N": self.N,
+            "pixels": pixels,
+        }
         shape = Block(*block[:2])
         self.add(dy_sums_kernel, (len(rows), self.images), block.options, y=y, partial=partial, BLOCK=shape, **given)
         sizes = {"CHANNELS": block_size(most, CHANNELS), "IMAGES": block_size(self.N, IMAGES)}

@@ -68,7 +68,9 @@ def combine_kernel(x, out, saved, norms, mixture, dropout, edges, terms, node, s
     for e in range(node + 2):
         row = edges + (node * (node + 3) // 2 + e) * len(EDGE)
         base = state_base(x, out, tl.load(row + EDGE.reads), v, image % shape.N, image) + tl.load(row + EDGE.offset)
-        sum_ = mixed_term(base, own, norms, mixture, dropout, row, terms, image, v, c // partial, mixes, mixed, pixel, shape)
+        sum_ = mixed_term(
+            base, own, norms, mixture, dropout, row, terms, image, v, c // partial, mixes, mixed, pixel, shape
+        )
         if partial > 1:
             source, here = c % partial * shape.M + c // partial, ~mixed & (c < shape.C)
             passed = bypass_term(base, own, norms, row, v, source, bypasses, here, pixel, pixels, shape.M)

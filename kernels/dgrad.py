@@ -33,7 +33,11 @@ def pointwise_dgrad_kernel(y, norms, weights, mixture, scratch, convs, first, N,
 @triton.jit
 def depthwise_transposed(scratch, weights, row, c, here, y, x, inside, height, width):
     """The sum over taps of depthwise[c, i, j] * scratch[c] at the outputs that read pixel (y, x) by that tap."""
-    kernel, dilation, depthwise = tl.load(row + CONV.kernel), tl.load(row + CONV.dilation), tl.load(row + CONV.depthwise)
+    kernel, dilation, depthwise = (
+        tl.load(row + CONV.kernel),
+        tl.load(row + CONV.dilation),
+        tl.load(row + CONV.depthwise),
+    )
     stride, first = tl.load(row + CONV.stride), tl.load(row + CONV.first)
     out_H, out_W = height // stride, width // stride
     planes = scratch + tl.load(row + CONV.scratch) + c[:, None] * (out_H * out_W)
@@ -55,7 +59,7 @@ def depthwise_transposed(scratch, weights, row, c, here, y, x, inside, height, w
 def depthwise_dgrad_kernel(
     scratch, weights, pattern, to, targets, convs, first, N, ADD: tl.constexpr, BLOCK: tl.constexpr
 ):
-    """grad = relu_mask * sum over a target's convolutions of their depthwise transposed of scratch; ADD: to what is there.
+    """grad = relu_mask * (sum over a target's convolutions of depthwise transposed * scratch); ADD: to what is there.
 
     Grid: (groups of channels x blocks of pixels, rows from `first` on, images). scratch PerImage, weights Weights,
     pattern PerImage (bytes), to Pair, targets, convs: rows of TARGET and CONV.

@@ -1,4 +1,4 @@
-"""Launches planned once and repeated: kernels, grids and arguments, in which slots stand for what differs from call to call."""
+"""Launches planned once and repeated: kernels, grids and arguments, in which slots stand for what differs by call."""
 
 from __future__ import annotations
 

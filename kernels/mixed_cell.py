@@ -79,9 +79,7 @@ def mixed_cell_backward(
     none = s1.new_empty(0)
     # Without preprocessing both inputs' gradients are summed, wanted or not: one launch has both states.
     summed = any(wanted) and not program.preprocess
-    grad_s0, grad_s1 = (
-        s1.new_zeros(s.shape) if want or summed else none for s, want in ((s0, want_s0), (s1, want_s1))
-    )
+    grad_s0, grad_s1 = (s1.new_zeros(s.shape) if want or summed else none for s, want in ((s0, want_s0), (s1, want_s1)))
     op_grads = op_weights.new_zeros(op_weights.shape)
     edge_grads = none if edge_weights is None else edge_weights.new_empty(edge_weights.shape)
     shares = s1.new_empty(V, plan.groups, program.weights if want_weights else 0)

@@ -29,12 +29,22 @@ def pixels_before(index, width, columns):
 
 @triton.jit(do_not_specialize=["first"])
 def norm_moments_kernel(
-    partial, norms, moments, first, N, blocks, size, columns, BLOCK: tl.constexpr, CHANNELS: tl.constexpr, PARTS: tl.constexpr
+    partial,
+    norms,
+    moments,
+    first,
+    N,
+    blocks,
+    size,
+    columns,
+    BLOCK: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    PARTS: tl.constexpr,
 ):
     """Mean, 1 / deviation and unbiased variance of norms, from the moments of blocks, added as of groups of values.
 
-    Grid: (rows from `first` on, learners). partial (images, norms, blocks, 2); moments: rows of MOMENTS; size Size, whose
-    rows take `columns` places of a block, BLOCK places each.
+    Grid: (rows from `first` on, learners). partial (images, norms, blocks, 2); moments: rows of MOMENTS; size
+    Size, whose rows take `columns` places of blocks of BLOCK places.
     """
     row, v = moments + (first + tl.program_id(0)) * len(MOMENTS), tl.program_id(1).to(tl.int64)
     sums, norm, channels = tl.load(row + MOMENTS.sums), tl.load(row + MOMENTS.norm), tl.load(row + MOMENTS.channels)
@@ -76,7 +86,11 @@ def dy_sums_kernel(y, norms, partial, rows, first, N, pixels, BLOCK: tl.constexp
     image, row = tl.program_id(1).to(tl.int64), rows + (first + tl.program_id(0)) * len(NORM_GRAD)
     dy_base = y.dy.ptr + image * y.dy.step + tl.load(row + NORM_GRAD.grad)
     z_base = y.z.ptr + image * y.z.step + tl.load(row + NORM_GRAD.z)
-    step, norm, channels = tl.load(row + NORM_GRAD.grad_step), tl.load(row + NORM_GRAD.norm), tl.load(row + NORM_GRAD.channels)
+    step, norm, channels = (
+        tl.load(row + NORM_GRAD.grad_step),
+        tl.load(row + NORM_GRAD.norm),
+        tl.load(row + NORM_GRAD.channels),
+    )
     for c0 in range(0, channels, BLOCK.channels):
         c = c0 + tl.arange(0, BLOCK.channels)
         mean, _ = norm_of(norms, image // N, norm, c, c < channels)
@@ -94,13 +108,11 @@ def dy_sums_kernel(y, norms, partial, rows, first, N, pixels, BLOCK: tl.constexp
 
 
 @triton.jit(do_not_specialize=["first", "measured"])
-def mean_dy_kernel(
-    partial, norms, rows, first, measured, N, pixels, CHANNELS: tl.constexpr, IMAGES: tl.constexpr
-):
+def mean_dy_kernel(partial, norms, rows, first, measured, N, pixels, CHANNELS: tl.constexpr, IMAGES: tl.constexpr):
     """norms.grads: mean_dy, mean_dy_xhat / deviation, and the sum of dy * xhat; xhat: the normalised z.
 
-    The means are 0 where statistics do not depend on z: of norms from channel `measured` on. Grid: (rows from `first` on,
-    learners). partial (images, norms, 2); rows: of NORM_GRAD.
+    The means are 0 where statistics do not depend on z: of norms from channel `measured` on. Grid: (rows from `first`
+    on, learners). partial (images, norms, 2); rows: of NORM_GRAD.
     """
     row, v = rows + (first + tl.program_id(0)) * len(NORM_GRAD), tl.program_id(1).to(tl.int64)
     norm, channels = tl.load(row + NORM_GRAD.norm), tl.load(row + NORM_GRAD.channels)

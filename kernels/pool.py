@@ -24,8 +24,8 @@ def store_argmax(to, channel, here, first, places, chosen):
 def pool_kernel(x, norms, pattern, saved, partial, pools, first, N, size, REPLAY: tl.constexpr, BLOCK: tl.constexpr):
     """z = max or mean over the window of norm_in(x), with its argmax and the moments of each block of z.
 
-    Grid: (groups of channels x blocks of places, rows from `first` on, images). A row of outputs takes an even number of
-    places, the last one empty if it is odd, so that the two argmax of a byte are beside each other.
+    Grid: (groups of channels x blocks of places, rows from `first` on, images). A row of outputs takes an even number
+    of places, the last one empty if it is odd, so that the two argmax of a byte are beside each other.
     x Pair, norms Norms, pattern PerImage (bytes), saved PerImage, partial (images, norms, blocks, 2), pools: rows of
     POOL; size Size of z.
     """
@@ -39,7 +39,7 @@ def pool_kernel(x, norms, pattern, saved, partial, pools, first, N, size, REPLAY
     here, y, x_out = c < tl.load(row + POOL.channels), place // columns, place % columns
     inside = (y < size.height) & (x_out < size.width)
     out, argmax = here[:, None] & inside[None, :], pattern.ptr + image * pattern.step + tl.load(row + POOL.argmax)
-    is_max, kernel = tl.load(row + POOL.is_max) > 0, tl.load(row + POOL.kernel)
+    is_max = tl.load(row + POOL.is_max) > 0
     chosen = tl.full((BLOCK.channels, BLOCK.pixels), -1, tl.int32)
     if REPLAY:
         chosen = argmax_of(argmax, c[:, None], y[None, :], x_out[None, :], size.height, size.width, out & is_max)
@@ -56,7 +56,7 @@ def pool_kernel(x, norms, pattern, saved, partial, pools, first, N, size, REPLAY
 
 @triton.jit
 def window(x, norms, row, v, n, c, y_out, x_out, inside, chosen, REPLAY: tl.constexpr):
-    """Of windows of norm_in(x): the largest value or the chosen one, the sum, how many places lie in x, the chosen one."""
+    """Of windows of norm_in(x): the largest value, or the chosen one; the sum; how many places lie in x; the choice."""
     height, width, kernel = tl.load(row + POOL.height), tl.load(row + POOL.width), tl.load(row + POOL.kernel)
     stride, padding = tl.load(row + POOL.stride), tl.load(row + POOL.padding)
     here, channel = c < tl.load(row + POOL.channels), tl.load(row + POOL.first) + c

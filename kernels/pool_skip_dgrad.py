@@ -86,8 +86,8 @@ def pool_skip_dgrad_kernel(y, norms, mixture, dropout, pattern, to, rows, first,
     """Adds to a state's gradient what comes back through its pools, its skips and its bypassing channels.
 
     Grid: (blocks of pixels, groups of channels x states, images). y Result (saved activations; gradients of nodes),
-    norms Norms, mixture Mixture, dropout Dropout, pattern PerImage (bytes), to Pair, rows StateRows, size Size of nodes,
-    shape Shape.
+    norms Norms, mixture Mixture, dropout Dropout, pattern PerImage (bytes), to Pair, rows StateRows, size Size of
+    nodes, shape Shape.
     """
     image, groups = tl.program_id(2).to(tl.int64), (shape.C + BLOCK.channels - 1) // BLOCK.channels
     v, state = image // shape.N, rows.states + (first + tl.program_id(1) // groups) * len(STATE)

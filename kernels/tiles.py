@@ -44,7 +44,7 @@ def normed(x, norms, v, norm, channel, mask):
 
 @triton.jit
 def storable(value, saved):
-    """value as `saved` stores it. What float16 cannot hold becomes its largest number: before a norm nothing bounds it."""
+    """value as `saved` stores it. What float16 cannot hold becomes its largest number: no norm has bounded it yet."""
     if saved.dtype.element_ty == tl.float16:
         value = tl.where(value > 65504.0, 65504.0, tl.where(value < -65504.0, -65504.0, value))
     return value.to(saved.dtype.element_ty)
@@ -59,7 +59,7 @@ def is_open(relu_mask, channel, y, x, height, width, mask):
 
 @triton.jit
 def argmax_of(argmax, channel, y, x, height, width, mask):
-    """Which place of its window a max-pool took, 15 where masked. argmax: of one image, whole bytes a row of outputs."""
+    """Which place of its window a max-pool took, 15 where masked. argmax: of an image, whole bytes a row of outputs."""
     byte = tl.load(argmax + (channel * height + y) * ((width + 1) // 2) + x // 2, mask=mask, other=255).to(tl.int32)
     return (byte >> ((x & 1) * 4)) & 15
 
@@ -79,12 +79,19 @@ def depthwise_tile(x, pattern, norms, weights, row, v, c, pixel, pixels, out_W, 
     x, pattern, weights: of the image, its learner; row: CONV. A ReLU is replayed from its pattern, or taken from x.
     """
     height, width, relu_mask = tl.load(row + CONV.height), tl.load(row + CONV.width), tl.load(row + CONV.relu_mask)
-    kernel, dilation, depthwise = tl.load(row + CONV.kernel), tl.load(row + CONV.dilation), tl.load(row + CONV.depthwise)
+    kernel, dilation, depthwise = (
+        tl.load(row + CONV.kernel),
+        tl.load(row + CONV.dilation),
+        tl.load(row + CONV.depthwise),
+    )
     stride, first = tl.load(row + CONV.stride), tl.load(row + CONV.first)
     y, left = pixel // out_W * stride + first, pixel % out_W * stride + first
     here = c < tl.load(row + CONV.ins)
     mean, scale = norm_of(norms, v, tl.load(row + CONV.norm_in), c, here)
-    planes, taps = x + tl.load(row + CONV.offset) + c[:, None] * (height * width), weights + depthwise + c * kernel * kernel
+    planes, taps = (
+        x + tl.load(row + CONV.offset) + c[:, None] * (height * width),
+        weights + depthwise + c * kernel * kernel,
+    )
     total = tl.zeros((c.shape[0], pixel.shape[0]), tl.float32)
     for i in range(kernel):
         yy = y + (i - kernel // 2) * dilation

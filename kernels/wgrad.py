@@ -10,9 +10,7 @@ from .tiles import base_of, depthwise_tile, grad_z_tile, is_open, matmul, norm_o
 
 
 @triton.jit(do_not_specialize=["first"])
-def pointwise_wgrad_kernel(
-    x, weights, y, norms, mixture, pattern, shares, convs, first, N, size, TILE: tl.constexpr
-):
+def pointwise_wgrad_kernel(x, weights, y, norms, mixture, pattern, shares, convs, first, N, size, TILE: tl.constexpr):
     """d pointwise[o, c] = sum over pixels of grad_z[o] * (depthwise * relu(norm_in(x)))[c], replayed.
 
     Grid: (groups of inputs, rows from `first` on, learners x groups). x Pair, weights Weights, y Result, norms Norms,
@@ -53,9 +51,7 @@ def tap_products(x, bits, back, row, mean, scale, c, here, tap, pixel, pixels, o
 
 
 @triton.jit(do_not_specialize=["first"])
-def depthwise_wgrad_kernel(
-    x, scratch, norms, pattern, shares, convs, first, N, size, taps, BLOCK: tl.constexpr
-):
+def depthwise_wgrad_kernel(x, scratch, norms, pattern, shares, convs, first, N, size, taps, BLOCK: tl.constexpr):
     """d depthwise[c, tap] = sum over pixels of scratch[c] * relu(norm_in(x))[c] at the place that the tap reads.
 
     Grid: (groups of channels x taps, rows from `first` on, learners x groups); taps: of the largest kernel. x Pair,
@@ -63,7 +59,11 @@ def depthwise_wgrad_kernel(
     """
     part, row = tl.program_id(2).to(tl.int64), convs + (first + tl.program_id(1)) * len(CONV)
     v, group, pixels = part // shares.groups, part % shares.groups, size.height * size.width
-    kernel, depthwise, relu_mask = tl.load(row + CONV.kernel), tl.load(row + CONV.depthwise), tl.load(row + CONV.relu_mask)
+    kernel, depthwise, relu_mask = (
+        tl.load(row + CONV.kernel),
+        tl.load(row + CONV.depthwise),
+        tl.load(row + CONV.relu_mask),
+    )
     tap, c = tl.program_id(0) % taps, tl.program_id(0) // taps * BLOCK.channels + tl.arange(0, BLOCK.channels)
     if (depthwise >= 0) & (tap < kernel * kernel):
         here, reads = c < tl.load(row + CONV.ins), tl.load(row + CONV.reads)
@@ -71,7 +71,10 @@ def depthwise_wgrad_kernel(
         total = tl.zeros((BLOCK.channels,), tl.float32)
         for n in range(N * group // shares.groups, N * (group + 1) // shares.groups):
             image = v * N + n
-            base, bits = base_of(x, reads, v, n) + tl.load(row + CONV.offset), pattern.ptr + image * pattern.step + relu_mask
+            base, bits = (
+                base_of(x, reads, v, n) + tl.load(row + CONV.offset),
+                pattern.ptr + image * pattern.step + relu_mask,
+            )
             back = scratch.ptr + image * scratch.step + tl.load(row + CONV.scratch)
             for start in range(0, pixels, BLOCK.pixels):
                 pixel = start + tl.arange(0, BLOCK.pixels)

@@ -74,7 +74,7 @@ def run_of(args: argparse.Namespace) -> RunFolder:
     """The run's folder."""
     from .sgl import ranks
 
-    if ranks.leads():
+    if ranks.is_main():
         return RunFolder.open(args.out) if args.resume else RunFolder.create(args.out)
     run = Follower(args.out)
     if args.resume:
@@ -157,7 +157,7 @@ def say(run: RunFolder, stages: Stages, args: argparse.Namespace) -> None:
     from .backends.choice import explain
     from .sgl import ranks
 
-    if not ranks.leads():
+    if not ranks.is_main():
         return
     for note in run.notes:
         print(note, file=sys.stderr)

@@ -18,8 +18,8 @@ from torch.func import functional_call
 from torch.nn.parallel import DistributedDataParallel
 
 import sgl_fast
-from sgl_fast.sgl.architect import METHODS
 
+DIFFERENCE = "finite_difference"
 ETA, MOMENTUM, DECAY = 0.1, 0.9, 3e-4
 
 
@@ -142,7 +142,7 @@ def double(model: Any, optimizer: torch.optim.SGD) -> tuple[Any, torch.optim.SGD
     return other, others
 
 
-def gradient(model: Any, optimizer: torch.optim.SGD, unrolled: bool = True, method: str = METHODS[0]) -> list[Tensor]:
+def gradient(model: Any, optimizer: torch.optim.SGD, unrolled: bool = True, method: str = DIFFERENCE) -> list[Tensor]:
     """That of our architect's step, at a rate that leaves the architecture as it is."""
     dtype = next(model.parameters()).dtype
     architect = sgl_fast.Architect.like(model, lr=0.0, momentum=MOMENTUM, weights_decay=DECAY)
@@ -199,9 +199,9 @@ def test_frozen(k: int, dtype: str, by: str, extension: None) -> None:
     want = by_autograd(*double(model, optimizer))
     accelerated(model, by)
     plain, errors = copy.deepcopy(model), {}
-    for method, one in (("frozen", model), ("finite_difference", plain)):
+    for method, one in (("frozen", model), (DIFFERENCE, plain)):
         errors[method] = far(gradient(one, optimizer_of(one, optimizer), method=method), want)
-    assert errors["frozen"] < 1e-3 and errors["frozen"] < errors["finite_difference"] / 3, errors
+    assert errors["frozen"] < 1e-3 and errors["frozen"] < errors[DIFFERENCE] / 3, errors
     assert far(model.buffers(), plain.buffers()) < 1e-3
     model.cells[1]._ops[0]._ops[4].register_forward_hook(lambda *_: None)
     with pytest.raises(ValueError, match="need every cell accelerated for method 'frozen'"):
@@ -226,7 +226,8 @@ def same(a: list[Tensor | None], b: list[Tensor | None]) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("unrolled", "method", "by"), [(False, METHODS[0], None), (True, METHODS[0], "cpu"), (True, "exact", None)]
+    ("unrolled", "method", "by"),
+    [(False, DIFFERENCE, None), (True, DIFFERENCE, "cpu"), (True, "exact", None)],
 )
 def test_weights_and_their_gradients_stay(unrolled: bool, method: str, by: str | None, extension: None) -> None:
     model, optimizer = trained(1, torch.float32)
@@ -241,7 +242,8 @@ def test_weights_and_their_gradients_stay(unrolled: bool, method: str, by: str |
 
 
 @pytest.mark.parametrize(
-    ("unrolled", "method", "passes"), [(False, METHODS[0], 1), (True, METHODS[0], 4), (True, "exact", 3)]
+    ("unrolled", "method", "passes"),
+    [(False, DIFFERENCE, 1), (True, DIFFERENCE, 4), (True, "exact", 3)],
 )
 def test_an_error_leaves_everything(unrolled: bool, method: str, passes: int) -> None:
     model, optimizer = trained(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -12,15 +14,17 @@ from test_mixed_cell import SETTINGS, draw_inputs
 from torch import Tensor
 
 from bench import cuda_work, model
+from bench.cuda_launches import CellLaunches
 from sgl_fast.backends.choice import use_backend
 from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell, numbers
+from sgl_fast.ops.plan import program_of
 from sgl_fast.reference.cell import section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 from sgl_fast.reference.pattern import Pattern
 from sgl_fast.sgl.config import Config
-from sgl_fast.sgl.passes import Passes
+from sgl_fast.sgl.passes import Passes, PassOptions
 from sgl_fast.sgl.search import Search
 from sgl_fast.spaces import SPACES, Space, space
 from sgl_fast.spaces.arch import FIELDS, Arch
@@ -91,9 +95,9 @@ def test_a_search_keeps_float16_but_for_finite_differences(
     net, kept = small("pc_darts"), []
     forward = Passes.forward
 
-    def spy(self: Passes, rows: Any, *args: Any, **options: Any) -> Tensor:
-        kept.append((len(rows.learners), {**self.options, **options}["precision"]))
-        return forward(self, rows, *args, **options)
+    def spy(self: Passes, rows: Any, weights: Tensor, arch: Arch, options: PassOptions, **more: Any) -> Tensor:
+        kept.append((len(rows.learners), options.precision))
+        return forward(self, rows, weights, arch, options, **more)
 
     monkeypatch.setattr(Passes, "forward", spy)
     draw = torch.Generator().manual_seed(0)
@@ -116,52 +120,60 @@ def test_kernels_of_a_search_step(name: str, simulated: ModuleType) -> None:
     side = 224 if net.space.imagenet else 32
     images = [torch.randn(2, 3, side, side, generator=draw) for _ in range(3)]
     labels = torch.randint(5, (2, 2), generator=draw)
-    simulated.only_count(True)
-    try:
-        with use_backend("cpu"):
-            before = simulated.counted()
-            record = search.step(Batch(images[0], labels[0], images[1], images[2], labels[1]))
-    finally:
-        simulated.only_count(False)
-    count = simulated.counted() - before
+    batch = Batch(images[0], labels[0], images[1], images[2], labels[1])
+    with counting(simulated), use_backend("cpu"):
+        record = search.step(batch)
+        count = len(simulated.launched())
     print(
         f"{name}: {count} kernels, {record['forwards']} forward and {record['backwards']} backward passes of a learner"
     )
     assert count <= MOST_LAUNCHES[name]
 
 
-@pytest.mark.parametrize("kind", ["normal", "reduce"])
-def test_the_count_is_of_what_is_launched(kind: str, simulated: ModuleType) -> None:
-    """A ledger has a line for each kernel that runs, with and without the weights' gradients."""
-    setting = SETTINGS["normal" if kind == "normal" else "reduction"]
-    V, N, H, W = setting.V, setting.N, setting.H, setting.W
+@contextmanager
+def counting(simulated: ModuleType) -> Iterator[None]:
+    """Kernels are counted from zero, and do not run."""
+    simulated.launched()
+    simulated.only_count(True)
+    try:
+        yield
+    finally:
+        simulated.only_count(False)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_count_is_of_what_is_launched(name: str, simulated: ModuleType) -> None:
+    """bench counts the launchers' kernels, blocks and shared memory, with and without the weights' gradients."""
+    setting = SETTINGS[name]
+    plan = program_of(tuple(numbers(setting.cell)), setting.H, setting.W)
     for want_weights in (True, False):
         inputs = draw_inputs(setting).at(torch.float32)
-        leaves = [
-            t.detach().requires_grad_(i != 2 or want_weights) for i, t in enumerate(inputs.tensors) if t is not None
-        ]
-        before = simulated.launches()
-        out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, Mode(), backend="cpu")
-        middle = simulated.launches()
-        torch.autograd.grad(out, [leaf for leaf in leaves if leaf.requires_grad], inputs.grad)
-        ran = middle - before, simulated.launches() - middle
-        cell = numbers(setting.cell)
-        counted = [simulated.mixed_cell_work(cell, V, N, H, W, back, want_weights, False) for back in (False, True)]
-        assert ran == tuple(map(len, counted))
-        assert all(
-            0 < distinct <= asked for rows in counted for name, _, _, asked, distinct, *_ in rows if name in MOVERS
-        )
+        leaves = [None if t is None else t.detach().requires_grad_() for t in inputs.tensors]
+        leaves[2].requires_grad_(want_weights)
+        with counting(simulated):
+            out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend="cpu")
+            forward = simulated.launched()
+            torch.autograd.grad(out, [leaf for leaf in leaves if leaf is not None and leaf.requires_grad], inputs.grad)
+            backward = simulated.launched()
+        counted = [CellLaunches(plan, setting.V, setting.N) for _ in range(2)]
+        assert forward == [(one.kernel, one.blocks, one.shared) for one in counted[0].forward()]
+        assert backward == [(one.kernel, one.blocks, one.shared) for one in counted[1].backward(want_weights)]
 
 
 def test_more_images_than_blocks_is_an_error(simulated: ModuleType) -> None:
-    cell = numbers(SETTINGS["normal"].cell)
-    with pytest.raises(RuntimeError, match="need at most 65535 images of all learners; got 70000"):
-        simulated.mixed_cell_work(cell, 2, 35_000, 8, 8, False, True, False)
+    setting = SETTINGS["normal"]
+    s0, s1, *others = [t for t in draw_inputs(setting).at(torch.float32).tensors if t is not None]
+    many = [t[:1, :1, :, :2, :2].expand(2, 35_000, -1, -1, -1) for t in (s0, s1)]
+    with counting(simulated), pytest.raises(RuntimeError, match="at most 65535 images of all learners; got 70000"):
+        mixed_cell(
+            setting.cell, section_of(setting.cell), *many, *(t[:2] for t in others), PassContext(), backend="cpu"
+        )
 
 
 @pytest.mark.parametrize("setup", cuda_work.SETUPS)
-def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup, simulated: ModuleType) -> None:
-    found = cuda_work.work(setup, simulated)
+def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup) -> None:
+    found = cuda_work.work(setup)
+    assert all(0 < count.distinct <= count.asked for (_, kernel), count in found.items() if kernel in MOVERS)
     forward, backward = (cuda_work.total(found, direction) for direction in ("forward", "backward"))
     assert forward.kernels <= setup.model[0] and backward.kernels <= setup.model[2]
     assert 0.85 < forward.distinct / 1e9 / setup.model[1] < 1.15

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,15 @@ from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import draw_seeds
 from sgl_fast.run.progress import Progress
 from sgl_fast.run.run_folder import RunFolder
-from sgl_fast.run.search_loop import Diary
+from sgl_fast.run.search_loop import DeferredLog
 from sgl_fast.sgl import difference
 from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.difference import estimates
-from sgl_fast.sgl.implicit import Step, hypergradient, sgl_step
+from sgl_fast.sgl.hypergradient import hypergradient
 from sgl_fast.sgl.options import Options
-from sgl_fast.sgl.passes import Passes
+from sgl_fast.sgl.passes import Passes, PassOptions
 from sgl_fast.sgl.search import Search
+from sgl_fast.sgl.step import Step, sgl_step
 from sgl_fast.spaces.arch import Arch
 
 XI = 0.1
@@ -50,7 +52,7 @@ class Problem:
         def plain(weights: Tensor, grad: Tensor) -> Tensor:
             return weights - XI * grad
 
-        passes = Passes(self.net, self.arch, skip_dropout=self.dropout)
+        passes = Passes(self.net, self.arch, None, PassOptions(skip_dropout=self.dropout))
         given = Options(XI, XI, explicit_pseudo_label_grad=True, **options)
         seeds = draw_seeds(5 * len(self.w), torch.Generator().manual_seed(0))
         return sgl_step(passes, self.w, self.v, self.batch, given, plain, plain, seeds)
@@ -117,7 +119,7 @@ def test_a_search_says_it(precision: str, monkeypatch: pytest.MonkeyPatch) -> No
     """Where both kinds of pass have one precision, and of `frozen` alone."""
     forward = Passes.forward
     monkeypatch.setattr(
-        Passes, "forward", lambda *args, **options: forward(*args, **{**options, "precision": "float32"})
+        Passes, "forward", lambda *args, **state: forward(*args[:4], replace(args[4], precision="float32"), **state)
     )
     config = Config.preset("pc_darts", arch_start=0, precision=precision)
     record = Search(small("pc_darts"), config).step(batch(0))
@@ -131,10 +133,10 @@ def test_a_search_says_it(precision: str, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_run_says_it_once(tmp_path: Path) -> None:
     said = io.StringIO()
     with RunFolder.create(tmp_path / "run") as run, Progress(9, 1, quiet=True, file=said) as bar:
-        diary = Diary(run, bar)
+        deferred = DeferredLog(run, bar)
         for step, error in enumerate((1e-3, 0.5, 0.3), 1):
-            diary.add(step, 1, {"implicit_error": [1e-4, error]})
-        diary.write()
+            deferred.add(step, 1, {"implicit_error": [1e-4, error]})
+        deferred.write()
         found = [r["implicit_error"][1] for r in run.read_metrics()]
     assert found == [1e-3, 0.5, 0.3]
     assert said.getvalue().count("implicit terms") == 1

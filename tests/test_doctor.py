@@ -117,7 +117,6 @@ def test_this_build_has_what_its_machine_can_build() -> None:
     if hasattr(extension, "cuda"):
         with pytest.raises(RuntimeError, match="need tensors on cuda; got one on cpu"):
             extension.cuda.row_norms(torch.ones(2, 3))
-        assert extension.cuda.launches() == 0
 
 
 @pytest.mark.usefixtures("extension")

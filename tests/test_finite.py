@@ -68,12 +68,12 @@ def test_a_step_to_a_state_that_is_not_finite_changes_nothing(case: str, graph: 
         s.step(batch(step))
     bad = batch(3)
     change(s, bad)
-    s.settle()
+    s.synchronize()
     before = [t.clone() for t in s.tensors()]
     with pytest.raises(FloatingPointError, match=f"step 3: {message}"):
         for b in (bad, bad):  # of a graph, the first of a kind is launched
             s.step(b)
-            s.settle()
+            s.synchronize()
     assert s.steps == 3 and all(torch.equal(a, b) for a, b in zip(before, s.tensors(), strict=True))
 
 

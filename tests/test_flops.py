@@ -24,7 +24,7 @@ from sgl_fast import ops
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.reference.cell import section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 
 EVERYTHING = "weights arch images"
 CASES = [  # space, virtual learners, whether they share images, what wants a gradient
@@ -79,7 +79,7 @@ def test_random_cells(extension: None) -> None:
 
         def count(backend: str, setting: Setting = setting, tensors: list[Tensor | None] = tensors) -> tuple[int, int]:
             cell, out = setting.cell, []
-            arguments = cell, section_of(cell), *tensors, Mode(dropout_seeds=torch.arange(setting.V))
+            arguments = cell, section_of(cell), *tensors, PassContext(dropout_seeds=torch.arange(setting.V))
             forward = flops(lambda: out.append(mixed_cell(*arguments, backend=backend)))
             return forward, flops(lambda: out[0].sum().backward())
 

@@ -16,7 +16,7 @@ import sgl_fast
 from sgl_fast.genotype.genotype import Genotype, count_skips, derive, drop_ops, random_genotype, restricted
 from sgl_fast.genotype.published import genotypes, read_genotype
 from sgl_fast.spaces.arch import Arch
-from sgl_fast.spaces.p_darts import DROPS
+from sgl_fast.spaces.p_darts import RULES
 
 ANSWERS = Path(__file__).parent / "known_answers"
 SOFTMAX = json.loads((ANSWERS / "genotype_derivation_darts_pcdarts.json").read_text())
@@ -62,7 +62,7 @@ def test_p_darts_stages(case: dict) -> None:
         space = sgl_fast.space("p_darts", stage=stage, edge_ops=edge_ops)
         arch = arch_of(case["stage_alphas"][stage - 1]["normal"], case["stage_alphas"][stage - 1]["reduce"])
         if stage < 3:
-            edge_ops = drop_ops(space, arch, 0, DROPS[stage - 1])
+            edge_ops = drop_ops(space, arch, 0, RULES.drops[stage - 1])
             assert edge_ops == {kind: case[f"ops_after_stage{stage}_{kind}"] for kind in ("normal", "reduce")}
     free = derive(space, arch)
     assert free == Genotype(**case["genotype_unrestricted"])

@@ -155,7 +155,7 @@ def test_a_replayed_step_waits_for_nothing(gpu: str) -> None:
     with use_backend(gpu):
         for _ in range(3):
             search.step(batch)
-        search.settle()
+        search.synchronize()
         torch.cuda.set_sync_debug_mode("error")
         try:
             search.step(batch)

@@ -15,11 +15,14 @@ from torch import Tensor
 import sgl_fast
 from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
-from sgl_fast.sgl import difference, exact, implicit
+from sgl_fast.sgl import difference, exact, implicit_terms, step
+from sgl_fast.sgl import hypergradient as hypergradients
 from sgl_fast.sgl.difference import derivative
-from sgl_fast.sgl.implicit import hypergradient, sgl_step
+from sgl_fast.sgl.hypergradient import hypergradient
 from sgl_fast.sgl.options import Options
-from sgl_fast.sgl.passes import Passes, Rows
+from sgl_fast.sgl.passes import Passes
+from sgl_fast.sgl.step import sgl_step
+from sgl_fast.sgl.virtual_learners import VirtualLearners
 from sgl_fast.spaces.arch import Arch
 
 XI_W, XI_V, LAM = 0.1, 0.07, 0.8
@@ -173,7 +176,7 @@ def test_zero_direction_gives_zero() -> None:
     problem = Problem("darts", 2)
     passes = Passes(problem.net, problem.arch)
     targets = torch.full((2, 12, 5), 0.2, dtype=torch.float64)
-    rows = Rows(range(2), problem.w, problem.batch.x_train, targets)
+    rows = VirtualLearners(range(2), problem.w, problem.batch.x_train, targets)
     for method in ("finite_difference", "exact"):
         got = derivative(passes, rows, torch.zeros_like(problem.w), Options(0.1, 0.1, method=method))
         assert not got.arch.flat().any() and not got.log_probs.any()
@@ -193,12 +196,12 @@ def test_mutants_of_exact_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     want = problem.oracle(explicit=False)
     original = exact.derivative
 
-    def flipped(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:
+    def flipped(passes: Passes, rows: VirtualLearners, direction: Tensor) -> tuple[Arch, Tensor]:
         arch, tau = original(passes, rows, direction)
         return arch.map(torch.neg), tau
 
-    def stepped(passes: Passes, rows: Rows, direction: Tensor) -> tuple[Arch, Tensor]:
-        moved = Rows(rows.learners, rows.weights - 0.1 * direction, rows.images, rows.targets, rows.weight)
+    def stepped(passes: Passes, rows: VirtualLearners, direction: Tensor) -> tuple[Arch, Tensor]:
+        moved = VirtualLearners(rows.learners, rows.weights - 0.1 * direction, rows.images, rows.targets, rows.weight)
         return original(passes, moved, direction)
 
     for mutant in (flipped, stepped):
@@ -233,24 +236,24 @@ MUTANTS = {
 def test_a_mutant_of_the_source_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module with one fault planted in its text: the test of `frozen` above would fail on it."""
     right, wrong = MUTANTS[name]
-    sources = {module: Path(str(module.__file__)).read_text() for module in (implicit, difference)}
+    sources = {module: Path(str(module.__file__)).read_text() for module in (step, implicit_terms, difference)}
     ((module, source),) = [(m, text) for m, text in sources.items() if right in text]
     assert source.count(right) == 1
-    mutant = types.ModuleType("sgl_fast.mutant")
-    mutant.__package__ = "sgl_fast"
-    sys.modules["sgl_fast.mutant"] = mutant
+    mutant = types.ModuleType("sgl_fast.sgl.mutant")
+    mutant.__package__ = "sgl_fast.sgl"
+    sys.modules[mutant.__name__] = mutant
     try:
         exec(compile(source.replace(right, wrong), f"<{name}>", "exec"), vars(mutant))
     finally:
-        del sys.modules["sgl_fast.mutant"]
+        del sys.modules[mutant.__name__]
     problem = Problem("pc_darts", 2)
     want = problem.hypergradient(method="exact")
     p = problem
     settings = {"xi_w": XI_W, "xi_v": XI_V, "lam": LAM, "r": 1e-3}
-    if module is difference:
-        monkeypatch.setattr(implicit, "derivative", vars(mutant)["derivative"])
-    find = hypergradient if module is difference else vars(mutant)["hypergradient"]
-    got = find(p.net, p.w, p.v, p.arch, p.batch, **settings)
+    users = {step: (hypergradients, "sgl_step"), implicit_terms: (step, "implicit_terms")}
+    user, function = users.get(module, (implicit_terms, "derivative"))
+    monkeypatch.setattr(user, function, vars(mutant)[function])
+    got = hypergradient(p.net, p.w, p.v, p.arch, p.batch, **settings)
     assert error(got, want) > 1e-3
     monkeypatch.undo()
     assert error(problem.hypergradient(r=1e-3), want) < 1e-3

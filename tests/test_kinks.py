@@ -13,7 +13,7 @@ from trials import close, fresh
 from bench.random_cells import Setting, draw_inputs
 from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.reference.cell import section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 from sgl_fast.reference.pattern import Pattern
 
 NAN, H, W = float("nan"), 6, 10
@@ -58,7 +58,8 @@ def test_recorded_and_replayed_kinks_are_torchs(
         outs = []
         for states in (leaves[:2], leaves[2:]):
             pattern.start()
-            outs.append(mixed_cell(cell, section, *states, *rest, Mode(training, given.running, pattern), 1.0, name))
+            context = PassContext(training, given.running, pattern)
+            outs.append(mixed_cell(cell, section, *states, *rest, context, 1.0, name))
             pattern.finish()
         if spoil is some_nan and training:
             outs.pop()  # the running statistics are NaN

@@ -20,7 +20,7 @@ from sgl_fast.ops import mixed_cell as op
 from sgl_fast.ops.cell_numbers import mask_size, masks_of
 from sgl_fast.ops.cell_operators import BACKWARD, FORWARD
 from sgl_fast.reference.cell import section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 
 
 def expanded(axis: int) -> Callable[[Tensor], Tensor]:
@@ -134,7 +134,7 @@ def test_gradients_of_states_in_any_layout(name: str, backend: str) -> None:
         *five, grad = tensors
         leaves = [t.detach().requires_grad_() for t in five if t is not None]
         rest = [None] * (5 - len(leaves))
-        out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, *rest, Mode(), backend=backend)
+        out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, *rest, PassContext(), backend=backend)
         return out.detach(), *torch.autograd.grad(out, leaves, grad)
 
     check(gradients, [*at.tensors, at.grad], backend)

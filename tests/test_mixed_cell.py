@@ -17,7 +17,7 @@ from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.reference import mixed_cell as reference
 from sgl_fast.reference.cell import Cell, section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 from sgl_fast.spaces import PRIMITIVES, num_edges
 
 NAMES = ("out", "s0", "s1", "weights", "op_weights", "edge_weights", "running mean", "running var")
@@ -123,7 +123,7 @@ def test_a_cell_without_norms(backend: str) -> None:
     inputs = draw_inputs(setting).at(torch.float32)
     s0, s1, weights, mixture, edges = inputs.tensors
     section = section_of(setting.cell)
-    out = op.mixed_cell(setting.cell, section, s0, s1, weights, mixture, edges, Mode(), backend=backend)
+    out = op.mixed_cell(setting.cell, section, s0, s1, weights, mixture, edges, PassContext(), backend=backend)
     assert section.num_statistics == 0
     torch.testing.assert_close(out, sum(edges[:, j].view(2, 1, 1, 1, 1) * s for j, s in enumerate((s0, s1))))
     (grad,) = torch.autograd.grad(out, [edges], inputs.grad)
@@ -133,7 +133,8 @@ def test_a_cell_without_norms(backend: str) -> None:
 
 def run_out(setting: Setting, backend: str) -> Tensor:
     inputs = draw_inputs(setting).at(torch.float32)
-    return op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, Mode(), backend=backend).detach()
+    section = section_of(setting.cell)
+    return op.mixed_cell(setting.cell, section, *inputs.tensors, PassContext(), backend=backend).detach()
 
 
 def test_random_cells(backend: str) -> None:
@@ -160,7 +161,7 @@ def test_wanted_gradients_do_not_depend_on_the_others(extension: None) -> None:
         both = []
         for wanted in (range(5), (3, 4), (0, 3), (2,)):
             leaves = [t.detach().requires_grad_(i in wanted) for i, t in enumerate(inputs.tensors) if t is not None]
-            out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, Mode(), backend="cpu")
+            out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend="cpu")
             found = torch.autograd.grad(out, [leaves[i] for i in wanted], inputs.grad)
             both.append(dict(zip(wanted, found, strict=True)))
         for part in both[1:]:
@@ -205,7 +206,7 @@ def test_inputs_in_any_layout(backend: str) -> None:
     results = []
     for three in ((s0, s1, weights), strange):
         leaves = [t.requires_grad_() for t in three]
-        out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, *mixture, Mode(), backend=backend)
+        out = op.mixed_cell(setting.cell, section_of(setting.cell), *leaves, *mixture, PassContext(), backend=backend)
         grad = inputs.grad if three is not strange else inputs.grad.transpose(0, 1).contiguous().transpose(0, 1)
         results.append(torch.autograd.grad(out, leaves, grad))
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
@@ -253,7 +254,7 @@ def test_it_compiles_into_one_graph(extension: None) -> None:
     inputs = draw_inputs(setting).at(torch.float32)
 
     def loss(*tensors: Tensor) -> Tensor:
-        return op.mixed_cell(setting.cell, section, *tensors, Mode(), backend="cpu").square().sum()
+        return op.mixed_cell(setting.cell, section, *tensors, PassContext(), backend="cpu").square().sum()
 
     want = torch.autograd.grad(loss(*inputs.tensors), inputs.tensors)
     compiled = torch.compile(loss, backend="aot_eager", fullgraph=True)
@@ -271,8 +272,8 @@ def test_a_precision_is_for_some_backends(precision: str, able: str, extension: 
     want = f"need backend {able} for precision '{precision}'" if able else "need precision one of float32, tf32"
     for backend in ("reference", "cpu"):
         with pytest.raises(ValueError, match=want):
-            mode = Mode(precision=precision)
-            op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, mode, backend=backend)
+            context = PassContext(precision=precision)
+            op.mixed_cell(setting.cell, section_of(setting.cell), *inputs.tensors, context, backend=backend)
 
 
 @pytest.mark.parametrize("which", ["reference", "cpu", "triton"])
@@ -286,7 +287,7 @@ def test_wrong_inputs_are_named(which: str, extension: None) -> None:
         for index, change in changes.items():
             tensors[index] = change(tensors[index])
         with pytest.raises(ValueError, match=message):
-            op.mixed_cell(setting.cell, section_of(setting.cell), *tensors, Mode(), backend=which)
+            op.mixed_cell(setting.cell, section_of(setting.cell), *tensors, PassContext(), backend=which)
 
     for index, name in enumerate(NAMES[1:6]):
         cut = {index: lambda t: t[:, :, :1] if t.dim() == 5 else t[..., :1]}

@@ -18,7 +18,7 @@ from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.search import Search
-from sgl_fast.sgl.step_graph import Given, StepGraph
+from sgl_fast.sgl.step_graph import StepGraph, StepInputs
 
 KINDS: dict[str, dict[str, Any]] = {
     "darts": {"method": "finite_difference"},
@@ -60,14 +60,14 @@ class Once:
             return run()
 
 
-def step_on_meta(kind: str, name: str) -> tuple[Search, Batch, Given]:
+def step_on_meta(kind: str, name: str) -> tuple[Search, Batch, StepInputs]:
     space = space_of(kind)
     config = replace(Config.preset(space), **{"arch_start": 0, **KINDS[kind]})
     net = Supernet(sgl_fast.space(space, channels=8, layers=3, nodes=2, num_classes=5))
     x, y = torch.empty(3, 4, 3, 8, 8, device="meta"), torch.empty(2, 4, dtype=torch.int64, device="meta")
     rates = torch.empty(2, device="meta")
     seeds = torch.empty(10, dtype=torch.int64, device="meta") if config.skip_dropout else None
-    return Search(net, config, "meta"), Batch(x[0], y[0], x[1], x[2], y[1]), Given(rates[0], rates[1], seeds)
+    return Search(net, config, "meta"), Batch(x[0], y[0], x[1], x[2], y[1]), StepInputs(rates[0], rates[1], seeds)
 
 
 @pytest.fixture(autouse=True)
@@ -81,8 +81,8 @@ def meta_is_a_gpu(monkeypatch: pytest.MonkeyPatch, extension: None) -> None:
 def test_a_step_stays_on_the_device(kind: str, name: str) -> None:
     once = Once()
     with backend.use_backend(name):
-        search, batch, given = step_on_meta(kind, name)
-        StepGraph(search, batch, given, once)  # type: ignore[arg-type]
+        search, batch, inputs = step_on_meta(kind, name)
+        StepGraph(search, batch, inputs, once)  # type: ignore[arg-type]
     assert once.crossings.calls > 100
     assert not once.crossings.seen, once.crossings.seen[:5]
 

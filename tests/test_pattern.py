@@ -13,7 +13,7 @@ from sgl_fast.nets import supernet
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.reference import mixed_cell as reference
 from sgl_fast.reference.cell import Cell
-from sgl_fast.reference.layers import Mode, Walk, fold
+from sgl_fast.reference.layers import LayerCursor, PassContext, fold
 from sgl_fast.reference.pattern import Pattern, join
 from sgl_fast.spaces.arch import Arch
 
@@ -65,9 +65,9 @@ def test_split_and_join_in_any_order_and_with_repeats(order: list[int]) -> None:
     assert (together - net(nearby[order], arch.rows(order), images[order])).abs().max() > 1e-6
 
 
-def walk_over(V: int, pattern: Pattern) -> Walk:
-    net = small("darts")
-    return Walk(net.sections.stem, torch.zeros(V, net.sections.stem.num_weights, dtype=F64), Mode(pattern=pattern))
+def cursor_over(V: int, pattern: Pattern) -> LayerCursor:
+    stem = small("darts").sections.stem
+    return LayerCursor(stem, torch.zeros(V, stem.num_weights, dtype=F64), PassContext(pattern=pattern))
 
 
 def test_replay_keeps_the_recorded_masks_and_pixels() -> None:
@@ -78,9 +78,9 @@ def test_replay_keeps_the_recorded_masks_and_pixels() -> None:
     pattern = Pattern()
 
     def run(x: Tensor) -> tuple[Tensor, Tensor]:
-        walk = walk_over(2, pattern)
+        cursor = cursor_over(2, pattern)
         pattern.start()
-        out = walk.relu(fold(x)), walk.max_pool(fold(x), 3, 2, 1)
+        out = cursor.relu(fold(x)), cursor.max_pool(fold(x), 3, 2, 1)
         pattern.finish()
         return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 from sgl_fast.backends.precision import PRECISIONS, library, why_not_precision
 from sgl_fast.data.batch import Batch
 from sgl_fast.sgl.config import CHOICES, Config
-from sgl_fast.sgl.passes import Passes
+from sgl_fast.sgl.passes import Passes, PassOptions
 from sgl_fast.sgl.search import Search
 
 
@@ -22,9 +23,9 @@ def precisions(monkeypatch: pytest.MonkeyPatch, **settings: Any) -> tuple[list[s
 
     asked, radii, forward, perturb = [], set(), Passes.forward, difference.perturb
 
-    def spy(self: Passes, rows: Any, *args: Any, **options: Any) -> Tensor:
-        asked.append({**self.options, **options}["precision"])
-        return forward(self, rows, *args, **{**options, "precision": "float32"})
+    def spy(self: Passes, rows: Any, weights: Tensor, arch: Any, options: PassOptions, **state: Any) -> Tensor:
+        asked.append(options.precision)
+        return forward(self, rows, weights, arch, replace(options, precision="float32"), **state)
 
     def spied(weights: Tensor, direction: Tensor, r: float, backend: Any) -> Any:
         radii.add(r)

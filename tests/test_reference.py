@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sgl_fast.reference import cell as layout
 from sgl_fast.reference import mixed_cell as reference
-from sgl_fast.reference.layers import Mode, RunningStats, Walk, unfold
+from sgl_fast.reference.layers import LayerCursor, PassContext, RunningStats, unfold
 from sgl_fast.spaces import KINDS, PRIMITIVES
 
 OPS = [e for e in known.load("ops")["entries"] if e["form"] == "search" and e["op"] in PRIMITIVES]
@@ -55,8 +55,8 @@ def test_op(answer: dict[str, Any]) -> None:
     x = leaf(known.u((2, 8, 8, 8), known.X))
 
     def run(training: bool) -> Tensor:
-        walk = Walk(part, weights, Mode(training, running))
-        return reference.mixed_op(walk, [answer["op"]], x, walk.relu(x), answer["stride"], [weights.new_ones(1)])
+        cursor = LayerCursor(part, weights, PassContext(training, running))
+        return reference.mixed_op(cursor, [answer["op"]], x, cursor.relu(x), answer["stride"], [weights.new_ones(1)])
 
     out = run(training=True)
     assert list(out.shape) == answer["out_shape"]
@@ -74,8 +74,8 @@ def test_block(answer: dict[str, Any]) -> None:
     shrink = answer["op"].startswith("Factorized")
     part = section(layout.write_factorized_reduce if shrink else layout.write_conv_norm, "block", 12, 8)
     weights, x = filled(part), leaf(known.u((2, 12, 8, 8), known.X))
-    walk = Walk(part, weights, Mode())
-    out = reference.factorized_reduce(walk, walk.relu(x)) if shrink else reference.relu_conv_norm(walk, x)
+    cursor = LayerCursor(part, weights, PassContext())
+    out = reference.factorized_reduce(cursor, cursor.relu(x)) if shrink else reference.relu_conv_norm(cursor, x)
     known.close_summary(out, answer["out"])
     (out * known.u(tuple(out.shape), known.COTANGENT)).sum().backward()
     known.close_summary(x.grad, answer["dx"])
@@ -112,9 +112,9 @@ def test_mixed_edge(answer: dict[str, Any]) -> None:
     part = writer.cut("edge")
     weights, coefficients = filled(part), leaf(torch.tensor(answer["weights"], dtype=torch.float64))
     x = leaf(known.u((2, cell.channels, 8, 8), known.X))
-    walk = Walk(part, weights, Mode())
-    inputs = x, walk.relu(x)
-    out = reference.mixed_edge(walk, cell, 0, inputs, stride, coefficients.split(1), answer.get("beta", 1.0))
+    cursor = LayerCursor(part, weights, PassContext())
+    inputs = x, cursor.relu(x)
+    out = reference.mixed_edge(cursor, cell, 0, inputs, stride, coefficients.split(1), answer.get("beta", 1.0))
     known.close_summary(out, answer["out"])
     (out * known.u(tuple(out.shape), known.COTANGENT)).sum().backward()
     known.close_summary(x.grad, answer["dx"])
@@ -148,7 +148,7 @@ def test_cell(answer: dict[str, Any]) -> None:
     edge_weights = None if betas is None else torch.cat([b.softmax(1) for b in betas.split([2, 3, 4, 5], 1)], 1)
     op_weights = alphas.softmax(-1)
     out = reference.mixed_cell(
-        cell, part, s0[None], s1[None], weights, op_weights, edge_weights, Mode(), answer.get("beta", 1.0)
+        cell, part, s0[None], s1[None], weights, op_weights, edge_weights, PassContext(), answer.get("beta", 1.0)
     )[0]
     assert list(out.shape) == answer["out_shape"]
     known.close_summary(out, answer["out"])
@@ -173,9 +173,9 @@ def test_virtual_learners_do_not_mix(kind: str) -> None:
         return torch.randn(3, *shape, generator=draw, dtype=torch.float64)
 
     arguments = randn(2, 12, 8, 8), randn(2, 20, 8, 8), randn(part.num_weights), randn(14, 8), randn(14)
-    together = reference.mixed_cell(cell, part, *arguments, Mode())
+    together = reference.mixed_cell(cell, part, *arguments, PassContext())
     for v in range(3):
-        alone = reference.mixed_cell(cell, part, *(a[v : v + 1] for a in arguments), Mode())
+        alone = reference.mixed_cell(cell, part, *(a[v : v + 1] for a in arguments), PassContext())
         known.close(together[v], alone[0].detach())
 
 

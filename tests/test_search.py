@@ -83,7 +83,22 @@ BAD = [
     ["--batch-size", "100000000"],
     ["--image-size", "100000"],
     ["--seed", "10000000000000000000000"],
+    ["--ops", "conv"],
+    ["--ops", "none,none"],
+    ["--ops", ""],
+    ["--space", "p_darts", "--ops", "none,skip_connect,sep_conv_3x3,sep_conv_5x5,dil_conv_3x3"],
 ]
+
+
+def test_operations_are_chosen_on_the_command_line(tmp_path: Path) -> None:
+    """Genotypes, alphas and a second call that goes on have these alone, in this order."""
+    out, ops = tmp_path / "run", ["sep_conv_3x3", "skip_connect", "none"]
+    assert main([*TINY, "--epochs", "1", "--ops", ",".join(ops), "--out", str(out), "--quiet"]) == 0
+    for genotype in json.loads((out / "genotype.json").read_text()):
+        assert {op for op, _ in [*genotype["normal"], *genotype["reduce"]]} <= set(ops)
+    assert json.loads((out / "config.json").read_text())["ops"] == ",".join(ops)
+    assert torch.load(out / "checkpoint.pt")["search"]["architect"]["arch"]["alphas_normal"].shape[-1] == len(ops)
+    assert main(["--resume", "--out", str(out), "--quiet"]) == 0
 
 
 @pytest.mark.parametrize("arguments", BAD, ids=" ".join)

@@ -24,7 +24,7 @@ from sgl_fast.ops import mixed_cell as op
 from sgl_fast.ops.cell_operators import FORWARD
 from sgl_fast.reference import mixed_cell as reference
 from sgl_fast.reference.cell import section_of
-from sgl_fast.reference.layers import Mode, RunningStats
+from sgl_fast.reference.layers import PassContext, RunningStats
 from sgl_fast.reference.pattern import Pattern
 
 BOUND = 1e-4  # of the largest value: two derivatives of float32
@@ -53,12 +53,12 @@ def of_one_node(name: str, backend: str) -> Setting:
 
 def of_cell(setting: Setting, mixed_cell: Cell, running: RunningStats) -> Callable[..., Tensor]:
     """The cell as a function of tensors alone."""
-    section, mode = section_of(setting.cell), (setting.training, None if setting.training else running)
+    section, context = section_of(setting.cell), (setting.training, None if setting.training else running)
 
     def output(*tensors: Tensor) -> Tensor:
         seeds = torch.arange(setting.V)
         five = [*tensors, None][:5] if not setting.edge_weights else tensors
-        return mixed_cell(setting.cell, section, *five, Mode(*mode, None, setting.dropout, seeds), 0.7)
+        return mixed_cell(setting.cell, section, *five, PassContext(*context, None, setting.dropout, seeds), 0.7)
 
     return output
 
@@ -152,7 +152,8 @@ def test_a_replayed_pattern_has_no_second_derivative(extension: None) -> None:
     at, pattern = draw_inputs(setting).at(torch.float32), Pattern()
     for _ in range(2):
         pattern.start()
-        out = op.mixed_cell(setting.cell, section_of(setting.cell), *at.tensors, Mode(pattern=pattern), backend="cpu")
+        context = PassContext(pattern=pattern)
+        out = op.mixed_cell(setting.cell, section_of(setting.cell), *at.tensors, context, backend="cpu")
         pattern.finish()
     (g,) = torch.autograd.grad(out.square().sum(), at.tensors[:1], create_graph=True)
     with pytest.raises(RuntimeError, match="replays a pattern; backend='reference' has it"):
@@ -216,7 +217,7 @@ def test_raw_operators_are_differentiable(which: str, extension: None) -> None:
         return getattr(FORWARD, which)(op.numbers(cell), *five, *how)[0]
 
     def plain(cell: Any, section: Any, *five: Tensor) -> Tensor:
-        return reference.mixed_cell(cell, section, *five, Mode(), 0.7)
+        return reference.mixed_cell(cell, section, *five, PassContext(), 0.7)
 
     found = []
     for function in (raw, plain):

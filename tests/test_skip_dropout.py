@@ -17,9 +17,10 @@ from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import skip_dropout
 from sgl_fast.ops.skip_dropout import dropout_masks
 from sgl_fast.reference import dropout as reference_dropout
-from sgl_fast.reference.layers import Mode, Walk, unfold
+from sgl_fast.reference.layers import LayerCursor, PassContext, unfold
 from sgl_fast.reference.mixed_cell import apply_op
-from sgl_fast.sgl.passes import Passes, Rows
+from sgl_fast.sgl.passes import Passes, PassOptions
+from sgl_fast.sgl.virtual_learners import VirtualLearners
 
 
 class Dropout:
@@ -63,30 +64,30 @@ def test_dropout_is_off_at_rate_zero_and_in_evaluation() -> None:
 
 
 def test_dropout_zeroes_skips_at_the_rate_and_keeps_their_mean() -> None:
-    net = small("p_darts")
-    walk = Walk(net.sections.stem, net.init_weights(2, dtype=F64)[:, : net.sections.stem.num_weights], Mode())
-    walk.mode = Mode(dropout=0.3, dropout_seeds=torch.tensor([5, 6]))
+    net, context = small("p_darts"), PassContext(dropout=0.3, dropout_seeds=torch.tensor([5, 6]))
+    stem = net.sections.stem
+    cursor = LayerCursor(stem, net.init_weights(2, dtype=F64)[:, : stem.num_weights], context)
     x = torch.ones(64, 2 * 4, 16, 16, dtype=F64)
-    out = apply_op(walk, "skip_connect", x, x, 1)
+    out = apply_op(cursor, "skip_connect", x, x, 1)
     assert sorted(out.unique().tolist()) == [0.0, pytest.approx(1 / 0.7)]
     for half in out.split(4, dim=1):
         assert half.mean().item() == pytest.approx(1, abs=0.02)  # 65,536 draws: standard deviation 0.0026
     assert not torch.equal(*out.split(4, dim=1))
 
 
-def drawn(mode: Mode, count: int, size: tuple[int, ...], backend: str | None) -> torch.Tensor:
-    seeds, first = mode.next_masks(count)
-    return dropout_masks(seeds, count, first, size, mode.dropout, backend)
+def drawn(context: PassContext, count: int, size: tuple[int, ...], backend: str | None) -> torch.Tensor:
+    seeds, first = context.next_masks(count)
+    return dropout_masks(seeds, count, first, size, context.dropout, backend)
 
 
 @pytest.mark.parametrize("backend", ["reference", None])
 def test_every_skip_of_a_pass_has_a_mask_of_its_own(backend: str | None) -> None:
     stem, seeds, size = small("p_darts").sections.stem, torch.arange(3), (2, 4, 8, 8)
-    mode = Mode(dropout=0.5, dropout_seeds=seeds)
-    walk = Walk(stem, torch.zeros(3, stem.num_weights, dtype=F64), mode)
-    one_by_one = [unfold(walk.dropout(torch.ones(2, 3 * 4, 8, 8, dtype=F64)), 3) > 0 for _ in range(2)]
-    masks = torch.cat([torch.stack(one_by_one), drawn(mode, 2, size, backend)])
-    assert torch.equal(masks, drawn(Mode(dropout=0.5, dropout_seeds=seeds), 4, size, backend))
+    context = PassContext(dropout=0.5, dropout_seeds=seeds)
+    cursor = LayerCursor(stem, torch.zeros(3, stem.num_weights, dtype=F64), context)
+    one_by_one = [unfold(cursor.dropout(torch.ones(2, 3 * 4, 8, 8, dtype=F64)), 3) > 0 for _ in range(2)]
+    masks = torch.cat([torch.stack(one_by_one), drawn(context, 2, size, backend)])
+    assert torch.equal(masks, drawn(PassContext(dropout=0.5, dropout_seeds=seeds), 4, size, backend))
     assert len(masks.flatten(1).unique(dim=0)) == 4
 
 
@@ -197,7 +198,7 @@ def test_errors_say_what_is_needed() -> None:
     with pytest.raises(ValueError, match="need a rate from 0 to 1; got 1.5"):
         dropout_masks(seeds, 1, 0, (1, 1, 1, 1), 1.5)
     with pytest.raises(ValueError, match="need dropout_seeds where there is dropout; got None"):
-        Mode(dropout=0.5).dropout_masks(1, (1, 1, 1, 1))
+        PassContext(dropout=0.5).dropout_masks(1, (1, 1, 1, 1))
 
 
 @pytest.mark.usefixtures("extension")
@@ -226,9 +227,9 @@ def test_a_pass_of_a_search_with_dropout_and_no_seeds_is_refused() -> None:
     """It would draw its masks from a generator that no seed decides."""
     net = small("p_darts")
     weights, arch, images = draws(net, 2)
-    passes = Passes(net, arch, skip_dropout=0.3)
-    rows = Rows(range(2), weights, images, torch.ones(2, 3, 5, dtype=F64))
-    for run in (lambda: passes.gradients(rows, weights=True), lambda: passes.hold(rows)):
+    passes = Passes(net, arch, None, PassOptions(skip_dropout=0.3))
+    rows = VirtualLearners(range(2), weights, images, torch.ones(2, 3, 5, dtype=F64))
+    for run in (lambda: passes.gradients(rows, weights=True), lambda: passes.linearize(rows)):
         with pytest.raises(ValueError, match="need seeds for a pass with dropout"):
             run()
     passes.evaluate(rows, net.init_running(2, F64))

@@ -84,9 +84,9 @@ def edge_ops(normal: Any, reduce: Any = ((0, 1), (2, 3))) -> dict[str, Any]:
     "name, sizes, says",
     [
         ("dart", {}, "unknown space 'dart'; the spaces are darts, darts_minus, p_darts, pc_darts, pc_darts_imagenet"),
-        ("darts", {"width": 3}, "takes channels, layers, nodes, num_classes; got width"),
-        ("darts", {"stage": 2}, "takes channels, layers, nodes, num_classes; got stage"),
-        ("p_darts", {"width": 3}, "takes channels, layers, nodes, num_classes, stage, edge_ops; got width"),
+        ("darts", {"width": 3}, "takes channels, layers, nodes, num_classes, ops, edge_ops; got width"),
+        ("darts", {"stage": 2}, "takes channels, layers, nodes, num_classes, ops, edge_ops; got stage"),
+        ("p_darts", {"width": 3}, "takes channels, layers, nodes, num_classes, stage, ops, edge_ops; got width"),
         ("darts", {"channels": 0}, "need channels a whole number of at least 1; got 0"),
         ("darts", {"layers": -1}, "need layers a whole number of at least 1; got -1"),
         ("darts", {"nodes": 2.0}, "need nodes a whole number of at least 1; got 2.0"),

@@ -87,7 +87,7 @@ def test_every_stage_begins_anew_with_a_seed_of_its_own() -> None:
         assert not (search.momentum_w.any() or search.momentum_v.any() or search.architect.steps.any())
         seen["stem"] += [row[:6].tolist() for row in (*search.w, *search.v)]
         seen["alphas"] += [row[:3].tolist() for row in (*search.arch.flat(), *search.architect_v.arch.flat())]
-        seeds = search.given().seeds
+        seeds = search.next_inputs().seeds
         assert seeds is not None
         seen["dropout"] += seeds.tolist()
         shaken(search)

@@ -69,7 +69,7 @@ def test_a_graph_gives_the_numbers_of_launches(kind: str, by: str) -> None:
     with use_backend(by):
         for step in range(6):
             want, got = launched.step(batch(step)), graphed.step(batch(step))
-            graphed.settle()
+            graphed.synchronize()
             assert want == dict(got)
             assert same(launched, graphed), step
     assert graphed._graphs._graph is not None
@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_changes_nothing(pair: tuple[Search, Search], 
     for s in pair:
         s.step(batch(3))
         s.step(batch(4))
-        s.settle()
+        s.synchronize()
     assert same(launched, graphed)
 
 

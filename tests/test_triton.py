@@ -19,7 +19,7 @@ from bench.random_cells import draw_inputs, run
 from sgl_fast.kernels.configurations import DOTS, INTERPRETED, KERNELS, Tiles, assumed
 from sgl_fast.ops import mixed_cell as op
 from sgl_fast.reference.cell import section_of
-from sgl_fast.reference.layers import Mode
+from sgl_fast.reference.layers import PassContext
 from sgl_fast.reference.pattern import Pattern
 
 BAND = 512  # numbers
@@ -88,7 +88,7 @@ def small_cell() -> tuple[Setting, list[Tensor | None], Tensor]:
 
 def passed(setting: Setting, tensors: list[Tensor | None], grad: Tensor, **how: Any) -> list[Tensor]:
     """Output and gradients of a pass."""
-    out = op.mixed_cell(setting.cell, section_of(setting.cell), *tensors, Mode(**how), backend="triton")  # type: ignore[misc]
+    out = op.mixed_cell(setting.cell, section_of(setting.cell), *tensors, PassContext(**how), backend="triton")  # type: ignore[misc]
     return [out.detach(), *torch.autograd.grad(out, [t for t in tensors if t is not None], grad)]
 
 
@@ -116,17 +116,20 @@ def test_float16_ends_at_its_largest_number() -> None:
 
 def test_products_of_tf32_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """By every launch of both directions that has such products; one for tf32, else three."""
-    from sgl_fast.kernels import cell, cell_backward, cell_forward
+    from sgl_fast.kernels.cell import dot_precision
+    from sgl_fast.kernels.cell_backward import Backward
+    from sgl_fast.kernels.cell_forward import Forward
+    from sgl_fast.kernels.launch import LaunchPlan
 
-    asked = []
-    for module in (cell_forward, cell_backward):
-        spy = lambda precision, device, module=module: asked.append((module, precision)) or "ieee"  # noqa: E731
-        monkeypatch.setattr(module, "products", spy)
+    plans, run = [], LaunchPlan.run
+    monkeypatch.setattr(LaunchPlan, "run", lambda self, *args: plans.append(self) or run(self, *args))
     passed(*small_cell(), precision="tf32")
-    assert {precision for _, precision in asked} == {"tf32"}
-    assert {module for module, _ in asked} == {cell_forward, cell_backward}
+    assert {type(plan) for plan in plans} == {Forward, Backward}
+    for plan in plans:
+        tiles = [launch.constant["TILE"] for launch in plan.launches if "TILE" in launch.constant]
+        assert {tile.products for tile in tiles} == {"tf32"}
     device = torch.device("cpu")
-    assert (cell.products("tf32", device), cell.products("float32", device)) == ("tf32", "tf32x3")
+    assert (dot_precision("tf32", device), dot_precision("float32", device)) == ("tf32", "tf32x3")
 
 
 def test_tiles_change_no_number() -> None:

@@ -102,21 +102,19 @@ struct CudaCall {
 
 #ifdef CUDASIM
 
-// CUDA kernels by simulated threads, on tensors of the CPU. only_count: kernels are counted and do not run, results are 0.
+// CUDA kernels by simulated threads, on tensors of the CPU. Where they are only counted, results are 0.
 struct SimulatedCall {
-    static inline bool only_count = false;
-    static inline Ledger counted;
     static constexpr bool stores_half = true;
     at::Device device;
     Rooms rooms{device};
-    Stream queue{nullptr, Rooms::more, &rooms, only_count ? &counted : nullptr};
+    Stream queue{nullptr, Rooms::more, &rooms};
 
     explicit SimulatedCall(const Tensor& tensor) : device(device_of(tensor, at::kCPU)) {}
     SimulatedCall(const SimulatedCall&) = delete;
 
     Tensor large(IntArrayRef sizes) const { return fresh(sizes, at::kFloat); }
     static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) {
-        return only_count ? at::zeros(sizes, options) : at::empty(sizes, options);
+        return cudasim::only_count ? at::zeros(sizes, options) : at::empty(sizes, options);
     }
 };
 

@@ -8,9 +8,8 @@ void augment(const Stream& stream, const Augmentation& how, const uint8_t* image
              float* out) {
     const int C = static_cast<int>(how.C), H = static_cast<int>(how.H), W = static_cast<int>(how.W);
     const dim3 grid(static_cast<unsigned>(how.N), blocks_for(how.H * how.W, AUGMENT_THREADS));
-    const double size = double(C) * H * W;
-    LAUNCH(augment_kernel, grid, AUGMENT_THREADS, 0, stream, work_of(how.N, 0, 2.25 * size, 1.25 * size), how.M, C, H,
-           W, static_cast<int>(how.crop), static_cast<int>(how.cutout), how.image, how.channel, images,
+    LAUNCH(augment_kernel, grid, AUGMENT_THREADS, 0, stream, how.M, C, H, W,
+           static_cast<int>(how.crop), static_cast<int>(how.cutout), how.image, how.channel, images,
            reinterpret_cast<const long long*>(draws), levels, out);
 }
 

@@ -12,7 +12,7 @@ dim3 grid_of(int64_t K, int64_t P) { return dim3(parts_of(P), static_cast<unsign
 // The sums of squares of the parts of each row.
 double* squares_of(const Stream& stream, int64_t K, int64_t P, const float* rows) {
     double* squares = stream.room<double>(K * parts_of(P));
-    LAUNCH(squares_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, row_work(K, P, 1), P, rows, squares);
+    LAUNCH(squares_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, rows, squares);
     return squares;
 }
 
@@ -20,26 +20,25 @@ double* squares_of(const Stream& stream, int64_t K, int64_t P, const float* rows
 
 void row_norms(const Stream& stream, int64_t K, int64_t P, const float* rows, float* norms) {
     const double* squares = squares_of(stream, K, P, rows);
-    LAUNCH(norms_kernel, static_cast<unsigned>(K), FLAT_THREADS, 0, stream, row_work(K, 2 * parts_of(P), 1),
-           parts_of(P), squares, norms);
+    LAUNCH(norms_kernel, static_cast<unsigned>(K), FLAT_THREADS, 0, stream, parts_of(P), squares, norms);
 }
 
 void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& s, const float* lr, const float* weights,
          const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms) {
     const double* squares = squares_of(stream, K, P, grad);
-    LAUNCH(sgd_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, row_work(K, P, 5), P, s.momentum,
-           s.weight_decay, s.clip, lr, weights, grad, buffer, squares, new_weights, new_buffer, norms);
+    LAUNCH(sgd_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, s.momentum, s.weight_decay, s.clip, lr,
+           weights, grad, buffer, squares, new_weights, new_buffer, norms);
 }
 
 void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* weights, const float* direction,
              float* both, float* eps) {
     const double* squares = squares_of(stream, K, P, direction);
-    LAUNCH(perturb_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, row_work(K, P, 4), P, r, weights, direction,
-           squares, both, eps);
+    LAUNCH(perturb_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, r, weights, direction, squares, both,
+           eps);
 }
 
 void quotient(const Stream& stream, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
-    LAUNCH(quotient_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, row_work(K, P, 3), P, both, eps, out);
+    LAUNCH(quotient_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, both, eps, out);
 }
 
 }  // namespace sgl_fast

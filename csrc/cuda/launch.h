@@ -1,14 +1,11 @@
-// How launchers start a kernel: on a stream, checked, counted. Free of torch.
+// How launchers start a kernel: on a stream, checked. Free of torch.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
 #include <string>
-
-#include "work.h"
 
 #ifndef CUDASIM
 #include <cuda_runtime.h>
@@ -27,13 +24,9 @@ struct Stream {
     Handle handle;
     void* (*allocate)(void* context, size_t bytes);  // valid until the kernels of this call are done
     void* context;
-    Ledger* ledger = nullptr;  // if given, launches are written down there, and nothing runs
 
     template <class T> T* room(size_t count) const { return static_cast<T*>(allocate(context, count * sizeof(T))); }
 };
-
-// Kernels that this process has launched.
-inline std::atomic<int64_t> launches{0};
 
 #ifndef CUDASIM
 
@@ -44,8 +37,7 @@ inline void check(cudaError_t error, const char* what) {
 
 #endif
 
-inline void zero(const Stream& stream, void* memory, size_t bytes) {
-    if (stream.ledger) return;
+inline void zero([[maybe_unused]] const Stream& stream, void* memory, size_t bytes) {
 #ifdef CUDASIM
     std::memset(memory, 0, bytes);
 #else
@@ -54,11 +46,9 @@ inline void zero(const Stream& stream, void* memory, size_t bytes) {
 }
 
 // Lets blocks of a kernel have that much dynamic shared memory; more than 48 KB must be asked for.
-template <class Kernel> void allow_shared(const Stream& stream, Kernel* kernel, size_t bytes) {
-    if (stream.ledger || bytes <= 48 << 10) return;
-#ifdef CUDASIM
-    (void)kernel;
-#else
+template <class Kernel> void allow_shared([[maybe_unused]] Kernel* kernel, size_t bytes) {
+    if (bytes <= 48 << 10) return;
+#ifndef CUDASIM
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
           "cudaFuncSetAttribute");
 #endif
@@ -70,23 +60,14 @@ inline unsigned blocks_for(int64_t items, int64_t per_block) {
 
 }  // namespace sgl_fast
 
-// LAUNCH(kernel, grid, block, bytes of dynamic shared memory, stream, work, arguments...). RuntimeError where it cannot run.
+// LAUNCH(kernel, grid, block, bytes of dynamic shared memory, stream, arguments...). RuntimeError where it cannot run.
 #ifdef CUDASIM
-#define RUN_(kernel, grid, block, bytes, stream, ...) \
-    ::cudasim::launch(grid, block, bytes, [&] { kernel(__VA_ARGS__); })
+#define LAUNCH(kernel, grid, block, bytes, stream, ...) \
+    ::cudasim::launch(#kernel, grid, block, bytes, [&] { kernel(__VA_ARGS__); })
 #else
-#define RUN_(kernel, grid, block, bytes, stream, ...)             \
-    kernel<<<grid, block, bytes, (stream).handle>>>(__VA_ARGS__); \
-    ::sgl_fast::check(cudaGetLastError(), #kernel)
-#endif
-#define LAUNCH(kernel, grid, block, bytes, stream, work, ...)            \
-    do {                                                                 \
-        if ((stream).ledger) {                                           \
-            const dim3 grid_(grid);                                      \
-            const double blocks_ = double(grid_.x) * grid_.y * grid_.z;  \
-            (stream).ledger->launches.push_back({#kernel, (work), blocks_, double(bytes)}); \
-            break;                                                       \
-        }                                                                \
-        ++::sgl_fast::launches;                                          \
-        RUN_(kernel, grid, block, bytes, stream, __VA_ARGS__);           \
+#define LAUNCH(kernel, grid, block, bytes, stream, ...)               \
+    do {                                                              \
+        kernel<<<grid, block, bytes, (stream).handle>>>(__VA_ARGS__); \
+        ::sgl_fast::check(cudaGetLastError(), #kernel);               \
     } while (0)
+#endif

@@ -4,7 +4,6 @@
 #include <stdexcept>
 #include <vector>
 
-#include "cell_work.h"
 #include "slope_jobs.h"
 
 namespace sgl_fast {
@@ -109,7 +108,7 @@ struct Forward {
 
     void run() {
         if (!view.training)
-            LAUNCH(evaluation_kernel, static_cast<unsigned>(view.V), CELL_THREADS, 0, stream, Work(), view);
+            LAUNCH(evaluation_kernel, static_cast<unsigned>(view.V), CELL_THREADS, 0, stream, view);
         if (view.preprocess) convolve(preprocess_jobs(plan), {}, 0);
         sources({0, 1});
         for (int node = 0; node < view.nodes; node++) {
@@ -137,7 +136,7 @@ struct Forward {
     void combine(int node) {
         const unsigned parts = blocks_for(int64_t(view.C) * Tiling(view.out_H, view.out_W).quads, CELL_THREADS);
         const NodeJob job = node_job(plan, node);
-        LAUNCH(combine_kernel, dim3(images(), parts), CELL_THREADS, 0, stream, combine_work(view, job), view, job);
+        LAUNCH(combine_kernel, dim3(images(), parts), CELL_THREADS, 0, stream, view, job);
     }
 
     // All jobs have outputs of one size.
@@ -158,20 +157,20 @@ struct Forward {
         int room = pool_count ? pool_floats() : 0;
         for (ConvJob& job : jobs) room = std::max(room, choose_chunk<R>(job));
         std::stable_partition(jobs.begin(), jobs.end(), [](const ConvJob& job) { return job.kernel > 1; });
-        allow_shared(stream, convolve_kernel<R>, room * sizeof(float));
+        allow_shared(convolve_kernel<R>, room * sizeof(float));
         each_table(jobs, GROUP_JOBS, room, pools, pool_count, [&](const ConvJobs& table, int pools_here) {
-            LAUNCH(convolve_kernel<R>, dim3(table.groups + pools_here, images()), CELL_THREADS, room * sizeof(float), stream,
-                   convolve_work(view, table, pools_here, R), view, table);
+            LAUNCH(convolve_kernel<R>, dim3(table.groups + pools_here, images()), CELL_THREADS, room * sizeof(float), stream, view,
+                   table);
         });
     }
 
     void convolve_wide(std::vector<ConvJob>& jobs, const PoolJobs& pools, int pool_count) {
         int room = pool_count ? pool_floats() : 0;
         for (ConvJob& job : jobs) room = std::max(room, choose_wide_chunk(job));
-        allow_shared(stream, wide_kernel, room * sizeof(float));
+        allow_shared(wide_kernel, room * sizeof(float));
         each_table(jobs, 1, room, pools, pool_count, [&](const ConvJobs& table, int pools_here) {
-            LAUNCH(wide_kernel, dim3(table.groups + pools_here, images()), CELL_THREADS, room * sizeof(float), stream,
-                   wide_work(view, table, pools_here), view, table);
+            LAUNCH(wide_kernel, dim3(table.groups + pools_here, images()), CELL_THREADS, room * sizeof(float), stream, view,
+                   table);
         });
     }
 
@@ -210,7 +209,7 @@ struct Backward {
 
     void run() {
         const NodeJob last = node_job(plan, view.nodes - 1);
-        LAUNCH(node_slopes_kernel, images(), CELL_THREADS, 0, stream, node_slopes_work(view, last), view, grads, last);
+        LAUNCH(node_slopes_kernel, images(), CELL_THREADS, 0, stream, view, grads, last);
         for (int j = view.nodes; j >= 2; j--) {
             middles({j});
             sources({j});
@@ -280,7 +279,7 @@ struct Backward {
 
     void mixture() {
         need_at_most("edges", plan.edges.size(), MOST_CELL_EDGES);
-        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, Work(), view, grads, mixture_job(plan),
+        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, view, grads, mixture_job(plan),
                wanted.op_weights, wanted.edge_weights);
     }
 
@@ -310,9 +309,9 @@ struct Backward {
             floats = std::max({floats, shape.floats(outs), PaddedPlane(1, target.out_H, target.out_W).floats});
             parts = std::max(parts, blocks_for(channels, shape.channels));
         }
-        allow_shared(stream, wide_gradient_kernel, floats * sizeof(float));
-        LAUNCH(wide_gradient_kernel, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream,
-               wide_gradient_work(view, jobs, targets), view, grads, jobs, outs, floats);
+        allow_shared(wide_gradient_kernel, floats * sizeof(float));
+        LAUNCH(wide_gradient_kernel, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream, view, grads,
+               jobs, outs, floats);
     }
 
     static int shared_of(const SlopeJobs& jobs, int targets, int outs, int R) {
@@ -324,12 +323,11 @@ struct Backward {
     template <int R> void undo(const SlopeJobs& jobs, int targets, int channels, int outs) {
         const int floats = shared_of(jobs, targets, outs, R);
         need_shared(floats, jobs.target[0].H, jobs.target[0].W);
-        allow_shared(stream, gradient_kernel<R>, floats * sizeof(float));
+        allow_shared(gradient_kernel<R>, floats * sizeof(float));
         unsigned parts = 1;
         for (int t = 0; t < targets; t++)
             parts = std::max(parts, blocks_for(channels, Tiling(jobs.target[t].H, jobs.target[t].W).groups * R));
-        LAUNCH(gradient_kernel<R>, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream,
-               gradient_work(view, jobs, targets, R), view, grads, jobs);
+        LAUNCH(gradient_kernel<R>, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream, view, grads, jobs);
     }
 
     void weights() {
@@ -342,8 +340,7 @@ struct Backward {
         for (size_t first = 0; first < undos.size(); first += MOST_WEIGHT_JOBS)
             weights(undos.data() + first, std::min<size_t>(MOST_WEIGHT_JOBS, undos.size() - first), groups, shares);
         if (plan.weights)
-            LAUNCH(add_shares_kernel, dim3(blocks_for(plan.weights, CELL_THREADS), view.V), CELL_THREADS, 0, stream,
-                   row_work(view.V, plan.weights, groups + 1), groups,
+            LAUNCH(add_shares_kernel, dim3(blocks_for(plan.weights, CELL_THREADS), view.V), CELL_THREADS, 0, stream, groups,
                    static_cast<long long>(plan.weights), shares, wanted.weights);
     }
 
@@ -355,9 +352,9 @@ struct Backward {
             floats = std::max(floats, choose_tile(jobs.job[i]));
             chunks = std::max(chunks, jobs.job[i].chunks());
         }
-        allow_shared(stream, weight_gradient_kernel, floats * sizeof(float));
+        allow_shared(weight_gradient_kernel, floats * sizeof(float));
         LAUNCH(weight_gradient_kernel, dim3(chunks, view.V * groups, static_cast<unsigned>(count)), CELL_THREADS,
-               floats * sizeof(float), stream, weight_gradient_work(view, jobs, static_cast<int>(count)), view, grads, jobs, groups,
+               floats * sizeof(float), stream, view, grads, jobs, groups,
                static_cast<long long>(plan.weights), shares);
     }
 };

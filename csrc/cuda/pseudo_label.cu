@@ -6,18 +6,18 @@ namespace sgl_fast {
 
 void cross_entropy(const Stream& stream, int64_t V, int64_t N, int64_t J, float weight, const float* logits, const float* targets,
                    float* loss, float* log_probs, float* grad) {
-    LAUNCH(cross_entropy_kernel, static_cast<unsigned>(V), LOSS_WARPS * WARP, 0, stream, row_work(V * N, J, 4), N, J,
-           weight, logits, targets, loss, log_probs, grad);
+    LAUNCH(cross_entropy_kernel, static_cast<unsigned>(V), LOSS_WARPS * WARP, 0, stream, N, J, weight, logits,
+           targets, loss, log_probs, grad);
 }
 
 void pseudo_labels(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* teachers, float* p, float* targets) {
-    LAUNCH(pseudo_labels_kernel, blocks_for(N, LABEL_WARPS), LABEL_WARPS * WARP, 0, stream, row_work(K * N, J, 3), K, N,
-           J, teachers, p, targets);
+    LAUNCH(pseudo_labels_kernel, blocks_for(N, LABEL_WARPS), LABEL_WARPS * WARP, 0, stream, K, N, J, teachers, p,
+           targets);
 }
 
 void teacher_cotangent(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* p, const float* tau, float* cotangent) {
-    LAUNCH(teacher_cotangent_kernel, blocks_for(K * N, LABEL_WARPS), LABEL_WARPS * WARP, 0, stream, row_work(K * N, J, K + 2),
-           K, N, J, p, tau, cotangent);
+    LAUNCH(teacher_cotangent_kernel, blocks_for(K * N, LABEL_WARPS), LABEL_WARPS * WARP, 0, stream, K, N, J, p, tau,
+           cotangent);
 }
 
 }  // namespace sgl_fast

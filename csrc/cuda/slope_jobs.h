@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "cell_jobs.h"
-#include "gradient.cuh"
 #include "weight_gradient.cuh"
+#include "wide_gradient.cuh"
 
 namespace sgl_fast {
 

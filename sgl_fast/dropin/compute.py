@@ -15,7 +15,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ..backends.choice import PLACES, asked_for, choose, why_not
 from ..ops.mixed_cell import mixed_cell
-from ..reference.layers import Mode, RunningStats
+from ..reference.layers import PassContext, RunningStats
 from ..reference.pattern import Pattern
 from ..spaces import edges_of
 from .arguments import Reading, flat, get, softmax_rows
@@ -98,7 +98,7 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
     plans = [r.plan for r in requests]
     running = gather(plans) if plan.tracked and (plan.updated or not first.training) else None
     seeds = torch.randint(2**62, (len(requests),), device=first.s1.device) if first.dropout else None
-    mode = Mode(first.training, running, KINKS.get(), first.dropout, seeds)
+    context = PassContext(first.training, running, KINKS.get(), first.dropout, seeds)
     betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
     out = (cell or fused(first.backend))(
         plan.cell,
@@ -108,7 +108,7 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
         torch.stack([r.weights for r in requests]),
         torch.stack([r.ops for r in requests]),
         betas,
-        mode,
+        context,
         first.skip_beta,
     )
     if running is not None and first.training:

@@ -34,6 +34,9 @@ def choose_p_darts(scores: EdgeScores) -> Pairs:
     return [(max(reversed(scores[source]), key=scores[source].__getitem__), source) for source in sorted(ranked[-2:])]
 
 
+RULES: dict[str, Callable[[EdgeScores], Pairs]] = {"darts": choose_darts, "p_darts": choose_p_darts}  # of a node
+
+
 def edge_scores(space: Space, arch: Arch, learner: int, kind: str) -> EdgeScores:
     """Probability of every op but none, times the edge's share of its node where the space has betas."""
     rows = probabilities(arch, learner, kind)
@@ -58,7 +61,7 @@ def edge_shares(space: Space, arch: Arch, learner: int, kind: str) -> list[float
     return [share for node in range(space.nodes) for share in softmax([betas[edge] for edge in edges_of(node)])]
 
 
-def values(tensor: Any, learner: int, name: str) -> list:
+def values(tensor: Any, learner: int, name: str) -> list[Any]:
     """The learner's row as Python floats."""
     if tensor is None:
         raise ValueError(f"the space has betas but the Arch has no {name}")
@@ -67,7 +70,8 @@ def values(tensor: Any, learner: int, name: str) -> list:
     row = tensor[learner].detach().double()
     if not row.isfinite().all():
         raise ValueError(f"{name} of learner {learner} holds NaN or infinite values; nothing can be derived")
-    return row.tolist()
+    numbers: list[Any] = row.tolist()
+    return numbers
 
 
 def softmax(row: Iterable[float]) -> list[float]:

@@ -13,7 +13,7 @@ from ..backends.precision import library
 from ..ops.convolution import convolution, linear
 from ..ops.mixed_cell import mixed_cell
 from ..reference.cell import Entry
-from ..reference.layers import Mode, RunningStats, Walk, fold, unfold
+from ..reference.layers import LayerCursor, PassContext, RunningStats, fold, unfold
 from ..reference.pattern import Pattern
 from ..spaces import Space, edges_of
 from ..spaces.arch import Arch, init_arch
@@ -103,38 +103,38 @@ class Supernet:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
         if dropout_seeds is not None:  # a tensor that is there already goes on as it is, without a copy
             dropout_seeds = torch.as_tensor(dropout_seeds, dtype=torch.int64, device=weights.device)
-        mode = Mode(training, running, pattern, skip_dropout, dropout_seeds, precision)
+        context = PassContext(training, running, pattern, skip_dropout, dropout_seeds, precision)
         if pattern is not None:
             pattern.start()
         with library(precision, weights.device):
-            logits = self._forward(weights, arch, images, mode, skip_beta, backend)
+            logits = self._forward(weights, arch, images, context, skip_beta, backend)
         if pattern is not None:
             pattern.finish()
         return logits
 
     def _forward(
-        self, weights: Tensor, arch: Arch, images: Tensor, mode: Mode, skip_beta: float, backend: str
+        self, weights: Tensor, arch: Arch, images: Tensor, context: PassContext, skip_beta: float, backend: str
     ) -> Tensor:
         net, V = self.sections, weights.shape[0]
         stem, *cells, classifier = weights.split([s.num_weights for s in net.sections], dim=1)
         x = fold(images) if images.dim() == 5 else images
-        s0, s1 = (unfold(s, V) for s in self._stem(Walk(net.stem, stem, mode), x, backend))
+        s0, s1 = (unfold(s, V) for s in self._stem(LayerCursor(net.stem, stem, context), x, backend))
         op_weights = {"normal": arch.alphas_normal.softmax(-1), "reduce": arch.alphas_reduce.softmax(-1)}
         betas = {"normal": arch.betas_normal, "reduce": arch.betas_reduce}
         edge_weights = {kind: self._edge_softmax(b) for kind, b in betas.items()}
         for (cell, section), w in zip(net.cells, cells, strict=True):
             mixture = op_weights[cell.kind], edge_weights[cell.kind]
-            s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *mixture, mode, skip_beta, backend)
-        walk = Walk(net.classifier, classifier, mode)
-        weight, bias = walk.weight(), walk.weight()
+            s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *mixture, context, skip_beta, backend)
+        cursor = LayerCursor(net.classifier, classifier, context)
+        weight, bias = cursor.weight(), cursor.weight()
         return linear(s1.mean((3, 4)), weight, bias, backend)
 
-    def _stem(self, walk: Walk, x: Tensor, backend: str) -> tuple[Tensor, Tensor]:
+    def _stem(self, cursor: LayerCursor, x: Tensor, backend: str) -> tuple[Tensor, Tensor]:
         if not self.space.imagenet:
-            s = conv_norm(walk, x, 1, backend)
+            s = conv_norm(cursor, x, 1, backend)
             return s, s
-        s0 = conv_norm(walk, walk.relu(conv_norm(walk, x, 2, backend)), 2, backend)
-        return s0, conv_norm(walk, walk.relu(s0), 2, backend)
+        s0 = conv_norm(cursor, cursor.relu(conv_norm(cursor, x, 2, backend)), 2, backend)
+        return s0, conv_norm(cursor, cursor.relu(s0), 2, backend)
 
     def _edge_softmax(self, betas: Tensor | None) -> Tensor | None:
         """Softmax of betas (V, E) over the in-edges of each node."""
@@ -164,11 +164,11 @@ class Supernet:
             need(running.var, "running variance", (V, S), weights)
 
 
-def conv_norm(walk: Walk, x: Tensor, stride: int, backend: str) -> Tensor:
+def conv_norm(cursor: LayerCursor, x: Tensor, stride: int, backend: str) -> Tensor:
     """An x of as many channels as ONE virtual learner takes is an input shared by all of them."""
-    weight = walk.weight()
+    weight = cursor.weight()
     groups = x.shape[1] // weight.shape[2]
-    return walk.norm(convolution(x, weight.flatten(0, 1), stride, groups, backend), affine=True)
+    return cursor.norm(convolution(x, weight.flatten(0, 1), stride, groups, backend), affine=True)
 
 
 def need(tensor: Tensor | None, name: str, shape: Sequence[int], weights: Tensor) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..reference import mixed_cell as reference
-from ..reference.layers import Mode, RunningStats
+from ..reference.layers import PassContext, RunningStats
 from .cell_numbers import described
 from .registry import Apply, differentiable
 
@@ -24,8 +24,8 @@ MASKS_AXIS = 1  # of V in dropout masks; everywhere else it is the first one
 
 
 @dataclass
-class GivenMasks(Mode):
-    """A mode whose dropout masks are these, (masks, V, N, C, H, W)."""
+class GivenMasks(PassContext):
+    """A pass whose dropout masks are these, (masks, V, N, C, H, W)."""
 
     masks: Tensor | None = None
 
@@ -83,12 +83,13 @@ def _second_derivative(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
     def output(*present: Tensor) -> Tensor:
         s0, s1, weights, op_weights, edge_weights = _at(places, present)
         rate = 0.0 if dropout is None else 1 - 1 / dropout_scale
-        mode = GivenMasks(training, running, dropout=rate, masks=dropout)
+        context = GivenMasks(training, running, dropout=rate, masks=dropout)
         inputs = s0, s1, weights, op_weights, edge_weights
-        return reference.mixed_cell(cell.cell, cell.section, *inputs, mode, skip_beta)
+        return reference.mixed_cell(cell.cell, cell.section, *inputs, context, skip_beta)
 
     def gradients(grad: Tensor, *present: Tensor) -> tuple[Tensor, ...]:
-        return torch.func.vjp(output, *present)[1](grad)
+        grads: tuple[Tensor, ...] = torch.func.vjp(output, *present)[1](grad)
+        return grads
 
     primals = [inputs[i] for i in places]
     given = [cotangents[i] for i in places]

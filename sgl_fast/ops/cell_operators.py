@@ -13,8 +13,8 @@ from ..backends.precision import check_precision
 from ..kernels.launch import storage_dtype
 from ..reference.cell import Cell
 from . import flops
-from .plan import program_of
 from .cell_numbers import bare_channels, check_inputs, described, mask_size, masks_of, need
+from .plan import program_of
 from .registry import register
 
 STEM = "mixed_cell"
@@ -26,7 +26,8 @@ def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, i
     """Weights and norm channels of a learner (bare pools' too), numbers and pattern bytes that an image leaves."""
     if backend == "triton":
         return program_of(tuple(cell), int(H), int(W)).sizes
-    return compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
+    weights, channels, saved, pattern = compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
+    return weights, channels, saved, pattern
 
 
 def _check(

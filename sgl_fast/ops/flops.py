@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
-from .plan import Program, program_of
+from .plan import program_of
 from .rows import OUT
 
 Shape = Sequence[int]
@@ -41,20 +41,13 @@ def cell_layers(cell: list[int], s1: Shape) -> Iterator[Layer]:
     program = program_of(tuple(cell), int(s1[3]), int(s1[4]))
     for conv in (program.convs[row] for row in program.inputs):
         yield Layer(conv.ins * conv.outs * program.H * program.W, 0, conv.reads - 2, True)
-    for j, target in enumerate(program.targets[program.state_targets :][: program.nodes + 1]):
-        rows = range(target.first_conv, target.first_conv + target.convs)
-        yield from operation_layers(program, j, rows, direct=True)
-    for stage in program.stages:
-        yield from operation_layers(program, stage.states.stop - 1, stage.halves, direct=False)
-
-
-def operation_layers(program: Program, state: int, rows: range, direct: bool) -> Iterator[Layer]:
-    """Of the convolutions of these rows; direct: they read the state itself."""
-    for conv in (program.convs[row] for row in rows):
-        depthwise = conv.depthwise != OUT
-        if depthwise:
-            yield Layer(conv.ins * conv.kernel**2 * program.out_pixels, conv.ins, state, direct)
-        yield Layer(conv.ins * conv.outs * program.out_pixels, 0, state, not depthwise)
+    for j in range(program.nodes + 1):
+        convs = program.state_convs(j)
+        for i, conv in enumerate((*convs, *program.state_halves(j))):
+            depthwise = conv.depthwise != OUT
+            if depthwise:
+                yield Layer(conv.ins * conv.kernel**2 * program.out_pixels, conv.ins, j, i < len(convs))
+            yield Layer(conv.ins * conv.outs * program.out_pixels, 0, j, not depthwise)
 
 
 def cell_forward(cell: list[int], s0: Shape, s1: Shape, *_: Any, out_shape: Any) -> int:

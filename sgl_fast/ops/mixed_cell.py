@@ -9,7 +9,7 @@ from ..backends.choice import choose
 from ..backends.precision import check_precision
 from ..reference import mixed_cell as reference
 from ..reference.cell import Cell, Section
-from ..reference.layers import MOMENTUM, Mode, RunningStats
+from ..reference.layers import MOMENTUM, PassContext, RunningStats
 from .cell_gradients import cell_function
 from .cell_numbers import Described, check_inputs, mask_size, masks_of, numbers
 from .cell_operators import BACKWARD, FORWARD, sizes
@@ -31,7 +31,7 @@ def mixed_cell(
     weights: Tensor,
     op_weights: Tensor,
     edge_weights: Tensor | None,
-    mode: Mode,
+    context: PassContext,
     skip_beta: float = 1.0,
     backend: str | None = None,
 ) -> Tensor:
@@ -44,43 +44,44 @@ def mixed_cell(
     All of one floating-point dtype and device; under autocast the states are cast to the weights' dtype. The fused
     backends take float32; their derivative is fused, too, the derivative of that is recomputed by the reference.
     ValueError says what does not fit.
-    mode.running is updated by a training pass and read by others; mode.pattern is recorded or replayed; with
-    mode.precision float16 or bfloat16 what the backward needs is kept in that, all arithmetic being float32.
+    context.running is updated by a training pass and read by others; context.pattern is recorded or replayed; with
+    context.precision float16 or bfloat16 what the backward needs is kept in that, all arithmetic being float32.
     """
     name = choose(backend, weights.device, weights.dtype)
-    check_precision(mode.precision, name, weights.device)
+    check_precision(context.precision, name, weights.device)
     place = weights.device.type
     if torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place):
         s0, s1 = s0.to(weights.dtype), s1.to(weights.dtype)
     if name == "reference":
         shape = Described(cell, section, section.num_weights, section.num_statistics)
-        check_inputs(shape, s0, s1, weights, op_weights, edge_weights, mode.training)
-        return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, mode, skip_beta)
+        check_inputs(shape, s0, s1, weights, op_weights, edge_weights, context.training)
+        return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, context, skip_beta)
     norms, fused = section.num_statistics, numbers(cell)
-    running = None if mode.training else _statistics(section, mode.running, norms)
+    running = None if context.training else _statistics(section, context.running, norms)
     pattern = None
-    if mode.pattern is not None and mode.pattern.recorded:
+    if context.pattern is not None and context.pattern.recorded:
         V, N, _, H, W = s1.shape
-        pattern = mode.pattern.replay((V, N, sizes(fused, H, W, name)[3]), torch.uint8)
-    dropout, scale = _dropout(cell, mode, s1, name)
+        pattern = context.pattern.replay((V, N, sizes(fused, H, W, name)[3]), torch.uint8)
+    dropout, scale = _dropout(cell, context, s1, name)
     inputs = s0, s1, weights, op_weights, edge_weights
     apply = _FUSED["triton" if name == "triton" else "compiled"]
-    out, _, _, stats, bits = apply(fused, *inputs, running, pattern, dropout, skip_beta, scale, mode.precision)
-    if mode.pattern is not None and pattern is None:
-        mode.pattern.record(bits)
-    if mode.running is not None and mode.training and norms:
-        _update(section, mode.running, stats.detach()[..., :norms], norms)
+    out: Tensor
+    out, _, _, stats, bits = apply(fused, *inputs, running, pattern, dropout, skip_beta, scale, context.precision)
+    if context.pattern is not None and pattern is None:
+        context.pattern.record(bits)
+    if context.running is not None and context.training and norms:
+        _update(section, context.running, stats.detach()[..., :norms], norms)
     return out
 
 
-def _dropout(cell: Cell, mode: Mode, s1: Tensor, backend: str) -> tuple[Tensor | None, float]:
+def _dropout(cell: Cell, context: PassContext, s1: Tensor, backend: str) -> tuple[Tensor | None, float]:
     """What the stride-1 skips keep, (masks, V, N, C, H', W'), in the order of the reference's draws; and its scale."""
     masks = masks_of(cell)
-    if not (mode.dropout and mode.training and masks):
+    if not (context.dropout and context.training and masks):
         return None, 1.0
-    seeds, first = mode.next_masks(masks)
-    kept = dropout_masks(seeds, masks, first, mask_size(cell, s1), mode.dropout, backend)
-    return kept, 1 / (1 - mode.dropout)
+    seeds, first = context.next_masks(masks)
+    kept = dropout_masks(seeds, masks, first, mask_size(cell, s1), context.dropout, backend)
+    return kept, 1 / (1 - context.dropout)
 
 
 def _statistics(section: Section, running: RunningStats | None, norms: int) -> Tensor:

@@ -1,9 +1,9 @@
-"""One cell as a program: where its weights, norms, saved activations and patterns lie, and the rows that say what to do.
+"""One cell as a program: where weights, norms, saved activations and patterns lie, and the rows that say what to do.
 
-The order of weights and norms is the canonical one, that of reference.cell.write_cell. A learner has `weights` floats and
-`measured` channels of batch norms; with those of norms that change nothing, one for each pool that has no batch norm,
-`norms`. An image leaves `saved` numbers, activations before their norms, and `pattern` bytes. Its gradients are those of
-its nodes, then of the hidden activations of separable convolutions: `gradients` numbers.
+The order of weights and norms is the canonical one, that of reference.cell.write_cell. A learner has `weights` floats
+and `measured` channels of batch norms; with those of norms that change nothing, one for each pool that has no batch
+norm, `norms`. An image leaves `saved` numbers, activations before their norms, and `pattern` bytes. Its gradients are
+those of its nodes, then of the hidden activations of separable convolutions: `gradients` numbers.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Program:
         self.stages = [self._stage(states) for states in readers]
         self.conv_moments = len(self.moments)  # number of the first convolution's
         self.moments += [Moments(conv.norm, conv.norm, conv.outs) for conv in self.convs]
-        self.out_edges = [self.edges[edge] for source in self._sources for edge in source.edges]
+        self.out_edges = [edge for j in range(self.nodes + 2) for edge in self.state_edges(j)]
         self.state_targets = self._state_targets()
         self.input_targets = self._input_targets()
         self.input_grads = self._input_grads()
@@ -109,6 +109,18 @@ class Program:
             return self.C, self.H, self.W
         scale = 2 if self.shrink0 and which == 0 else 1
         return (self.c_prev_prev, self.c_prev)[which], scale * self.H, scale * self.W
+
+    def state_convs(self, j: int) -> list[Conv]:
+        """Convolutions that read a state."""
+        return self._sources[j].convs
+
+    def state_halves(self, j: int) -> list[Conv]:
+        """Second halves of the separable ones among them."""
+        return [conv for conv, _ in self._sources[j].halves]
+
+    def state_edges(self, j: int) -> list[Edge]:
+        """Edges out of a state."""
+        return [self.edges[edge] for edge in self._sources[j].edges]
 
     def _take(self, what: str, count: int) -> int:
         before = int(getattr(self, what))
@@ -194,7 +206,9 @@ class Program:
         norm, z = self._take("norms", channels), self._take("saved", channels * self.out_pixels)
         for half, weights in enumerate(pointwise):
             at = half * outs
-            conv = self._conv(source, channels, outs, z + at * self.out_pixels, norm + at, pointwise=weights, first=half)
+            conv = self._conv(
+                source, channels, outs, z + at * self.out_pixels, norm + at, pointwise=weights, first=half
+            )
             source.convs.append(conv._replace(grad=grad + at * conv.grad_step, edge=edge.edge, op=op))
         self._added[-1].append(Term(op, norm, z))
 

@@ -4,8 +4,8 @@ A row is built by the names of its columns; a position is asked for by name, too
 Offsets count numbers: of weights in a learner's P, of norms in its channels, of `saved` and of gradients in an image's,
 of patterns in an image's bytes. OUT stands where there is nothing: no offset, no norm, no operation.
 
-What is read lies in a place: the cell's inputs s0 and s1 (reads 0 and 1), the preprocessed states (0), the cell's output,
-that is its nodes, or `saved`. A place is that of a stage of the program; `reads` tells s0 from s1.
+What is read lies in a place: the cell's inputs s0 and s1 (reads 0 and 1), the preprocessed states (0), the cell's nodes
+in its output, or `saved`. Which of these is said by the stage of a program; `reads` tells s0 from s1.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OUT = -1
 
 
 class Conv(NamedTuple):
-    """z = pointwise * depthwise * relu(norm_in(x)): one convolution of 1x1, with or without a depthwise one before it."""
+    """z = pointwise * depthwise * relu(norm_in(x)): a 1x1 convolution, with or without a depthwise one before it."""
 
     reads: int
     offset: int  # of x, behind the beginning of an image
@@ -34,7 +34,9 @@ class Conv(NamedTuple):
     first: int  # pixel (first, first) is the first one that is read: 1 in the second half of a factorised reduction
     z: int  # the result, in `saved`; of a preprocessing, in the states
     norm: int  # of the result, applied by whoever reads it
-    grad: int  # gradient of norm(z): in the gradients of nodes and hidden activations; of a preprocessing, of the states
+    grad: (
+        int  # gradient of norm(z): in the gradients of nodes and hidden activations; of a preprocessing, of the states
+    )
     grad_step: int  # from channel to channel of it
     edge: int  # whose op has the result as a term; OUT: its weight is 1
     op: int  # OUT: the auxiliary skip
@@ -139,6 +141,3 @@ class NormGrad(NamedTuple):
     z: int
     norm: int
     channels: int
-
-
-

@@ -1,4 +1,4 @@
-"""One walk through a section of the network: each layer takes its weights, statistics and kinks in canonical order.
+"""A cursor through a section of the network: each layer takes its weights, statistics and kinks in canonical order.
 
 Activations are "folded", (N, V*C, H, W): the virtual learners ride in the channel axis, so that one library call serves
 all of them and batch statistics come out per virtual learner.
@@ -30,7 +30,7 @@ class RunningStats:
 
 
 @dataclass
-class Mode:
+class PassContext:
     """How a pass runs: what it normalises with, and where it records or replays kinks and draws dropout.
 
     Dropout masks are a function of a virtual learner's seed, of dropout_seeds (V) int64, and of their number in the
@@ -65,17 +65,19 @@ def fold(x: Tensor) -> Tensor:
 
 def unfold(x: Tensor, V: int) -> Tensor:
     """(N, V*C, H, W) -> (V, N, C, H, W), a view."""
-    return x.unflatten(1, (V, -1)).transpose(0, 1)
+    apart: Tensor = x.unflatten(1, (V, -1))
+    return apart.transpose(0, 1)
 
 
-class Walk:
+class LayerCursor:
     """Weights (V, section.num_weights), consumed layer by layer; every method maps folded to folded activations."""
 
-    def __init__(self, section: Section, weights: Tensor, mode: Mode) -> None:
+    def __init__(self, section: Section, weights: Tensor, context: PassContext) -> None:
         self.V = weights.shape[0]
-        self.mode = mode
+        self.context = context
         parts = weights.split([e.size for e in section.entries], dim=1)
-        self._weights = iter([p.unflatten(1, e.shape) for p, e in zip(parts, section.entries, strict=True)])
+        tensors: list[Tensor] = [p.unflatten(1, e.shape) for p, e in zip(parts, section.entries, strict=True)]
+        self._weights = iter(tensors)
         self._norms = iter(section.norms)
 
     def weight(self) -> Tensor:
@@ -88,24 +90,25 @@ class Walk:
         if weight.shape[-1] == 1:
             # 1x1: one batched matrix product, about 3 times faster on a CPU than a convolution of V groups
             x = unfold(x[:, :, ::stride, ::stride], self.V).transpose(0, 1)
-            return (weight.flatten(2) @ x.flatten(3)).unflatten(3, x.shape[3:]).flatten(1, 2)
+            product: Tensor = (weight.flatten(2) @ x.flatten(3)).unflatten(3, x.shape[3:])
+            return product.flatten(1, 2)
         return F.conv2d(x, weight.flatten(0, 1), None, stride, padding, dilation, x.shape[1])
 
     def norm(self, x: Tensor, affine: bool = False) -> Tensor:
         weight, bias = (self.weight().flatten(), self.weight().flatten()) if affine else (None, None)
         norm = next(self._norms)
-        if self.mode.running is None:
+        if self.context.running is None:
             return F.batch_norm(x, None, None, weight, bias, training=True, momentum=MOMENTUM, eps=EPS)
-        stats = [t.narrow(1, norm.offset, norm.channels) for t in (self.mode.running.mean, self.mode.running.var)]
+        stats = [t.narrow(1, norm.offset, norm.channels) for t in (self.context.running.mean, self.context.running.var)]
         mean, var = (t.clone().flatten() for t in stats)
-        out = F.batch_norm(x, mean, var, weight, bias, self.mode.training, MOMENTUM, EPS)
-        if self.mode.training:
+        out = F.batch_norm(x, mean, var, weight, bias, self.context.training, MOMENTUM, EPS)
+        if self.context.training:
             for kept, new in zip(stats, (mean, var), strict=True):
                 kept.copy_(new.view_as(kept))
         return out
 
     def relu(self, x: Tensor) -> Tensor:
-        pattern = self.mode.pattern
+        pattern = self.context.pattern
         if pattern is None:
             return torch.relu(x)
         if pattern.recorded:
@@ -114,7 +117,7 @@ class Walk:
         return torch.relu(x)
 
     def max_pool(self, x: Tensor, side: int, stride: int, padding: int = 0) -> Tensor:
-        pattern = self.mode.pattern
+        pattern = self.context.pattern
         if pattern is None:
             return F.max_pool2d(x, side, stride, padding)
         if pattern.recorded:
@@ -126,7 +129,7 @@ class Walk:
         return out
 
     def dropout(self, x: Tensor) -> Tensor:
-        if not self.mode.dropout or not self.mode.training:
+        if not self.context.dropout or not self.context.training:
             return x
         y = unfold(x, self.V)
-        return fold(y * self.mode.dropout_masks(1, y.shape[1:])[0] / (1 - self.mode.dropout))
+        return fold(y * self.context.dropout_masks(1, y.shape[1:])[0] / (1 - self.context.dropout))

@@ -14,8 +14,7 @@ from ..files import read_text, user_path
 from ..limits import check_kind, check_limits, flag
 from ..sgl.config import Config
 from ..sgl.presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
-from ..spaces import SPACES, space
-from ..spaces.p_darts import LAYERS
+from ..spaces import PRIMITIVES, RULES, SPACES, space
 from .command import Parser, absolute, located
 
 if sys.version_info >= (3, 11):
@@ -30,7 +29,6 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 800}  # of tiny, for the spaces whose mixed ops take all channels
 TINY_PARTIAL = {"lr": 0.1, "arch_lr": 6e-4}  # for the others, whose few steps learn too little at the paper's 0.025
-SKIP_DROPOUT = [0.1, 0.4, 0.7]  # P-DARTS, by stage
 SIZES = {
     "channels": "channels of the first cell; a reduction cell doubles them",
     "layers": "cells; P-DARTS adds one in its second stage and two in its third (paper: 5, 11 and 17)",
@@ -74,13 +72,13 @@ CHOICES: dict[str, tuple[Iterable[str], str]] = {
 }
 KINDS = {
     **dict.fromkeys(("space", "algorithm", "settings", "scale", "data"), "str"),
-    **dict.fromkeys(("ablation", "root", "unlabeled"), "str | None"),
+    **dict.fromkeys(("ablation", "root", "unlabeled", "ops"), "str | None"),
     **dict.fromkeys(("channels", "layers", "nodes", "batch_size"), "int"),
     **dict.fromkeys(("limit", "max_skips", "image_size"), "int | None"),
     **{field.name: str(field.type) for field in fields(Config)},
     "memory": "float | None",
 }
-FLAGS = (*SIZES, *DATA, *HELP, *CHOICES, "memory", "max_skips")
+FLAGS = (*SIZES, *DATA, *HELP, *CHOICES, "ops", "memory", "max_skips")
 
 
 def parser() -> Parser:
@@ -96,6 +94,7 @@ def parser() -> Parser:
     for field in fields(Config):
         if field.name in HELP:
             p.add_argument(flag(field.name), type=kinds[str(field.type)], metavar="X", help=HELP[field.name])
+    p.add_argument("--ops", metavar="A,B,...", help=f"operations of every edge (default {', '.join(PRIMITIVES)})")
     p.add_argument("--memory", type=float, metavar="GB", help="for activations: chooses --chunk")
     p.add_argument("--max-skips", type=int, metavar="N", help="skips allowed in the normal cell (P-DARTS: 2)")
     p.add_argument("--config", type=user_path, metavar="FILE", help="TOML file with any of the options above")
@@ -137,13 +136,17 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     chosen = {**scaled, **_ablation(ablation, given), **given}
     check_limits(chosen)
     sizes = {key: chosen[key] for key in SIZES}
-    sizes["layers"] = _layers(name, sizes["layers"])
+    rules = RULES[name]
+    sizes["layers"] = rules.layers_from(sizes["layers"])
     for key in ("batch_size", "limit", "memory", "max_skips", "image_size"):
         least = {"batch_size": 2, "max_skips": 0, "memory": 1e-6}.get(key, 1)
         if chosen.get(key) is not None and chosen[key] < least:
             raise ValueError(f"{flag(key)}: need at least {least}; got {chosen[key]}")
+    ops = ops_of(chosen.get("ops"))
     for layers in sizes["layers"]:
-        space(name, channels=sizes["channels"], layers=layers, nodes=sizes["nodes"])
+        check_space(name, channels=sizes["channels"], layers=layers, nodes=sizes["nodes"], ops=ops)
+    if ops and len(ops) <= sum(rules.drops):
+        raise ValueError(f"--ops: need more than the {sum(rules.drops)} that the stages of {name} drop; got {len(ops)}")
     changes = {f.name: chosen[f.name] for f in fields(Config) if f.name in chosen}
     config = Config.preset(name, algorithm, source, **changes)
     data = {key: chosen.get(key) for key in DATA}
@@ -152,8 +155,9 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
         data["unlabeled"] = "train"
     elif data["unlabeled"] not in (None, "train"):
         data["unlabeled"] = absolute(data["unlabeled"])
-    max_skips = chosen.get("max_skips", 2 if name == "p_darts" else None)
-    rest = {"memory": chosen.get("memory"), "max_skips": max_skips, "skip_dropout": SKIP_DROPOUT}
+    max_skips = chosen.get("max_skips", rules.max_skips)
+    rest = {"ops": chosen.get("ops"), "memory": chosen.get("memory"), "max_skips": max_skips}
+    rest["skip_dropout"] = list(rules.skip_dropout)
     said = {"space": name, "algorithm": algorithm, "settings": source, "ablation": ablation, "scale": scale}
     return {**said, **sizes, **data, **rest, "config": config.as_dict()}
 
@@ -177,11 +181,19 @@ def _ablation(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
     return {**ABLATIONS[name], **({} if lam is None else {"lam": lam})}
 
 
-def _layers(name: str, layers: int | None) -> list[int]:
-    """Cells of each stage."""
-    if name != "p_darts":
-        return [8 if layers is None else layers]
-    return list(LAYERS) if layers is None else [layers, layers + 1, layers + 2]
+def ops_of(text: str | None) -> list[str] | None:
+    """Names in a list that commas separate; None: the space's own."""
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def check_space(name: str, **sizes: Any) -> None:
+    """ValueError of one line that names the option."""
+    try:
+        space(name, **sizes)
+    except ValueError as error:
+        if str(error).startswith("ops "):
+            raise ValueError(f"--{error}") from None
+        raise
 
 
 def check_kinds(settings: dict[str, Any], where: str, names: Collection[str] = FLAGS) -> None:
@@ -194,7 +206,7 @@ def check_kinds(settings: dict[str, Any], where: str, names: Collection[str] = F
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(read_text(path, 1 << 20))
+        content: dict[str, Any] = tomllib.loads(read_text(path, 1 << 20))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"--config: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     check_kinds(content, f"--config: {path}")

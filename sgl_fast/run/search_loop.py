@@ -29,25 +29,25 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
     images = 3 * stages.settings["batch_size"]
     with (
         stop_requested() as stop,
-        Progress(stages.steps, epochs, images, stages.step, quiet or not ranks.leads()) as bar,
+        Progress(stages.steps, epochs, images, stages.step, quiet or not ranks.is_main()) as bar,
     ):
-        loop = Loop(run, stages, bar, lambda: ranks.most(stop.signal or 0, device))
+        loop = Loop(run, stages, bar, lambda: ranks.all_reduce_max(stop.signal or 0, device))
         try:
             while stages.step < stages.steps:
                 loop.advance()
                 loop.check_signal()
         except (Stopped, Unreadable) as end:
-            loop.diary.write()
+            loop.deferred.write()
             run.save(stages.state_dict(), stages.step)
             return say_end(PROG, end, stages.step)
-        if ranks.leads():
+        if ranks.is_main():
             draw_all(run, stages, bar)
-    if ranks.leads():
+    if ranks.is_main():
         finish(run, stages)
     return 0
 
 
-class Diary:
+class DeferredLog:
     """Shows and logs what steps say. A record still on the device waits until the next step is under way."""
 
     def __init__(self, run: RunFolder, bar: Progress) -> None:
@@ -85,7 +85,7 @@ class Loop:
 
     def __init__(self, run: RunFolder, stages: Stages, bar: Progress, asked: Callable[[], int]) -> None:
         self.run, self.stages, self.bar, self.asked = run, stages, bar, asked
-        self.diary = Diary(run, bar)
+        self.deferred = DeferredLog(run, bar)
 
     def check_signal(self) -> None:
         """Stopped where a signal came."""
@@ -105,23 +105,23 @@ class Loop:
         ends = (stages.step + 1) % stages.feed.steps_per_epoch == 0
         before = stages.search.snapshot() if ends else None
         record = stages.search.step(batch)
-        self.diary.add(stages.step, epoch, record)
+        self.deferred.add(stages.step, epoch, record)
         if before is not None:
             self._end_epoch(before)
-        elif not self.diary.waits:
-            self.diary.write()
+        elif not self.deferred.waits:
+            self.deferred.write()
 
     def _end_epoch(self, before: Callable[[], None]) -> None:
         """Where it does not get through validation, the last step is taken back, and --resume does both again."""
         stages = self.stages
-        stages.search.settle()
+        stages.search.synchronize()
         try:
-            self.diary.write(lambda: finish_epoch(self.run, stages, self.bar, self.check_signal))
+            self.deferred.write(lambda: finish_epoch(self.run, stages, self.bar, self.check_signal))
         except (Stopped, Unreadable):
             before()
             raise
         self.run.save(stages.state_dict(), stages.step)
-        if ranks.leads() and stages.step < stages.steps:
+        if ranks.is_main() and stages.step < stages.steps:
             draw_all(self.run, stages, self.bar)
 
 

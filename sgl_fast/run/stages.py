@@ -13,8 +13,8 @@ from ..sgl.config import Config
 from ..sgl.memory import check_room, chunk_for, free_budget
 from ..sgl.search import Search
 from ..sgl.state_check import check_count, check_keys, check_like
-from ..spaces import KINDS, PRIMITIVES, Space, num_edges, space
-from ..spaces.p_darts import DROPS
+from ..spaces import KINDS, PRIMITIVES, RULES, Rules, Space, num_edges, space
+from .search_args import ops_of
 
 EdgeOps = list[dict[str, list[list[str]]]]
 
@@ -36,6 +36,10 @@ class Stages:
         self.stage = 0
         self.edge_ops: EdgeOps = []
         self.search = self._search()
+
+    @property
+    def rules(self) -> Rules:
+        return RULES[self.settings["space"]]
 
     @property
     def count(self) -> int:
@@ -81,7 +85,7 @@ class Stages:
 
     def next_stage(self) -> None:
         """Each learner drops its own operations; a new search begins."""
-        drop = DROPS[self.stage]
+        drop = self.rules.drops[self.stage]
         self.edge_ops = [drop_ops(n.space, self.search.arch, k, drop) for k, n in enumerate(self.search.nets)]
         self.stage += 1
         self.search = self._search()
@@ -106,7 +110,7 @@ class Stages:
 
     def _check_edge_ops(self) -> None:
         """The space checks which operations an edge may have, not how many each stage leaves."""
-        ops = len(PRIMITIVES) - sum(DROPS[: self.stage])
+        ops = len(self._ops() or PRIMITIVES) - sum(self.rules.drops[: self.stage])
         E, K = num_edges(self.settings["nodes"]), self.config.learners if self.stage else 0
         check_like(self.edge_ops, [dict.fromkeys(KINDS, [[""] * ops] * E)] * K, "edge_ops")
 
@@ -122,7 +126,7 @@ class Stages:
             if self.settings["memory"] is None:  # the teachers' activations stay beside those of a chunk
                 chunk = max(1, chunk - config.learners)
             config = replace(config, chunk=chunk)
-        if self.settings["space"] == "p_darts":
+        if self.rules.skip_dropout:
             config = replace(config, skip_dropout=self.settings["skip_dropout"][self.stage])
         if self.stage:
             config = replace(config, seed=seed_of(config.seed, self.stage))
@@ -134,6 +138,10 @@ class Stages:
             return 1e9 * float(self.settings["memory"])
         return None if config.chunk else free_budget(self.device)
 
+    def _ops(self) -> list[str] | None:
+        """Of every edge, where they were chosen."""
+        return ops_of(self.settings.get("ops"))
+
     def _nets(self) -> list[Supernet]:
         """One a learner; learners of equal spaces share theirs."""
         sizes = {name: self.settings[name] for name in ("channels", "nodes")}
@@ -142,6 +150,6 @@ class Stages:
         if self.stage:
             spaces = [space(name, stage=self.stage + 1, edge_ops=ops, **sizes) for ops in self.edge_ops]
         else:
-            spaces = [space(name, **sizes)] * K
+            spaces = [space(name, ops=self._ops(), **sizes)] * K
         nets: dict[Space, Supernet] = {s: Supernet(s) for s in spaces}
         return [nets[s] for s in spaces]

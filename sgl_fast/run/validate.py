@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..sgl.passes import Rows
 from ..sgl.search import Search
+from ..sgl.virtual_learners import VirtualLearners
 
 
 def validate(
@@ -24,7 +24,7 @@ def validate(
     loss, correct, count = torch.zeros(K), torch.zeros(K), 0
     for x, y in batches:
         before_each()
-        logits = passes.evaluate(Rows(range(K), search.w, x), search.running)
+        logits = passes.evaluate(VirtualLearners(range(K), search.w, x), search.running)
         targets = y.expand(K, -1)
         loss += F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1).cpu()
         correct += (logits.argmax(-1) == targets).sum(1).cpu()

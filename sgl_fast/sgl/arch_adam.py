@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..ops.flat_update import adam
 from ..reference.flat import clipped
-from ..spaces.arch import FIELDS, Arch, like
+from ..spaces.arch import FIELDS, Arch
 from .config import Config
 from .state_check import own
 
@@ -40,7 +40,7 @@ class ArchAdam:
     def replaced(self, tensors: list[Tensor]) -> ArchAdam:
         """One with these tensors, in the order of `tensors`."""
         *arch, first, second, steps = tensors
-        new = ArchAdam(like(self.arch, arch))
+        new = ArchAdam(self.arch.unflatten(arch))
         new.moments, new.steps = (first, second), steps
         return new
 

@@ -16,9 +16,8 @@ from ..dropin.compute import frozen
 from ..dropin.install import report
 from ..reference.pattern import Pattern
 from .kept import Kept, assign
+from .methods import METHODS, radius_of
 
-RADIUS = {"finite_difference": 0.01, "frozen": 0.001}  # of the move of the weights in eq 8
-METHODS = ("finite_difference", "frozen", "exact")
 ARGUMENTS = ("momentum", "weight_decay", "arch_learning_rate", "arch_weight_decay")
 Loss = Callable[..., Tensor]
 Tensors = list[Tensor] | tuple[Tensor, ...]
@@ -160,7 +159,7 @@ class Architect:
 
     def difference(self, train: Loss, weights: Kept, v: Tensors, method: str, pattern: Pattern | None) -> Tensors:
         """The mixed derivative applied to v by eq 8."""
-        epsilon = RADIUS[method] / (float(torch.nn.utils.get_total_norm(v)) or 1.0)
+        epsilon = radius_of(method, "float32") / (float(torch.nn.utils.get_total_norm(v)) or 1.0)
         sides = []
         for sign in (1, -1):
             assign(weights.tensors, torch._foreach_add(weights.values, v, alpha=sign * epsilon))
@@ -176,7 +175,8 @@ class Architect:
 
     def loss_of_logits(self, images: Any, targets: Any) -> Tensor:
         logits = self.model(images)
-        return self.criterion(logits[0] if isinstance(logits, tuple) else logits, targets)
+        out: Tensor = self.criterion(logits[0] if isinstance(logits, tuple) else logits, targets)
+        return out
 
 
 def gradients(loss: Tensor, inputs: Tensors) -> Tensors:

@@ -7,29 +7,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..integers import make_plain
+from .methods import METHODS, radius_of
 from .presets import ALGORITHMS, default_settings, numbers
 
 CHOICES: dict[str, tuple[Any, ...]] = {
-    "method": ("finite_difference", "frozen", "exact"),
+    "method": tuple(METHODS),
     "teacher": ("preliminary", "self", "frozen"),
     "schedule": ("joint", "released", "separate"),
     "order": (1, 2),
     "precision": ("float32", "tf32", "float16", "bfloat16"),
     "frozen_precision": ("float32", "same"),
 }
-RADIUS = {"finite_difference": 0.01, "frozen": 0.001}  # of finite differences of float32: eq (8)'s, and the best one
-RADIUS_ROUNDED = 0.1  # where what they difference is rounded to less than float32
 
 
 def check_choice(name: str, value: Any) -> None:
     """ValueError unless the setting of that name may have the value."""
     if value not in CHOICES[name]:
         raise ValueError(f"need {name} one of {', '.join(map(str, CHOICES[name]))}; got {value!r}")
-
-
-def radius_of(method: str, precision: str) -> float:
-    """r of finite differences where it is not given; of "exact", which has none, any."""
-    return RADIUS.get(method, 1.0) if precision == "float32" else RADIUS_ROUNDED
 
 
 @dataclass(frozen=True)
@@ -94,9 +88,9 @@ class Config:
             self._need(name, 0 < getattr(self, name) < math.inf, "above 0")
         for name in CHOICES:
             check_choice(name, getattr(self, name))
-        if self.precision != "float32" and self.method == "exact" and self.order == 2:
-            raise ValueError(f"need precision float32 for method 'exact'; got {self.precision!r}")
-        if self.frozen_precision == "same" and self.method != "frozen":
+        if self.precision != "float32" and METHODS[self.method].reference_only and self.order == 2:
+            raise ValueError(f"need precision float32 for method {self.method!r}; got {self.precision!r}")
+        if self.frozen_precision == "same" and not METHODS[self.method].replays:
             raise ValueError(f"need method 'frozen' for frozen_precision 'same'; got {self.method!r}")
         if not self.human_labels and (self.learners < 2 or not self.lam):
             raise ValueError("need learners of at least 2 and lam above 0 where human labels are left out")

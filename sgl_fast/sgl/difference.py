@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ..ops.flat_update import perturb, quotient
-from ..spaces.arch import Arch, like, take
+from ..spaces.arch import Arch, select_rows
 from . import exact
 from .options import Options
-from .passes import Passes, Rows
+from .passes import Passes
+from .virtual_learners import VirtualLearners
 
 AIM = 5e-4  # of a relative error; above it a pass is repeated, if asked for
 CURVED, ROUNDED = 4.0, 5.0  # errors over the plain forms of `estimates`: of 95 % of those measured, and the median
@@ -37,18 +38,29 @@ class Derivative:
         return None if self.curved is None or self.rounded is None else (self.curved + self.rounded).clamp(max=1)
 
 
-def derivative(passes: Passes, rows: Rows, direction: Tensor, options: Options) -> Derivative:
+def derivative(passes: Passes, rows: VirtualLearners, direction: Tensor, options: Options) -> Derivative:
     """Of grad_A loss and of the log-probabilities along the direction (V, P); 0 where the direction is 0."""
-    if options.method == "exact":
-        return Derivative(*exact.derivative(passes, rows, direction))
+    return DERIVATIVES[options.method](passes, rows, direction, options)
+
+
+def by_difference(passes: Passes, rows: VirtualLearners, direction: Tensor, options: Options) -> Derivative:
+    """Eq (8); rows with patterns replay them."""
     found = difference(passes, rows, direction, options, options.radius)
     return refined(found, passes, rows, direction, options) if options.refine else found
 
 
-def difference(passes: Passes, rows: Rows, direction: Tensor, options: Options, r: float) -> Derivative:
+def by_autograd(passes: Passes, rows: VirtualLearners, direction: Tensor, options: Options) -> Derivative:
+    """Double backward, by the reference."""
+    return Derivative(*exact.derivative(passes, rows, direction))
+
+
+DERIVATIVES = {"finite_difference": by_difference, "frozen": by_difference, "exact": by_autograd}
+
+
+def difference(passes: Passes, rows: VirtualLearners, direction: Tensor, options: Options, r: float) -> Derivative:
     """Of two passes, at weights + and - eps * direction, eps = r / its norm."""
     both, eps = perturb(rows.weights, direction, r, passes.backend)
-    doubled = Rows(
+    doubled = VirtualLearners(
         [*rows.learners] * 2,
         both,
         rows.images if rows.images.dim() == 4 else rows.images.repeat(2, 1, 1, 1, 1),
@@ -60,10 +72,10 @@ def difference(passes: Passes, rows: Rows, direction: Tensor, options: Options, 
     got = passes.gradients(doubled, arch=True, precision=options.precision)
     arch = got.arch.map(lambda t: quotient(t, eps, passes.backend))
     tau = quotient(got.log_probs, eps, passes.backend)
-    if rows.slopes is None or rows.log_probs is None or passes.options.get("precision", "float32") != options.precision:
+    if rows.arch_grad is None or rows.log_probs is None or passes.options.precision != options.precision:
         return Derivative(arch, tau)
     roundoff = ROUNDOFF[options.precision] if got.loss.dtype == torch.float32 else torch.finfo(got.loss.dtype).eps / 2
-    known = estimates(got.arch.flat(), rows.slopes, roundoff)
+    known = estimates(got.arch.flat(), rows.arch_grad, roundoff)
     also = estimates(got.log_probs.flatten(1), rows.log_probs.flatten(1), roundoff)
     return Derivative(arch, tau, *(torch.maximum(*pair) for pair in zip(known, also, strict=True)))
 
@@ -80,7 +92,9 @@ def estimates(ends: Tensor, middle: Tensor, roundoff: float) -> tuple[Tensor, Te
     return (CURVED * (bent / apart) ** 2).clamp(max=1), (ROUNDED * roundoff * 2 * size / apart).clamp(max=1)
 
 
-def refined(found: Derivative, passes: Passes, rows: Rows, direction: Tensor, options: Options) -> Derivative:
+def refined(
+    found: Derivative, passes: Passes, rows: VirtualLearners, direction: Tensor, options: Options
+) -> Derivative:
     """What is off by more than AIM, again at the radius at which both errors together are least."""
     assert found.curved is not None and found.rounded is not None
     parts = [found.log_probs, found.curved, found.rounded, *found.arch.tensors()]
@@ -89,9 +103,9 @@ def refined(found: Derivative, passes: Passes, rows: Rows, direction: Tensor, op
         if curved + rounded > AIM:
             better = (rounded / (2 * curved)) ** (1 / 3) if curved else 10.0
             r = options.radius * min(max(better, 0.01), 10.0)
-            one = difference(passes, rows.take([k]), take(direction, [k]), options, r)
+            one = difference(passes, rows.select([k]), select_rows(direction, [k]), options, r)
             assert one.curved is not None and one.rounded is not None
             for column, t in zip(columns, [one.log_probs, one.curved, one.rounded, *one.arch.tensors()], strict=True):
                 column[k] = t
     tau, curves, roundings, *arch = (torch.cat(column) for column in columns)
-    return Derivative(like(found.arch, arch), tau, curves, roundings)
+    return Derivative(found.arch.unflatten(arch), tau, curves, roundings)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .config import check_choice, radius_of
+from .config import check_choice
+from .methods import METHODS, radius_of
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Options:
     method    of the second derivatives: "finite_difference" (eq 8), "frozen" (the same with the activation pattern of
               the base pass replayed), "exact" (double backward)
     r         the finite difference's radius, eps = r / ||v||; None: 0.01 of "finite_difference", 0.001 of "frozen", 0.1
-              of less than float32 (`config.radius_of`)
+              of less than float32 (`methods.radius_of`)
     refine    of "frozen": a pass whose error is estimated to be above 5e-4 is run again at a better radius, one learner
               at a time; the host waits for the estimate
     human_labels  False drops L(W, A, tr) from stage 2, eq (15)
@@ -43,9 +44,9 @@ class Options:
             check_choice(name, getattr(self, name))
         if self.r is not None and not self.r > 0:
             raise ValueError(f"need a radius r above 0; got {self.r!r}")
-        if self.refine and self.method != "frozen":
+        if self.refine and not METHODS[self.method].replays:
             raise ValueError(f"need method 'frozen' for refine; got {self.method!r}")
-        if self.precision != "float32" and self.method != "frozen":
+        if self.precision != "float32" and not METHODS[self.method].replays:
             raise ValueError(f"need precision 'float32' for method {self.method!r}; got {self.precision!r}")
 
     @property

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..backends.precision import library
@@ -15,39 +13,19 @@ from ..nets.supernet import Supernet
 from ..ops.pseudo_label import cross_entropy
 from ..reference.layers import RunningStats
 from ..reference.pattern import Pattern, join
-from ..spaces.arch import Arch, like, take
+from ..spaces.arch import Arch, select_rows
 from . import ranks
+from .virtual_learners import VirtualLearners, merge, merge_arch, padded
 
 
-@dataclass
-class Rows:
-    """V virtual learners: which learner's architecture each has, its weights and what it sees.
+@dataclass(frozen=True)
+class PassOptions:
+    """How a pass runs: arguments of `Supernet.__call__` that are the same for all virtual learners."""
 
-    learners (V) indices; weights (V, P); images (V, N, 3, H, W), or (N, 3, H, W) shared by all
-    targets (V, N, J): the loss is -weight * mean over n of sum over c of targets * log softmax(logits)
-    log_probs, slopes (V, N, J), (V, A): of the pass whose patterns these are, the latter the architecture's gradient
-    """
-
-    learners: Sequence[int]
-    weights: Tensor
-    images: Tensor
-    targets: Tensor | None = None
-    weight: float = 1.0
-    patterns: Sequence[Pattern] | None = None
-    seeds: Tensor | None = None
-    log_probs: Tensor | None = None
-    slopes: Tensor | None = None
-
-    def take(self, positions: Sequence[int]) -> Rows:
-        """Some of the virtual learners."""
-        if list(positions) == list(range(len(self.learners))):
-            return self
-        images = take(self.images, positions) if self.images.dim() == 5 else self.images
-        targets = None if self.targets is None else take(self.targets, positions)
-        learners = [self.learners[i] for i in positions]
-        patterns = None if self.patterns is None else [self.patterns[i] for i in positions]
-        rest = [None if t is None else take(t, positions) for t in (self.seeds, self.log_probs, self.slopes)]
-        return Rows(learners, take(self.weights, positions), images, targets, self.weight, patterns, *rest)
+    skip_beta: float = 1.0
+    skip_dropout: float = 0.0
+    backend: str | None = None
+    precision: str = "float32"
 
 
 @dataclass
@@ -65,8 +43,8 @@ class Gradients:
 
 
 @dataclass
-class Held:
-    """A forward pass that keeps its graph for one later backward: logits (V, N, J), and each group's graph."""
+class Linearized:
+    """A forward pass that keeps its graph for one later `Passes.vjp`: logits (V, N, J), and each group's graph."""
 
     logits: Tensor
     learners: Sequence[int]
@@ -79,12 +57,15 @@ class Passes:
 
     nets      one for all, or one a learner; weights and statistics of a smaller net are padded with zeros at the end
     chunk     at most so many virtual learners at a time; None for all. The numbers are the same.
-    options   skip_beta, skip_dropout, backend and precision of `Supernet.__call__`
     forwards, backwards   passes so far, counted per virtual learner
     """
 
     def __init__(
-        self, nets: Supernet | Sequence[Supernet], arch: Arch, chunk: int | None = None, **options: Any
+        self,
+        nets: Supernet | Sequence[Supernet],
+        arch: Arch,
+        chunk: int | None = None,
+        options: PassOptions = PassOptions(),  # noqa: B008  (frozen)
     ) -> None:
         self.nets = [nets] * len(arch) if isinstance(nets, Supernet) else list(nets)
         self.arch, self.chunk, self.options = arch.map(Tensor.detach), chunk, options
@@ -101,69 +82,143 @@ class Passes:
 
     def gradients(
         self,
-        rows: Rows,
+        rows: VirtualLearners,
         weights: bool = False,
         arch: bool = False,
         record: bool = False,
         running: RunningStats | None = None,
-        **options: Any,
+        precision: str | None = None,
     ) -> Gradients:
-        """One forward and one backward; `record` keeps the activation patterns, rows.patterns replays them.
+        """One forward and one backward.
 
-        options: in place of those of all passes.
+        weights, arch   whether their gradients are wanted
+        record          keeps the activation patterns; rows.patterns are replayed
+        running         statistics (V, S), which the pass updates
+        precision       in place of that of the options
         """
-        share, V = ranks.share(rows.learners), len(rows.learners)
+        options = replace(self.options, precision=precision or self.options.precision)
+        share, V = ranks.local_rows(rows.learners), len(rows)
         if len(share) == V:
-            return self._in_groups(rows, weights, arch, record, running, **options)
-        stats = None if running is None else RunningStats(take(running.mean, share), take(running.var, share))
+            return self._in_groups(rows, weights, arch, record, running, options)
+        stats = None
+        if running is not None:
+            stats = RunningStats(select_rows(running.mean, share), select_rows(running.var, share))
         if share:
-            mine = self._in_groups(rows.take(share), weights, arch, record, stats, **options)
+            local = self._in_groups(rows.select(share), weights, arch, record, stats, options)
         else:
-            mine = self._nothing(rows, weights, arch)
-        self._count_others(V - len(share))
-        tensors = [mine.loss, mine.log_probs, mine.weights, *mine.arch.tensors()]
-        kept = [] if stats is None else [stats.mean, stats.var]
-        loss, log_probs, grads, *rest = ranks.spread(share, V, [*tensors, *kept])
+            local = self._nothing(rows, weights, arch)
+        self.forwards += V - len(share)  # of other processes
+        self.backwards += V - len(share)
+        tensors = [local.loss, local.log_probs, local.weights, *local.arch.tensors()]
+        moved = [] if stats is None else [stats.mean, stats.var]
+        loss, log_probs, grads, *rest = ranks.all_gather_rows(share, V, [*tensors, *moved])
         if running is not None:
             running.mean.copy_(rest[-2])
             running.var.copy_(rest[-1])
-        patterns: list[Any] = [None] * V
-        for position, pattern in zip(share, mine.patterns, strict=False):
+        patterns = [Pattern()] * V
+        for position, pattern in zip(share, local.patterns, strict=False):
             patterns[position] = pattern
-        return Gradients(loss, log_probs, grads, like(mine.arch, rest), patterns * record)
+        return Gradients(loss, log_probs, grads, local.arch.unflatten(rest), patterns * record)
 
-    def _nothing(self, rows: Rows, weights: bool, arch: bool) -> Gradients:
+    @property
+    def backend(self) -> str | None:
+        """The backend that was asked for by name."""
+        return self.options.backend
+
+    @torch.no_grad()
+    def evaluate(self, rows: VirtualLearners, running: RunningStats) -> Tensor:
+        """Logits (V, N, J) in evaluation mode, with the running statistics of the rows."""
+        groups, parts = self.groups(rows.learners), []
+        for group in groups:
+            part = rows.select(group)
+            weights, arch = self.leaves(part, False, False)
+            stats = self._statistics(part, running, group)
+            parts.append(self.forward(part, weights, arch, self.options, training=False, running=stats))
+        return merge(groups, parts)
+
+    def linearize(self, rows: VirtualLearners, grad: bool = True) -> Linearized:
+        """A forward whose backward, in weights and architecture, comes later with a cotangent; without grad, never."""
+        share, V = ranks.local_rows(rows.learners), len(rows)
+        groups, graphs = [[share[i] for i in g] for g in self.groups([rows.learners[i] for i in share])], []
+        for group in groups:
+            part = rows.select(group)
+            w, a = self.leaves(part, grad, grad)
+            graphs.append((self.forward(part, w, a, self.options), w, a))
+        parts = [logits.detach() for logits, *_ in graphs]
+        if len(share) == V:
+            return Linearized(merge(groups, parts), rows.learners, groups, graphs)
+        self.forwards += V - len(share)
+        order = [i for group in groups for i in group]
+        local = torch.cat([self._nothing(rows, False, False).log_probs, *parts])
+        return Linearized(ranks.all_gather_rows(order, V, [local])[0], rows.learners, groups, graphs)
+
+    def vjp(self, linearized: Linearized, cotangent: Tensor) -> tuple[Tensor, Arch]:
+        """The vector-Jacobian products of a linearized pass with (V, N, J): (V, P), and an Arch of V rows."""
+        weights, archs = [], []
+        for group, (logits, w, a) in zip(linearized.groups, linearized.graphs, strict=True):
+            grads = _backward(logits, [w, *a.tensors()], select_rows(cotangent, group), self.options)
+            weights.append(grads[0])
+            archs.append(a.unflatten(grads[1:]))
+            self.backwards += len(group)
+        width, V = max(net.num_weights for net in self.nets), len(linearized.learners)
+        order = [i for group in linearized.groups for i in group]
+        if len(order) == V:
+            return merge(linearized.groups, weights, width), merge_arch(linearized.groups, archs)
+        self.backwards += V - len(order)
+        archs = archs or [self.arch.rows([])]
+        columns = zip(*(a.tensors() for a in archs), strict=True)
+        local = torch.cat([cotangent.new_empty(0, width), *(padded(w, width) for w in weights)])
+        grad_w, *grad_a = ranks.all_gather_rows(order, V, [local, *(torch.cat(column) for column in columns)])
+        return grad_w, self.arch.unflatten(grad_a)
+
+    def leaves(self, rows: VirtualLearners, weights: bool, arch: bool) -> tuple[Tensor, Arch]:
+        """Weights and architectures of virtual learners of one net, as leaves that may want a gradient."""
+        net = self.nets[rows.learners[0]]
+        w = rows.weights[:, : net.num_weights].detach().requires_grad_(weights)
+        return w, self.arch.rows(rows.learners).map(lambda t: t.detach().requires_grad_(arch))
+
+    def forward(
+        self,
+        rows: VirtualLearners,
+        weights: Tensor,
+        arch: Arch,
+        options: PassOptions,
+        training: bool = True,
+        running: RunningStats | None = None,
+        pattern: Pattern | None = None,
+    ) -> Tensor:
+        """Logits (V, N, J) of virtual learners of one net. ValueError for dropout without seeds."""
+        if options.skip_dropout and training and rows.seeds is None:
+            raise ValueError("need seeds for a pass with dropout, or masks come from a generator that no seed decides")
+        self.forwards += len(rows)
+        net = self.nets[rows.learners[0]]
+        o, state = options, {"training": training, "running": running, "pattern": pattern}
+        how = {"backend": o.backend, "skip_beta": o.skip_beta, "skip_dropout": o.skip_dropout, "precision": o.precision}
+        return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **state, **how)  # type: ignore[arg-type]
+
+    def _nothing(self, rows: VirtualLearners, weights: bool, arch: bool) -> Gradients:
         """Gradients of no virtual learner."""
         N, P = rows.images.shape[-4], rows.weights.shape[1] * weights
         none = rows.weights.new_empty(0, P)
         template = self.arch.rows([])
-        return Gradients(
-            none.new_empty(0),
-            none.new_empty(0, N, self.num_classes),
-            none,
-            template if arch else template.map(lambda t: t.new_empty(0, 0)),
-        )
-
-    def _count_others(self, count: int) -> None:
-        """Passes of other processes."""
-        self.forwards += count
-        self.backwards += count
+        grad_a = template if arch else template.map(lambda t: t.new_empty(0, 0))
+        return Gradients(none.new_empty(0), none.new_empty(0, N, self.num_classes), none, grad_a)
 
     def _in_groups(
         self,
-        rows: Rows,
+        rows: VirtualLearners,
         weights: bool,
         arch: bool,
         record: bool,
         running: RunningStats | None,
-        **options: Any,
+        options: PassOptions,
     ) -> Gradients:
         groups = self.groups(rows.learners)
         parts = []
         for group in groups:
-            part = rows.take(group)
+            part = rows.select(group)
             stats = None if running is None else self._statistics(part, running, group)
-            parts.append(self._gradients(part, weights, arch, record, stats, **options))
+            parts.append(self._gradients(part, weights, arch, record, stats, options))
             if running is not None and stats is not None:
                 S = stats.mean.shape[1]
                 for row, position in enumerate(group):
@@ -178,122 +233,35 @@ class Passes:
             [patterns[i] for i in sorted(patterns)],
         )
 
-    @property
-    def backend(self) -> str | None:
-        """The backend that was asked for by name."""
-        return self.options.get("backend")
-
-    @torch.no_grad()
-    def evaluate(self, rows: Rows, running: RunningStats) -> Tensor:
-        """Logits (V, N, J) in evaluation mode, with the running statistics of the rows."""
-        groups, parts = self.groups(rows.learners), []
-        for group in groups:
-            part = rows.take(group)
-            weights, arch = self.leaves(part, False, False)
-            stats = self._statistics(part, running, group)
-            parts.append(self.forward(part, weights, arch, training=False, running=stats))
-        return merge(groups, parts)
-
-    def hold(self, rows: Rows, grad: bool = True) -> Held:
-        """A forward whose backward, in weights and architecture, comes later with a cotangent; without grad, never."""
-        share, V = ranks.share(rows.learners), len(rows.learners)
-        groups, graphs = [[share[i] for i in g] for g in self.groups([rows.learners[i] for i in share])], []
-        for group in groups:
-            part = rows.take(group)
-            w, a = self.leaves(part, grad, grad)
-            logits = self.forward(part, w, a)
-            graphs.append((logits, w, a))
-        parts = [g[0].detach() for g in graphs]
-        if len(share) < V:
-            self.forwards += V - len(share)
-            order = [i for group in groups for i in group]
-            mine = torch.cat([self._nothing(rows, False, False).log_probs, *parts])
-            return Held(ranks.spread(order, V, [mine])[0], rows.learners, groups, graphs)
-        return Held(merge(groups, parts), rows.learners, groups, graphs)
-
-    def pull(self, held: Held, cotangent: Tensor) -> tuple[Tensor, Arch]:
-        """The vector-Jacobian products of a held pass: (V, P), and an Arch of V rows."""
-        weights, archs = [], []
-        for group, (logits, w, a) in zip(held.groups, held.graphs, strict=True):
-            grads = self._backward(logits, [w, *a.tensors()], take(cotangent, group))
-            weights.append(grads[0])
-            archs.append(like(a, grads[1:]))
-            self.backwards += len(group)
-        width, V = max(net.num_weights for net in self.nets), len(held.learners)
-        order = [i for group in held.groups for i in group]
-        if len(order) == V:
-            return merge(held.groups, weights, width), merge_arch(held.groups, archs)
-        self.backwards += V - len(order)
-        archs = archs or [self.arch.rows([])]
-        columns = zip(*(a.tensors() for a in archs), strict=True)
-        mine = torch.cat([cotangent.new_empty(0, width), *(padded(w, width) for w in weights)])
-        found, *arch = ranks.spread(order, V, [mine, *(torch.cat(column) for column in columns)])
-        return found, like(self.arch, arch)
-
-    def leaves(self, rows: Rows, weights: bool, arch: bool) -> tuple[Tensor, Arch]:
-        """Weights and architectures of virtual learners of one net, as leaves that may want a gradient."""
-        net = self.nets[rows.learners[0]]
-        w = rows.weights[:, : net.num_weights].detach().requires_grad_(weights)
-        return w, self.arch.rows(rows.learners).map(lambda t: t.detach().requires_grad_(arch))
-
-    def forward(self, rows: Rows, weights: Tensor, arch: Arch, **options: Any) -> Tensor:
-        """Logits (V, N, J) of virtual learners of one net."""
-        options = {**self.options, **options}
-        if options.get("skip_dropout") and options.get("training", True) and rows.seeds is None:
-            raise ValueError("need seeds for a pass with dropout, or masks come from a generator that no seed decides")
-        self.forwards += len(rows.learners)
-        net = self.nets[rows.learners[0]]
-        return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **options)
-
-    def _backward(self, logits: Tensor, inputs: list[Tensor], cotangent: Tensor, **options: Any) -> list[Tensor]:
-        with library({**self.options, **options}.get("precision", "float32"), logits.device):
-            return list(torch.autograd.grad(logits, inputs, cotangent, materialize_grads=True))
-
-    def _statistics(self, part: Rows, running: RunningStats, group: list[int]) -> RunningStats:
+    def _statistics(self, part: VirtualLearners, running: RunningStats, group: list[int]) -> RunningStats:
         """A copy of the statistics of one group, without the padding."""
         S = self.nets[part.learners[0]].num_statistics
-        mean, var = take(running.mean, group), take(running.var, group)
+        mean, var = select_rows(running.mean, group), select_rows(running.var, group)
         return RunningStats(mean[:, :S].clone(), var[:, :S].clone())
 
     def _gradients(
-        self, rows: Rows, weights: bool, arch: bool, record: bool, running: RunningStats | None, **options: Any
+        self,
+        rows: VirtualLearners,
+        weights: bool,
+        arch: bool,
+        record: bool,
+        running: RunningStats | None,
+        options: PassOptions,
     ) -> Gradients:
-        V = len(rows.learners)
+        V = len(rows)
         pattern = join(rows.patterns) if rows.patterns else Pattern() if record else None
         w, a = self.leaves(rows, weights, arch)
-        logits = self.forward(rows, w, a, running=running, pattern=pattern, **options)
+        logits = self.forward(rows, w, a, options, running=running, pattern=pattern)
         assert rows.targets is not None
         loss, log_probs, cotangent = cross_entropy(logits.detach(), rows.targets, rows.weight, self.backend)
-        inputs = [w] * weights + a.tensors() * arch
-        grads = self._backward(logits, inputs, cotangent, **options)
+        grads = _backward(logits, [w] * weights + a.tensors() * arch, cotangent, options)
         self.backwards += V
         grad_w = grads.pop(0) if weights else w.new_empty(V, 0)
-        grad_a = like(a, grads) if arch else a.map(lambda t: t.new_empty(V, 0))
+        grad_a = a.unflatten(grads) if arch else a.map(lambda t: t.new_empty(V, 0))
         patterns = pattern.split() if record and pattern is not None else []
         return Gradients(loss, log_probs, grad_w, grad_a, patterns)
 
 
-def one_hot(labels: Tensor, classes: int, V: int, dtype: torch.dtype) -> Tensor:
-    """Labels (N) or (V, N) -> targets (V, N, J)."""
-    targets = F.one_hot(labels, classes).to(dtype)
-    return targets if targets.dim() == 3 else targets.expand(V, -1, -1)
-
-
-def padded(rows: Tensor, width: int) -> Tensor:
-    """rows (., P) with zeros at the end of each, (., width)."""
-    return F.pad(rows, (0, width - rows.shape[1])) if rows.shape[1] < width else rows
-
-
-def merge(groups: Sequence[Sequence[int]], parts: Sequence[Tensor], width: int | None = None) -> Tensor:
-    """Each group's rows back at their positions; rows (., P) padded with zeros to `width`."""
-    if width is not None:
-        parts = [padded(p, width) for p in parts]
-    if len(parts) == 1:
-        return parts[0]
-    order = [i for group in groups for i in group]
-    return take(torch.cat(list(parts)), sorted(range(len(order)), key=order.__getitem__))
-
-
-def merge_arch(groups: Sequence[Sequence[int]], parts: Sequence[Arch]) -> Arch:
-    columns = zip(*(p.tensors() for p in parts), strict=True)
-    return like(parts[0], [merge(groups, column) for column in columns])
+def _backward(logits: Tensor, inputs: list[Tensor], cotangent: Tensor, options: PassOptions) -> list[Tensor]:
+    with library(options.precision, logits.device):
+        return list(torch.autograd.grad(logits, inputs, cotangent, materialize_grads=True))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..spaces import RULES
+
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "best": {"order": 2, "method": "frozen", "explicit_pseudo_label_grad": True},
     "paper": {"order": 2, "method": "finite_difference", "explicit_pseudo_label_grad": False},
@@ -25,29 +27,6 @@ PRINTED: dict[str, Any] = {
     "arch_lr": 3e-4,
     "arch_weight_decay": 1e-3,
 }
-# What each space's own authors published, where that is another.
-PUBLISHED: dict[str, dict[str, Any]] = {
-    "darts": {"batch_size": 64, "lr_min": 0.001},
-    "darts_minus": {"batch_size": 64, "lr_min": 0.001},
-    "p_darts": {"batch_size": 96, "epochs": 25, "arch_lr": 6e-4, "arch_clip": 5.0, "arch_start": 10},
-    "pc_darts": {"batch_size": 256, "lr": 0.1, "arch_lr": 6e-4, "arch_start": 15},
-    "pc_darts_imagenet": {
-        "batch_size": 1024,
-        "lr": 0.5,
-        "arch_lr": 6e-3,
-        "arch_clip": 5.0,
-        "arch_start": 35,
-        "warmup_epochs": 5,
-    },
-}
-# What the released code has, where that is another: epochs, those of pre-training included; P-DARTS: of each stage.
-RELEASED: dict[str, dict[str, Any]] = {
-    "darts": {"batch_size": 50, "epochs": 50, "pretrain_epochs": 5, "arch_start": 5},
-    "darts_minus": {"batch_size": 50, "epochs": 50, "pretrain_epochs": 5, "arch_start": 5},
-    "p_darts": {"epochs": 25, "pretrain_epochs": 5, "arch_start": 15},
-    "pc_darts": {"batch_size": 50, "epochs": 60, "pretrain_epochs": 15, "arch_start": 30},
-    "pc_darts_imagenet": {"epochs": 55, "pretrain_epochs": 10, "arch_start": 45},
-}
 SETTINGS = ("paper", "published", "released")
 
 
@@ -57,13 +36,14 @@ def numbers(space: str, settings: str) -> dict[str, Any]:
     settings   "paper": what section 4.2 prints; the rest follows the space's own authors, as it says, and on ImageNet
                those of CIFAR-10. "published": all of the space's own authors. "released": the code of SGL's authors
     """
-    if space not in PUBLISHED:
-        raise ValueError(f"unknown space {space!r}; the spaces are {', '.join(PUBLISHED)}")
+    if space not in RULES:
+        raise ValueError(f"unknown space {space!r}; the spaces are {', '.join(RULES)}")
     if settings not in SETTINGS:
         raise ValueError(f"unknown settings {settings!r}; there are {', '.join(SETTINGS)}")
+    rules = RULES[space]
     if settings == "paper":
-        return PUBLISHED[space.removesuffix("_imagenet")] | PRINTED
-    return PRINTED | PUBLISHED[space] | (RELEASED[space] if settings == "released" else {})
+        return {**(rules.published if rules.on_cifar is None else rules.on_cifar), **PRINTED}
+    return {**PRINTED, **rules.published, **(rules.released if settings == "released" else {})}
 
 
 def default_settings(algorithm: str) -> str:

@@ -34,12 +34,12 @@ def joined(device: str) -> Iterator[str]:
         dist.destroy_process_group()
 
 
-def leads() -> bool:
+def is_main() -> bool:
     """Whether this process is the one that writes."""
     return count() == 1 or dist.get_rank() == 0
 
 
-def most(number: int, device: str) -> int:
+def all_reduce_max(number: int, device: str) -> int:
     """The largest number of all processes."""
     if count() == 1:
         return number
@@ -53,13 +53,13 @@ def count() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-def share(learners: Sequence[int]) -> list[int]:
+def local_rows(learners: Sequence[int]) -> list[int]:
     """Positions of the virtual learners that run in this process."""
     R = count()
     return [i for i, learner in enumerate(learners) if learner % R == (dist.get_rank() if R > 1 else 0)]
 
 
-def spread(positions: Sequence[int], V: int, parts: Sequence[Tensor]) -> list[Tensor]:
+def all_gather_rows(positions: Sequence[int], V: int, parts: Sequence[Tensor]) -> list[Tensor]:
     """Tensors of this process's rows at their positions -> tensors of V rows, of all processes, on each."""
     whole = []
     for part in parts:

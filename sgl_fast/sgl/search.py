@@ -20,15 +20,17 @@ from ..spaces.arch import Arch, init_arch
 from . import ranks
 from .arch_adam import ArchAdam
 from .config import Config
-from .implicit import Step, Update, sgl_step
 from .options import Options
-from .passes import Passes, Rows, one_hot
+from .passes import Passes, PassOptions
+from .phases import PHASES, Phase
 from .record import Record, Report
 from .schedule import Epoch, epoch_of
 from .state_check import check_count, check_like, own
-from .step_graph import CudaGraph, Given, GraphedSteps
+from .step import Update, sgl_step
+from .step_graph import CudaGraph, GraphedSteps, StepInputs
+from .virtual_learners import VirtualLearners, one_hot
 
-Norms = dict[str, Tensor]
+Values = dict[str, Tensor]
 SHARED = ("lam", "order", "method", "human_labels", "teacher", "explicit_pseudo_label_grad")  # of Config and Options
 
 
@@ -91,12 +93,12 @@ class Search:
         """
         if self.graphed:
             return self._graphs.step(batch)
-        self.settle()
-        return self.launch(batch)
+        self.synchronize()
+        return self.eager_step(batch)
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Waits for the last step. FloatingPointError, and back to the state before it, where that is not finite."""
-        self._graphs.settle()
+        self._graphs.synchronize()
 
     def tensors(self) -> list[Tensor]:
         """The whole state but the count of steps."""
@@ -113,7 +115,7 @@ class Search:
 
     def snapshot(self) -> Callable[[], None]:
         """What brings the state of now back. Only graphs write to its tensors; all else replaces them."""
-        self.settle()
+        self.synchronize()
         tensors, steps = [t.clone() if self.graphed else t for t in self.tensors()], self.steps
 
         def restore() -> None:
@@ -124,7 +126,7 @@ class Search:
 
     def state_dict(self) -> dict[str, Any]:
         """Tensors, lists, dictionaries and numbers only."""
-        self.settle()
+        self.synchronize()
         weights = {name: getattr(self, name) for name in ("w", "v", "momentum_w", "momentum_v")}
         architects = {"architect": self.architect.state_dict(), "architect_v": self.architect_v.state_dict()}
         return {**weights, **architects, "running": [self.running.mean, self.running.var], "steps": self.steps}
@@ -156,8 +158,8 @@ class Search:
         """Passes of the W_k or V_k ("w", "v") with these architectures, as the epoch (of the next step) has them."""
         epoch = epoch or self.now
         dropout = {"w": epoch.dropout_w, "v": epoch.dropout_v}[whose]
-        options = {"skip_beta": epoch.skip_beta, "skip_dropout": dropout, "precision": self.config.precision}
-        return Passes(self.nets, arch, self.config.chunk, **options)
+        options = PassOptions(epoch.skip_beta, dropout, precision=self.config.precision)
+        return Passes(self.nets, arch, self.config.chunk, options)
 
     @property
     def graphed(self) -> bool:
@@ -167,18 +169,18 @@ class Search:
         fused = choose(None, self.w.device, self.w.dtype) in ("cuda", "triton")
         return fused and self.w.is_cuda and ranks.count() == 1
 
-    def kind_of(self, batch: Batch) -> Any:
+    def graph_key(self, batch: Batch) -> Any:
         """Steps of one kind differ only in what tensors hold, so that one graph is right for all of them."""
         images = [(x.shape, x.dtype, x.device) for x in (batch.x_train, batch.x_unlabeled, batch.x_val)]
         backend = choose(None, self.w.device, self.w.dtype)
         return self.now, self.config, backend, images
 
-    def launch(self, batch: Batch) -> dict[str, Any]:
+    def eager_step(self, batch: Batch) -> dict[str, Any]:
         """A step kernel by kernel; its record is read."""
         batch.check(self.space.num_classes)
         kept = dict(vars(self))
         try:
-            record = Record(self.run(batch, self.given()), self.steps).read()
+            record = Record(self.run(batch, self.next_inputs()), self.steps).read()
         except BaseException:
             vars(self).update(kept)
             raise
@@ -191,132 +193,87 @@ class Search:
         if self.steps % self.config.steps_per_epoch == 0:
             ranks.check_equal("architecture", self.architect.arch.flat())
 
-    def run(self, batch: Batch, given: Given) -> Report:
+    def run(self, batch: Batch, inputs: StepInputs) -> Report:
         """A step of the current epoch, on the device; everything that changes is replaced, not written to."""
-        before = dict(vars(self))
+        before, epoch, phase = dict(vars(self)), self.now, PHASES[self.now.phase]
         self.running = RunningStats(self.running.mean.clone(), self.running.var.clone())
-        report: Report = getattr(self, f"_{self.now.phase}")(batch, given)
+        alone, norms, losses = phase.learner == "v", Values(), Values()
+        passes = [self.passes(getattr(self, phase.architect).arch, phase.learner)]
+        if phase.arch_first and epoch.moving:
+            losses = self._move_first(passes[0], batch, inputs, norms)
+            passes.append(self.passes(self.arch))
+        teachers = None if alone else self._teachers(phase)
+        weights = getattr(self, phase.learner)
+        updates = self._update(phase.learner, inputs, norms), self._update("v", inputs, norms)
+        running = None if alone else self.running
+        moving = epoch.moving and not phase.arch_first
+        options = self._options(inputs, phase)
+        step = sgl_step(passes[-1], weights, self.v, batch, options, *updates, inputs.seeds, running, moving, teachers)
+        if alone:
+            self.v = step.w
+        else:
+            self.w, self.v = step.w, step.v
+        if step.hypergradient is not None:
+            self._move(phase.architect, step.hypergradient, norms)
+        suffix = "_v" if alone else ""
+        values = {f"{name}{suffix}_loss": loss for name, loss in (step.losses | losses).items()}
+        others = {f"{name}{suffix}_accuracy": share for name, share in step.accuracies.items()} | norms
+        if step.implicit_error is not None:
+            others["implicit_error"] = step.implicit_error
+        all_passes = [*passes, teachers] if teachers else passes
+        counts = {name: sum(getattr(p, name) for p in all_passes) for name in ("forwards", "backwards")}
+        report = Report.of(values, others, counts)
         return report.with_state({name: new for name, new in vars(self).items() if new is not before[name]}, batch)
 
-    def given(self) -> Given:
-        """What the next step is given."""
+    def next_inputs(self) -> StepInputs:
+        """What the next step is given beside its batch."""
         now, seeds = self.now, None
         if now.dropout:
             draw = torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
             seeds = upload(draw_seeds(5 * len(self.w), draw), self.w.device)
         rates = torch.tensor([now.lr_w, now.lr_v], dtype=self.w.dtype)
         lr_w, lr_v = upload(rates, self.w.device)
-        return Given(lr_w, lr_v, seeds)
+        return StepInputs(lr_w, lr_v, seeds)
 
-    def _joint(self, batch: Batch, given: Given) -> Report:
-        """Algorithm 1: V, W, A."""
-        return self._together(batch, given, self._options(given), self._apart())
+    def _move_first(self, passes: Passes, batch: Batch, inputs: StepInputs, norms: Values) -> Values:
+        """A by its own first-order term at the current W; the validation losses."""
+        K = len(self.w)
+        targets = one_hot(batch.y_val, self.space.num_classes, K, self.w.dtype)
+        seeds = None if inputs.seeds is None else inputs.seeds[-K:]
+        got = passes.gradients(VirtualLearners(range(K), self.w, batch.x_val, targets, seeds=seeds), arch=True)
+        self._move("architect", got.arch, norms)
+        return {"val": got.loss}
 
-    def _released(self, batch: Batch, given: Given) -> Report:
-        """What the released code runs: A by its own first-order term at the current W, then V, then W."""
-        norm, losses = Norms(), Norms()
-        counted = [self.passes(self.arch)]
-        if self.now.moving:
-            targets = one_hot(batch.y_val, self.space.num_classes, len(self.w), self.w.dtype)
-            seeds = None if given.seeds is None else given.seeds[-len(self.w) :]
-            rows = Rows(range(len(self.w)), self.w, batch.x_val, targets, seeds=seeds)
-            got = counted[0].gradients(rows, arch=True)
-            losses["val"] = got.loss
-            self._move("architect", got.arch, norm)
-            counted.append(self.passes(self.arch))
-        options, teachers = self._options(given, order=1), self._apart()
-        step = self._run(counted[-1], batch, given, options, norm, moving=False, teachers=teachers)
-        step.losses |= losses
-        return self._report(step, norm, *counted, teachers)
+    def _teachers(self, phase: Phase) -> Passes | None:
+        """Passes of the V_k where those of the W_k are not right for them.
 
-    def _pretrain(self, batch: Batch, given: Given) -> Report:
-        """Only the preliminary weights learn."""
-        return self._alone(batch, given, self.passes(self.arch, "v"))
-
-    def _teachers(self, batch: Batch, given: Given) -> Report:
-        """Eq (13): every learner searches B_k with weights V_k on its own."""
-        return self._alone(batch, given, self.passes(self.architect_v.arch, "v"))
-
-    def _students(self, batch: Batch, given: Given) -> Report:
-        """Eq (14): W and A, on the pseudo-labels of the V and B that stay as they are."""
-        options = self._options(given, teacher="frozen")
-        return self._together(batch, given, options, self.passes(self.architect_v.arch, "v"))
-
-    def _apart(self) -> Passes | None:
-        """Passes of the V_k of stage 1, where they drop other skips than the W_k do; only before the A_k move."""
+        They are frozen, or drop other skips than the W_k do, which is only before the A_k move.
+        """
+        if phase.frozen:
+            return self.passes(self.architect_v.arch, "v")
         same = self.now.dropout_v == self.now.dropout_w or self.config.teacher != "preliminary"
         return None if same else self.passes(self.arch, "v")
 
-    def _together(self, batch: Batch, given: Given, options: Options, teachers: Passes | None) -> Report:
-        """W (and V, unless the teachers are frozen) with pseudo-labels, then A."""
-        passes, norm = self.passes(self.arch), Norms()
-        got = self._run(passes, batch, given, options, norm, self.now.moving, teachers)
-        if got.hypergradient is not None:
-            self._move("architect", got.hypergradient, norm)
-        return self._report(got, norm, passes, teachers)
-
-    def _alone(self, batch: Batch, given: Given, passes: Passes) -> Report:
-        """V (and B, if it moves) without pseudo-labels."""
-        norm = Norms()
-        options = self._options(given, lam=0.0, human_labels=True)
-        update = self._updater("v", given.lr_v, norm)
-        got = sgl_step(passes, self.v, self.v, batch, options, update, update, given.seeds, None, self.now.moving)
-        self.v = got.w
-        if got.hypergradient is not None:
-            self._move("architect_v", got.hypergradient, norm)
-        got.losses, got.accuracies = (
-            {f"{name}_v": value for name, value in values.items()} for values in (got.losses, got.accuracies)
-        )
-        return self._report(got, norm, passes)
-
-    def _run(
-        self,
-        passes: Passes,
-        batch: Batch,
-        given: Given,
-        options: Options,
-        norm: Norms,
-        moving: bool,
-        teachers: Passes | None,
-    ) -> Step:
-        updates = self._updater("w", given.lr_w, norm), self._updater("v", given.lr_v, norm)
-        got = sgl_step(passes, self.w, self.v, batch, options, *updates, given.seeds, self.running, moving, teachers)
-        self.w, self.v = got.w, got.v
-        return got
-
-    def _updater(self, name: str, lr: Tensor, norm: Norms) -> Update:
-        c = self.config
+    def _update(self, name: str, inputs: StepInputs, norms: Values) -> Update:
+        c, lr = self.config, inputs.lr_w if name == "w" else inputs.lr_v
 
         def update(weights: Tensor, grad: Tensor) -> Tensor:
             buffer = getattr(self, f"momentum_{name}")
-            new, buffer, norm[f"grad_norm_{name}"] = sgd(weights, grad, buffer, lr, c.momentum, c.weight_decay, c.clip)
+            new, buffer, norms[f"grad_norm_{name}"] = sgd(weights, grad, buffer, lr, c.momentum, c.weight_decay, c.clip)
             setattr(self, f"momentum_{name}", buffer)
             return new
 
         return update
 
-    def _options(self, given: Given, **changes: Any) -> Options:
+    def _options(self, inputs: StepInputs, phase: Phase) -> Options:
         c = self.config
-        settings = {
-            "xi_w": given.lr_w,
-            "xi_v": given.lr_v,
-            "r": c.radius,
-            "precision": c.perturbed_precision,
-            **{name: getattr(c, name) for name in SHARED},
-        }
-        return Options(**{**settings, **changes})
+        shared = {name: getattr(c, name) for name in SHARED}
+        rates = {"xi_w": inputs.lr_w, "xi_v": inputs.lr_v}
+        return Options(**{**rates, "r": c.radius, "precision": c.perturbed_precision, **shared, **phase.options})
 
-    def _move(self, name: str, gradient: Arch, norm: Norms) -> None:
-        norm["hypergradient_norm"] = row_norms(gradient.flat())
+    def _move(self, name: str, gradient: Arch, norms: Values) -> None:
+        norms["hypergradient_norm"] = row_norms(gradient.flat())
         setattr(self, name, getattr(self, name).moved(gradient, self.config))
-
-    def _report(self, step: Step, norm: Norms, *passes: Passes | None) -> Report:
-        counts = {name: sum(getattr(p, name) for p in passes if p) for name in ("forwards", "backwards")}
-        losses = {f"{name}_loss": loss for name, loss in step.losses.items()}
-        accuracies = {f"{name}_accuracy": value for name, value in step.accuracies.items()}
-        if step.implicit_error is not None:
-            norm["implicit_error"] = step.implicit_error
-        return Report.of(losses, {**accuracies, **norm}, counts)
 
     def _init_weights(self, draw: torch.Generator) -> Tensor:
         rows = [net.init_weights(1, draw, torch.float32) for net in self.nets]

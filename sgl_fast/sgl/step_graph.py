@@ -14,7 +14,7 @@ from .record import Record, Report
 
 
 @dataclass
-class Given:
+class StepInputs:
     """What a step is given besides its batch, on the device: learning rates (), and dropout seeds (5K) or None."""
 
     lr_w: Tensor
@@ -31,13 +31,13 @@ class Owner(Protocol):
 
     def replace_tensors(self, tensors: list[Tensor]) -> None: ...
 
-    def kind_of(self, batch: Batch) -> Any: ...
+    def graph_key(self, batch: Batch) -> Any: ...
 
-    def given(self) -> Given: ...
+    def next_inputs(self) -> StepInputs: ...
 
-    def run(self, batch: Batch, given: Given) -> Report: ...
+    def run(self, batch: Batch, inputs: StepInputs) -> Report: ...
 
-    def launch(self, batch: Batch) -> Mapping[str, Any]: ...
+    def eager_step(self, batch: Batch) -> Mapping[str, Any]: ...
 
     def count_step(self) -> None: ...
 
@@ -65,11 +65,11 @@ class StepGraph:
     Once a value of the report is not finite, that replay and all later ones leave the state as it was.
     """
 
-    def __init__(self, owner: Owner, batch: Batch, given: Given, graph: CudaGraph) -> None:
+    def __init__(self, owner: Owner, batch: Batch, inputs: StepInputs, graph: CudaGraph) -> None:
         owner.replace_tensors([t.clone() for t in owner.tensors()])  # nobody else holds what replays write to
         self._owner, self._graph = owner, graph
         self._state = owner.tensors()
-        self._batch, self._given = Batch(*_clones(batch)), Given(*_clones(given))
+        self._batch, self._inputs = Batch(*_clones(batch)), StepInputs(*_clones(inputs))
         self._intact = torch.ones((), dtype=torch.bool, device=self._state[0].device)
         self._report = graph.record(self._run)
 
@@ -77,9 +77,9 @@ class StepGraph:
         """Whether the owner's tensors are those of the capture."""
         return all(kept is now for kept, now in zip(self._state, self._owner.tensors(), strict=True))
 
-    def step(self, batch: Batch, given: Given) -> Report:
+    def step(self, batch: Batch, inputs: StepInputs) -> Report:
         """Launches it; the report's values are those of this step until the next one."""
-        kept, new = _tensors(self._batch) + _tensors(self._given), _tensors(batch) + _tensors(given)
+        kept, new = _tensors(self._batch) + _tensors(self._inputs), _tensors(batch) + _tensors(inputs)
         for old, t in zip(kept, new, strict=True):
             if old is not None:
                 old.copy_(t, non_blocking=True)
@@ -88,7 +88,7 @@ class StepGraph:
 
     def _run(self) -> Report:
         try:
-            report = self._owner.run(self._batch, self._given)
+            report = self._owner.run(self._batch, self._inputs)
             after = self._owner.tensors()
         finally:
             self._owner.replace_tensors(self._state)
@@ -114,23 +114,23 @@ class GraphedSteps:
     def step(self, batch: Batch) -> Mapping[str, Any]:
         """FloatingPointError where the step before was not finite; that one and this one changed nothing."""
         batch.check()
-        kind = self._owner.kind_of(batch)
+        kind = self._owner.graph_key(batch)
         if kind != self._kind:
-            self.settle()
+            self.synchronize()
             self._kind, self._graph = kind, None
-            return self._owner.launch(batch)
-        given = self._owner.given()
+            return self._owner.eager_step(batch)
+        inputs = self._owner.next_inputs()
         if self._graph is None or not self._graph.fits():
             self._graph = None  # its memory, before the next one needs as much
-            self._graph = StepGraph(self._owner, batch, given, self._recorder())
-        before, self._late = self._late, Record(self._graph.step(batch, given), self._owner.steps)
+            self._graph = StepGraph(self._owner, batch, inputs, self._recorder())
+        before, self._late = self._late, Record(self._graph.step(batch, inputs), self._owner.steps)
         record = self._late
         if before is not None:
             self._check(before)
         self._owner.count_step()
         return record
 
-    def settle(self) -> None:
+    def synchronize(self) -> None:
         """Reads the last record; see `step`."""
         late, self._late = self._late, None
         if late is not None:
@@ -144,9 +144,9 @@ class GraphedSteps:
             raise
 
 
-def _tensors(values: Batch | Given) -> list[Any]:
+def _tensors(values: Batch | StepInputs) -> list[Any]:
     return [getattr(values, field.name) for field in fields(values)]
 
 
-def _clones(values: Batch | Given) -> list[Any]:
+def _clones(values: Batch | StepInputs) -> list[Any]:
     return [None if t is None else t.clone() for t in _tensors(values)]

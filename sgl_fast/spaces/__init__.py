@@ -7,27 +7,46 @@ from collections.abc import Callable
 from typing import Any
 
 from ._space import KINDS, EdgeOps, Space, edges_of, num_edges
+from .darts import RULES as DARTS
 from .darts import darts
 from .darts_minus import darts_minus
 from .operations import CODES, OPERATIONS, PRIMITIVES, Operation, is_pool
+from .p_darts import RULES as P_DARTS
 from .p_darts import p_darts
-from .pc_darts import pc_darts, pc_darts_imagenet
+from .pc_darts import IMAGENET_RULES, pc_darts, pc_darts_imagenet
+from .pc_darts import RULES as PC_DARTS
+from .rules import Rules
 
 __all__ = [
-    *("CODES", "KINDS", "OPERATIONS", "PRIMITIVES", "SPACES"),
-    *("EdgeOps", "Operation", "Space", "edges_of", "is_pool", "num_edges", "space"),
+    "CODES",
+    "KINDS",
+    "OPERATIONS",
+    "PRIMITIVES",
+    "RULES",
+    "SPACES",
+    "EdgeOps",
+    "Operation",
+    "Rules",
+    "Space",
+    "edges_of",
+    "is_pool",
+    "num_edges",
+    "space",
 ]
 
 SPACES: dict[str, Callable[..., Space]] = {
     build.__name__: build for build in (darts, darts_minus, p_darts, pc_darts, pc_darts_imagenet)
 }
+RULES: dict[str, Rules] = dict(zip(SPACES, (DARTS, DARTS, P_DARTS, PC_DARTS, IMAGENET_RULES), strict=True))
 
 
 def space(name: str, **sizes: Any) -> Space:
     """The search space `name` at the given sizes.
 
     name   darts | darts_minus | p_darts | pc_darts | pc_darts_imagenet
-    sizes  channels, layers, nodes, num_classes; p_darts also stage and edge_ops
+    sizes  channels, layers, nodes, num_classes; p_darts also stage
+           ops: of every edge, any subset and order of the primitives, by index or name; or edge_ops, edge by edge:
+           {"normal" | "reduce": a list of ops for each edge}
     An unknown name or a size that the operations cannot take is a ValueError that lists what is possible.
     """
     if name not in SPACES:

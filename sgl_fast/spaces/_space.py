@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from ..integers import whole
 from ..limits import LIMITS
 from .operations import PRIMITIVES
+from .rules import Rules
 
 KINDS = ("normal", "reduce")
 
 EdgeOps = tuple[tuple[str, ...], ...]
+Ops = Sequence[str | int]  # by name or index
+OpsByEdge = Mapping[str, Sequence[Ops]]  # {"normal" | "reduce": for each edge its ops}
 
 
 def num_edges(nodes: int) -> int:
@@ -30,12 +33,13 @@ class Space:
     """One search space at one size. Build it with `sgl_fast.space(name, ...)`, which checks it.
 
     channels    C of the first cell; it doubles at every reduction cell
-    ops         {"normal" | "reduce": E tuples of O primitives, canonical order}
+    ops         {"normal" | "reduce": E tuples of O primitives}
     partial     k: a mixed op sees the first C/k channels, the rest bypass it (PC-DARTS)
     edge_norm   betas: a softmax over the in-edges of each node multiplies the edges (PC-DARTS)
     aux_skip    an extra skip on every edge, weighted by `skip_beta` (DARTS-)
     imagenet    the 224-pixel stem: three stride-2 convolutions in place of one of stride 1
     stage       1, 2 or 3 in P-DARTS, 0 elsewhere
+    rules       what its authors do with it
     """
 
     name: str
@@ -51,10 +55,11 @@ class Space:
     imagenet: bool = False
     stage: int = 0
     stem_multiplier: int = 3
+    rules: Rules = field(default=Rules(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        for field in ("channels", "layers", "nodes", "num_classes"):
-            object.__setattr__(self, field, check_size(field, getattr(self, field)))
+        for size in ("channels", "layers", "nodes", "num_classes"):
+            object.__setattr__(self, size, check_size(size, getattr(self, size)))
         if self.channels % self.partial:
             raise ValueError(
                 f"{self.name} mixes 1/{self.partial} of the channels: need channels divisible by {self.partial} "
@@ -131,20 +136,37 @@ def check_edge_ops(edge_ops: EdgeOps, nodes: int, kind: str) -> None:
             raise ValueError(f"edge {edge} of the {kind} cell names an op twice: {list(ops)}")
 
 
-def canonical_ops(ops: Sequence[str | int], where: str) -> tuple[str, ...]:
-    """Ops given by index or name -> names in canonical order."""
+def edge_ops_of(nodes: int, ops: Ops | None = None, edge_ops: OpsByEdge | None = None) -> dict[str, EdgeOps]:
+    """The operations of every edge of both kinds of cell, by name.
+
+    ops       of every edge, by index or name; None: all primitives
+    edge_ops  {"normal" | "reduce": for each edge its ops}, in place of ops
+    """
+    if edge_ops is None:
+        every = PRIMITIVES if ops is None else op_names(ops, "ops")
+        return dict.fromkeys(KINDS, (every,) * num_edges(check_size("nodes", nodes)))
+    if ops is not None:
+        raise ValueError("need ops or edge_ops; got both")
+    if not isinstance(edge_ops, Mapping) or set(edge_ops) != set(KINDS):
+        raise ValueError(f"need edge_ops with the keys normal and reduce; got {edge_ops!r:.80}")
+    for kind, edges in edge_ops.items():
+        if not isinstance(edges, Sequence):
+            raise ValueError(f"need a list of ops for each edge of the {kind} cell; got {edges!r}")
+    return {
+        kind: tuple(op_names(edge, f"edge {e} of the {kind} cell") for e, edge in enumerate(edge_ops[kind]))
+        for kind in KINDS
+    }
+
+
+def op_names(ops: Ops, where: str) -> tuple[str, ...]:
+    """Ops given by index or name -> names. ValueError for an unknown one."""
     if isinstance(ops, str) or not isinstance(ops, Sequence):
         raise ValueError(f"{where} needs a list of ops; got {ops!r}")
-    indices = []
+    last = len(PRIMITIVES) - 1
+    names = []
     for op in ops:
         index = PRIMITIVES.index(op) if isinstance(op, str) and op in PRIMITIVES else whole(op)
-        if index is not None and 0 <= index < len(PRIMITIVES):
-            indices.append(index)
-        else:
-            raise ValueError(f"{where} names an unknown op {op!r}; the ops are {', '.join(PRIMITIVES)} or 0 to 7")
-    return tuple(PRIMITIVES[i] for i in sorted(indices))
-
-
-def all_ops(nodes: int) -> EdgeOps:
-    """Every primitive on every edge."""
-    return (PRIMITIVES,) * num_edges(check_size("nodes", nodes))
+        if index is None or not 0 <= index <= last:
+            raise ValueError(f"{where} names an unknown op {op!r}; the ops are {', '.join(PRIMITIVES)} or 0 to {last}")
+        names.append(PRIMITIVES[index])
+    return tuple(names)

@@ -13,7 +13,7 @@ from . import Space
 FIELDS = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
 
 
-def take(tensor: Tensor, index: Sequence[int]) -> Tensor:
+def select_rows(tensor: Tensor, index: Sequence[int]) -> Tensor:
     """tensor[index] along its first axis, a view if those are consecutive rows.
 
     No tensor of positions is made: a copy of it to the device would wait for the device, and no graph can capture one.
@@ -51,7 +51,7 @@ class Arch:
 
     def rows(self, index: Sequence[int]) -> Arch:
         """The learners `index`, repeats allowed, as a new leading axis."""
-        return self.map(lambda t: take(t, index))
+        return self.map(lambda t: select_rows(t, index))
 
     def flat(self) -> Tensor:
         """(K, A): all entries of each learner in one row."""
@@ -62,14 +62,22 @@ class Arch:
         parts = iter(flat.split([t[0].numel() for t in self.tensors()], dim=1))
         return self.map(lambda t: next(parts).reshape(-1, *t.shape[1:]))
 
+    def unflatten(self, tensors: Sequence[Tensor]) -> Arch:
+        """An Arch of the tensors, in the order of `tensors`, with this Arch as the template."""
+        rest = iter(tensors)
+        return self.map(lambda _: next(rest))
+
+    def plus(self, other: Arch) -> Arch:
+        """The sum, entry by entry."""
+        rest = iter(other.tensors())
+        return self.map(lambda t: t + next(rest))
+
+    def scaled(self, factor: float | Tensor) -> Arch:
+        """factor times every entry."""
+        return self.map(lambda t: factor * t)
+
     def __len__(self) -> int:
         return self.alphas_normal.shape[0]
-
-
-def like(template: Arch, tensors: Sequence[Tensor]) -> Arch:
-    """An Arch of the tensors, in the order of the template's."""
-    rest = iter(tensors)
-    return template.map(lambda _: next(rest))
 
 
 def init_arch(

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from ._space import Space, all_ops
+from ._space import Ops, OpsByEdge, Space, edge_ops_of
+from .rules import Rules
+
+RULES = Rules(
+    published={"batch_size": 64, "lr_min": 0.001},
+    released={"batch_size": 50, "epochs": 50, "pretrain_epochs": 5, "arch_start": 5},
+)
 
 
-def darts(channels: int = 16, layers: int = 8, nodes: int = 4, num_classes: int = 10) -> Space:
-    return Space("darts", channels, layers, nodes, num_classes, all_ops(nodes), all_ops(nodes))
+def darts(
+    channels: int = 16,
+    layers: int = 8,
+    nodes: int = 4,
+    num_classes: int = 10,
+    ops: Ops | None = None,
+    edge_ops: OpsByEdge | None = None,
+) -> Space:
+    edges = edge_ops_of(nodes, ops, edge_ops)
+    return Space("darts", channels, layers, nodes, num_classes, edges["normal"], edges["reduce"], rules=RULES)

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 
-from ._space import Space, all_ops
+from ._space import Ops, OpsByEdge, Space, edge_ops_of
+from .darts import RULES
 
 DECAYS = ("linear", "cosine", "slow_cosine", "none")
 
 
-def darts_minus(channels: int = 16, layers: int = 8, nodes: int = 4, num_classes: int = 10) -> Space:
-    return Space("darts_minus", channels, layers, nodes, num_classes, all_ops(nodes), all_ops(nodes), aux_skip=True)
+def darts_minus(
+    channels: int = 16,
+    layers: int = 8,
+    nodes: int = 4,
+    num_classes: int = 10,
+    ops: Ops | None = None,
+    edge_ops: OpsByEdge | None = None,
+) -> Space:
+    edges = edge_ops_of(nodes, ops, edge_ops)
+    sizes = channels, layers, nodes, num_classes
+    return Space("darts_minus", *sizes, edges["normal"], edges["reduce"], aux_skip=True, rules=RULES)
 
 
 def skip_beta(

@@ -1,4 +1,4 @@
-"""The candidate operations of a cell, one row each. Whoever tells operations apart reads these rows, not their names."""
+"""The candidate operations of a cell, one row each. Whoever tells them apart reads these rows, not names."""
 
 from __future__ import annotations
 

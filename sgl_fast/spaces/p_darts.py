@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
 
 from ..integers import whole
-from ._space import KINDS, Space, all_ops, canonical_ops
+from ._space import KINDS, Ops, OpsByEdge, Space, edge_ops_of
+from .operations import PRIMITIVES
+from .rules import Rules
 
-LAYERS = (5, 11, 17)
-DROPS = (3, 2)  # ops that each edge loses after stage 1 and after stage 2
+RULES = Rules(
+    derivation="p_darts",
+    layers=(5, 11, 17),
+    drops=(3, 2),
+    skip_dropout=(0.1, 0.4, 0.7),
+    max_skips=2,
+    published={"batch_size": 96, "epochs": 25, "arch_lr": 6e-4, "arch_clip": 5.0, "arch_start": 10},
+    released={"epochs": 25, "pretrain_epochs": 5, "arch_start": 15},
+)
 
 
 def p_darts(
@@ -18,27 +26,22 @@ def p_darts(
     nodes: int = 4,
     num_classes: int = 10,
     stage: int = 1,
-    edge_ops: Mapping[str, Sequence[Sequence[str | int]]] | None = None,
+    ops: Ops | None = None,
+    edge_ops: OpsByEdge | None = None,
 ) -> Space:
-    """edge_ops: {"normal" | "reduce": for each edge its ops, by index or name}; stages 2 and 3 need it."""
+    """edge_ops: {"normal" | "reduce": for each edge its ops, by index or name}, which stages 2 and 3 need.
+
+    Stages read an edge's ops in canonical order, in which they come whatever order they are given in.
+    """
     if whole(stage) not in (1, 2, 3):
         raise ValueError(f"need stage 1, 2 or 3; got {stage!r}")
-    if edge_ops is None:
-        if stage > 1:
-            raise ValueError(f"stage {stage} of p_darts needs edge_ops, the ops that survived stage {stage - 1}")
-        alive = {kind: all_ops(nodes) for kind in KINDS}
-    else:
-        if not isinstance(edge_ops, Mapping) or set(edge_ops) != set(KINDS):
-            raise ValueError(f"need edge_ops with the keys normal and reduce; got {edge_ops!r:.80}")
-        for kind, edges in edge_ops.items():
-            if not isinstance(edges, Sequence):
-                raise ValueError(f"need a list of ops for each edge of the {kind} cell; got {edges!r}")
-        alive = {
-            kind: tuple(canonical_ops(ops, f"edge {e} of the {kind} cell") for e, ops in enumerate(edge_ops[kind]))
-            for kind in KINDS
-        }
-    layers = LAYERS[stage - 1] if layers is None else layers
-    return Space("p_darts", channels, layers, nodes, num_classes, alive["normal"], alive["reduce"], stage=int(stage))
+    if edge_ops is None and stage > 1:
+        raise ValueError(f"stage {stage} of p_darts needs edge_ops, the ops that survived stage {stage - 1}")
+    edges = edge_ops_of(nodes, ops, edge_ops)
+    normal, reduce = (tuple(tuple(sorted(edge, key=PRIMITIVES.index)) for edge in edges[kind]) for kind in KINDS)
+    layers = RULES.layers[stage - 1] if layers is None else layers
+    sizes = channels, layers, nodes, num_classes
+    return Space("p_darts", *sizes, normal, reduce, stage=int(stage), rules=RULES)
 
 
 def skip_dropout(epoch: int, epochs: int, rate: float, start: int = 10) -> float:

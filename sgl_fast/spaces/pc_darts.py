@@ -2,27 +2,61 @@
 
 from __future__ import annotations
 
-from ._space import Space, all_ops
+from ._space import Ops, OpsByEdge, Space, edge_ops_of
+from .rules import Rules
+
+RULES = Rules(
+    published={"batch_size": 256, "lr": 0.1, "arch_lr": 6e-4, "arch_start": 15},
+    released={"batch_size": 50, "epochs": 60, "pretrain_epochs": 15, "arch_start": 30},
+)
+IMAGENET_RULES = Rules(
+    published={
+        "batch_size": 1024,
+        "lr": 0.5,
+        "arch_lr": 6e-3,
+        "arch_clip": 5.0,
+        "arch_start": 35,
+        "warmup_epochs": 5,
+    },
+    on_cifar=RULES.published,
+    released={"epochs": 55, "pretrain_epochs": 10, "arch_start": 45},
+)
 
 
-def pc_darts(channels: int = 16, layers: int = 8, nodes: int = 4, num_classes: int = 10) -> Space:
+def pc_darts(
+    channels: int = 16,
+    layers: int = 8,
+    nodes: int = 4,
+    num_classes: int = 10,
+    ops: Ops | None = None,
+    edge_ops: OpsByEdge | None = None,
+) -> Space:
     """The CIFAR form, k = 4."""
-    return Space(
-        "pc_darts", channels, layers, nodes, num_classes, all_ops(nodes), all_ops(nodes), partial=4, edge_norm=True
-    )
+    edges = edge_ops_of(nodes, ops, edge_ops)
+    sizes = channels, layers, nodes, num_classes
+    return Space("pc_darts", *sizes, edges["normal"], edges["reduce"], partial=4, edge_norm=True, rules=RULES)
 
 
-def pc_darts_imagenet(channels: int = 16, layers: int = 8, nodes: int = 4, num_classes: int = 1000) -> Space:
+def pc_darts_imagenet(
+    channels: int = 16,
+    layers: int = 8,
+    nodes: int = 4,
+    num_classes: int = 1000,
+    ops: Ops | None = None,
+    edge_ops: OpsByEdge | None = None,
+) -> Space:
     """The ImageNet form: k = 2 and a stem that takes 224 pixels to 28."""
+    edges = edge_ops_of(nodes, ops, edge_ops)
     return Space(
         "pc_darts_imagenet",
         channels,
         layers,
         nodes,
         num_classes,
-        all_ops(nodes),
-        all_ops(nodes),
+        edges["normal"],
+        edges["reduce"],
         partial=2,
         edge_norm=True,
         imagenet=True,
+        rules=IMAGENET_RULES,
     )

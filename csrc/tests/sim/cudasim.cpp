@@ -279,8 +279,10 @@ void start(Block& b, dim3 count, dim3 index, dim3 blocks) {
 
 }  // namespace
 
-void launch(dim3 grid, dim3 count, size_t dynamic_bytes, const std::function<void()>& kernel) {
+void launch(const char* name, dim3 grid, dim3 count, size_t dynamic_bytes, const std::function<void()>& kernel) {
     std::vector<unsigned> blocks(grid.x * grid.y * grid.z);
+    launched.push_back({name, blocks.size(), dynamic_bytes});
+    if (only_count) return;
     std::iota(blocks.begin(), blocks.end(), 0u);
     std::mt19937 random(order);
     if (order) std::shuffle(blocks.begin(), blocks.end(), random);

@@ -10,7 +10,9 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <string>
 #include <type_traits>
+#include <vector>
 
 #ifndef CUDASIM
 #error "define CUDASIM for every file"
@@ -33,8 +35,15 @@ namespace cudasim {
 
 extern unsigned order;  // 0: as numbered; else the seed of a random order of blocks, and of threads at every turn
 
+struct Launch {
+    std::string kernel;
+    size_t blocks, shared;  // shared: dynamic bytes of a block
+};
+inline std::vector<Launch> launched;
+inline bool only_count = false;  // launches are written down and do not run
+
 // Runs the kernel for every thread of every block; std::runtime_error where the block breaks a rule of CUDA.
-void launch(dim3 grid, dim3 block, size_t dynamic_bytes, const std::function<void()>& kernel);
+void launch(const char* name, dim3 grid, dim3 block, size_t dynamic_bytes, const std::function<void()>& kernel);
 
 struct Coordinates {
     dim3 thread, block, threads, blocks;

@@ -1,0 +1,283 @@
+"""How csrc/cuda cuts a cell: which convolutions share a launch, in which tiles, with how much shared memory.
+
+The same rules as csrc/cuda/mixed_cell.cu, from the cell's plan. tests/test_cuda.py compares both, launch by launch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sgl_fast.ops.plan import Program
+from sgl_fast.ops.rows import Conv
+
+THREADS, WARPS, MATRIX, PAD = 256, 8, 16, 4  # of a block; a side of a matrix of tensor cores; border of a plane
+SHARED_FLOATS, WIDE_FLOATS, BAND_FLOATS, WEIGHT_BAND_FLOATS = 11 << 10, 16 << 10, 11900, 12288
+MOST_CORES, GROUP_JOBS, IMAGE_GROUPS, SWEEP, LANE_TAPS, MOST_TAPS = 4, 4, 4, 2, 15, 25
+
+
+def ceil(a: int, b: int) -> int:
+    return -(-a // b)
+
+
+class Tiling(NamedTuple):
+    """256 threads over a plane's quads, four pixels of a row each, and its channels."""
+
+    quads: int
+    lanes: int
+
+    @classmethod
+    def of(cls, H: int, W: int, most: int = THREADS) -> Tiling:
+        quads, lanes = H * ceil(W, 4), 16
+        while lanes < quads and lanes < most:
+            lanes *= 2
+        return cls(quads, lanes)
+
+    @property
+    def groups(self) -> int:
+        return THREADS // self.lanes
+
+    @property
+    def tiles(self) -> int:
+        return ceil(self.quads, self.lanes)
+
+
+def padded(stride: int, H: int, W: int) -> int:
+    """Floats of a plane with its border, which windows read for H x W outputs."""
+    row = stride * ceil(W, 4) * 4 + PAD
+    return (stride * H + 2 * PAD) * row + PAD
+
+
+def spread(floats: int) -> int:
+    """The same with a plane's start moved to other banks than its neighbour's."""
+    return (floats + 23) // 32 * 32 + 8
+
+
+@dataclass
+class Job:
+    """A convolution where it stands: sizes of its input and output planes, whether it records its ReLU."""
+
+    conv: Conv
+    kind: str  # of its input: "input", "state" or "saved"
+    H_in: int
+    W_in: int
+    H_out: int
+    W_out: int
+    record: bool = False
+    chunk: int = 0  # input channels at a time
+    lanes: int = 0  # of the weights' gradient: along a tile's quads; 0: by tensor cores
+    band: int = 0  # then rows and sixteens of channels at a time
+    cores: int = 0
+
+    @property
+    def taps(self) -> int:
+        return 0 if self.conv.kernel == 1 else self.conv.kernel**2
+
+    @property
+    def wide(self) -> bool:
+        return self.conv.ins % MATRIX == 0 and self.conv.outs % MATRIX == 0
+
+    @property
+    def padded_floats(self) -> int:
+        return self.chunk * padded(self.conv.stride, self.H_out, self.W_out) if self.taps else 0
+
+    @property
+    def source(self) -> tuple[str, tuple[int, int], int]:
+        """Equal for jobs that read the same planes."""
+        return self.kind, (self.conv.reads, self.conv.offset), self.conv.ins
+
+    @property
+    def gradient(self) -> tuple[bool, int]:
+        """Equal for jobs whose results receive the same gradient."""
+        return self.kind == "input", self.conv.grad
+
+    @property
+    def chunks(self) -> int:
+        return ceil(self.conv.ins, self.chunk)
+
+
+def input_jobs(plan: Program) -> list[Job]:
+    sizes = [plan.input_size(which)[1:] for which in range(2)]
+    convs = [plan.convs[row] for row in plan.inputs]
+    return [Job(c, "input", *sizes[c.reads], plan.H, plan.W, not c.first) for c in convs]
+
+
+def state_jobs(plan: Program, j: int) -> list[Job]:
+    sizes = plan.states[j].height, plan.states[j].width, plan.out_H, plan.out_W
+    return [Job(conv, "state", *sizes, i == 0) for i, conv in enumerate(plan.state_convs(j))]
+
+
+def hidden_jobs(plan: Program, j: int) -> list[Job]:
+    return [Job(conv, "saved", *(plan.out_H, plan.out_W) * 2, True) for conv in plan.state_halves(j)]
+
+
+# Forward
+
+
+def outs_a_thread(jobs: Sequence[Job]) -> int:
+    """R of convolve_kernel<R>."""
+    most = max((ceil(j.conv.outs, Tiling.of(j.H_out, j.W_out).groups) for j in jobs), default=1)
+    return next(R for R in (1, 2, 4, 8) if most <= R or R == 8)
+
+
+def chunk_for(job: Job, R: int) -> int:
+    """Sets how many channels at a time; floats of shared memory."""
+
+    def floats() -> int:
+        outs = Tiling.of(job.H_out, job.W_out).groups * R
+        return 4 * THREADS + job.padded_floats + job.chunk * (job.taps + outs)
+
+    job.chunk = min(job.conv.ins, 16)
+    while job.chunk > 1 and floats() > SHARED_FLOATS:
+        job.chunk -= 1
+    return floats()
+
+
+class WideShape(NamedTuple):
+    tiling: Tiling
+    outs: int  # of a sweep
+
+    @classmethod
+    def of(cls, job: Job) -> WideShape:
+        tiling = Tiling.of(job.H_out, job.W_out, 128)
+        rows = WARPS * 4 // (4 * tiling.lanes // MATRIX)
+        return cls(tiling, MATRIX * min(rows, job.conv.outs // MATRIX))
+
+
+def wide_chunk_for(job: Job) -> int:
+    shape = WideShape.of(job)
+
+    def floats() -> int:
+        return shape.outs * (4 * shape.tiling.lanes + MATRIX) + job.padded_floats + job.chunk * job.taps
+
+    job.chunk = MATRIX
+    while job.chunk > 1 and floats() > WIDE_FLOATS:
+        job.chunk //= 2
+    return floats()
+
+
+def grouped(jobs: Iterable[Job], most: int) -> list[list[Job]]:
+    """Jobs that read the same planes, if those fit into a block whole."""
+    groups: list[list[Job]] = []
+    for job in jobs:
+        group = groups[-1] if groups else [job] * most
+        whole = all(j.taps and j.chunk == j.conv.ins for j in (job, group[0]))
+        if len(group) < most and whole and group[0].source[:2] == job.source[:2]:
+            group.append(job)
+        else:
+            groups.append([job])
+    return groups
+
+
+def pool_floats(plan: Program) -> int:
+    one = padded(2 if plan.reduction else 1, plan.out_H, plan.out_W)
+    return max(one, min(plan.M * one, SHARED_FLOATS))
+
+
+# Backward
+
+
+@dataclass
+class Target:
+    """What receives gradients through jobs: a hidden activation, a state or an input of the cell."""
+
+    kind: str
+    index: int
+    H: int
+    W: int
+    H_out: int
+    W_out: int
+    channels: int
+    all: int  # channels, those without convolutions too
+    jobs: list[Job] = field(default_factory=list)
+    normed: bool = False
+    band: int = 0
+    cores: int = 0
+
+    def wide(self, outs: int) -> bool:
+        """Whether tensor cores do it; sets how they cut it."""
+        even = all(j.conv.outs % MATRIX == 0 and self.channels % MATRIX == 0 for j in self.jobs)
+        return bool(self.jobs) and even and fit_band(self, self.H_out, self.channels, lambda: self.fits(outs))
+
+    def fits(self, outs: int) -> bool:
+        tiling = Tiling.of(self.H // self.H_out * self.band, self.W)
+        return self.cores * MATRIX * tiling.quads <= 4 * THREADS and self.band_floats(outs) <= BAND_FLOATS
+
+    def band_floats(self, outs: int) -> int:
+        channels = self.cores * MATRIX
+        return WARPS * MATRIX**2 + channels * spread(padded(1, self.band, self.W_out)) + outs * (channels + 4)
+
+    def floats(self, outs: int, R: int) -> int:
+        tiling = Tiling.of(self.H, self.W)
+        return tiling.groups * R * (padded(1, self.H_out, self.W_out) + 4 * tiling.lanes + outs) + 4 * outs
+
+
+def fit_band(cut: Target | Job, height: int, channels: int, fits: Callable[[], bool]) -> bool:
+    """Rows and sixteens of channels at a time, as many as fit; False where one of each does not."""
+    cut.band, cut.cores = height, MOST_CORES
+    while cut.cores > 1 and (channels % (cut.cores * MATRIX) or not fits()):
+        cut.cores //= 2
+    while cut.band > 1 and not fits():
+        cut.band -= 1
+    cut.band = ceil(height, ceil(height, cut.band))
+    return fits()
+
+
+def hidden_targets(plan: Program, j: int) -> list[Target]:
+    sizes = (plan.out_H, plan.out_W) * 2
+    return [Target("hidden", i, *sizes, plan.M, plan.M, [job], True) for i, job in enumerate(hidden_jobs(plan, j))]
+
+
+def state_target(plan: Program, j: int) -> Target:
+    state = plan.states[j]
+    sizes = state.height, state.width, plan.out_H, plan.out_W
+    return Target("state", j, *sizes, plan.M, plan.C, state_jobs(plan, j), j < 2 and bool(plan.preprocess))
+
+
+def input_targets(plan: Program) -> list[Target]:
+    found = []
+    for which in range(2):
+        channels, H, W = plan.input_size(which)
+        jobs = [job for job in input_jobs(plan) if job.conv.reads == which]
+        found.append(Target("input", which, H, W, plan.H, plan.W, channels, channels, jobs))
+    return found
+
+
+def weight_floats(job: Job) -> int:
+    """Of the gradient of a job's weights, without tensor cores."""
+    outs, ins, parts = ceil(job.conv.outs, 4) * 4, ceil(job.chunk, 4) * 4, max(job.lanes // 32, 1)
+    floats = 4 * (outs + ins) * job.lanes + 4 * outs + job.padded_floats + parts * outs * ins
+    return floats + (parts * ins * MOST_TAPS if job.taps else 0) + job.chunk * job.taps
+
+
+def wide_weight_floats(job: Job) -> int:
+    plane = spread(padded(job.conv.stride, job.band, job.W_out)) if job.taps else 0
+    floats = 2 * WARPS * MATRIX**2 + job.conv.outs * (job.chunk + 4) + job.chunk * (plane + job.taps)
+    return max(floats, THREADS * LANE_TAPS if job.taps else 0)
+
+
+def wide_weight_fits(job: Job) -> bool:
+    job.chunk, slots = job.cores * MATRIX, job.cores
+    while slots * MATRIX * SWEEP * MATRIX < job.chunk * job.conv.outs:
+        slots *= 2
+    return slots <= WARPS and wide_weight_floats(job) <= WEIGHT_BAND_FLOATS
+
+
+def weight_tile_for(job: Job) -> int:
+    """Sets a tile and how many channels fit beside it, such that gradients are read the fewest times; floats."""
+    if job.wide and fit_band(job, job.H_out, job.conv.ins, lambda: wide_weight_fits(job)):
+        job.lanes = 0
+        return wide_weight_floats(job)
+    best = (0, 0)
+    lanes = Tiling.of(job.H_out, job.W_out).lanes
+    while lanes >= 16:
+        job.lanes, job.chunk = lanes, min(job.conv.ins, 16)
+        while job.chunk > 1 and weight_floats(job) > SHARED_FLOATS:
+            job.chunk -= 1
+        fits = weight_floats(job) <= SHARED_FLOATS or lanes == 16
+        if fits and (not best[1] or job.chunks < ceil(job.conv.ins, best[1])):
+            best = lanes, job.chunk
+        lanes //= 2
+    job.lanes, job.chunk = best
+    return weight_floats(job)
