@@ -151,3 +151,32 @@ def test_codes_of_pools_whose_last_byte_is_half_full() -> None:
     want = run(setting, inputs.at(torch.float64), op.reference.mixed_cell)
     found = run(setting, inputs.at(torch.float32), functools.partial(op.mixed_cell, backend="triton"))
     assert max(errors(found, want)) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["normal", "partial channels, reduction", "after a reduction"])
+def test_patterns_are_those_of_the_compiled_kernels(name: str, extension: None) -> None:
+    """One records, the other replays: the same bytes, and the passes of a pattern of its own."""
+    fresh()
+    setting = dataclasses.replace(tiny(SETTINGS[name], "triton"), replay=False, W=6 if "reduction" in name else 9)
+    if reason := why_not_interpreted():
+        pytest.skip(reason)
+    inputs = draw_inputs(setting).at(torch.float32)
+    tensors = [None if t is None else t.detach() for t in inputs.tensors]
+    moved = [tensors[0] * 1.3 + 0.1, tensors[1] * 1.3 + 0.1, *tensors[2:]]
+    section, kinks, found = section_of(setting.cell), [], []
+
+    def run_with(pattern: Pattern, given: list[Tensor | None], backend: str) -> Tensor:
+        pattern.start()
+        out = op.mixed_cell(setting.cell, section, *given, PassContext(pattern=pattern), backend=backend)
+        pattern.finish()
+        return out
+
+    for recorder, replayer in (("cpu", "triton"), ("triton", "cpu")):
+        pattern = Pattern()
+        run_with(pattern, tensors, recorder)
+        kinks.append(pattern.kinks[0])
+        found.append([run_with(pattern, moved, backend) for backend in (recorder, replayer)])
+    assert torch.equal(*kinks)
+    for own, others in found:
+        torch.testing.assert_close(others, own, rtol=1e-4, atol=1e-4)
+    assert (found[0][0] - run_with(Pattern(), moved, "cpu")).abs().max() > 1e-3, "the pattern made a difference"
