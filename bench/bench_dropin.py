@@ -29,13 +29,13 @@ def test_drop_in_step(name: str, threads: int, settings: Settings, benchmark: An
     N, side = settings.pick((8, 32), (2, 8))
     images, labels = torch.randn(N, 3, side, side), torch.randint(10, (N,))
     fast = sgl_fast.accelerate(copy.deepcopy(model), example=(images, alphas), strict=True)
-    steps = [training(one, alphas, images, labels) for one in (fast, model)]
+    ours, theirs = (training(one, alphas, images, labels) for one in (fast, model))
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
         suffix = ", one thread" if threads else ""
         row = Row(f"{name} drop-in step{suffix}", f"N{N} C{space.channels} L{space.layers}", ITSELF)
-        Interleave(benchmark, settings)(row, *steps)
+        Interleave(benchmark, settings)(row, ours, theirs)
     finally:
         torch.set_num_threads(before)
     assert not any(cell.originals for cell in sgl_fast.report(fast))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -89,5 +90,5 @@ def shape_of(search: Search, batch: Batch) -> str:
     return f"K{K} N{len(batch.y_train)} C{search.space.channels} L{search.space.layers}"
 
 
-def passes(record: dict[str, Any]) -> tuple[int, int]:
+def passes(record: Mapping[str, Any]) -> tuple[int, int]:
     return record["forwards"], record["backwards"]

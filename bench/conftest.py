@@ -49,7 +49,8 @@ def settings(pytestconfig: pytest.Config) -> Settings:
 def device(request: pytest.FixtureRequest) -> str:
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("no GPU here")
-    return request.param
+    out: str = request.param
+    return out
 
 
 @pytest.fixture

@@ -28,7 +28,8 @@ class Edge(nn.Module):
 
     def forward(self, s0: Tensor, s1: Tensor, op_weights: Tensor, edge_weights: Tensor | None) -> Tensor:
         out = self.mixed_op(s1, op_weights[1])
-        return out if edge_weights is None else edge_weights[1] * out
+        result: Tensor = out if edge_weights is None else edge_weights[1] * out
+        return result
 
 
 def fused_cell(cell: Cell, x: CellInputs) -> Call:

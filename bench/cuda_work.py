@@ -51,7 +51,9 @@ class Count(NamedTuple):
 
     def plus(self, other: Count) -> Count:
         sums = (a + b for a, b in zip(self[:6], other[:6], strict=True))
-        return Count(*sums, min(self.blocks, other.blocks), max(self.shared, other.shared))
+        kernels, flops, products, asked, distinct, seconds = sums
+        narrow = min(self.blocks, other.blocks), max(self.shared, other.shared)
+        return Count(int(kernels), flops, products, asked, distinct, seconds, *narrow)
 
 
 Work = dict[tuple[str, str], Count]  # by direction and kernel

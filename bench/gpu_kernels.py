@@ -11,7 +11,8 @@ import torch
 
 from .gpu_floor import Counted, ceilings, counted
 from .gpu_passes import Size, pass_of
-from .gpu_timing import Call, Found, Row, need_gpu, tried, wait
+from .gpu_timing import Call, Found, Row, need_gpu, tried
+from .interleave import wait
 
 MOST = 12  # kernels of a contender that are shown
 WANTED = ("cuda", "triton", "reference", "eager")  # the last ones have thousands of kernels, which take time to log
@@ -19,7 +20,7 @@ WANTED = ("cuda", "triton", "reference", "eager")  # the last ones have thousand
 
 class Kernel(NamedTuple):
     name: str
-    count: int
+    calls: int
     ms: float
 
 
@@ -60,7 +61,7 @@ def kernels_of(call: Call) -> list[Kernel]:
 
 def on_device(event: Any) -> bool:
     """A kernel, a copy or a fill; not the shadow of what a record_function names."""
-    kind = event.device_type == torch.autograd.DeviceType.CUDA
+    kind = event.device_type == torch._C._autograd.DeviceType.CUDA
     return bool(kind) and not getattr(event, "is_user_annotation", False)
 
 
@@ -83,9 +84,9 @@ def short(key: str) -> str:
 def rows_of(kernels: Sequence[Kernel], counts: dict[str, Counted]) -> Iterator[tuple[str, Row]]:
     """All, then the slowest; beside those that are counted the least time for what they must move and compute."""
     total = sum(k.ms for k in kernels)
-    yield "all", {"launches": sum(k.count for k in kernels), "ms": total, "share": 1.0}
+    yield "all", {"launches": sum(k.calls for k in kernels), "ms": total, "share": 1.0}
     for k in kernels[:MOST]:
-        row: Row = {"launches": k.count, "ms": k.ms, "share": k.ms / total if total else 0.0}
+        row: Row = {"launches": k.calls, "ms": k.ms, "share": k.ms / total if total else 0.0}
         if k.name in counts and k.ms:
             one = counts[k.name]
             row |= {"GB counted": one.gigabytes, "floor, ms": one.ms, "of the floor": one.ms / k.ms}

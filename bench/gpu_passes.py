@@ -94,7 +94,8 @@ def first_row(contender: str, call: Call, row: Row) -> Row | str:
 
 
 def dressed(dress: Any, call: Call | None, name: str, contender: str, size: Size, device: str) -> Call:
-    return dress(call or pass_of(name, contender, size, device))
+    out: Call = dress(call or pass_of(name, contender, size, device))
+    return out
 
 
 def floors_of(name: str, size: Size, best: Ceilings) -> Iterator[tuple[str, str, float]]:

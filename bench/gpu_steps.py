@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 import sys
@@ -54,7 +53,7 @@ def step_row(algorithm: str, contender: str, graph: bool, device: str = DEVICE, 
     row = {"ms": min(first, milliseconds(step, max(1, min(20, int(500 / first))))), **row}
     if contender in ("cuda", "triton"):  # the others have too many to be logged in this time
         kernels = tried(contender, partial(kernels_of, step))
-        row |= {} if isinstance(kernels, str) else {"kernels": sum(one.count for one in kernels)}
+        row |= {} if isinstance(kernels, str) else {"kernels": sum(one.calls for one in kernels)}
     return row
 
 
@@ -67,8 +66,7 @@ def step_of(
     batch = batch_of(N, side).to(device)
     if contender == "eager":
         return partial(eager_search(config, shape, device).step, batch)
-    kind = {"graph": graph} if graph or "graph" in inspect.signature(Search).parameters else {}
-    search = Search(Supernet(shape), config, device, **kind)
+    search = Search(Supernet(shape), config, device, graph)
 
     def step() -> Any:
         with use_backend(contender):

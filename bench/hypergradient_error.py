@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -43,11 +44,11 @@ def errors(search: Search, feed: Feed, step: int) -> dict[tuple[str, torch.dtype
     def at(method: str, r: float, dtype: torch.dtype) -> Arch:
         w, v = search.w.to(dtype), search.v.to(dtype)
         arch, batch = search.arch.map(lambda t: t.to(dtype)), feed.batch(step).to(dtype=dtype)
-        options = {"xi_w": XI, "xi_v": XI, "explicit_pseudo_label_grad": True}
+        options: dict[str, Any] = {"xi_w": XI, "xi_v": XI, "explicit_pseudo_label_grad": True}
         return sgl_fast.hypergradient(search.nets[0], w, v, arch, batch, method=method, r=r, **options)
 
     want = at("exact", 1.0, torch.float64).flat()
-    rows = [("exact", torch.float32, (1.0,))]
+    rows: list[tuple[str, torch.dtype, tuple[float, ...]]] = [("exact", torch.float32, (1.0,))]
     rows += [(m, d, RADII) for m in ("frozen", "finite_difference") for d in (torch.float64, torch.float32)]
     found = {}
     for method, dtype, radii in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import product
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,7 +24,7 @@ from sgl_fast.sgl.virtual_learners import VirtualLearners
 SPACES = ("darts", "darts_minus", "pc_darts", "p_darts")
 XI = 0.025
 # The paper's radius as it was the default of `frozen`, too; what a search takes; what `hypergradient` takes
-RULES = {"r = 0.01": {"r": 0.01}, "r = 0.001": {}, "refined": {"refine": True}}
+RULES: dict[str, dict[str, Any]] = {"r = 0.01": {"r": 0.01}, "r = 0.001": {}, "refined": {"refine": True}}
 
 
 class Size(NamedTuple):
@@ -79,17 +79,17 @@ def problem(case: Case, dataset: Dataset) -> tuple[Search, Batch]:
     C *= 2 if case.space.startswith("pc") and C < 8 else 1
     net = sgl_fast.Supernet(sgl_fast.space(case.space, channels=C, layers=3, nodes=2, num_classes=10))
     feed = Feed(dataset, N, seed=case.seed)
-    changes = {"learners": case.learners, "order": 1, "lr": 0.05, "arch_start": 0, "seed": case.seed}
+    changes: dict[str, Any] = {"learners": case.learners, "order": 1, "lr": 0.05, "arch_start": 0, "seed": case.seed}
     search = Search(net, Config.preset(case.space, steps_per_epoch=feed.steps_per_epoch, **changes))
     for step in range(case.steps):
         search.step(scaled(feed.batch(step), side, torch.float32))
     return search, scaled(feed.batch(case.steps), side, torch.float32)
 
 
-def run(search: Search, batch: Batch, dtype: torch.dtype, **options: object) -> Step:
+def run(search: Search, batch: Batch, dtype: torch.dtype, **options: Any) -> Step:
     net, arch = search.nets[0], search.arch.map(lambda t: t.to(dtype))
     passes = Passes(net, arch, None, PassOptions(1.0, 0.3 * (net.space.name == "p_darts"), "reference"))
-    given = Options(XI, XI, explicit_pseudo_label_grad=True, **options)  # type: ignore[arg-type]
+    given = Options(XI, XI, explicit_pseudo_label_grad=True, **options)
     seeds, w, v = torch.arange(5 * len(arch)), search.w.to(dtype), search.v.to(dtype)
     return sgl_step(passes, w, v, batch.to(dtype=dtype), given, lambda w, g: w - XI * g, lambda v, g: v - XI * g, seeds)
 
@@ -99,8 +99,8 @@ def of_double(passes: Passes, rows: VirtualLearners, direction: torch.Tensor, op
     assert rows.targets is not None
     kept, dtype = passes.arch, direction.dtype
     passes.arch = kept.map(torch.Tensor.double)
-    tensors = (t.double() for t in (rows.weights, rows.images, rows.targets))
-    doubles = VirtualLearners(rows.learners, *tensors, rows.weight, rows.patterns, rows.seeds)
+    weights, images, targets = (t.double() for t in (rows.weights, rows.images, rows.targets))
+    doubles = VirtualLearners(rows.learners, weights, images, targets, rows.weight, rows.patterns, rows.seeds)
     arch, tau = exact.derivative(passes, doubles, direction.double())
     passes.arch = kept
     return Derivative(arch.map(lambda t: t.to(dtype)), tau.to(dtype))
@@ -114,12 +114,12 @@ def implicit_terms(step: Step, first: Step) -> torch.Tensor:
 def measured(case: Case, dataset: Dataset, dtype: torch.dtype) -> dict[str, Found]:
     search, batch = problem(case, dataset)
     first = run(search, batch, dtype, order=1)
-    original = terms.derivative
-    terms.derivative = of_double
+    original = vars(terms)["derivative"]
+    vars(terms)["derivative"] = of_double
     try:
         want = implicit_terms(run(search, batch, dtype), first)
     finally:
-        terms.derivative = original
+        vars(terms)["derivative"] = original
     found = {}
     for name, rule in RULES.items():
         step = run(search, batch, dtype, **rule)

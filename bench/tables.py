@@ -54,7 +54,8 @@ class Floor:
         """Of the row's time that the slower of the two ceilings explains."""
         if not (self.flops and self.bytes and (row["flops"] or row["moved"])):
             return None
-        return max(row["flops"] / self.flops, row["moved"] / self.bytes) / row["seconds"]
+        out: float | None = max(row["flops"] / self.flops, row["moved"] / self.bytes) / row["seconds"]
+        return out
 
     def table(self) -> str:
         rows = ([r["name"], number(r.get("gflop_per_s")), number(r.get("gb_per_s"))] for r in self.ceilings)

@@ -126,7 +126,7 @@ def cell_pass(
 
     def run() -> None:
         saved = mixed_cell.mixed_cell(what, *inputs, None, None, None, 1.0, 1.0, precision)
-        how = 1.0, 1.0, True, False, *[True] * 3, precision
+        how: tuple[Any, ...] = 1.0, 1.0, True, False, *[True] * 3, precision
         mixed_cell.mixed_cell_backward(what, *inputs, None, *saved, torch.empty_like(saved[0]), *how)
 
     return run

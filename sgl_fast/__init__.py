@@ -6,7 +6,30 @@ Names load on first use, so that a command line can answer --help without import
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .backends.choice import use_backend as use_backend
+    from .backends.choice import why_not as why_not
+    from .data.batch import Batch as Batch
+    from .dropin import accelerate as accelerate
+    from .dropin import report as report
+    from .dropin import restore as restore
+    from .dropin import stack as stack
+    from .genotype.genotype import Genotype as Genotype
+    from .genotype.genotype import derive as derive
+    from .genotype.published import genotypes as genotypes
+    from .nets.network import Network as Network
+    from .nets.supernet import RunningStats as RunningStats
+    from .nets.supernet import Supernet as Supernet
+    from .reference.pattern import Pattern as Pattern
+    from .sgl.architect import Architect as Architect
+    from .sgl.config import Config as Config
+    from .sgl.hypergradient import hypergradient as hypergradient
+    from .sgl.search import Search as Search
+    from .spaces import Space as Space
+    from .spaces import space as space
+    from .spaces.arch import Arch as Arch
 
 __version__ = "0.1.0"
 
@@ -35,13 +58,14 @@ _HOME = {
 }
 __all__ = ["__version__", *_HOME]
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'sgl_fast' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"sgl_fast.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'sgl_fast' has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"sgl_fast.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

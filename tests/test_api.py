@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
+
 import pytest
 
 import sgl_fast
@@ -14,6 +17,15 @@ def test_every_public_name_loads() -> None:
     assert set(sgl_fast.__all__) <= set(dir(sgl_fast))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sgl_fast.nothing
+
+
+def test_editors_know_every_public_name() -> None:
+    """What a type checker reads is what loads."""
+    tree = ast.parse(Path(str(sgl_fast.__file__)).read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
+    read = {alias.asname: f"{node.module}.{alias.name}" for node in imports for alias in node.names}
+    assert read == {name: f"{home}.{name}" for name, home in sgl_fast._HOME.items()}
 
 
 def test_functions_are_not_hidden_by_modules_of_their_name() -> None:

@@ -290,7 +290,6 @@ def test_what_a_model_may_have(of: Callable[[Any], tuple[nn.Module, dict[str, An
     assert far(alphas, [a - 2 * g for a, g in zip(before, want, strict=True)]) < 1e-12
 
 
-DIFFERENCE = "finite_difference"
 ARGS = {"momentum": 0.9, "weight_decay": 0.0, "arch_learning_rate": 1e-3}
 
 

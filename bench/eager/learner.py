@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -21,7 +21,12 @@ class Learner:
     def __init__(self, space: Space, config: Config) -> None:
         self.config = config
         self.alphas, self.v, self.w = Alphas(space), Supernet(space), Supernet(space)
-        settings = {"lr": config.lr, "momentum": config.momentum, "weight_decay": config.weight_decay, "foreach": True}
+        settings: dict[str, Any] = {
+            "lr": config.lr,
+            "momentum": config.momentum,
+            "weight_decay": config.weight_decay,
+            "foreach": True,
+        }
         self.sgd = {net: torch.optim.SGD(net.parameters(), **settings) for net in (self.v, self.w)}
         self.adam = torch.optim.Adam(
             self.alphas.parameters(),
@@ -33,7 +38,8 @@ class Learner:
 
     def logits(self, net: Supernet, images: Tensor) -> Tensor:
         self.forwards += 1
-        return net(images, self.alphas)
+        out: Tensor = net(images, self.alphas)
+        return out
 
     @torch.no_grad()
     def pseudo_labels(self, net: Supernet, images: Tensor) -> Tensor:

@@ -55,7 +55,8 @@ class MixedOp(nn.Module):
         if self.partial > 1:
             out = torch.cat([out, self.bypass(x[:, self.mixed :])], dim=1)
             out = out.unflatten(1, (self.partial, -1)).transpose(1, 2).flatten(1, 2)
-        return out if self.aux_skip is None else out + skip_beta * self.aux_skip(x)
+        result: Tensor = out if self.aux_skip is None else out + skip_beta * self.aux_skip(x)
+        return result
 
 
 class Cell(nn.Module):
@@ -125,7 +126,8 @@ class Supernet(nn.Module):
         s0, s1 = stem if self.imagenet else (stem, stem)
         for cell, kind in zip(self.cells, self.kinds, strict=True):
             s0, s1 = s1, cell(s0, s1, *mixtures[kind], skip_beta)
-        return self.classifier(self.pool(s1).flatten(1))
+        out: Tensor = self.classifier(self.pool(s1).flatten(1))
+        return out
 
 
 @torch.no_grad()

@@ -48,7 +48,8 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
     if kind == np.uint8:
         return values
     if kind == np.bool_:
-        return values.astype(np.uint8) * np.uint8(255)
+        out: np.ndarray = values.astype(np.uint8) * np.uint8(255)
+        return out
     if kind.kind == "u" and kind.itemsize == 2:
         return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
     lowest, highest = values.min(), values.max()
@@ -89,7 +90,8 @@ def _sixteen_bits(values: np.ndarray, image: Image.Image) -> np.ndarray:
     bits = np.ravel(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, 16))[0]
     if values.dtype.kind != "u" or not 8 < bits < 16:
         return values
-    return (values.astype(np.uint32) * 65535 // (2**bits - 1)).astype(np.uint16)
+    out: np.ndarray = (values.astype(np.uint32) * 65535 // (2**bits - 1)).astype(np.uint16)
+    return out
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:

@@ -33,7 +33,8 @@ def split_by_class(
 
 def _mixed(chunks: list[np.ndarray], seed: int, number: int) -> np.ndarray:
     positions = np.concatenate(chunks)
-    return positions[shuffled(len(positions), seed, -1 - number)]
+    out: np.ndarray = positions[shuffled(len(positions), seed, -1 - number)]
+    return out
 
 
 def _counts(total: int, shares: Sequence[float]) -> list[int]:

@@ -119,4 +119,5 @@ def _channels_last(image: Any) -> np.ndarray:
     if values.ndim != 3 or values.shape[2] not in (1, 3) or not values.size:
         need = "a tensor [H, W] or [C, H, W]" if isinstance(image, Tensor) else "an array [H, W] or [H, W, C]"
         raise ValueError(f"need {need}, C 1 or 3; got {list(image.shape)} {image.dtype}")
-    return values
+    out: np.ndarray = values
+    return out

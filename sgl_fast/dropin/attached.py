@@ -12,9 +12,10 @@ from torch import nn
 
 from .arguments import OWN, PLAIN, bind, get, leaves
 from .calls import misfit, surroundings, unplain
+from .code import foreign
 from .compute import Request, backend_for, request
 from .matching import Match
-from .reach import foreign, original_type
+from .reach import original_type
 from .report import KEPT, CellReport
 from .sampled import plan_of_call
 from .trial import Refused, own, signature_of

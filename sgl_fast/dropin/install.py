@@ -96,7 +96,8 @@ def restore(model: Model) -> Model:
 def report(model: nn.Module) -> Report:
     """What became of each cell of an accelerated model; prints as a table."""
     if REPORT in model.__dict__:
-        return model.__dict__[REPORT]
+        out: Report = model.__dict__[REPORT]
+        return out
     found = [m.__dict__[REPORT] for m in model.modules() if REPORT in m.__dict__]
     return Report([cell for one in found for cell in one])
 

@@ -61,7 +61,7 @@ def edge_shares(space: Space, arch: Arch, learner: int, kind: str) -> list[float
     return [share for node in range(space.nodes) for share in softmax([betas[edge] for edge in edges_of(node)])]
 
 
-def values(tensor: Any, learner: int, name: str) -> list:
+def values(tensor: Any, learner: int, name: str) -> list[Any]:
     """The learner's row as Python floats."""
     if tensor is None:
         raise ValueError(f"the space has betas but the Arch has no {name}")
@@ -70,7 +70,8 @@ def values(tensor: Any, learner: int, name: str) -> list:
     row = tensor[learner].detach().double()
     if not row.isfinite().all():
         raise ValueError(f"{name} of learner {learner} holds NaN or infinite values; nothing can be derived")
-    return row.tolist()
+    numbers: list[Any] = row.tolist()
+    return numbers
 
 
 def softmax(row: Iterable[float]) -> list[float]:

@@ -22,7 +22,7 @@ EVAL_OPS = (*PRIMITIVES, "sep_conv_7x7", "conv_7x1_1x7", "noise")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
-class Row(tuple):
+class Row(tuple[Any, ...]):
     """A tuple that also equals a list or range of the same entries, as JSON and the original codebases hold them."""
 
     __slots__ = ()

@@ -125,7 +125,7 @@ class Cell(nn.Module):
 
     def edge(self, edge: int, states: list[Tensor], drop_path: float) -> Tensor:
         op = self.ops[edge]
-        out = op(states[self.sources[edge]])
+        out: Tensor = op(states[self.sources[edge]])
         if drop_path > 0.0 and not isinstance(op, nn.Identity):
             return drop_images(out, drop_path)
         return out
@@ -157,7 +157,8 @@ class AuxiliaryHead(nn.Module):
             x = functional.avg_pool2d(x, 5, self.stride)
         else:
             x = functional.adaptive_avg_pool2d(x, 2)
-        return self.classifier(self.features(x).flatten(1))
+        logits: Tensor = self.classifier(self.features(x).flatten(1))
+        return logits
 
 
 def cifar_stem(channels: int) -> nn.Sequential:

@@ -33,7 +33,8 @@ class FactorizedReduce(nn.Module):
         if height % 2 or width % 2:
             raise ValueError(f"need even height and width at a reduction; got {height} x {width}")
         x = self.relu(x)
-        return self.bn(torch.cat([self.conv(x), self.conv_shifted(x[:, :, 1:, 1:])], dim=1))
+        out: Tensor = self.bn(torch.cat([self.conv(x), self.conv_shifted(x[:, :, 1:, 1:])], dim=1))
+        return out
 
 
 class Zero(nn.Module):

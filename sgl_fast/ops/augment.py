@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..backends.choice import choose
 from ..reference import augment as reference
-from .registry import refuse_gradients, register, said
+from .registry import Operator, refuse_gradients, register, said
 
 STEM = "augment"
 MOST = 2**20  # pixels of padding or of a square's side; a centre lies as near
@@ -40,7 +40,7 @@ def _check_values(draws: Tensor, images: int, crop: int) -> None:
         raise ValueError(f"need draws with cy and cx within {MOST}; got {min(low[4:])} to {max(high[4:])}")
 
 
-_augment = register(
+_augment: Operator[Tensor] = register(
     "augment(Tensor images, Tensor draws, Tensor levels, int crop, int cutout) -> Tensor",
     _check,
     lambda images, draws, levels, crop, cutout: levels.new_empty(draws.shape[0], *images.shape[1:]),

@@ -88,7 +88,8 @@ def _second_derivative(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
         return reference.mixed_cell(cell.cell, cell.section, *inputs, context, skip_beta)
 
     def gradients(grad: Tensor, *present: Tensor) -> tuple[Tensor, ...]:
-        return torch.func.vjp(output, *present)[1](grad)
+        grads: tuple[Tensor, ...] = torch.func.vjp(output, *present)[1](grad)
+        return grads
 
     primals = [inputs[i] for i in places]
     given = [cotangents[i] for i in places]

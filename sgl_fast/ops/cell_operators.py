@@ -26,7 +26,8 @@ def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, i
     """Weights and norm channels of a learner (bare pools' too), numbers and pattern bytes that an image leaves."""
     if backend == "triton":
         return plan_of(tuple(cell), int(H), int(W)).sizes
-    return compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
+    weights, channels, saved, pattern = compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
+    return weights, channels, saved, pattern
 
 
 def _check(

@@ -69,7 +69,8 @@ def convolution(x: Tensor, weight: Tensor, stride: int = 1, groups: int = 1, bac
     Zeros around the image, k // 2 wide; stride 1 or 2, H' = ceil(H / stride). Differentiable any number of times.
     """
     if choose(backend, x.device, x.dtype) == "cpu":
-        return _forward(x, weight, stride, groups)
+        out: Tensor = _forward(x, weight, stride, groups)
+        return out
     return F.conv2d(x, weight, None, stride, weight.shape[-1] // 2, 1, groups)
 
 
@@ -77,5 +78,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, backend: str | None = None) 
     """x (V, N, C), weight (V, J, C), bias (V, J) -> (V, N, J): a 1x1 convolution over the images of each group."""
     if choose(backend, x.device, x.dtype) != "cpu":
         return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
-    out = _forward(x.transpose(1, 2).flatten(0, 1)[None, :, None], weight.flatten(0, 1)[..., None, None], 1, len(x))
+    out: Tensor = _forward(
+        x.transpose(1, 2).flatten(0, 1)[None, :, None], weight.flatten(0, 1)[..., None, None], 1, len(x)
+    )
     return out.view(len(x), -1, x.shape[1]).transpose(1, 2) + bias.unsqueeze(1)

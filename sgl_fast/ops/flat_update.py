@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..backends.choice import choose
 from ..reference import flat as reference
-from .registry import need_floating, refuse_gradients, register, said
+from .registry import Operator, need_floating, refuse_gradients, register, said
 
 STEM = "flat_update"
 
@@ -38,14 +38,14 @@ def _check_quotient(both: Tensor, eps: Tensor) -> None:
         raise ValueError(f"need both (2K, ...) and eps (K) of one dtype; got {said(both)}, {said(eps)}")
 
 
-_row_norms = register(
+_row_norms: Operator[Tensor] = register(
     "row_norms(Tensor rows) -> Tensor",
     lambda rows: _check(rows=rows),
     lambda rows: rows.new_empty(rows.shape[:1]),
     STEM,
     reference.row_norms,
 )
-_sgd = register(
+_sgd: Operator[tuple[Tensor, Tensor, Tensor]] = register(
     "sgd(Tensor weights, Tensor grad, Tensor buffer, Tensor lr, float momentum, float weight_decay, float clip)"
     " -> (Tensor, Tensor, Tensor)",
     _check_sgd,
@@ -53,14 +53,14 @@ _sgd = register(
     STEM,
     reference.sgd,
 )
-_perturb = register(
+_perturb: Operator[tuple[Tensor, Tensor]] = register(
     "perturb(Tensor weights, Tensor direction, float r) -> (Tensor, Tensor)",
     lambda weights, direction, r: _check(weights=weights, direction=direction),
     lambda w, direction, r: (w.new_empty(2 * w.shape[0], w.shape[1]), w.new_empty(w.shape[:1])),
     STEM,
     reference.perturb,
 )
-_quotient = register(
+_quotient: Operator[Tensor] = register(
     "quotient(Tensor both, Tensor eps) -> Tensor",
     _check_quotient,
     lambda both, eps: both.new_empty(eps.shape[0], both.shape[1]),

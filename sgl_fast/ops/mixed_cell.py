@@ -65,6 +65,7 @@ def mixed_cell(
     dropout, scale = _dropout(cell, context, s1, name)
     inputs = s0, s1, weights, op_weights, edge_weights
     apply = _FUSED["triton" if name == "triton" else "compiled"]
+    out: Tensor
     out, _, _, stats, bits = apply(fused, *inputs, running, pattern, dropout, skip_beta, scale, context.precision)
     if context.pattern is not None and pattern is None:
         context.pattern.record(bits)

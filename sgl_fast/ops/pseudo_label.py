@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..backends.choice import choose
 from ..reference import flat as reference
-from .registry import need_floating, refuse_gradients, register, said
+from .registry import Operator, need_floating, refuse_gradients, register, said
 
 STEM = "pseudo_label"
 
@@ -22,21 +22,21 @@ def _check(name: str, first: Tensor, other: str = "", second: Tensor | None = No
         raise ValueError(f"need {other} {said(first)}, as {name}; got {said(second)}")
 
 
-_pseudo_labels = register(
+_pseudo_labels: Operator[tuple[Tensor, Tensor]] = register(
     "pseudo_labels(Tensor teachers) -> (Tensor, Tensor)",
     lambda teachers: _check("teachers", teachers),
     lambda teachers: (teachers.new_empty(teachers.shape), teachers.new_empty(teachers.shape)),
     STEM,
     reference.pseudo_labels,
 )
-_cross_entropy = register(
+_cross_entropy: Operator[tuple[Tensor, Tensor, Tensor]] = register(
     "cross_entropy(Tensor logits, Tensor targets, float weight) -> (Tensor, Tensor, Tensor)",
     lambda logits, targets, weight: _check("logits", logits, "targets", targets),
     lambda x, targets, weight: (x.new_empty(x.shape[:1]), x.new_empty(x.shape), x.new_empty(x.shape)),
     STEM,
     reference.cross_entropy,
 )
-_teacher_cotangent = register(
+_teacher_cotangent: Operator[Tensor] = register(
     "teacher_cotangent(Tensor p, Tensor tau) -> Tensor",
     lambda p, tau: _check("p", p, "tau", tau),
     lambda p, tau: p.new_empty(p.shape),

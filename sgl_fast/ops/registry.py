@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,17 +18,21 @@ Check = Callable[..., None]
 Apply = Callable[..., Any]
 
 
-class Operator(NamedTuple):
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Operator(Generic[Result]):
     """One operation in plain PyTorch, by the compiled kernels and by Triton's; each checks what it is given."""
 
-    reference: Callable[..., Any]
+    reference: Callable[..., Result]
     compiled: Any
     triton: Any
 
-    def on(self, backend: str) -> Callable[..., Any]:
-        if backend == "reference":
-            return self.reference
-        return self.triton if backend == "triton" else self.compiled
+    def on(self, backend: str) -> Callable[..., Result]:
+        """The function that computes it on that backend."""
+        fused: Callable[..., Result] = self.triton if backend == "triton" else self.compiled
+        return self.reference if backend == "reference" else fused
 
 
 def register(
@@ -40,7 +45,7 @@ def register(
     arguments: Callable[..., tuple[Any, ...]] = lambda *args: args,
     check_triton: Check = lambda *args: None,
     stored: tuple[int, ...] = (),
-) -> Operator:
+) -> Operator[Any]:
     """torch.ops.sgl_fast.<name of the schema>, whose kernels are the functions of that name in the extension.
 
     check        of the arguments, on every backend: a ValueError says what is needed and what came
@@ -125,12 +130,13 @@ def differentiable(operator: Any, remember: Apply, derivative: Apply, batched: A
 def _one_by_one(apply: Apply, B: int, in_dims: Sequence[int | None], args: Sequence[Any]) -> tuple[Tensor, int]:
     def call(b: int) -> Tensor:
         each = zip(args, in_dims, strict=True)
-        return apply(*(a.select(dim, b) if isinstance(dim, int) else a for a, dim in each))
+        out: Tensor = apply(*(a.select(dim, b) if isinstance(dim, int) else a for a, dim in each))
+        return out
 
     return torch.stack([call(b) for b in range(B)]), 0
 
 
-def refuse_gradients(*operators: Operator) -> None:
+def refuse_gradients(*operators: Operator[Any]) -> None:
     """A call of these on tensors that want gradients is a RuntimeError, where torch would drop them without a word."""
     for op in (one for operator in operators for one in (operator.compiled, operator.triton)):
 

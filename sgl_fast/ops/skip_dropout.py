@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..backends.choice import choose
 from ..reference import dropout as reference
-from .registry import register, said
+from .registry import Operator, register, said
 
 STEM = "skip_dropout"
 
@@ -26,7 +26,7 @@ def _check(seeds: Tensor, masks: int, first: int, size: Sequence[int], threshold
         raise ValueError(f"need a rate from 0 to 1; got {threshold / reference.STEPS:g}")
 
 
-_dropout_masks = register(
+_dropout_masks: Operator[Tensor] = register(
     "dropout_masks(Tensor seeds, int masks, int first, int[] size, int threshold) -> Tensor",
     _check,
     lambda seeds, masks, first, size, threshold: seeds.new_empty((masks, *seeds.shape, *size), dtype=torch.bool),

@@ -41,7 +41,8 @@ def row_norms(rows: Tensor) -> Tensor:
 
 def _norms(rows: Tensor) -> Tensor:
     """In float64, whose squares of float32 neither overflow nor vanish."""
-    return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    out: Tensor = torch.linalg.vector_norm(rows, dim=1, dtype=torch.float64)
+    return out
 
 
 def clipped(grad: Tensor, limit: float) -> Tensor:

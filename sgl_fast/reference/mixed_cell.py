@@ -133,7 +133,8 @@ def shuffle(mixed: Tensor, bypass: Tensor, V: int, groups: int) -> Tensor:
 def scale(x: Tensor, coefficient: Tensor) -> Tensor:
     """x (N, V*C, H, W) times one number a virtual learner, coefficient (V,)."""
     V = coefficient.shape[0]
-    return (x.unflatten(1, (V, -1)) * coefficient.view(1, V, 1, 1, 1)).flatten(1, 2)
+    out: Tensor = (x.unflatten(1, (V, -1)) * coefficient.view(1, V, 1, 1, 1)).flatten(1, 2)
+    return out
 
 
 def relu_conv_norm(cursor: LayerCursor, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ BAR_EVERY, LINE_EVERY = 0.1, 10.0  # seconds between two drawings
 WINDOW = 50  # updates that the speeds are taken over
 
 
-class _Bar(tqdm):
+class _Bar(tqdm):  # type: ignore[misc]  # untyped
     monitor_interval = 0  # no thread: we refresh it ourselves, and data workers fork
 
 

@@ -206,7 +206,7 @@ def check_kinds(settings: dict[str, Any], where: str, names: Collection[str] = F
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = tomllib.loads(read_text(path, 1 << 20))
+        content: dict[str, Any] = tomllib.loads(read_text(path, 1 << 20))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"--config: cannot read {path}: {getattr(error, 'strerror', None) or error}") from error
     check_kinds(content, f"--config: {path}")

@@ -175,7 +175,8 @@ class Architect:
 
     def loss_of_logits(self, images: Any, targets: Any) -> Tensor:
         logits = self.model(images)
-        return self.criterion(logits[0] if isinstance(logits, tuple) else logits, targets)
+        out: Tensor = self.criterion(logits[0] if isinstance(logits, tuple) else logits, targets)
+        return out
 
 
 def gradients(loss: Tensor, inputs: Tensors) -> Tensors:
