@@ -31,7 +31,7 @@ bench: environment
 		status=$$?; $(RUN) -m bench.report build/bench.json && exit $$status
 
 lint: environment
-	$(VENV)/bin/ruff check sgl_fast kernels tests bench
+	$(VENV)/bin/ruff check sgl_fast kernels tests bench docs
 	$(VENV)/bin/mypy
 
 environment: $(BUILT)

@@ -2,7 +2,7 @@
 
 Each part runs in a process of its own and has a limit of seconds, so that one that fails, hangs or breaks the device
 leaves the others theirs. After every part FOLDER/gpu.json and FOLDER/gpu.md say what is known so far, of a part that
-was cut off what it had said until then. Where search steps were timed, sgl_fast/measured.json learns of the GPU. On a
+was cut off what it had said until then. Where search steps were timed, backends/measured.json learns of the GPU. On a
 machine without a GPU every part that can start does, and the others say why not.
 """
 

@@ -63,7 +63,7 @@ def test_operations_of_weight_zero_are_skipped() -> None:
         for one in (original, model):
             one.alphas_normal[1, 3] = -torch.inf
     assert distance(one_pass(original, images(1)), one_pass(model, images(1))) < (1e-5, "")
-    assert [c.originals for c in report] == [1, 0, 0] and "exactly 0" in report[0].last
+    assert [c.originals for c in report] == [0, 0, 0], str(report)
 
 
 ORDERS: dict[str, Callable[[int, int], Any]] = {

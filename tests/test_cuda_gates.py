@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+CUDA = ROOT / "csrc" / "cuda"
 BARRIER = "    __syncthreads();\n"
 WARP_BARRIER = "        __syncwarp();\n"
 # which test program, under which sanitizer; file; what is replaced by what
@@ -41,6 +43,19 @@ MUTANTS = {
         f"{BARRIER}    if (threadIdx",
     ),
 }
+
+
+@pytest.mark.parametrize("header", sorted(path.name for path in CUDA.glob("*.*h")))
+def test_every_header_parses_alone(header: str, simulated: object) -> None:
+    command = ["g++", "-std=c++17", "-DCUDASIM", "-fsyntax-only", "-w", "-x", "c++", "-"]
+    source = f'#include "{ROOT}/csrc/tests/sim/cudasim.h"\n#include "{CUDA / header}"\n'
+    done = subprocess.run(command, input=source, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_index_has_every_file() -> None:
+    index = (CUDA / "README.md").read_text(encoding="utf-8")
+    assert {path.name for path in CUDA.iterdir()} - {"README.md"} == set(re.findall(r"`(\w+\.\w+)`", index))
 
 
 @pytest.fixture

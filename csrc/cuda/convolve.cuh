@@ -22,7 +22,7 @@ struct ConvJob {
     int first;              // 1: starts at pixel (1, 1), as the second half of a factorised reduction
     int ins, outs, chunk;   // chunk: input channels at a time
     int bits;               // pattern of its ReLU
-    bool record;            // whether this job is the one that records it
+    int record;             // whether this job is the one that records it
     int depthwise, pointwise;
     int to_state, z;        // offset of its result: in states, in planes
     int norm;
@@ -213,7 +213,8 @@ __device__ __forceinline__ void convolve(const CellView& cell, const ConvJob& jo
     finish_convolution(cell, job, image, at.z);
 }
 
-template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) convolve_kernel(CellView cell, ConvJobs jobs) {
+template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) convolve_kernel(CellView cell, const ConvJobs* __restrict__ table) {
+    const ConvJobs& jobs = *table;
     SHARED_DYNAMIC(float, shared);
     const int image = blockIdx.y;
     if ((int)blockIdx.x >= jobs.groups) return pool(cell, jobs.pools.job[blockIdx.x - jobs.groups], image, jobs.room, shared);

@@ -70,7 +70,9 @@ __device__ __forceinline__ float4 undo_quad(const SlopeJob& job, const float* pl
     return depthwise_quad<1, true>(job.kernel, job.dilation, plane + y * row + x, row, w);
 }
 
-template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_kernel(CellView cell, GradView g, SlopeJobs jobs) {
+template <int R>
+__global__ void __launch_bounds__(CELL_THREADS, 2) gradient_kernel(CellView cell, GradView g, const SlopeJobs* __restrict__ table) {
+    const SlopeJobs& jobs = *table;
     SHARED_DYNAMIC(float, shared);
     const Target& target = jobs.target[blockIdx.z];
     const int image = blockIdx.y, v = image / cell.N, all = target.all(cell.C);

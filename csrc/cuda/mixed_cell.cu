@@ -5,16 +5,27 @@
 #include <vector>
 
 #include "slope_jobs.h"
+#include "table.h"
 
 namespace sgl_fast {
 namespace {
+
+constexpr int MOST_OPS = 8;  // of an edge
+
+static_assert(fits_parameters<CellView, GradView, NodeJob>(), "node_slopes_kernel takes the most by value");
+static_assert(fits_parameters<CellView, GradView, void*, int, long long, float*>(), "and the others a table by its pointer");
+static_assert(sizeof(SlopeFactors) == 4 * sizeof(float), "shared memory counts 4 floats a channel of slopes");
+static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == CORE * CORE, "a block's threads are whole warps, an element of a matrix each");
+static_assert(MOST_CELL_EDGES % WARP == 0, "mixture_kernel has a thread an edge, in whole warps");
+static_assert(PAD >= 5 / 2 * 2 && PAD % 4 == 0, "a dilated 5x5 kernel stays in the border, and quads stay aligned");
+static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5, "taps of the largest kernel, rows of one of two lanes");
+static_assert(MOST_OPS < MOST_TERMS, "an edge's operations and an auxiliary skip");
 
 constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
 constexpr int WIDE_FLOATS = 16 << 10;
 constexpr int BAND_FLOATS = 11900, WEIGHT_BAND_FLOATS = 12288;  // two blocks a multiprocessor of 96 KB, static memory off
 constexpr int MOST_CORES = 4;
 constexpr int MOST_SHARED_FLOATS = 24 << 10;
-constexpr int MOST_OPS = 8;
 constexpr size_t MOST_IMAGES = 65535;  // blocks along y
 constexpr int IMAGE_GROUPS = 4;  // whose weight gradients are summed apart
 constexpr int GROUP_JOBS = 4;    // that share planes: more would leave multiprocessors without a block
@@ -160,7 +171,7 @@ struct Forward {
         allow_shared(convolve_kernel<R>, room * sizeof(float));
         each_table(jobs, GROUP_JOBS, room, pools, pool_count, [&](const ConvJobs& table, int pools_here) {
             LAUNCH(convolve_kernel<R>, dim3(table.groups + pools_here, images()), CELL_THREADS, room * sizeof(float), stream, view,
-                   table);
+                   on_device(table));
         });
     }
 
@@ -170,7 +181,7 @@ struct Forward {
         allow_shared(wide_kernel, room * sizeof(float));
         each_table(jobs, 1, room, pools, pool_count, [&](const ConvJobs& table, int pools_here) {
             LAUNCH(wide_kernel, dim3(table.groups + pools_here, images()), CELL_THREADS, room * sizeof(float), stream, view,
-                   table);
+                   on_device(table));
         });
     }
 
@@ -178,7 +189,7 @@ struct Forward {
     template <class Launch>
     static void each_table(const std::vector<ConvJob>& jobs, int most, int room, const PoolJobs& pools, int pool_count,
                            const Launch& launch) {
-        ConvJobs table;
+        ConvJobs table{};
         table.room = room;
         table.pools = pools;
         for (size_t first = 0; first < jobs.size() || pool_count; first += MOST_JOBS) {
@@ -279,7 +290,7 @@ struct Backward {
 
     void mixture() {
         need_at_most("edges", plan.edges.size(), MOST_CELL_EDGES);
-        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, view, grads, mixture_job(plan),
+        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, view, grads, on_device(mixture_job(plan)),
                wanted.op_weights, wanted.edge_weights);
     }
 
@@ -311,7 +322,7 @@ struct Backward {
         }
         allow_shared(wide_gradient_kernel, floats * sizeof(float));
         LAUNCH(wide_gradient_kernel, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream, view, grads,
-               jobs, outs, floats);
+               on_device(jobs), outs, floats);
     }
 
     static int shared_of(const SlopeJobs& jobs, int targets, int outs, int R) {
@@ -327,7 +338,8 @@ struct Backward {
         unsigned parts = 1;
         for (int t = 0; t < targets; t++)
             parts = std::max(parts, blocks_for(channels, Tiling(jobs.target[t].H, jobs.target[t].W).groups * R));
-        LAUNCH(gradient_kernel<R>, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream, view, grads, jobs);
+        LAUNCH(gradient_kernel<R>, dim3(parts, images(), targets), CELL_THREADS, floats * sizeof(float), stream, view, grads,
+               on_device(jobs));
     }
 
     void weights() {
@@ -345,7 +357,7 @@ struct Backward {
     }
 
     void weights(const Undo* undos, size_t count, int groups, float* shares) {
-        WeightJobs jobs;
+        WeightJobs jobs{};
         int floats = 0, chunks = 0;
         for (size_t i = 0; i < count; i++) {
             jobs.job[i] = {undos[i].conv, undos[i].slope, 0, 0};
@@ -354,7 +366,7 @@ struct Backward {
         }
         allow_shared(weight_gradient_kernel, floats * sizeof(float));
         LAUNCH(weight_gradient_kernel, dim3(chunks, view.V * groups, static_cast<unsigned>(count)), CELL_THREADS,
-               floats * sizeof(float), stream, view, grads, jobs, groups,
+               floats * sizeof(float), stream, view, grads, on_device(jobs), groups,
                static_cast<long long>(plan.weights), shares);
     }
 };

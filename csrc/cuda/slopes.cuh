@@ -223,10 +223,10 @@ __device__ __forceinline__ double dots_of(const CellView& cell, const GradView& 
 
 // Gradients of the operations' and the edges' weights; a block a learner.
 __global__ void __launch_bounds__(MOST_CELL_EDGES)
-mixture_kernel(CellView cell, GradView g, MixtureJob job, float* op_weights, float* edge_weights) {
+mixture_kernel(CellView cell, GradView g, const MixtureJob* __restrict__ table, float* op_weights, float* edge_weights) {
     const int v = blockIdx.x, e = threadIdx.x;
     if (e >= cell.edges) return;
-    const MixtureEdge& edge = job.edge[e];
+    const MixtureEdge& edge = table->edge[e];
     const float whole = cell.edge_weight(v, e);
     float* ops = op_weights + ((long long)v * cell.edges + e) * cell.ops_per_edge;
     for (int o = 0; o < cell.ops_per_edge; o++) ops[o] = 0;

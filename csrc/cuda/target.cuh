@@ -37,7 +37,7 @@ struct Target {
 struct OutEdge {
     int edge, node;
     int skip_op, dropout;         // of a stride-1 skip; -1: none
-    bool aux;                     // a stride-1 auxiliary skip
+    int aux;                      // a stride-1 auxiliary skip
     int max_op, max_norm, avg_op, avg_norm;
 };
 

@@ -177,11 +177,12 @@ __device__ __forceinline__ void weight_gradient(const CellView& cell, const Grad
             over_parts(shared.depthwise + i / taps * MOST_TAPS + i % taps, job.parts(), depthwise);
 }
 
-// shares (V * groups, weights): of each group of images.
+// shares (V * groups, weights): of each group of images. The table is not __restrict__: the compiler would then hold more of the
+// job in registers than there are, and spill.
 __global__ void __launch_bounds__(CELL_THREADS, 2)
-weight_gradient_kernel(CellView cell, GradView g, WeightJobs jobs, int groups, long long weights, float* shares) {
+weight_gradient_kernel(CellView cell, GradView g, const WeightJobs* table, int groups, long long weights, float* shares) {
     SHARED_DYNAMIC(float, memory);
-    const WeightJob& job = jobs.job[blockIdx.z];
+    const WeightJob& job = table->job[blockIdx.z];
     if ((int)blockIdx.x >= job.chunks()) return;
     const int c0 = blockIdx.x * job.conv.chunk;
     const ImageGroup images{cell.N, groups, weights, shares, (int)blockIdx.y / groups, (int)blockIdx.y % groups};

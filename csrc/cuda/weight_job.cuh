@@ -40,7 +40,8 @@ struct ImageGroup {
 };
 
 // products[tap] += slope * what the tap reads, for four neighbouring outputs. at: a padded plane where the window of the first
-// one starts. HALF: of the rows of taps that are `side`'s, one fewer on side 1; else of all.
+// one starts. HALF: two threads split the K rows of taps: side 0 takes ceil(K / 2), side 1 floor(K / 2).
+// Otherwise one thread takes all K.
 template <bool HALF, int K, int D, int S, int N>
 __device__ __forceinline__ void tap_products(int side, const float4& slope, const float* at, int row, float (&products)[N]) {
     constexpr int start = PAD - K / 2 * D, width = 4 * S + 2 * PAD, rows = HALF ? K / 2 + 1 : K;

@@ -1,5 +1,5 @@
-// As convolve.cuh, for many channels: the 1x1 convolution by tensor cores; a factor beyond 2047 overflows. A block an image and
-// a job; pools in the same launch.
+// As convolve.cuh, for many channels: the 1x1 convolution on tensor cores. Both factors are scaled by LIFT before they are rounded
+// to float16, so that |x| > 65504 / LIFT = 2047 overflows to infinity. A block an image and a job; pools in the same launch.
 #pragma once
 
 #include "convolve.cuh"
@@ -128,7 +128,8 @@ __device__ __forceinline__ void convolve_wide(const CellView& cell, const ConvJo
     finish_convolution(cell, job, image, at.z);
 }
 
-__global__ void __launch_bounds__(CELL_THREADS, WIDE_BLOCKS) wide_kernel(CellView cell, ConvJobs jobs) {
+__global__ void __launch_bounds__(CELL_THREADS, WIDE_BLOCKS) wide_kernel(CellView cell, const ConvJobs* __restrict__ table) {
+    const ConvJobs& jobs = *table;
     SHARED_DYNAMIC(float, shared);
     const int image = blockIdx.y;
     if ((int)blockIdx.x >= jobs.groups) return pool(cell, jobs.pools.job[blockIdx.x - jobs.groups], image, jobs.room, shared);

@@ -86,8 +86,8 @@ __device__ __forceinline__ void undo_core(const SlopeJob& job, const SlopePlanes
     }
 }
 
-// A thread's sums, of every CELL_THREADS-th quad of the band's channels. They go round, so that registers hold them and no loop
-// is unrolled.
+// A thread's sums, of every CELL_THREADS-th quad of the band's channels. The accumulator in use is always sum[0] and is rotated to
+// the back after use: every index is a compile-time constant (registers, no local memory) although the loop stays rolled.
 struct Sums {
     float4 sum[MOST_QUADS];
 
@@ -147,7 +147,9 @@ __device__ __forceinline__ void add_rest_in_parts(const CellView& cell, const Gr
 }
 
 // outs: the most of a slope; room: floats of shared memory.
-__global__ void __launch_bounds__(CELL_THREADS, 2) wide_gradient_kernel(CellView cell, GradView g, SlopeJobs jobs, int outs, int room) {
+__global__ void __launch_bounds__(CELL_THREADS, 2)
+wide_gradient_kernel(CellView cell, GradView g, const SlopeJobs* __restrict__ table, int outs, int room) {
+    const SlopeJobs& jobs = *table;
     SHARED_DYNAMIC(float, memory);
     const Target& target = jobs.target[blockIdx.z];
     const BandShape shape(target);

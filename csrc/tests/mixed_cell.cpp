@@ -132,6 +132,18 @@ template <class Queue> static void check_half(Run run, const Floats& want, const
 
 #endif
 
+#ifdef CUDASIM
+
+static void check_tables() {
+    const JobGroup a{1, 2}, equal{1, 2}, other{1, 3};
+    const JobGroup* copy = on_device(a);
+    if (copy != &a && copy == on_device(equal) && copy != on_device(other) && copy->count == 2) return;
+    std::printf("tables: equal ones need one copy, different ones their own\n");
+    std::exit(1);
+}
+
+#endif
+
 template <class Queue> static void check(const Batch& batch, const Queue& pool) {
     Run run(batch);
     run.forward(pool, false);
@@ -159,6 +171,9 @@ const std::vector<int> counts{1, 3};  // of threads
 #endif
 
 int main() {
+#ifdef CUDASIM
+    check_tables();
+#endif
     return each_way([] {
         if (brief) {
             check({few_operations(cell(4, 2, true, false, false, true)), 1, 2, 4, 6}, queue(1));

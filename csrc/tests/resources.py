@@ -1,7 +1,7 @@
 """Compiles every CUDA kernel for sm_70, sm_80 and sm_90 without a GPU: registers, shared memory, stack and occupancy.
 
 python csrc/tests/resources.py CUDA12 [--write], CUDA12 a folder with the nvidia packages of CUDA 12.9 (nvcc for ptxas,
-nvrtc, runtime, cccl). Fails where a kernel does not compile, uses the stack, or differs from csrc/cuda/resources.md;
+nvrtc, runtime, cccl). Fails where a kernel does not compile, uses the stack, takes over 4 KB of parameters, or differs from csrc/cuda/resources.md;
 --write records what is new.
 """
 
@@ -21,6 +21,7 @@ CUDA = Path(__file__).parent.parent / "cuda"
 TABLE = CUDA / "resources.md"
 ARCHS = (70, 80, 90)
 REGISTERS, THREADS = 65536, 2048  # of a multiprocessor, of each of these
+PARAMETERS = 4096  # bytes of a kernel, which every driver takes; more needs CUDA 12.1 and driver R530
 KERNELS = {
     "flat_update.cuh": ["squares_kernel", "norms_kernel", "sgd_kernel", "perturb_kernel", "quotient_kernel"],
     "pseudo_label.cuh": ["pseudo_labels_kernel", "cross_entropy_kernel", "teacher_cotangent_kernel"],
@@ -35,10 +36,11 @@ KERNELS = {
     "weight_gradient.cuh": ["weight_gradient_kernel", "add_shares_kernel"],
 }
 HEAD = """\
-Every CUDA kernel as ptxas of CUDA 12.9 compiles it; shared: static bytes; blocks: of a multiprocessor, by registers.
+Every CUDA kernel as ptxas of CUDA 12.9 compiles it; shared: static bytes; blocks: of a multiprocessor, by registers;
+parameters: bytes.
 
-| kernel | sm | registers | shared | stack | blocks |
-|---|---|---|---|---|---|
+| kernel | sm | registers | shared | stack | blocks | parameters |
+|---|---|---|---|---|---|---|
 """
 
 
@@ -49,6 +51,7 @@ class Row(NamedTuple):
     shared: int
     stack: int
     blocks: int
+    parameters: int
 
     def line(self) -> str:
         return f"| `{self.kernel}` | " + " | ".join(map(str, self[1:])) + " |"
@@ -116,11 +119,23 @@ def row_of(kernel: str, arch: int, mangled: str, ptx: str, said: str) -> Row:
     threads = int(re.search(re.escape(mangled) + r"\(.*?\.maxntid (\d+)", ptx, re.S)[1])  # type: ignore[index]
     granted = -(-registers // 8) * 8 * threads
     blocks = min(REGISTERS // granted, THREADS // threads)
-    return Row(kernel, arch, registers, int(shared[1]) if shared else 0, stack, blocks)
+    return Row(kernel, arch, registers, int(shared[1]) if shared else 0, stack, blocks, parameter_bytes(ptx, mangled))
+
+
+def parameter_bytes(ptx: str, mangled: str) -> int:
+    """Of an entry `.param .u64 a, .param .align 8 .b8 b[360], ...`: padding between parameters aside."""
+    inside = re.search(r"\.entry " + re.escape(mangled) + r"\((.*?)\)", ptx, re.S)[1]  # type: ignore[index]
+    kinds = re.findall(r"\.param (?:\.align \d+ )?\.[a-z]+(\d+) \w+(?:\[(\d+)\])?", inside)
+    return sum(int(bits) // 8 * int(count or 1) for bits, count in kinds)
 
 
 def complaints(rows: list[Row], recorded: list[str]) -> list[str]:
     found = [f"{r.kernel} on sm_{r.sm} needs no stack; it uses {r.stack} bytes" for r in rows if r.stack]
+    found += [
+        f"{r.kernel} on sm_{r.sm} needs at most {PARAMETERS} bytes of parameters; it takes {r.parameters}"
+        for r in rows
+        if r.parameters > PARAMETERS
+    ]
     lines = [row.line() for row in rows]
     found += [f"not in {TABLE.name}: {line}" for line in lines if line not in recorded]
     return found + [f"only in {TABLE.name}: {line}" for line in recorded if line not in lines]

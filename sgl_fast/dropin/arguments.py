@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Path = tuple[Any, ...]
+FROM_WEIGHTS = ("nonzero", "positive", "largest")
 OWN = "parameters of the cell itself"
 PLAIN = (int, float, bool, str, type(None))
 
@@ -22,7 +23,9 @@ class Reading:
 
     fixed      the plain values that were there when this reading was verified
     skip_rate  of an extra skip, where no argument carries it
-    nonzero    the original skips an operation whose weight is exactly 0
+    rule       which operations the original computes: all; of each edge those whose weight is not 0, is positive or is
+               the largest one; the one that an index tensor names; those whose number, beside the weights, is not 0
+    by         that tensor, or those numbers
     """
 
     states: tuple[Path, Path]
@@ -33,7 +36,8 @@ class Reading:
     betas_softmax: bool = False
     fixed: tuple[tuple[Path, Any], ...] = ()
     skip_rate: float = 1.0
-    nonzero: bool = False
+    rule: str = "all"
+    by: Path | None = None
 
 
 def bind(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,11 +92,29 @@ def replaced(value: Any, change: Mapping[Path, Any], path: Path = ()) -> Any:
 def groups(value: Any, size: int, path: Path = ()) -> Iterator[Path]:
     """The outermost tensors, or containers of nothing but tensors, that hold `size` numbers."""
     found = [leaf for _, leaf in leaves(value)]
-    if found and all(isinstance(t, Tensor) and t.dim() < 4 for t in found) and sum(t.numel() for t in found) == size:
+    if found and all(map(is_weight, found)) and sum(t.numel() for t in found) == size:
         yield path
         return
     for key, item in items(value) or ():
         yield from groups(item, size, (*path, key))
+
+
+def numbers_of(value: Any, size: int, path: Path = ()) -> Iterator[Path]:
+    """The outermost containers of nothing but that many numbers."""
+    inner = items(value)
+    if inner and [type(leaf) for _, leaf in leaves(value)] == [float] * size:
+        yield path
+        return
+    for key, item in inner or ():
+        yield from numbers_of(item, size, (*path, key))
+
+
+def is_weight(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() < 4 and value.is_floating_point()
+
+
+def is_index(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.dim() < 4 and value.dtype in (torch.int32, torch.int64)
 
 
 def is_state(value: Any) -> bool:
@@ -115,19 +137,36 @@ def readings(
         sizes = [tuple(v.shape) for _, v in found if isinstance(v, Tensor) and not is_state(v)]
         raise ValueError(f"need {sum(widths)} op weights of its {len(widths)} edges; got tensors {sizes}")
     edges = [*groups(arguments, len(widths))]
+    indices = [path for path, value in found if is_index(value) and value.numel() == len(widths)]
     for path, value in found:
-        known = any(path[: len(group)] == group for group in [*ops, *edges]) or path in states
+        known = any(path[: len(group)] == group for group in [*ops, *edges]) or path in [*states, *indices]
         if not known and not isinstance(value, PLAIN):
             raise ValueError(f"argument {'.'.join(map(str, path))}: {type(value).__name__} is not understood")
     plain = tuple((path, value) for path, value in found if isinstance(value, PLAIN))
-    scalars = [path for path, value in plain if type(value) in (int, float)] if aux_skip else []
+    mirrors = list(numbers_of(arguments, sum(widths)))
+
+    def mirrored(path: Path) -> bool:
+        return any(path[: len(group)] == group for group in mirrors)
+
+    single = [path for path, value in plain if type(value) in (int, float) and not mirrored(path)]
+    scalars = single if aux_skip else []
+    rules: list[tuple[str, Path | None]] = [("named", path) for path in indices]
+    rules += [*(("numbers", path) for path in mirrors), ("all", None), *((rule, None) for rule in FROM_WEIGHTS)]
     skips = [*((path, 1.0) for path in scalars), *((None, rate) for rate in rates)]
     orders = [(states[0], states[1]), (states[1], states[0])]
     return [
-        Reading(order, op, beta, skip, soft, beta_soft, tuple(p for p in plain if p[0] != skip), rate)
-        for order, op, beta, (skip, rate), soft, beta_soft in product(orders, ops, [*edges, None], skips, BOTH, BOTH)
-        if beta != op and not (beta is None and beta_soft)
+        Reading(order, op, beta, skip, soft, beta_soft, fixed(plain, skip, by), rate, rule, by)
+        for (rule, by), order, op, beta, (skip, rate), soft, beta_soft in product(
+            rules, orders, ops, [*edges, None], skips, BOTH, BOTH
+        )
+        if beta != op and not (beta is None and beta_soft) and not (soft and rule != "all")
     ]
+
+
+def fixed(plain: Iterable[tuple[Path, Any]], *others: Path | None) -> tuple[tuple[Path, Any], ...]:
+    """The plain values that are none of those."""
+    known = [path for path in others if path is not None]
+    return tuple((path, value) for path, value in plain if not any(path[: len(one)] == one for one in known))
 
 
 BOTH = (False, True)

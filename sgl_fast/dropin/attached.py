@@ -17,6 +17,7 @@ from .compute import Request, backend_for, request
 from .matching import Match
 from .reach import original_type
 from .report import KEPT, CellReport
+from .sampled import plan_of_call
 from .trial import Refused, own, signature_of
 from .verify import Proof, prove
 from .watch import Watch
@@ -98,11 +99,14 @@ class Attached:
             return outcome.reason
         if self.due() and (changed := self.ask_again(proof, forward)):
             return changed
-        reason = misfit(proof.plan, proof.reading, arguments, self.modes())
+        plan = plan_of_call(proof.plan, proof.reading, arguments)
+        if isinstance(plan, str):
+            return plan
+        reason = misfit(plan, proof.reading, arguments, self.modes())
         if reason is None:
             state = get(arguments, proof.reading.states[1])
             backend, reason = backend_for(self.backend, state.device, state.dtype)
-        return request(proof.plan, proof.reading, arguments, backend) if reason is None else reason
+        return request(plan, proof.reading, arguments, backend) if reason is None else reason
 
     def modes(self) -> set[bool]:
         """Whether the cell's own modules train, where their code asks."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch.overrides import _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from .arguments import Reading, get, leaves
+from .arguments import Reading, get
 from .borrow import GLOBAL_HOOKS
 from .plan import Plan
 
@@ -54,7 +54,6 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any], training:
         return "states that are no (N, C, H, W)"
     if torch.is_autocast_enabled(s1.device.type):
         return "autocast"
-    weights = [t for t in of_weights(reading, arguments) if isinstance(t, Tensor)]
     parameters = plan.parameters()
     if odd := unplain(parameters):
         return odd
@@ -75,16 +74,7 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any], training:
         return f"dropout of its skips: {sorted(rates)}"
     if plan.norms and plan.norms[0].training and s1[:, 0].numel() <= (4 if plan.cell.kind == "reduce" else 1):
         return "one value a channel"
-    if reading.nonzero and not reading.ops_softmax and any(bool((t == 0).any()) for t in weights):
-        return "an op weight that is exactly 0, whose operation the original skips"
     return wrong_sizes(plan, s0, s1)
-
-
-def of_weights(reading: Reading, arguments: Mapping[str, Any]) -> Iterator[Any]:
-    """The tensors of the op weights and of the edge weights."""
-    for path in (reading.ops, reading.betas):
-        if path is not None:
-            yield from (value for _, value in leaves(get(arguments, path)))
 
 
 def wrong_sizes(plan: Plan, s0: Tensor, s1: Tensor) -> str | None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +15,9 @@ from .candidates import Candidate
 from .edges import Edge
 from .matching import Match
 
+Choice = tuple[tuple[int, ...], ...]  # of each edge, in the model's order, the operations that are computed
+KNOWN = 64  # plans of choices that are kept
+
 
 @dataclass
 class Plan:
@@ -23,6 +27,7 @@ class Plan:
     order          of each edge, node by node, its place in the model
     preprocess     the model's own two, where the fused ones cannot stand for them; else empty
     skips          the dropouts of the stride-1 skips, None for a skip without
+    match          arranged
     kept           nodes whose states the cell returns, the last ones
     """
 
@@ -35,7 +40,24 @@ class Plan:
     order: list[int]
     preprocess: list[nn.Module]
     skips: list[nn.Dropout | None]
+    match: Match
     kept: int
+    known: dict[Choice, Plan] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy makes its plans of choices for itself."""
+        return {**self.__dict__, "known": {}}
+
+    def sampled(self, choice: Choice) -> Plan:
+        """The plan of a call that computes only these operations."""
+        if all(len(ops) == width for ops, width in zip(choice, self.widths, strict=True)):
+            return self
+        if choice not in self.known:
+            if len(self.known) >= KNOWN:
+                del self.known[next(iter(self.known))]
+            plan = make_plan(self.match, self.cell.channels, self.cell.aux_skip, choice)
+            self.known[choice] = replace(plan, kept=self.kept)
+        return self.known[choice]
 
     @property
     def tracked(self) -> bool:
@@ -62,7 +84,7 @@ class Plan:
         return [buffer for buffer in found if buffer is not None]
 
 
-def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
+def make_plan(match: Match, channels: int, aux_skip: bool, choice: Choice | None = None) -> Plan:
     """channels: of the states after preprocessing. ValueError where the sizes do not fit."""
     inner = match.channels or channels
     if channels % inner:
@@ -70,7 +92,8 @@ def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
     pre = match.preprocess
     sources = (pre.convs[0].in_channels, pre.convs[-1].in_channels) if pre else (channels, channels)
     shrink0 = pre is not None and len(pre.convs) == 3
-    edges = [sorted(e.candidates, key=rank) for e in match.edges]
+    places = [sorted(choice[e.index] if choice else range(len(e.candidates)), key=ranks(e)) for e in match.edges]
+    edges = [[e.candidates[i] for i in of_edge] for e, of_edge in zip(match.edges, places, strict=True)]
     ops = padded([[str(c.op) for c in edge] for edge in edges])
     shape = (0, match.kind, shrink0, *sources, channels, match.nodes, ops, channels // inner, aux_skip)
     pool_norm = all(c.norms for edge in edges for c in edge if is_pool(str(c.op)))
@@ -86,19 +109,21 @@ def make_plan(match: Match, channels: int, aux_skip: bool) -> Plan:
         section_of(cell, match.path or "cell"),
         [conv for c in used for conv in c.convs],
         [norm for c in used for norm in c.norms],
-        [len(e.candidates) for e in sorted(match.edges, key=lambda e: e.index)],
-        columns_of(match.edges, len(ops[0])),
+        [len(of_edge) for _, of_edge in sorted(zip((e.index for e in match.edges), places, strict=True))],
+        columns_of(match.edges, places, len(ops[0])),
         [e.index for e in match.edges],
         [] if pre else match.beside,
-        [c.dropout for e in match.edges for c in e.candidates if c.op == "skip_connect" and not c.convs],
+        [c.dropout for of_edge in edges for c in of_edge if c.op == "skip_connect" and not c.convs],
+        match,
         match.nodes,
     )
     check_sizes(plan)
     return plan
 
 
-def rank(candidate: Candidate) -> int:
-    return CODES.index(str(candidate.op))
+def ranks(edge: Edge) -> Callable[[int], int]:
+    """Of a candidate's place on the edge, that of its primitive."""
+    return lambda i: CODES.index(str(edge.candidates[i].op))
 
 
 def used_of(edge: Edge, ranked: Sequence[Candidate]) -> list[Candidate]:
@@ -111,14 +136,13 @@ def padded(ops: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
     return tuple(("none",) * (O - len(edge)) + tuple(edge) for edge in ops)
 
 
-def columns_of(edges: Sequence[Edge], O: int) -> Tensor | None:
+def columns_of(edges: Sequence[Edge], places: Sequence[Sequence[int]], O: int) -> Tensor | None:
     """Index (E * O) into the model's op weights, flat over edges; a padded place takes the edge's first."""
     index: list[int] = []
-    for edge in edges:
-        ranks = [rank(c) for c in edge.candidates]
-        order = sorted(range(len(ranks)), key=ranks.__getitem__)
+    for edge, order in zip(edges, places, strict=True):
         index += [edge.first] * (O - len(order)) + [edge.first + i for i in order]
-    return None if index == list(range(len(index))) else torch.tensor(index)
+    straight = index == list(range(sum(len(e.candidates) for e in edges)))
+    return None if straight else torch.tensor(index, device="cpu")
 
 
 def check_sizes(plan: Plan) -> None:

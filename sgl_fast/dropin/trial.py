@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import count
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .arguments import OWN, Path, is_state, leaves, replaced
+from .arguments import OWN, Path, get, is_index, is_state, leaves, replaced
 from .borrow import Copy, borrowed
 from .matching import Match
+from .sampled import sample
 
 Yield = dict[str, Tensor]
 Run = Callable[[dict[str, Any]], Tensor]
@@ -50,14 +52,16 @@ class Setup:
     """How a trial goes: equal ones draw the same numbers, whatever runs.
 
     skip_beta   where a number of the trial's stands in for that of the call
-    sparse      in evaluation mode one weight of each row is 0
+    sampled     only some weights of a row are not 0; else all, but for one of each row in evaluation mode
+    numbers     where numbers of the trial's stand in for those of the call, of which only some are not 0
     """
 
     training: bool
     dtype: torch.dtype = torch.float64
     seed: int = 0
     skip_beta: Path | None = None
-    sparse: bool = True
+    sampled: bool = False
+    numbers: Path | None = None
 
 
 def trial(match: Match, arguments: Mapping[str, Any], run: Run, setup: Setup, gradients: bool = True) -> Yield:
@@ -69,10 +73,11 @@ def trial(match: Match, arguments: Mapping[str, Any], run: Run, setup: Setup, gr
     copies = Copy(setup.dtype, generator)
     with borrowed(match.module, setup.training, copies) as (tensors, attributes), torch.set_grad_enabled(gradients):
         given = {k: v for k, v in arguments.items() if k != OWN}
-        sparse = setup.sparse and not setup.training
-        inputs = {p: draw(t, match, given, generator, setup.dtype, sparse) for p, t in tensors_of(given)}
+        rows = count()
+        inputs = {p: draw(t, match, given, generator, setup, rows) for p, t in tensors_of(given)}
         passed = {path: t * 1 for path, t in inputs.items()}  # no leaves, so that they may be changed in place
-        trying = replaced(given, passed if setup.skip_beta is None else {**passed, setup.skip_beta: SKIP_BETA})
+        change: dict[Path, Any] = {**passed, **drawn_numbers(match, given, generator, setup, rows)}
+        trying = replaced(given, change if setup.skip_beta is None else {**change, setup.skip_beta: SKIP_BETA})
         out = run({**trying, OWN: own(match)})
         if not isinstance(out, Tensor) or out.dim() != 4:
             raise Refused(f"need one tensor (N, C, H, W) from its forward; got {type(out).__name__}")
@@ -83,11 +88,14 @@ def trial(match: Match, arguments: Mapping[str, Any], run: Run, setup: Setup, gr
         buffers = {name: t.detach().clone() for name, t in tensors.items() if not t.requires_grad}
         if not gradients:
             return {"output": out, **buffers}
-        named = {f"argument {'.'.join(map(str, path))}": t for path, t in inputs.items()}
+        named = {f"argument {'.'.join(map(str, path))}": t for path, t in inputs.items() if t.requires_grad}
         named |= {name: t for name, t in tensors.items() if t.requires_grad}
         probe = torch.randn(out.shape, generator=generator).to(out)
-        grads = torch.autograd.grad(out, list(named.values()), probe, allow_unused=True, materialize_grads=True)
-        found = {f"gradient of {name}": g for name, g in zip(named, grads, strict=True)}
+        grads = dict(zip(named, torch.autograd.grad(out, list(named.values()), probe, allow_unused=True), strict=True))
+        for name, t in named.items():
+            if grads[name] is None and name not in tensors:
+                grads[name] = torch.zeros_like(t)
+        found = {f"gradient of {name}": g for name, g in grads.items() if g is not None}
         return {"output": out.detach(), **found, **buffers}
 
 
@@ -100,20 +108,42 @@ def draw(
     match: Match,
     arguments: Mapping[str, Any],
     generator: torch.Generator,
-    dtype: torch.dtype,
-    sparse: bool,
+    setup: Setup,
+    rows: Iterator[int],
 ) -> Tensor:
-    """A state of few pixels, or positive weights that sum to 1; sparse: one of each row is 0."""
+    """A state of few pixels, indices of operations, or positive weights that sum to 1, some of them 0."""
+    widths, dtype = widths_of(match), setup.dtype
+    if is_index(like):
+        return (torch.rand(like.numel(), generator=generator) * torch.tensor(widths)).to(like).view_as(like)
     if not is_state(like):
         weights = torch.randn(like.shape, generator=generator)
         weights = weights.softmax(-1) if weights.dim() and weights.shape[-1] > 1 else weights.sigmoid()
-        if sparse and weights.dim() and weights.shape[-1] > 2:
+        if setup.sampled and weights.dim():
+            flat = weights.dim() == 1 and weights.numel() == sum(widths)
+            weights = sample(weights, widths if flat else weights.shape[-1], rows, generator)
+        elif not setup.training and weights.dim() and weights.shape[-1] > 2:
             zeros = torch.randint(weights.shape[-1], (*weights.shape[:-1], 1), generator=generator)
             weights = weights.scatter(-1, zeros, 0.0)
         return weights.to(like.device, dtype).requires_grad_()
     smallest = min(t.shape[-1] for _, t in tensors_of(arguments) if is_state(t))
     sides = [side * max(1, round(like.shape[-1] / smallest)) for side in SIDES[match.kind]]
     return torch.randn(2, like.shape[1], *sides, generator=generator).to(like.device, dtype).requires_grad_()
+
+
+def drawn_numbers(
+    match: Match, arguments: Mapping[str, Any], generator: torch.Generator, setup: Setup, rows: Iterator[int]
+) -> dict[Path, float]:
+    """By their paths, those of setup.numbers."""
+    if setup.numbers is None:
+        return {}
+    paths = [path for path, _ in leaves(get(arguments, setup.numbers), setup.numbers)]
+    values = sample(torch.rand(len(paths), generator=generator) + 0.1, widths_of(match), rows, generator)
+    return dict(zip(paths, values.tolist(), strict=True))
+
+
+def widths_of(match: Match) -> list[int]:
+    """Candidates of each edge, in the model's order."""
+    return [len(edge.candidates) for edge in sorted(match.edges, key=lambda edge: edge.index)]
 
 
 def told(yielded: Yield) -> Tensor:
@@ -128,6 +158,8 @@ def compare(theirs: Yield, ours: Yield) -> tuple[float, str]:
     shapes = tuple(theirs["output"].shape), tuple(ours["output"].shape)
     if shapes[0] != shapes[1]:
         return float("inf"), f"need output {shapes[1]}; got {shapes[0]}"
+    if apart := theirs.keys() ^ ours.keys():
+        return float("inf"), f"{min(apart)} is None in one of the two"
     largest = max(float(t.abs().max()) for name, t in theirs.items() if name.startswith("gradient"))
     for name, t in theirs.items():
         floor = 1e-2 * largest if name.startswith("gradient") else 1e-6

@@ -19,18 +19,19 @@ from torch import Tensor, nn
 
 from ..reference import mixed_cell as reference
 from ..reference.cell import Cell
-from .arguments import OWN, Reading, get, leaves, readings, replaced
+from .arguments import FROM_WEIGHTS, OWN, Reading, get, leaves, readings, replaced
 from .borrow import apart
 from .compute import MixedCell, backend_for, compute, fused, request
 from .matching import Match, arrangements, shape_problem
 from .plan import Plan, make_plan
+from .sampled import plan_of_call
 from .trial import Refused, Setup, Yield, bound, compare, told, trial
 
 MEANING, ROUNDING, AGAIN = 1e-7, 1e-3, 1e-6
 SEEDS = (0, 1, 2)
 RATES = 4  # numbers that may be the rate of an extra skip, at most
 
-_PROVEN: set[tuple[Cell, str]] = set()  # what a backend was seen to compute rightly in this process
+_PROVEN: set[tuple[Cell, str, bool]] = set()  # what a backend was seen to compute rightly in this process
 
 Found = list[tuple[Plan, Reading]]
 Forward = Callable[..., Any]
@@ -113,11 +114,15 @@ def prove(
 def guesses(match: Match, arguments: Mapping[str, Any], rates: Sequence[float]) -> Iterator[tuple[Plan, Reading]]:
     """Every plan and reading that fits the shapes, likeliest first. ValueError where there is none."""
     widths = [len(e.candidates) for e in match.edges]
+    plans: dict[tuple[int, int, bool], Plan] = {}
     others = sorted({rate for rate in rates if rate not in (0.0, 1.0)})[:RATES]
-    for one in arrangements(match):
+    for number, one in enumerate(arrangements(match)):
         for aux_skip in aux_choices(one) if shape_problem(one) is None else ():
             for reading in readings(arguments, widths, aux_skip, [1.0, *others, 0.0] if aux_skip else [1.0]):
-                yield make_plan(one, channels_of(one, arguments, reading), aux_skip), reading
+                key = number, channels_of(one, arguments, reading), aux_skip
+                if key not in plans:
+                    plans[key] = make_plan(one, *key[1:])
+                yield plans[key], reading
 
 
 def aux_choices(match: Match) -> Sequence[bool]:
@@ -142,6 +147,12 @@ def on(device: torch.device, arguments: Mapping[str, Any]) -> dict[str, Any]:
     return dict(replaced({key: value for key, value in arguments.items() if key != OWN}, shapes))
 
 
+def setup_of(reading: Reading) -> Setup:
+    """How a reading is tried."""
+    numbers = reading.by if reading.rule == "numbers" else None
+    return Setup(True, skip_beta=reading.skip_beta, sampled=reading.rule in FROM_WEIGHTS, numbers=numbers)
+
+
 class Verification:
     """Runs the model's cell and the fused one on the same numbers."""
 
@@ -151,28 +162,30 @@ class Verification:
         self._theirs: dict[Setup, Yield] = {}
 
     def meaning(self, found: Found) -> Proof:
-        """The first plan and reading under which nothing differs.
-
-        If none, once more without weights of 0: some skip an operation of that weight, statistics and all.
-        """
+        """The first plan and reading under which nothing differs."""
         failures = []
         self.settled(Setup(True))
-        for sparse in (True, False):
-            for plan, reading in found:
-                setup = Setup(True, skip_beta=reading.skip_beta, sparse=sparse)
-                try:
-                    plan = replace(plan, kept=self.kept(plan, setup))
-                    reading = replace(reading, nonzero=not sparse)
-                    worst, what = max(self.differences(plan, reading, reference.mixed_cell, setup))
-                except Refused as error:
-                    if reading.skip_beta is None:
-                        raise
-                    worst, what = float("inf"), str(error)  # that number is no rate of a skip
-                if worst <= MEANING:
-                    return self.proof(plan, reading, setup, worst)
-                failures.append((worst, what))
+        for plan, reading in sorted(found, key=lambda one: one[1].rule in FROM_WEIGHTS):
+            setup = setup_of(reading)
+            if setup.sampled and not self.skips(setup):
+                break
+            try:
+                plan = replace(plan, kept=self.kept(plan, setup))
+                worst, what = max(self.differences(plan, reading, reference.mixed_cell, setup))
+            except Refused as error:
+                if setup == Setup(True):
+                    raise
+                worst, what = float("inf"), str(error)  # those numbers are no rate of a skip, or no weights
+            if worst <= MEANING:
+                return self.proof(plan, reading, setup, worst)
+            failures.append((worst, what))
         said = next((what for worst, what in failures if worst < float("inf")), failures[0][1])
         raise Refused(f"verification: {said}")
+
+    def skips(self, setup: Setup) -> bool:
+        """Whether weights of 0 leave parameters without a gradient."""
+        names = [f"gradient of {name}" for name, _ in self.match.module.named_parameters()]
+        return any(name not in self.theirs(setup) for name in names)
 
     def proof(self, plan: Plan, reading: Reading, setup: Setup, worst: float) -> Proof:
         setups = [replace(setup, training=training) for training in (True, False)]
@@ -190,13 +203,13 @@ class Verification:
     def rounding(self, proof: Proof, backend: str, unfit: str | None) -> None:
         """Several draws, since in float32 an element within rounding of a kink may fall on its other side."""
         plan, reading = proof.plan, proof.reading
-        if unfit or backend == "reference" or (plan.cell, backend) in _PROVEN:
+        if unfit or backend == "reference" or (plan.cell, backend, reading.rule == "all") in _PROVEN:
             return
         for seed in SEEDS:
-            setup = Setup(True, torch.float32, seed, reading.skip_beta, not reading.nonzero)
+            setup = replace(setup_of(reading), dtype=torch.float32, seed=seed)
             worst, what = max(self.differences(plan, reading, fused(backend), setup))
             if worst <= ROUNDING:
-                _PROVEN.add((plan.cell, backend))
+                _PROVEN.add((plan.cell, backend, reading.rule == "all"))
                 return
         raise Refused(f"verification of backend {backend}: {what}")
 
@@ -204,7 +217,10 @@ class Verification:
         """In training and evaluation mode; an error counts as infinitely different."""
 
         def run(arguments: dict[str, Any]) -> Tensor:
-            return compute([request(plan, reading, arguments, "reference")], mixed_cell)[0]
+            computed = plan_of_call(plan, reading, arguments)
+            if isinstance(computed, str):
+                raise Refused(computed)
+            return compute([request(computed, reading, arguments, "reference")], mixed_cell)[0]
 
         found = []
         for training in (True, False):

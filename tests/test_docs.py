@@ -1,0 +1,76 @@
+"""The documents: their Python runs, their pictures are what the script draws, their table is what a step does."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parent.parent
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+NUMBER = re.compile(r"(?<![\w#])-?\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)")
+# Points that a mark may be away from the committed one. Rounding of float32 moves marks of a measured curve.
+TOLERANCE = {"frozen_error": 15.0}
+
+
+def blocks_of(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.S | re.M)
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("draw", ROOT / "docs" / "draw.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("page", [p for p in [*DOCS, ROOT / "README.md"] if blocks_of(p)], ids=lambda p: p.stem)
+def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The blocks of a page in one namespace, in order. Names of a batch, which a reader has, are given."""
+    monkeypatch.chdir(tmp_path)
+    images, labels = torch.randn(3, 2, 3, 8, 8), torch.randint(10, (2, 2))
+    given: dict[str, Any] = dict(zip(("x_train", "x_unlabeled", "x_val"), images, strict=True))
+    given |= {"y_train": labels[0], "y_val": labels[1]}
+    for block in blocks_of(page):
+        exec(compile(block, str(page), "exec"), given)
+
+
+def test_pictures_are_drawn_so(script: ModuleType, tmp_path: Path) -> None:
+    script.draw(tmp_path)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in (ROOT / "docs").glob("*.svg")}
+    for name in sorted(drawn):
+        new, kept = ((folder / name).read_text() for folder in (tmp_path, ROOT / "docs"))
+        assert NUMBER.sub("0", new) == NUMBER.sub("0", kept), name
+        pairs = zip(NUMBER.findall(new), NUMBER.findall(kept), strict=True)
+        away = max(abs(float(a) - float(b)) for a, b in pairs)
+        assert away < TOLERANCE.get(Path(name).stem, 0.01), (name, away)
+
+
+def test_the_table_of_passes_is_what_a_step_does(script: ModuleType) -> None:
+    """Rows of the table of design.md against a recorded step: weights, images and how many passes of a learner."""
+    passes, weights, images = script.recorded_step()
+    table = re.findall(
+        r"^\| (\d) \| ([^|]+) \| (\w+) \| (\d) \| (\d) \|", (ROOT / "docs" / "design.md").read_text(), re.M
+    )
+    forwards = [call for call in zip(weights, images, passes.calls, strict=True) if call[2][2] != "dV', dA"]
+    assert len(table) == len(forwards)
+    for (_, names, seen, forward, _), (rows, of, _) in zip(table, forwards, strict=True):
+        said = re.sub(r" ([+-]) eps [gu]", r"\1", names).split(", ")
+        assert [f"{name}{k}" for name in said for k in range(1, script.K + 1)] == rows
+        assert (seen, int(forward) * script.K) == (of, len(rows))
+    counted = [sum(int(row[column]) for row in table) * script.K for column in (3, 4)]
+    assert counted == [passes.forwards, passes.backwards] == [11 * script.K] * 2
+
+
+@pytest.mark.parametrize("page", [*DOCS, *ROOT.glob("*.md")], ids=lambda p: p.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!http|#)([^)#\s]+)", page.read_text().replace("\n", " "))
+    assert not [link for link in links if not (page.parent / link).exists()]
