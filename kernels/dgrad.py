@@ -31,8 +31,8 @@ def pointwise_dgrad_kernel(y, norms, weights, mixture, scratch, convs, first, N,
 
 
 @triton.jit
-def depthwise_transposed(scratch, weights, row, c, here, y, x, inside, height, width):
-    """The sum over taps of depthwise[c, i, j] * scratch[c] at the outputs that read pixel (y, x) by that tap."""
+def add_transposed(total, scratch, weights, row, c, here, y, x, inside, height, width):
+    """Adds, tap by tap, depthwise[c, i, j] * scratch[c] at the output that reads pixel (y, x) by that tap."""
     kernel, dilation, depthwise = (
         tl.load(row + CONV.kernel),
         tl.load(row + CONV.dilation),
@@ -42,7 +42,6 @@ def depthwise_transposed(scratch, weights, row, c, here, y, x, inside, height, w
     out_H, out_W = height // stride, width // stride
     planes = scratch + tl.load(row + CONV.scratch) + c[:, None] * (out_H * out_W)
     taps = weights + depthwise + c * kernel * kernel
-    total = tl.zeros((c.shape[0], y.shape[0]), tl.float32)
     for i in range(kernel):
         up = y - first - (i - kernel // 2) * dilation
         in_row = inside & (up >= 0) & (up % stride == 0) & (up < stride * out_H)
@@ -75,7 +74,7 @@ def depthwise_dgrad_kernel(
     total = tl.zeros((BLOCK.channels, BLOCK.pixels), tl.float32)
     for k in range(tl.load(row + TARGET.convs)):
         conv = convs + (tl.load(row + TARGET.first_conv) + k) * len(CONV)
-        total += depthwise_transposed(own, taps, conv, c, here, y, x, inside, height, width)
+        total = add_transposed(total, own, taps, conv, c, here, y, x, inside, height, width)
     mask = here[:, None] & inside[None, :]
     if relu_mask >= 0:
         bits = pattern.ptr + image * pattern.step + relu_mask
