@@ -123,7 +123,7 @@ def cell_pass(
     s0 = empty(images, cell.c_prev_prev, scale * side, scale * side)
     s1 = empty(images, cell.c_prev, side, side)
     what = numbers(cell)
-    weights = empty(sizes(what, side, side, "triton")[0])
+    weights = empty(sizes(what, side, side)[0])
     edges = empty(len(cell.ops)) if whole.edge_norm else None
     inputs = s0, s1, weights, empty(len(cell.ops), len(cell.ops[0])), edges
 

@@ -93,7 +93,9 @@ def test_a_failing_compile_fails_the_build(tree: Path) -> None:
 @pytest.mark.skipif(not (shutil.which("make") and shutil.which("g++")), reason="needs make and g++")
 def test_kernels_under_the_sanitizers(tree: Path) -> None:
     shutil.copy(ROOT / "Makefile", tree)
-    done = subprocess.run(["make", "sanitize"], cwd=tree, capture_output=True, text=True, timeout=1500)
+    done = subprocess.run(
+        ["make", "sanitize", f"RUN={sys.executable}"], cwd=tree, capture_output=True, text=True, timeout=1500
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("passed: plain") == len(list((ROOT / "csrc" / "tests").glob("*.cpp")))
 

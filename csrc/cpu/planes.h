@@ -68,7 +68,7 @@ struct Relu {
 template <int L, bool REPLAY, class To, class Done>
 INLINE void relu_rows(const Relu& r, int H, int W, const To& to, const Done& done) {
     for (int y = 0; y < H; y++) {
-        relu_row<L, REPLAY>(r.from + size_t(y) * W, W, r.mean, r.scale, r.bits + y * bit_row(W), to(y));
+        relu_row<L, REPLAY>(r.from + size_t(y) * W, W, r.mean, r.scale, r.bits + y * mask_row(W), to(y));
         done(y);
     }
 }
@@ -106,14 +106,11 @@ inline void copy_to_padded(const float* from, const Padded& p, float* to) {
     }
 }
 
-// The pixels that a factorised reduction reads, as consecutive ones: even rows and columns, odd rows and columns. From
-// a Padded plane of stride 2 and from consecutive pixels.
-inline void subsample(const float* from, const Padded& p, float* even, float* odd) {
-    const float* origin = from + PAD * p.row + PAD;
-    for (int y = 0; y < p.H; y++) {
-        __builtin_memcpy(even + y * p.W, origin + 2 * y * p.row, p.W * sizeof(float));
-        __builtin_memcpy(odd + y * p.W, origin + p.phase + (2 * y + 1) * p.row, p.W * sizeof(float));
-    }
+// The pixels that a half of a factorised reduction reads, as consecutive ones: those of even rows and columns (first 0) or
+// of odd ones (first 1). From a Padded plane of stride 2 and from consecutive pixels.
+inline void subsample(const float* from, const Padded& p, int first, float* to) {
+    const float* origin = from + PAD * p.row + PAD + first * (p.phase + p.row);
+    for (int y = 0; y < p.H; y++) __builtin_memcpy(to + y * p.W, origin + 2 * y * p.row, p.W * sizeof(float));
 }
 
 inline void subsample(const float* from, int H, int W, float* even, float* odd) {
@@ -206,7 +203,7 @@ INLINE Sums close_rows(const float* from, int row, const uint8_t* bits, int H, i
     for (int y = 0; y < H; y++)
         for (int x = 0; x < W; x += L) {
             size_t at = size_t(y) * W + x;
-            F<L> g = keep<L>(load<L>(from + y * row + x), bits_at<L>(bits + y * bit_row(W), x));
+            F<L> g = keep<L>(load<L>(from + y * row + x), bits_at<L>(bits + y * mask_row(W), x));
             if (z) {
                 one += g;
                 dot += g * (load_up_to<L>(z + at, W - x) - mean);

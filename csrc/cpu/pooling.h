@@ -32,7 +32,7 @@ template <int L, class W, bool REPLAY> void max_pool(const float* in, const Padd
     for (int y = 0; y < p.H; y++) {
         const float* pixels[W::pixels];
         for (int t = 0; t < W::pixels; t++) pixels[t] = W::pixel(in, p, y, t);
-        uint8_t* row = codes + y * code_row(p.W);
+        uint8_t* row = codes + y * argmax_row(p.W);
         if (REPLAY) unpack_codes(row, p.W, chosen);
         for (int x = 0; x < p.W; x += L) {
             F<L> best = load<L>(pixels[0] + x);
@@ -89,7 +89,7 @@ void max_pool_gradient(const float* grad, const int* chosen, const Padded& g, fl
 // out += the gradient in the input, from grad, that of the outputs. chosen: room for a plane as grad's.
 template <class W>
 void max_pool_gradient(const float* grad, const Padded& g, const uint8_t* codes, int* chosen, float* out, const Blocked& b) {
-    for (int y = 0; y < g.H; y++) unpack_codes(codes + y * code_row(g.W), g.W, chosen + (y + PAD) * g.row + PAD);
+    for (int y = 0; y < g.H; y++) unpack_codes(codes + y * argmax_row(g.W), g.W, chosen + (y + PAD) * g.row + PAD);
     if (lanes_for(g.W) == WIDE)
         max_pool_gradient<WIDE, W>(grad, chosen, g, out, b);
     else

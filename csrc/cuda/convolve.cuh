@@ -24,7 +24,7 @@ struct ConvJob {
     int bits;               // pattern of its ReLU
     int record;             // whether this job is the one that records it
     int depthwise, pointwise;
-    int to_state, z;        // offset of its result: in states, in planes
+    int z;                  // offset of its result: of an input, in the states; else in planes
     int norm;
 
     __host__ __device__ int taps() const { return kernel == 1 ? 0 : kernel * kernel; }  // of a depthwise convolution
@@ -175,11 +175,10 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
             write_quad(at.z + ((long long)(out + r) * job.out_H + y) * job.out_W, x, job.out_W, sums[r]);
 }
 
-// Where a job's result goes: a state, or saved planes.
+// Where a job's result goes: the states, or saved planes.
 __device__ __forceinline__ Numbers result_at(const CellView& cell, const ConvJob& job, int image) {
-    if (job.to_state < 0) return cell.planes_of(image) + job.z;
-    const long long plane = ((long long)image * 2 + job.to_state) * cell.C;
-    return {cell.states + plane * job.out_H * job.out_W + job.z, false};
+    if (job.from != From::input) return cell.planes_of(image) + job.z;
+    return {cell.states + (long long)image * 2 * cell.C * job.out_H * job.out_W + job.z, false};
 }
 
 __device__ __forceinline__ ConvPlaces places_of(const CellView& cell, const ConvJob& job, int image) {

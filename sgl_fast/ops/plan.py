@@ -13,8 +13,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..spaces import CODES, OPERATIONS, Operation
-from .rows import OUT, Conv, Edge, Moments, NormGrad, Pool, State, Target, Term, Use
+from .rows import OUT, Conv, Edge, Head, Moments, NormGrad, Pool, State, Target, Term, Use
 
+MOST_OFFSET = 2**31 - 1
 MOST_PLACES = 16  # of a window whose argmax has four bits
 
 
@@ -97,6 +98,15 @@ class Program:
         self.input_targets = self._input_targets()
         self.input_grads = self._input_grads()
         self.node_grads = [self._node_grads(node) for node in range(self.nodes)]
+        if (most := max(*self.sizes, self.gradients, 2 * self.C * H * W)) > MOST_OFFSET:
+            raise ValueError(f"need a cell whose offsets fit into 32 bits; got one of {most} numbers")
+
+    @property
+    def head(self) -> Head:
+        norms = self.norms, self.measured
+        kept = self.weights, *norms, self.saved, self.pattern, self.dropouts, len(self.inputs)
+        pixels = self.H, self.W, self.out_H, self.out_W
+        return Head(self.C, self.M, self.nodes, self.width, self.preprocess, *pixels, *kept)
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -181,7 +191,8 @@ class Program:
         """The operations of an edge, and where their weights, norms and results lie."""
         index, once = len(self.edges), source.stride == 1
         reads = source.reads if source in self._sources[:2] else 2
-        edge = Edge(index, node, reads, source.offset, source.norm_in, OUT, OUT, int(self.aux and once), OUT, 0, 0)
+        where = self._sources.index(source), reads, source.offset, source.norm_in
+        edge = Edge(index, node, *where, OUT, OUT, int(self.aux and once), OUT, 0, 0)
         self._added.append([])
         for op, code in enumerate(self.ops[index]):
             row = OPERATIONS[CODES[code]]
@@ -245,7 +256,8 @@ class Program:
             argmax = self._bypass(source)
         source.pool_rows, source.moments = range(first, len(self.pools)), range(before, len(self.moments))
         where = source.reads, source.offset, source.height, source.width, source.stride
-        self.states.append(State(*where, argmax, first, pools, sum(s.edges for s in self.states), len(source.edges)))
+        leaves = argmax, first, pools, sum(s.edges for s in self.states), len(source.edges)
+        self.states.append(State(*where, *leaves, source.norm_in, source.mask, 0, 0, 0, 0))
 
     def _pool(self, source: Source, code: int) -> None:
         """The pool of a state: one result, with a norm for each edge that has it; their statistics are one."""
@@ -283,17 +295,20 @@ class Program:
     def _stage(self, states: range) -> Stage:
         sources, first, hidden = [self._sources[j] for j in states], len(self.convs), len(self.targets)
         masks = []
-        for source in sources:
+        for j, source in zip(states, sources, strict=True):
             if source.convs:
                 masks.append(len(self.convs))
+            self.states[j] = self.states[j]._replace(first_conv=len(self.convs), convs=len(source.convs))
             for conv in source.convs:
                 self._append(conv._replace(relu_mask=source.mask), first, self.out_pixels)
         convs = range(first, len(self.convs))
-        for conv, grads in (half for source in sources for half in source.halves):
-            where = grads.grad, self.M, conv.relu_mask, conv.height, conv.width
-            self.targets.append(Target(0, *where, len(self.convs), 1))
-            self.norm_grads.append(grads)
-            self._append(conv, convs.stop, self.out_pixels)
+        for j, source in zip(states, sources, strict=True):
+            self.states[j] = self.states[j]._replace(first_half=len(self.convs), halves=len(source.halves))
+            for conv, grads in source.halves:
+                where = grads.grad, self.M, conv.relu_mask, conv.height, conv.width
+                self.targets.append(Target(0, *where, len(self.convs), 1))
+                self.norm_grads.append(grads)
+                self._append(conv, convs.stop, self.out_pixels)
         halves, hiddens = range(convs.stop, len(self.convs)), range(hidden, len(self.targets))
         pools = range(sources[0].pool_rows.start, sources[-1].pool_rows.stop)
         moments = range(sources[0].moments.start, sources[-1].moments.stop)

@@ -15,6 +15,27 @@ from typing import NamedTuple
 OUT = -1
 
 
+class Head(NamedTuple):
+    """Sizes of a cell, of what a learner has and of what an image leaves."""
+
+    C: int
+    M: int  # channels that operations mix
+    nodes: int
+    ops: int  # O, of an edge
+    preprocess: int
+    H: int  # of the first two states
+    W: int
+    H_out: int
+    W_out: int
+    weights: int
+    norms: int
+    measured: int  # norms of these channels take statistics; the others change nothing
+    saved: int
+    pattern: int
+    dropouts: int
+    inputs: int  # the first convs, which are the preprocessing's
+
+
 class Conv(NamedTuple):
     """z = pointwise * depthwise * relu(norm_in(x)): a 1x1 convolution, with or without a depthwise one before it."""
 
@@ -86,6 +107,7 @@ class Edge(NamedTuple):
 
     edge: int
     node: int
+    source: int
     reads: int  # 2: a node, in the output
     offset: int
     norm_in: int
@@ -118,6 +140,12 @@ class State(NamedTuple):
     pools: int
     first_edge: int  # among the edges in the order of their sources
     edges: int
+    norm_in: int  # that a reader of the state applies
+    relu_mask: int  # of convs
+    first_conv: int
+    convs: int
+    first_half: int  # second halves of separable convolutions among its convs, in their order
+    halves: int
 
 
 class Target(NamedTuple):
