@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ._space import KINDS, PRIMITIVES, EdgeOps, Space, edges_of, num_edges
+from ._space import KINDS, PRIMITIVES, EdgeOps, Space, edges_of, num_edges, op_names
 from .darts import RULES as DARTS
 from .darts import darts
 from .darts_minus import darts_minus
@@ -16,7 +16,19 @@ from .pc_darts import IMAGENET_RULES, pc_darts, pc_darts_imagenet
 from .pc_darts import RULES as PC_DARTS
 from .rules import Rules
 
-__all__ = ["KINDS", "PRIMITIVES", "RULES", "SPACES", "EdgeOps", "Rules", "Space", "edges_of", "num_edges", "space"]
+__all__ = [
+    "KINDS",
+    "PRIMITIVES",
+    "RULES",
+    "SPACES",
+    "EdgeOps",
+    "Rules",
+    "Space",
+    "edges_of",
+    "num_edges",
+    "op_names",
+    "space",
+]
 
 SPACES: dict[str, Callable[..., Space]] = {
     build.__name__: build for build in (darts, darts_minus, p_darts, pc_darts, pc_darts_imagenet)
