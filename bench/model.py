@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.reference.cell import Cell, Section
-from sgl_fast.spaces import edges_of
+from sgl_fast.spaces import OPERATIONS, edges_of, is_pool
 
 FLOAT = 4  # bytes
 
@@ -31,10 +31,10 @@ def cell_floats(cell: Cell, side: int) -> int:
     for node in range(cell.nodes):
         for source, edge in enumerate(edges_of(node)):
             ops = cell.ops[edge]
-            kept += mixed * sum(2 * op.startswith("sep") + op.startswith("dil") for op in ops)
+            kept += mixed * sum(OPERATIONS[op].halves for op in ops)
             if cell.stride(source) == 2:
-                kept += mixed * ("skip_connect" in ops) + C * cell.aux_skip
-            pools |= {(source, op) for op in ops if "pool" in op}
+                kept += mixed * any(OPERATIONS[op].skip for op in ops) + C * cell.aux_skip
+            pools |= {(source, op) for op in ops if is_pool(op)}
     return (kept + mixed * len(pools) + cell.nodes * C) * plane + 2 * C * side**2
 
 

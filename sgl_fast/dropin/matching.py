@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from torch import nn
 
-from ..reference.cell import is_pool
-from ..spaces import edges_of, num_edges
+from ..spaces import edges_of, is_pool, num_edges
 from .candidates import Candidate, conv_problem, norm_problem
 from .edges import PARAMETERS, Edge, op_lists, own_parameters, parts_of, read_edge, strides_of
 from .leaves import has_tensors, leaves_of, letter

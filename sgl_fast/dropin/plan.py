@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..reference.cell import Cell, Section, is_pool, section_of
-from ..spaces import PRIMITIVES
+from ..reference.cell import Cell, Section, section_of
+from ..spaces import CODES, is_pool
 from .candidates import Candidate
 from .edges import Edge
 from .matching import Match
@@ -123,7 +123,7 @@ def make_plan(match: Match, channels: int, aux_skip: bool, choice: Choice | None
 
 def ranks(edge: Edge) -> Callable[[int], int]:
     """Of a candidate's place on the edge, that of its primitive."""
-    return lambda i: PRIMITIVES.index(str(edge.candidates[i].op))
+    return lambda i: CODES.index(str(edge.candidates[i].op))
 
 
 def used_of(edge: Edge, ranked: Sequence[Candidate]) -> list[Candidate]:

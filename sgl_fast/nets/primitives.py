@@ -6,9 +6,12 @@ Every op maps (N, C, H, W) to (N, C, H / stride, W / stride). No ReLU works in p
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
+
+from ..spaces import OPERATIONS, Operation
 
 
 def relu_conv_bn(c_in: int, c_out: int) -> nn.Sequential:
@@ -70,12 +73,17 @@ def separable(channels: int, kernel: int, stride: int, dilation: int = 1) -> lis
     ]
 
 
-def sep_conv(channels: int, stride: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(*separable(channels, kernel, stride), *separable(channels, kernel, 1))
-
-
-def dil_conv(channels: int, stride: int, kernel: int) -> nn.Sequential:
-    return nn.Sequential(*separable(channels, kernel, stride, dilation=2))
+def candidate(row: Operation, channels: int, stride: int) -> nn.Module:
+    """A row of the table of operations as a module."""
+    if row.pool == "max":
+        return nn.MaxPool2d(row.kernel, stride, row.padding)
+    if row.pool:
+        return nn.AvgPool2d(row.kernel, stride, row.padding, count_include_pad=False)
+    if row.skip:
+        return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
+    strides = [stride, *[1] * (row.halves - 1)] if row.halves else []
+    layers = [layer for one in strides for layer in separable(channels, row.kernel, one, row.dilation)]
+    return nn.Sequential(*layers) if layers else Zero(stride)
 
 
 def conv_7x1_1x7(channels: int, stride: int) -> nn.Sequential:
@@ -88,20 +96,9 @@ def conv_7x1_1x7(channels: int, stride: int) -> nn.Sequential:
     )
 
 
-def skip_connect(channels: int, stride: int) -> nn.Module:
-    return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
-
-
 OPS: dict[str, Callable[[int, int], nn.Module]] = {
-    "none": lambda channels, stride: Zero(stride),
-    "max_pool_3x3": lambda channels, stride: nn.MaxPool2d(3, stride, 1),
-    "avg_pool_3x3": lambda channels, stride: nn.AvgPool2d(3, stride, 1, count_include_pad=False),
-    "skip_connect": skip_connect,
-    "sep_conv_3x3": lambda channels, stride: sep_conv(channels, stride, 3),
-    "sep_conv_5x5": lambda channels, stride: sep_conv(channels, stride, 5),
-    "sep_conv_7x7": lambda channels, stride: sep_conv(channels, stride, 7),
-    "dil_conv_3x3": lambda channels, stride: dil_conv(channels, stride, 3),
-    "dil_conv_5x5": lambda channels, stride: dil_conv(channels, stride, 5),
+    **{name: partial(candidate, row) for name, row in OPERATIONS.items()},
+    "sep_conv_7x7": partial(candidate, Operation(7, halves=2)),
     "conv_7x1_1x7": conv_7x1_1x7,
     "noise": lambda channels, stride: Noise(stride),
 }

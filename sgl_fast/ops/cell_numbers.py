@@ -9,8 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..reference.cell import Cell, Section, is_pool, section_of
-from ..spaces import PRIMITIVES, edges_of, num_edges
+from ..reference.cell import Cell, Section, section_of
+from ..spaces import CODES, OPERATIONS, edges_of, is_pool, num_edges
 from .registry import said
 
 MOST = 2**20  # of a size
@@ -24,7 +24,7 @@ def numbers(cell: Cell) -> list[int]:
     O = max(len(ops) for ops in cell.ops)
     flags: tuple[bool, ...] = cell.kind == "reduce", cell.shrink0, cell.aux_skip, cell.preprocess, cell.pool_norm
     sizes = [cell.c_prev_prev, cell.c_prev, cell.channels, cell.nodes, cell.partial]
-    ops = [PRIMITIVES.index(op) for edge in cell.ops for op in (*edge, *["none"] * (O - len(edge)))]
+    ops = [CODES.index(op) for edge in cell.ops for op in (*edge, *["none"] * (O - len(edge)))]
     return [*sizes, *(int(flag) for flag in flags), O, *ops]
 
 
@@ -47,7 +47,7 @@ def _described(cell: tuple[int, ...]) -> Described:
     _check_numbers(cell)
     c_prev_prev, c_prev, channels, nodes, partial, reduction, shrink0, *rest = cell
     aux_skip, preprocess, pool_norm, O, *codes = rest
-    ops = tuple(tuple(PRIMITIVES[code] for code in codes[i : i + O]) for i in range(0, len(codes), O))
+    ops = tuple(tuple(CODES[code] for code in codes[i : i + O]) for i in range(0, len(codes), O))
     kind, flags = "reduce" if reduction else "normal", (bool(aux_skip), bool(preprocess), bool(pool_norm))
     made = Cell(0, kind, bool(shrink0), c_prev_prev, c_prev, channels, nodes, ops, partial, *flags)
     section = section_of(made)
@@ -63,17 +63,17 @@ def _check_numbers(cell: tuple[int, ...]) -> None:
         _need(flag in (0, 1), f"{name} 0 or 1", flag)
     _, _, channels, nodes, partial, reduction, shrink0, aux_skip, preprocess, _, O = cell[:HEAD]
     codes = cell[HEAD:]
-    _need(1 <= O <= len(PRIMITIVES), f"1 to {len(PRIMITIVES)} operations an edge", O)
+    _need(1 <= O <= len(CODES), f"1 to {len(CODES)} operations an edge", O)
     _need(len(codes) == O * num_edges(nodes), f"{O} operations for each of {num_edges(nodes)} edges", len(codes))
-    unknown = [code for code in codes if not 0 <= code < len(PRIMITIVES)]
-    _need(not unknown, f"operations from 0 to {len(PRIMITIVES) - 1}", unknown[:1])
+    unknown = [code for code in codes if not 0 <= code < len(CODES)]
+    _need(not unknown, f"operations from 0 to {len(CODES) - 1}", unknown[:1])
     edges = [[code for code in codes[i : i + O] if code] for i in range(0, len(codes), O)]
     _need(all(len(set(edge)) == len(edge) for edge in edges), "an operation once an edge", edges)
     _need(channels % partial == 0, f"channels that {partial} divides", channels)
     _need(not (aux_skip and partial > 1), "no aux_skip where channels are partial", partial)
     halved = (shrink0 and preprocess) or (reduction and aux_skip)
     _need(not (halved and channels % 2), "an even number of channels", channels)
-    skips = any(PRIMITIVES.index("skip_connect") in edge for edge in edges)
+    skips = any(OPERATIONS[CODES[code]].skip for edge in edges for code in edge)
     _need(not (reduction and skips and channels // partial % 2), "an even number of mixed channels", channels)
 
 
@@ -121,7 +121,8 @@ def bare_channels(cell: Cell) -> int:
 def masks_of(cell: Cell) -> int:
     """Dropout masks of a cell: its stride-1 skips."""
     edges = [pair for node in range(cell.nodes) for pair in enumerate(edges_of(node))]
-    return sum(cell.stride(source) == 1 and "skip_connect" in cell.ops[edge] for source, edge in edges)
+    skips = {edge for edge, ops in enumerate(cell.ops) if any(OPERATIONS[op].skip for op in ops)}
+    return sum(cell.stride(source) == 1 and edge in skips for source, edge in edges)
 
 
 def mask_size(cell: Cell, s1: Tensor) -> tuple[int, int, int, int]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ..spaces import edges_of
+from ..spaces import OPERATIONS, edges_of, is_pool
+from ..spaces.operations import HALVES
 
 
 @dataclass(frozen=True)
@@ -123,21 +124,16 @@ def write_cell(writer: Writer, cell: Cell) -> None:
                 write_factorized_reduce(writer, f"{name}.aux_skip", cell.channels, cell.channels)
 
 
-def is_pool(op: str) -> bool:
-    return op.endswith("pool_3x3")
-
-
 def write_op(writer: Writer, name: str, op: str, C: int, stride: int) -> None:
-    if is_pool(op):
+    row = OPERATIONS[op]
+    if row.pool:
         writer.norm(f"{name}.norm", C)
-    elif op == "skip_connect" and stride == 2:
+    elif row.skip and stride == 2:
         write_factorized_reduce(writer, name, C, C)
-    elif "conv" in op:
-        side = int(op[-1])
-        for half in ("first", "second") if op.startswith("sep") else ("first",):
-            writer.tensor(f"{name}.{half}.depthwise.weight", C, 1, side, side)
-            writer.tensor(f"{name}.{half}.pointwise.weight", C, C, 1, 1)
-            writer.norm(f"{name}.{half}.norm", C)
+    for half in HALVES[: row.halves]:
+        writer.tensor(f"{name}.{half}.depthwise.weight", C, 1, row.kernel, row.kernel)
+        writer.tensor(f"{name}.{half}.pointwise.weight", C, C, 1, 1)
+        writer.norm(f"{name}.{half}.norm", C)
 
 
 def write_conv_norm(writer: Writer, name: str, c_in: int, c_out: int) -> None:

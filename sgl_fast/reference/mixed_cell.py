@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..spaces import edges_of
-from .cell import Cell, Section, is_pool
+from ..spaces import OPERATIONS, edges_of
+from .cell import Cell, Section
 from .layers import LayerCursor, PassContext, fold, unfold
 
 
@@ -105,17 +105,17 @@ def mixed_op(
 
 def apply_op(cursor: LayerCursor, op: str, x: Tensor, active: Tensor, stride: int, pool_norm: bool = True) -> Tensor:
     """One candidate operation on x, with active = relu(x); pool_norm: a batch norm after a pool."""
-    if is_pool(op):
-        maximum = op == "max_pool_3x3"
-        y = cursor.max_pool(x, 3, stride, 1) if maximum else F.avg_pool2d(x, 3, stride, 1, count_include_pad=False)
+    row = OPERATIONS[op]
+    if row.pool:
+        window = row.kernel, stride, row.padding
+        y = cursor.max_pool(x, *window) if row.pool == "max" else F.avg_pool2d(x, *window, count_include_pad=False)
         return cursor.norm(y) if pool_norm else y
-    if op == "skip_connect":
+    if row.skip:
         return cursor.dropout(x) if stride == 1 else factorized_reduce(cursor, active)
-    side = int(op[-1])
-    if op.startswith("dil"):
-        return cursor.norm(cursor.conv(cursor.conv(active, stride, side - 1, 2)))
-    middle = cursor.norm(cursor.conv(cursor.conv(active, stride, side // 2)))
-    return cursor.norm(cursor.conv(cursor.conv(cursor.relu(middle), 1, side // 2)))
+    y = cursor.norm(cursor.conv(cursor.conv(active, stride, row.padding, row.dilation)))
+    for _ in range(row.halves - 1):
+        y = cursor.norm(cursor.conv(cursor.conv(cursor.relu(y), 1, row.padding, row.dilation)))
+    return y
 
 
 def factorized_reduce(cursor: LayerCursor, active: Tensor) -> Tensor:

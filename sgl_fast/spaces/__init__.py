@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ._space import KINDS, PRIMITIVES, EdgeOps, Space, edges_of, num_edges, op_names
+from ._space import KINDS, EdgeOps, Space, edges_of, num_edges, op_names
 from .darts import RULES as DARTS
 from .darts import darts
 from .darts_minus import darts_minus
+from .operations import CODES, OPERATIONS, PRIMITIVES, Operation, is_pool
 from .p_darts import RULES as P_DARTS
 from .p_darts import p_darts
 from .pc_darts import IMAGENET_RULES, pc_darts, pc_darts_imagenet
@@ -17,14 +18,18 @@ from .pc_darts import RULES as PC_DARTS
 from .rules import Rules
 
 __all__ = [
+    "CODES",
     "KINDS",
+    "OPERATIONS",
     "PRIMITIVES",
     "RULES",
     "SPACES",
     "EdgeOps",
+    "Operation",
     "Rules",
     "Space",
     "edges_of",
+    "is_pool",
     "num_edges",
     "op_names",
     "space",

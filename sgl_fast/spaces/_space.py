@@ -8,18 +8,9 @@ from typing import Any
 
 from ..integers import whole
 from ..limits import LIMITS
+from .operations import PRIMITIVES
 from .rules import Rules
 
-PRIMITIVES = (
-    "none",
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-)
 KINDS = ("normal", "reduce")
 
 EdgeOps = tuple[tuple[str, ...], ...]

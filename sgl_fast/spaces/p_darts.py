@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from ..integers import whole
-from ._space import KINDS, PRIMITIVES, Ops, OpsByEdge, Space, edge_ops_of
+from ._space import KINDS, Ops, OpsByEdge, Space, edge_ops_of
+from .operations import PRIMITIVES
 from .rules import Rules
 
 RULES = Rules(
