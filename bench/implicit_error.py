@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import product
 from statistics import median
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import torch
 import torch.nn.functional as F
@@ -114,12 +115,8 @@ def implicit_terms(step: Step, first: Step) -> torch.Tensor:
 def measured(case: Case, dataset: Dataset, dtype: torch.dtype) -> dict[str, Found]:
     search, batch = problem(case, dataset)
     first = run(search, batch, dtype, order=1)
-    original = vars(terms)["derivative"]
-    vars(terms)["derivative"] = of_double
-    try:
+    with patch.object(terms, "derivative", of_double):
         want = implicit_terms(run(search, batch, dtype), first)
-    finally:
-        vars(terms)["derivative"] = original
     found = {}
     for name, rule in RULES.items():
         step = run(search, batch, dtype, **rule)

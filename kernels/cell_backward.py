@@ -185,6 +185,7 @@ class Backward(CellLaunches):
             convs=self.table("convs"),
             first=targets.start,
             N=self.N,
+            size=Size(row.height, row.width),
             ADD=add,
             BLOCK=Block(*block[:2]),
         )
@@ -206,6 +207,7 @@ class Backward(CellLaunches):
             to=to,
             rows=StateRows(*map(self.table, ("states", "pools", "uses", "out_edges"))),
             first=states.start,
+            source=Size(state.height, state.width),
             size=self.size,
             shape=self.shape,
             BLOCK=Block(*block[:2]),

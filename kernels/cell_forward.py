@@ -61,6 +61,7 @@ class Forward(CellLaunches):
             convs=self.table("convs"),
             first=rows.start,
             N=self.N,
+            size=Size(conv.height, conv.width),
             BLOCK=Block(*block[:2]),
         )
 
@@ -99,6 +100,7 @@ class Forward(CellLaunches):
             return
         program, size = self.program, Size(self.program.out_H, self.program.out_W)
         columns, channels = ceil_div(size.width, 2) * 2, max(program.pools[row].channels for row in rows)
+        pool = program.pools[rows.start]
         block = tiles_of("pool", self.device).block(channels, size.height * columns, least=2)
         blocks = ceil_div(size.height * columns, block.pixels)
         self.add(
@@ -113,6 +115,7 @@ class Forward(CellLaunches):
             pools=self.table("pools"),
             first=rows.start,
             N=self.N,
+            source=Size(pool.height, pool.width),
             size=size,
             REPLAY=self.replay,
             BLOCK=Block(*block[:2]),
@@ -134,8 +137,8 @@ class Forward(CellLaunches):
             N=self.N,
             blocks=blocks,
             size=size,
-            columns=columns,
             BLOCK=block,
+            EMPTY=columns - size.width,
             CHANNELS=block_size(most, MOST_CHANNELS),
             PARTS=PARTS,
         )

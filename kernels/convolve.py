@@ -11,15 +11,14 @@ from .tiles import base_of, depthwise_tile, matmul, norm_of, storable
 
 
 @triton.jit(do_not_specialize=["first"])
-def record_kernel(x, norms, pattern, convs, first, N, BLOCK: tl.constexpr):
+def record_kernel(x, norms, pattern, convs, first, N, size, BLOCK: tl.constexpr):
     """relu_mask: whether norm_in(x) is more than 0, or NaN, a bit a pixel, whole bytes a row.
 
     Grid: (blocks of channels x blocks of bytes, rows from `first` on, images).
-    x Pair, norms Norms, pattern PerImage (bytes); convs: rows of CONV; BLOCK: channels and bytes.
+    x Pair, norms Norms, pattern PerImage (bytes); convs: rows of CONV that read one size; BLOCK: channels and bytes.
     """
     image, row = tl.program_id(2).to(tl.int64), convs + (first + tl.program_id(1)) * len(CONV)
-    v = image // N
-    channels, height, width = tl.load(row + CONV.ins), tl.load(row + CONV.height), tl.load(row + CONV.width)
+    v, channels, height, width = image // N, tl.load(row + CONV.ins), size.height, size.width
     base = base_of(x, tl.load(row + CONV.reads), v, image % N) + tl.load(row + CONV.offset)
     row_bytes = (width + 7) // 8
     blocks = (height * row_bytes + BLOCK.pixels - 1) // BLOCK.pixels
@@ -28,11 +27,11 @@ def record_kernel(x, norms, pattern, convs, first, N, BLOCK: tl.constexpr):
     total = tl.zeros((BLOCK.channels, BLOCK.pixels), tl.int32)
     here = (c < channels)[:, None] & (byte < height * row_bytes)[None, :]
     mean, scale = norm_of(norms, v, tl.load(row + CONV.norm_in), c, c < channels)
-    y, left = byte // row_bytes, byte % row_bytes * 8
+    left = byte % row_bytes * 8
+    at = base + c[:, None] * (height * width) + (byte // row_bytes * width + left)[None, :]
     for bit in range(8):
         mask = here & (left + bit < width)[None, :]
-        at = base + c[:, None] * (height * width) + (y * width + left + bit)[None, :]
-        value = tl.load(at, mask=mask, other=0.0).to(tl.float32)
+        value = tl.load(at + bit, mask=mask, other=0.0).to(tl.float32)
         total += tl.where(mask & ~((value - mean) * scale <= 0), 1 << bit, 0)
     to = pattern.ptr + image * pattern.step + tl.load(row + CONV.relu_mask)
     tl.store(to + c[:, None] * (height * row_bytes) + byte[None, :], total.to(tl.uint8), mask=here)

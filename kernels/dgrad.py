@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from .arguments import CONV, TARGET
-from .tiles import base_of, grad_z_tile, is_open, matmul
+from .tiles import base_of, conv_weight, grad_z_tile, is_open, matmul
 
 
 @triton.jit(do_not_specialize=["first"])
@@ -20,7 +20,7 @@ def pointwise_dgrad_kernel(y, norms, weights, mixture, scratch, convs, first, N,
     v, o = image // N, tl.arange(0, TILE.outs)
     pixel = tl.program_id(0) * TILE.pixels + tl.arange(0, TILE.pixels)
     ins, outs = tl.load(row + CONV.ins), tl.load(row + CONV.outs)
-    grad_z = grad_z_tile(y, image, row, norms, mixture, v, o, pixel, pixels)
+    grad_z = grad_z_tile(y, image, row, norms, conv_weight(mixture, v, row), v, o, pixel, pixels)
     pointwise = weights.ptr + v * weights.learner + tl.load(row + CONV.pointwise)
     to = scratch.ptr + image * scratch.step + tl.load(row + CONV.scratch)
     for c0 in range(0, ins, TILE.ins):
@@ -56,15 +56,15 @@ def add_transposed(total, scratch, weights, row, c, here, y, x, inside, height, 
 
 @triton.jit(do_not_specialize=["first"])
 def depthwise_dgrad_kernel(
-    scratch, weights, pattern, to, targets, convs, first, N, ADD: tl.constexpr, BLOCK: tl.constexpr
+    scratch, weights, pattern, to, targets, convs, first, N, size, ADD: tl.constexpr, BLOCK: tl.constexpr
 ):
     """grad = relu_mask * (sum over a target's convolutions of depthwise transposed * scratch); ADD: to what is there.
 
     Grid: (groups of channels x blocks of pixels, rows from `first` on, images). scratch PerImage, weights Weights,
-    pattern PerImage (bytes), to Pair, targets, convs: rows of TARGET and CONV.
+    pattern PerImage (bytes), to Pair, targets, convs: rows of TARGET and CONV; size Size of the targets.
     """
     image, row = tl.program_id(2).to(tl.int64), targets + (first + tl.program_id(1)) * len(TARGET)
-    v, height, width = image // N, tl.load(row + TARGET.height), tl.load(row + TARGET.width)
+    v, height, width = image // N, size.height, size.width
     pixels, relu_mask = height * width, tl.load(row + TARGET.relu_mask)
     blocks = (pixels + BLOCK.pixels - 1) // BLOCK.pixels
     c = tl.program_id(0) // blocks * BLOCK.channels + tl.arange(0, BLOCK.channels)

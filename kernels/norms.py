@@ -21,12 +21,6 @@ def store_block_moments(to, here, value, inside):
     tl.store(to + 1, tl.sum(off * off, 1), mask=here)
 
 
-@triton.jit
-def pixels_before(index, width, columns):
-    """How many pixels lie before a place of a plane whose rows of `width` take `columns` places."""
-    return index // columns * width + tl.minimum(index % columns, width)
-
-
 @triton.jit(do_not_specialize=["first"])
 def norm_moments_kernel(
     partial,
@@ -36,18 +30,19 @@ def norm_moments_kernel(
     N,
     blocks,
     size,
-    columns,
     BLOCK: tl.constexpr,
+    EMPTY: tl.constexpr,
     CHANNELS: tl.constexpr,
     PARTS: tl.constexpr,
 ):
     """Mean, 1 / deviation and unbiased variance of norms, from the moments of blocks, added as of groups of values.
 
     Grid: (rows from `first` on, learners). partial (images, norms, blocks, 2); moments: rows of MOMENTS; size
-    Size, whose rows take `columns` places of blocks of BLOCK places.
+    Size, of which a block has BLOCK places; EMPTY: whether the last place of every row is, 0 or 1.
     """
     row, v = moments + (first + tl.program_id(0)) * len(MOMENTS), tl.program_id(1).to(tl.int64)
     sums, norm, channels = tl.load(row + MOMENTS.sums), tl.load(row + MOMENTS.norm), tl.load(row + MOMENTS.channels)
+    columns = size.width + EMPTY
     count, places = tl.full((1,), N * size.height * size.width, tl.float64), size.height * columns
     part, one_of = tl.arange(0, PARTS), tl.full((1,), 1.0, tl.float64) / count
     for c0 in range(0, channels, CHANNELS):
@@ -59,8 +54,10 @@ def norm_moments_kernel(
             for start in range(0, N * blocks, PARTS):
                 p = start + part
                 n, block = v * N + p // blocks, p % blocks
-                end = pixels_before(tl.minimum((block + 1) * BLOCK, places), size.width, columns)
-                pixels = (end - pixels_before(block * BLOCK, size.width, columns)).to(tl.float64)[None, :]
+                start_of, pixels = block * BLOCK, tl.minimum(places - block * BLOCK, BLOCK)
+                if EMPTY:
+                    pixels -= (start_of + pixels) // columns - start_of // columns
+                pixels = pixels.to(tl.float64)[None, :]
                 mask = here[:, None] & (p < N * blocks)[None, :]
                 at = partial + ((n[None, :] * norms.count + sums + c[:, None]) * blocks + block[None, :]) * 2
                 mean = tl.load(at, mask=mask, other=0.0).to(tl.float64)

@@ -21,13 +21,15 @@ def store_argmax(to, channel, here, first, places, chosen):
 
 
 @triton.jit(do_not_specialize=["first"])
-def pool_kernel(x, norms, pattern, saved, partial, pools, first, N, size, REPLAY: tl.constexpr, BLOCK: tl.constexpr):
+def pool_kernel(
+    x, norms, pattern, saved, partial, pools, first, N, source, size, REPLAY: tl.constexpr, BLOCK: tl.constexpr
+):
     """z = max or mean over the window of norm_in(x), with its argmax and the moments of each block of z.
 
     Grid: (groups of channels x blocks of places, rows from `first` on, images). A row of outputs takes an even number
     of places, the last one empty if it is odd, so that the two argmax of a byte are beside each other.
     x Pair, norms Norms, pattern PerImage (bytes), saved PerImage, partial (images, norms, blocks, 2), pools: rows of
-    POOL; size Size of z.
+    POOL; source, size Size of x and z.
     """
     image, row = tl.program_id(2).to(tl.int64), pools + (first + tl.program_id(1)) * len(POOL)
     v, columns = image // N, (size.width + 1) // 2 * 2
@@ -43,7 +45,7 @@ def pool_kernel(x, norms, pattern, saved, partial, pools, first, N, size, REPLAY
     chosen = tl.full((BLOCK.channels, BLOCK.pixels), -1, tl.int32)
     if REPLAY:
         chosen = argmax_of(argmax, c[:, None], y[None, :], x_out[None, :], size.height, size.width, out & is_max)
-    largest, total, count, chosen = window(x, norms, row, v, image % N, c, y, x_out, inside, chosen, REPLAY)
+    largest, total, count, chosen = window(x, source, norms, row, v, image % N, c, y, x_out, inside, chosen, REPLAY)
     value = tl.where(is_max, largest, total / tl.where(count > 0, count, 1.0)[None, :])
     to = saved.ptr + image * saved.step + tl.load(row + POOL.z) + c[:, None] * pixels
     tl.store(to + (y * size.width + x_out)[None, :], storable(value, saved.ptr), mask=out)
@@ -55,20 +57,20 @@ def pool_kernel(x, norms, pattern, saved, partial, pools, first, N, size, REPLAY
 
 
 @triton.jit
-def window(x, norms, row, v, n, c, y_out, x_out, inside, chosen, REPLAY: tl.constexpr):
+def window(x, source, norms, row, v, n, c, y_out, x_out, inside, chosen, REPLAY: tl.constexpr):
     """Of windows of norm_in(x): the largest value, or the chosen one; the sum; how many places lie in x; the choice."""
-    height, width, kernel = tl.load(row + POOL.height), tl.load(row + POOL.width), tl.load(row + POOL.kernel)
-    stride, padding = tl.load(row + POOL.stride), tl.load(row + POOL.padding)
+    kernel, stride, padding = tl.load(row + POOL.kernel), tl.load(row + POOL.stride), tl.load(row + POOL.padding)
     here, channel = c < tl.load(row + POOL.channels), tl.load(row + POOL.first) + c
     base = base_of(x, tl.load(row + POOL.reads), v, n) + tl.load(row + POOL.offset)
+    planes = base + channel[:, None] * (source.height * source.width)
     mean, scale = norm_of(norms, v, tl.load(row + POOL.norm_in), channel, here)
     largest, total = tl.zeros(chosen.shape, tl.float32), tl.zeros(chosen.shape, tl.float32)
     count = tl.zeros(inside.shape, tl.float32)
     for t in range(kernel * kernel):
         yy, xx = y_out * stride + t // kernel - padding, x_out * stride + t % kernel - padding
-        has = inside & (yy >= 0) & (yy < height) & (xx >= 0) & (xx < width)
+        has = inside & (yy >= 0) & (yy < source.height) & (xx >= 0) & (xx < source.width)
         mask = here[:, None] & has[None, :]
-        value = tl.load(base + channel[:, None] * (height * width) + (yy * width + xx)[None, :], mask=mask, other=0.0)
+        value = tl.load(planes + (yy * source.width + xx)[None, :], mask=mask, other=0.0)
         value = tl.where(mask, (value.to(tl.float32) - mean) * scale, 0.0)
         if REPLAY:
             largest = tl.where(chosen == t, value, largest)

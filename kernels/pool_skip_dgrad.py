@@ -25,10 +25,10 @@ def pool_grad_z(dy, saved, norms, mixture, uses, pool, v, c, at, mask, shape):
 
 
 @triton.jit
-def pool_dgrad(dy, saved, pattern, norms, mixture, uses, pool, v, c, y, x, inside, size, shape):
+def pool_dgrad(dy, saved, pattern, norms, mixture, uses, pool, v, c, y, x, inside, source, size, shape):
     """What pixels (y, x) receive from a pool: of a maximum where they were chosen, of a mean their part of it."""
-    height, width, kernel = tl.load(pool + POOL.height), tl.load(pool + POOL.width), tl.load(pool + POOL.kernel)
-    stride, padding, argmax = tl.load(pool + POOL.stride), tl.load(pool + POOL.padding), tl.load(pool + POOL.argmax)
+    kernel, stride = tl.load(pool + POOL.kernel), tl.load(pool + POOL.stride)
+    padding, argmax = tl.load(pool + POOL.padding), tl.load(pool + POOL.argmax)
     total = tl.zeros((c.shape[0], y.shape[0]), tl.float32)
     for t in range(kernel * kernel):
         up, left = y + padding - t // kernel, x + padding - t % kernel
@@ -40,8 +40,8 @@ def pool_dgrad(dy, saved, pattern, norms, mixture, uses, pool, v, c, y, x, insid
             code = argmax_of(pattern + argmax, c[:, None], oy[None, :], ox[None, :], size.height, size.width, mask)
             total += pool_grad_z(dy, saved, norms, mixture, uses, pool, v, c, at, mask & (code == t), shape)
         else:
-            rows = tl.minimum(oy * stride - padding + kernel, height) - tl.maximum(oy * stride - padding, 0)
-            columns = tl.minimum(ox * stride - padding + kernel, width) - tl.maximum(ox * stride - padding, 0)
+            rows = tl.minimum(oy * stride - padding + kernel, source.height) - tl.maximum(oy * stride - padding, 0)
+            columns = tl.minimum(ox * stride - padding + kernel, source.width) - tl.maximum(ox * stride - padding, 0)
             gradient = pool_grad_z(dy, saved, norms, mixture, uses, pool, v, c, at, mask, shape)
             total += gradient / tl.where(has, rows * columns, 1).to(tl.float32)[None, :]
     return total
@@ -82,25 +82,28 @@ def bypass_dgrad(dy, pattern, mixture, edge, state, v, c, y, x, mask, size, shap
 
 
 @triton.jit(do_not_specialize=["first"])
-def pool_skip_dgrad_kernel(y, norms, mixture, dropout, pattern, to, rows, first, size, shape, BLOCK: tl.constexpr):
+def pool_skip_dgrad_kernel(
+    y, norms, mixture, dropout, pattern, to, rows, first, source, size, shape, BLOCK: tl.constexpr
+):
     """Adds to a state's gradient what comes back through its pools, its skips and its bypassing channels.
 
     Grid: (blocks of pixels, groups of channels x states, images). y Result (saved activations; gradients of nodes),
-    norms Norms, mixture Mixture, dropout Dropout, pattern PerImage (bytes), to Pair, rows StateRows, size Size of
-    nodes, shape Shape.
+    norms Norms, mixture Mixture, dropout Dropout, pattern PerImage (bytes), to Pair, rows StateRows, source, size
+    Size of the states and of nodes, shape Shape.
     """
     image, groups = tl.program_id(2).to(tl.int64), (shape.C + BLOCK.channels - 1) // BLOCK.channels
     v, state = image // shape.N, rows.states + (first + tl.program_id(1) // groups) * len(STATE)
-    height, width = tl.load(state + STATE.height), tl.load(state + STATE.width)
     c = tl.program_id(1) % groups * BLOCK.channels + tl.arange(0, BLOCK.channels)
-    pixel, pixels = tl.program_id(0) * BLOCK.pixels + tl.arange(0, BLOCK.pixels), height * width
-    y_in, x_in, inside, here = pixel // width, pixel % width, pixel < pixels, c < shape.C
+    pixel, pixels = tl.program_id(0) * BLOCK.pixels + tl.arange(0, BLOCK.pixels), source.height * source.width
+    y_in, x_in, inside, here = pixel // source.width, pixel % source.width, pixel < pixels, c < shape.C
     mixed, bypasses = (c < shape.M)[:, None] & inside[None, :], ((c >= shape.M) & here)[:, None] & inside[None, :]
     dy, saved, bits = y.dy.ptr + image * y.dy.step, y.z.ptr + image * y.z.step, pattern.ptr + image * pattern.step
     total = tl.zeros((BLOCK.channels, BLOCK.pixels), tl.float32)
     for p in range(tl.load(state + STATE.pools)):
         pool = rows.pools + (tl.load(state + STATE.first_pool) + p) * len(POOL)
-        total += pool_dgrad(dy, saved, bits, norms, mixture, rows.uses, pool, v, c, y_in, x_in, inside, size, shape)
+        total += pool_dgrad(
+            dy, saved, bits, norms, mixture, rows.uses, pool, v, c, y_in, x_in, inside, source, size, shape
+        )
     for e in range(tl.load(state + STATE.edges)):
         row = rows.edges + (tl.load(state + STATE.first_edge) + e) * len(EDGE)
         node = dy + tl.load(row + EDGE.node) * shape.C * shape.pixels

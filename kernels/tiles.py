@@ -53,14 +53,16 @@ def storable(value, saved):
 @triton.jit
 def is_open(relu_mask, channel, y, x, height, width, mask):
     """Whether a ReLU let a pixel through. relu_mask: its pattern in one image, a bit a pixel, whole bytes a row."""
-    byte = tl.load(relu_mask + (channel * height + y) * ((width + 7) // 8) + x // 8, mask=mask, other=0).to(tl.int32)
+    row = (width + 7) // 8
+    byte = tl.load(relu_mask + channel * (height * row) + (y * row + x // 8), mask=mask, other=0).to(tl.int32)
     return ((byte >> (x % 8)) & 1) != 0
 
 
 @triton.jit
 def argmax_of(argmax, channel, y, x, height, width, mask):
     """Which place of its window a max-pool took, 15 where masked. argmax: of an image, whole bytes a row of outputs."""
-    byte = tl.load(argmax + (channel * height + y) * ((width + 1) // 2) + x // 2, mask=mask, other=255).to(tl.int32)
+    row = (width + 1) // 2
+    byte = tl.load(argmax + channel * (height * row) + (y * row + x // 2), mask=mask, other=255).to(tl.int32)
     return (byte >> ((x & 1) * 4)) & 15
 
 
@@ -139,10 +141,15 @@ def bn_backward(weight, dy, z, norms, v, norm, c, mask):
 
 
 @triton.jit
-def grad_z_tile(y, image, row, norms, mixture, v, o, pixel, pixels):
-    """Gradients of a convolution's results z, before their norm, channels o. y: Result; row: CONV"""
-    edge, op = tl.load(row + CONV.edge), tl.load(row + CONV.op)
-    weight = op_weight_of(mixture, v, edge, op) * edge_weight_of(mixture, v, edge)
+def conv_weight(mixture, v, row):
+    """Weight of a convolution's result in its node. row: CONV"""
+    edge = tl.load(row + CONV.edge)
+    return op_weight_of(mixture, v, edge, tl.load(row + CONV.op)) * edge_weight_of(mixture, v, edge)
+
+
+@triton.jit
+def grad_z_tile(y, image, row, norms, weight, v, o, pixel, pixels):
+    """Gradients of a convolution's results z, before their norm, channels o, times a weight. y: Result; row: CONV"""
     here, step = o < tl.load(row + CONV.outs), tl.load(row + CONV.grad_step)
     mask = here[:, None] & (pixel < pixels)[None, :]
     at = y.dy.ptr + image * y.dy.step + tl.load(row + CONV.grad)

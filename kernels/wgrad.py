@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from .arguments import CONV
-from .tiles import base_of, depthwise_tile, grad_z_tile, is_open, matmul, norm_of
+from .tiles import base_of, conv_weight, depthwise_tile, grad_z_tile, is_open, matmul, norm_of
 
 
 @triton.jit(do_not_specialize=["first"])
@@ -20,7 +20,7 @@ def pointwise_wgrad_kernel(x, weights, y, norms, mixture, pattern, shares, convs
     v, group, pixels = part // shares.groups, part % shares.groups, size.height * size.width
     ins, outs, reads = tl.load(row + CONV.ins), tl.load(row + CONV.outs), tl.load(row + CONV.reads)
     c, o = tl.program_id(0) * TILE.ins + tl.arange(0, TILE.ins), tl.arange(0, TILE.outs)
-    own = weights.ptr + v * weights.learner
+    own, weight = weights.ptr + v * weights.learner, conv_weight(mixture, v, row)
     total = tl.zeros((TILE.outs, TILE.ins), tl.float32)
     if tl.program_id(0) * TILE.ins < ins:
         for n in range(N * group // shares.groups, N * (group + 1) // shares.groups):
@@ -29,19 +29,16 @@ def pointwise_wgrad_kernel(x, weights, y, norms, mixture, pattern, shares, convs
             for start in range(0, pixels, TILE.pixels):
                 pixel = start + tl.arange(0, TILE.pixels)
                 deep = depthwise_tile(base, bits, norms, own, row, v, c, pixel, pixels, size.width, True)
-                grad_z = grad_z_tile(y, image, row, norms, mixture, v, o, pixel, pixels)
+                grad_z = grad_z_tile(y, image, row, norms, weight, v, o, pixel, pixels)
                 total += matmul(grad_z, tl.trans(tl.where((pixel < pixels)[None, :], deep, 0.0)), TILE)
         to = shares.ptr + part * shares.step + tl.load(row + CONV.pointwise) + o[:, None] * ins + c[None, :]
         tl.store(to, total, mask=(o < outs)[:, None] & (c < ins)[None, :])
 
 
 @triton.jit
-def tap_products(x, bits, back, row, mean, scale, c, here, tap, pixel, pixels, out_W):
-    """By channel: the sum over pixels of back * relu(norm_in(x)) at the place that a tap reads."""
-    kernel, dilation, stride = tl.load(row + CONV.kernel), tl.load(row + CONV.dilation), tl.load(row + CONV.stride)
-    height, width = tl.load(row + CONV.height), tl.load(row + CONV.width)
-    yy = pixel // out_W * stride + (tap // kernel - kernel // 2) * dilation
-    xx = pixel % out_W * stride + (tap % kernel - kernel // 2) * dilation
+def tap_products(x, bits, back, mean, scale, c, here, up, left, stride, height, width, pixel, pixels, out_W):
+    """By channel: the sum over pixels of back * relu(norm_in(x)) at the place that the tap (up, left) reads."""
+    yy, xx = pixel // out_W * stride + up, pixel % out_W * stride + left
     has = (pixel < pixels) & (yy >= 0) & (yy < height) & (xx >= 0) & (xx < width)
     mask = here[:, None] & has[None, :]
     value = tl.load(x + c[:, None] * (height * width) + (yy * width + xx)[None, :], mask=mask, other=0.0).to(tl.float32)
@@ -68,6 +65,9 @@ def depthwise_wgrad_kernel(x, scratch, norms, pattern, shares, convs, first, N, 
     if (depthwise >= 0) & (tap < kernel * kernel):
         here, reads = c < tl.load(row + CONV.ins), tl.load(row + CONV.reads)
         mean, scale = norm_of(norms, v, tl.load(row + CONV.norm_in), c, here)
+        dilation, stride = tl.load(row + CONV.dilation), tl.load(row + CONV.stride)
+        height, width = tl.load(row + CONV.height), tl.load(row + CONV.width)
+        up, left = (tap // kernel - kernel // 2) * dilation, (tap % kernel - kernel // 2) * dilation
         total = tl.zeros((BLOCK.channels,), tl.float32)
         for n in range(N * group // shares.groups, N * (group + 1) // shares.groups):
             image = v * N + n
@@ -78,5 +78,7 @@ def depthwise_wgrad_kernel(x, scratch, norms, pattern, shares, convs, first, N, 
             back = scratch.ptr + image * scratch.step + tl.load(row + CONV.scratch)
             for start in range(0, pixels, BLOCK.pixels):
                 pixel = start + tl.arange(0, BLOCK.pixels)
-                total += tap_products(base, bits, back, row, mean, scale, c, here, tap, pixel, pixels, size.width)
+                total += tap_products(
+                    base, bits, back, mean, scale, c, here, up, left, stride, height, width, pixel, pixels, size.width
+                )
         tl.store(shares.ptr + part * shares.step + depthwise + c * kernel * kernel + tap, total, mask=here)

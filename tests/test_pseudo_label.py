@@ -62,8 +62,8 @@ def test_the_cotangent_is_that_of_the_losses(backend: str) -> None:
             got = teacher_cotangent(p.detach().to(dtype), tau.to(dtype), backend)
             if size[0] == 1 or size[2] == 1:
                 assert not got.any()
-            else:
-                close(got, want)
+            else:  # a certain class: what is left of the difference of two numbers as large as tau
+                close(got, want, least=float((p.detach() * tau).abs().max()) / size[1])
 
 
 def test_extreme_logits(backend: str) -> None:

@@ -63,7 +63,6 @@ def accelerate(
     asked_for(backend)
     restore(model)
     matches = cells_of(model, method=method)
-    proven = attached_of(like) if like is not None else {}
     attached = [Attached(m, CellReport(m.path or "the model itself", m.kind, KEPT), backend, verify) for m in matches]
     proven = attached_of(like) if like is not None else {}
     for one in attached:

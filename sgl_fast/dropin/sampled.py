@@ -55,9 +55,8 @@ def rows_of(values: Sequence[float], widths: Sequence[int]) -> Iterator[Sequence
 def sample(weights: Tensor, sizes: Sequence[int] | int, rows: Iterator[int], generator: torch.Generator) -> Tensor:
     """Weights of which some are 0: all but one of a row, or one, where another is tiny and another negative."""
     found = []
-    for number, row in zip(
-        rows, weights.flatten().split(sizes if isinstance(sizes, int) else list(sizes)), strict=False
-    ):
+    pieces = weights.flatten().split(sizes if isinstance(sizes, int) else list(sizes))
+    for number, row in zip(rows, pieces, strict=False):
         order, row = torch.randperm(len(row), generator=generator).tolist(), row.clone()
         if len(row) > 1:
             row[order[1:] if number % 2 else order[:1]] = 0.0

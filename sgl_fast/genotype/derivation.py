@@ -34,7 +34,7 @@ def choose_p_darts(scores: EdgeScores) -> Pairs:
     return [(max(reversed(scores[source]), key=scores[source].__getitem__), source) for source in sorted(ranked[-2:])]
 
 
-RULES: dict[str, Callable[[EdgeScores], Pairs]] = {"darts": choose_darts, "p_darts": choose_p_darts}  # of a node
+DERIVATIONS: dict[str, Callable[[EdgeScores], Pairs]] = {"darts": choose_darts, "p_darts": choose_p_darts}  # of a node
 
 
 def edge_scores(space: Space, arch: Arch, learner: int, kind: str) -> EdgeScores:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..integers import whole
 from ..limits import LIMITS
 from ..spaces import KINDS, PRIMITIVES, Space, edges_of
-from .derivation import RULES, SKIP, EdgeScores, Pairs, choose_cell, edge_scores, probabilities
+from .derivation import DERIVATIONS, SKIP, EdgeScores, Pairs, choose_cell, edge_scores, probabilities
 from .text import CALL, last_call
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def random_genotype(nodes: int = 4, seed: int = 0) -> Genotype:
 
 def from_scores(space: Space, scores: Sequence[EdgeScores]) -> Genotype:
     """Applies the space's rule to the scores of the normal and of the reduction cell."""
-    choose = RULES[space.rules.derivation]
+    choose = DERIVATIONS[space.rules.derivation]
     normal, reduce = (choose_cell(s, space.nodes, choose) for s in scores)
     concat = range(2, space.nodes + 2)
     return Genotype(normal, concat, reduce, concat)

@@ -14,7 +14,7 @@ from ..files import read_text, user_path
 from ..limits import check_kind, check_limits, flag
 from ..sgl.config import Config
 from ..sgl.presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
-from ..spaces import PRIMITIVES, RULES, SPACES, space
+from ..spaces import PRIMITIVES, RULES, SPACES, op_names, space
 from .command import Parser, absolute, located
 
 if sys.version_info >= (3, 11):
@@ -144,7 +144,7 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
             raise ValueError(f"{flag(key)}: need at least {least}; got {chosen[key]}")
     ops = ops_of(chosen.get("ops"))
     for layers in sizes["layers"]:
-        check_space(name, channels=sizes["channels"], layers=layers, nodes=sizes["nodes"], ops=ops)
+        space(name, channels=sizes["channels"], layers=layers, nodes=sizes["nodes"], ops=ops)
     if ops and len(ops) <= sum(rules.drops):
         raise ValueError(f"--ops: need more than the {sum(rules.drops)} that the stages of {name} drop; got {len(ops)}")
     changes = {f.name: chosen[f.name] for f in fields(Config) if f.name in chosen}
@@ -181,19 +181,9 @@ def _ablation(name: str | None, given: dict[str, Any]) -> dict[str, Any]:
     return {**ABLATIONS[name], **({} if lam is None else {"lam": lam})}
 
 
-def ops_of(text: str | None) -> list[str] | None:
-    """Names in a list that commas separate; None: the space's own."""
-    return None if text is None else [name.strip() for name in text.split(",")]
-
-
-def check_space(name: str, **sizes: Any) -> None:
-    """ValueError of one line that names the option."""
-    try:
-        space(name, **sizes)
-    except ValueError as error:
-        if str(error).startswith("ops "):
-            raise ValueError(f"--{error}") from None
-        raise
+def ops_of(text: str | None) -> tuple[str, ...] | None:
+    """Names in a list that commas separate, ValueError for an unknown one; None: the space's own."""
+    return None if text is None else op_names([name.strip() for name in text.split(",")], "--ops")
 
 
 def check_kinds(settings: dict[str, Any], where: str, names: Collection[str] = FLAGS) -> None:

@@ -138,7 +138,7 @@ class Stages:
             return 1e9 * float(self.settings["memory"])
         return None if config.chunk else free_budget(self.device)
 
-    def _ops(self) -> list[str] | None:
+    def _ops(self) -> tuple[str, ...] | None:
         """Of every edge, where they were chosen."""
         return ops_of(self.settings.get("ops"))
 

@@ -49,7 +49,7 @@ def hypergradient(
     8 x 8, is 7e-4 in float64 and 1.2e-3 in float32; the medians are below 2e-4. In float32 a ReLU or a max-pool may
     take another side than in float64, too, which no method sees. ValueError where arguments do not fit.
     """
-    refine = r is None and METHODS[method].replays if method in METHODS else False
+    refine = r is None and method in METHODS and METHODS[method].replays
     options = Options(xi_w, xi_v, lam, order, r, method, explicit_pseudo_label_grad, refine=refine)
     passes = Passes(net, arch, chunk, PassOptions(skip_beta, skip_dropout, backend))
 

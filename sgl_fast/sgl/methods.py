@@ -30,4 +30,4 @@ ROUNDED_RADIUS = 0.1  # r where the perturbed passes are rounded to less than fl
 
 def radius_of(method: str, precision: str) -> float:
     """r where it is not given; 1 of a method without finite differences."""
-    return METHODS[method].radius or 1.0 if precision == "float32" else ROUNDED_RADIUS
+    return ROUNDED_RADIUS if precision != "float32" else METHODS[method].radius or 1.0

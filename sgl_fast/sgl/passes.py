@@ -191,10 +191,19 @@ class Passes:
         if options.skip_dropout and training and rows.seeds is None:
             raise ValueError("need seeds for a pass with dropout, or masks come from a generator that no seed decides")
         self.forwards += len(rows)
-        net = self.nets[rows.learners[0]]
-        o, state = options, {"training": training, "running": running, "pattern": pattern}
-        how = {"backend": o.backend, "skip_beta": o.skip_beta, "skip_dropout": o.skip_dropout, "precision": o.precision}
-        return net(weights, arch, rows.images, dropout_seeds=rows.seeds, **state, **how)  # type: ignore[arg-type]
+        return self.nets[rows.learners[0]](
+            weights,
+            arch,
+            rows.images,
+            training,
+            running,
+            options.backend,
+            options.skip_beta,
+            options.skip_dropout,
+            pattern=pattern,
+            dropout_seeds=rows.seeds,
+            precision=options.precision,
+        )
 
     def _nothing(self, rows: VirtualLearners, weights: bool, arch: bool) -> Gradients:
         """Gradients of no virtual learner."""

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ._space import KINDS, EdgeOps, Space, edges_of, num_edges
+from ._space import KINDS, EdgeOps, Space, edges_of, num_edges, op_names
 from .darts import RULES as DARTS
 from .darts import darts
 from .darts_minus import darts_minus
@@ -31,6 +31,7 @@ __all__ = [
     "edges_of",
     "is_pool",
     "num_edges",
+    "op_names",
     "space",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..integers import whole
 from ..limits import LIMITS
@@ -156,6 +157,18 @@ def edge_ops_of(nodes: int, ops: Ops | None = None, edge_ops: OpsByEdge | None =
         kind: tuple(op_names(edge, f"edge {e} of the {kind} cell") for e, edge in enumerate(edge_ops[kind]))
         for kind in KINDS
     }
+
+
+def build(
+    name: str,
+    sizes: tuple[int, int, int, int],
+    ops: Ops | None = None,
+    edge_ops: OpsByEdge | None = None,
+    **traits: Any,
+) -> Space:
+    """The space of these channels, layers, nodes and num_classes, its operations as `edge_ops_of` reads them."""
+    edges = edge_ops_of(sizes[2], ops, edge_ops)
+    return Space(name, *sizes, edges["normal"], edges["reduce"], **traits)
 
 
 def op_names(ops: Ops, where: str) -> tuple[str, ...]:

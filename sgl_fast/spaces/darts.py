@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._space import Ops, OpsByEdge, Space, edge_ops_of
+from ._space import Ops, OpsByEdge, Space, build
 from .rules import Rules
 
 RULES = Rules(
@@ -19,5 +19,4 @@ def darts(
     ops: Ops | None = None,
     edge_ops: OpsByEdge | None = None,
 ) -> Space:
-    edges = edge_ops_of(nodes, ops, edge_ops)
-    return Space("darts", channels, layers, nodes, num_classes, edges["normal"], edges["reduce"], rules=RULES)
+    return build("darts", (channels, layers, nodes, num_classes), ops, edge_ops, rules=RULES)

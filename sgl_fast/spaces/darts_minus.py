@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ._space import Ops, OpsByEdge, Space, edge_ops_of
+from ._space import Ops, OpsByEdge, Space, build
 from .darts import RULES
 
 DECAYS = ("linear", "cosine", "slow_cosine", "none")
@@ -18,9 +18,8 @@ def darts_minus(
     ops: Ops | None = None,
     edge_ops: OpsByEdge | None = None,
 ) -> Space:
-    edges = edge_ops_of(nodes, ops, edge_ops)
     sizes = channels, layers, nodes, num_classes
-    return Space("darts_minus", *sizes, edges["normal"], edges["reduce"], aux_skip=True, rules=RULES)
+    return build("darts_minus", sizes, ops, edge_ops, aux_skip=True, rules=RULES)
 
 
 def skip_beta(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._space import Ops, OpsByEdge, Space, edge_ops_of
+from ._space import Ops, OpsByEdge, Space, build
 from .rules import Rules
 
 RULES = Rules(
@@ -32,9 +32,8 @@ def pc_darts(
     edge_ops: OpsByEdge | None = None,
 ) -> Space:
     """The CIFAR form, k = 4."""
-    edges = edge_ops_of(nodes, ops, edge_ops)
     sizes = channels, layers, nodes, num_classes
-    return Space("pc_darts", *sizes, edges["normal"], edges["reduce"], partial=4, edge_norm=True, rules=RULES)
+    return build("pc_darts", sizes, ops, edge_ops, partial=4, edge_norm=True, rules=RULES)
 
 
 def pc_darts_imagenet(
@@ -46,17 +45,6 @@ def pc_darts_imagenet(
     edge_ops: OpsByEdge | None = None,
 ) -> Space:
     """The ImageNet form: k = 2 and a stem that takes 224 pixels to 28."""
-    edges = edge_ops_of(nodes, ops, edge_ops)
-    return Space(
-        "pc_darts_imagenet",
-        channels,
-        layers,
-        nodes,
-        num_classes,
-        edges["normal"],
-        edges["reduce"],
-        partial=2,
-        edge_norm=True,
-        imagenet=True,
-        rules=IMAGENET_RULES,
-    )
+    sizes = channels, layers, nodes, num_classes
+    traits = {"partial": 2, "edge_norm": True, "imagenet": True, "rules": IMAGENET_RULES}
+    return build("pc_darts_imagenet", sizes, ops, edge_ops, **traits)

@@ -11,7 +11,7 @@ from typing import Any
 class Rules:
     """One space's.
 
-    derivation    of genotypes, a name of `genotype.derivation.RULES`
+    derivation    of genotypes, a name of `genotype.derivation.DERIVATIONS`
     layers        cells of each stage of a search
     drops         operations that every edge loses after each stage but the last
     skip_dropout  first probability of dropping a stride-1 skip, by stage; empty: none
