@@ -63,8 +63,8 @@ struct Checked {
         const bool input = is_input(c);
         const int64_t in_pixels = int64_t(head.H) * head.W;
         need((c.kernel == 1) == (c.depthwise == OUT), "1x1 convolutions without a depthwise one");
-        need(c.kernel >= 1 && c.kernel % 2 == 1 && c.dilation >= 1 && (c.stride == 1 || c.stride == 2) && c.first >= 0 &&
-                     c.first < c.stride && c.reads >= 0 && c.reads <= 1, "known convolutions");
+        need((c.kernel == 1 || c.kernel == 3 || c.kernel == 5 || c.kernel == 7) && (c.dilation == 1 || c.dilation == 2) && (c.stride == 1 || c.stride == 2) && c.first >= 0 &&
+                     c.first < c.stride && c.reads >= 0 && c.reads <= 1, "convolutions of 3x3, 5x5 or 7x7, dilated by 1 or 2, or 1x1");
         need(c.height == c.stride * (input ? head.H : head.H_out) && c.width == c.stride * (input ? head.W : head.W_out),
              "convolutions of its sizes");
         need(c.ins > 0 && c.outs > 0 && (input || (c.ins == head.M && c.outs <= head.C)), "convolutions of its channels");
@@ -166,6 +166,7 @@ Program::Program(Tables tables) : Tables(std::move(tables)) {
         for (int which = convs[i].reads; which < 2; which++) first_input[which + 1] = i + 1;
     for (const rows::Edge& e : edges) add_sum(e);
     for (const rows::State& s : states) hidden_count += s.halves;
+    for (const rows::Conv& conv : convs) reach_of_all = std::max(reach_of_all, rows::reach_of(conv));
 }
 
 void Program::add_sum(const rows::Edge& e) {

@@ -20,6 +20,9 @@ struct Conv {
         norm, grad, grad_step, edge, op, scratch;
 };
 
+// How far its windows reach past their middle.
+inline int reach_of(const Conv& conv) { return conv.kernel / 2 * conv.dilation; }
+
 struct Pool {
     int32_t reads, offset, norm_in, height, width, first, channels, is_max, kernel, padding, stride, z, argmax, norm, first_use, uses;
 };
@@ -98,9 +101,16 @@ class Program : Tables {
         return rows::OUT;
     }
     int hidden() const { return hidden_count; }
+    // The most that windows reach past their middle: of all convolutions, of those that read a state.
+    int reach() const { return reach_of_all; }
+    int reach_of(const rows::State& s) const {
+        int most = 0;
+        for (const rows::Conv& conv : convs_of(s)) most = rows::reach_of(conv) > most ? rows::reach_of(conv) : most;
+        return most;
+    }
 
   private:
-    int first_input[3]{}, hidden_count = 0;
+    int first_input[3]{}, hidden_count = 0, reach_of_all = 0;
     std::vector<rows::Term> sums;
     std::vector<int> first_sum{0};
 

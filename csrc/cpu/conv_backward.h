@@ -10,7 +10,7 @@ struct ConvBackward {
     float *active, *dz, *deep, *deep_grad, *padded_grad, *sum, *gram_room, *row;
 
     ConvBackward(const Backward& b, int stride, Scratch& scratch)
-        : b(b), stride(stride), H(b.head.H_out), W(b.head.W_out), padded(H, W, stride), grads(H, W, 1),
+        : b(b), stride(stride), H(b.head.H_out), W(b.head.W_out), padded(b.padded(stride)), grads(b.padded(1)),
           blocked(H, W, stride), compact(compact_plane(H, W)) {
         int M = b.M;
         active = scratch.filled(b.wanted.weights ? M * padded.plane : 0, 0.f);

@@ -10,7 +10,7 @@ struct HiddenForward {
     float *active, *deep, *row;
 
     HiddenForward(const Forward& f, int j, Scratch& scratch)
-        : f(f), s(f.program.states[j]), padded(f.head.H_out, f.head.W_out, 1), compact(compact_plane(padded.H, padded.W)) {
+        : f(f), s(f.program.states[j]), padded(f.padded(1)), compact(compact_plane(padded.H, padded.W)) {
         active = scratch.filled(f.M * padded.plane, 0.f);
         deep = scratch.take(f.M * compact);
         row = scratch.take(s.width + 16);

@@ -38,6 +38,9 @@ struct Pass {
     size_t pixels = program.out_pixels(), in_pixels = program.in_pixels();
     int together = 1;  // images of a learner that one thread takes
 
+    // A plane that windows of that stride read for planes of the nodes' size, with room for the largest kernel's reach.
+    Padded padded(int stride) const { return {head.H_out, head.W_out, stride, program.reach() > 4 ? 8 : 4}; }
+
     const float* input(int which, int v, int n) const { return in.s[which] + v * in.learner[which] + n * in.image[which]; }
     // State j of one image: its planes lie one after the other.
     const float* state(int j, int v, int n) const {

@@ -81,7 +81,7 @@ template <class To, class Done> INLINE void relu_rows(const Relu& r, int H, int 
 
 // ReLU of a plane into a Padded one, whose border is left as it is. row: room for one.
 inline void relu_to_padded(const Relu& r, const Padded& p, float* to, float* row) {
-    float* origin = to + PAD * p.row + PAD;
+    float* origin = to + p.pad * p.row + p.pad;
     auto direct = [&](int y) { return origin + y * p.row; };
     auto split = [&](int y) { split_columns(row, 2 * p.W, origin + y * p.row, origin + p.phase + y * p.row); };
     if (p.stride == 1) return relu_rows(r, p.H, p.W, direct, [](int) {});
@@ -95,7 +95,7 @@ inline void relu_to_compact(const Relu& r, int H, int W, float* to) {
 
 // A plane of (S*H) x (S*W) into a Padded one, whose border is left as it is.
 inline void copy_to_padded(const float* from, const Padded& p, float* to) {
-    float* origin = to + PAD * p.row + PAD;
+    float* origin = to + p.pad * p.row + p.pad;
     int H = p.stride * p.H, W = p.stride * p.W;
     for (int y = 0; y < H; y++) {
         const float* row = from + size_t(y) * W;
@@ -109,7 +109,7 @@ inline void copy_to_padded(const float* from, const Padded& p, float* to) {
 // The pixels that a half of a factorised reduction reads, as consecutive ones: those of even rows and columns (first 0) or
 // of odd ones (first 1). From a Padded plane of stride 2 and from consecutive pixels.
 inline void subsample(const float* from, const Padded& p, int first, float* to) {
-    const float* origin = from + PAD * p.row + PAD + first * (p.phase + p.row);
+    const float* origin = from + p.pad * p.row + p.pad + first * (p.phase + p.row);
     for (int y = 0; y < p.H; y++) __builtin_memcpy(to + y * p.W, origin + 2 * y * p.row, p.W * sizeof(float));
 }
 

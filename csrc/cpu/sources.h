@@ -11,7 +11,7 @@ struct SourceForward {
     float *active, *deep, *border, *zero, *halves[2], *row;
 
     SourceForward(const Forward& f, int j, Scratch& scratch)
-        : f(f), s(f.program.states[j]), j(j), padded(f.head.H_out, f.head.W_out, s.stride), compact(compact_plane(padded.H, padded.W)) {
+        : f(f), s(f.program.states[j]), j(j), padded(f.padded(s.stride)), compact(compact_plane(padded.H, padded.W)) {
         active = scratch.filled(f.M * padded.plane, 0.f);
         deep = scratch.take(f.M * compact);
         border = scratch.filled(padded.plane, -__builtin_inff());

@@ -10,7 +10,7 @@
 namespace sgl_fast {
 namespace {
 
-constexpr int MOST_OPS = 8;  // of an edge
+constexpr int MOST_OPS = 11;  // of an edge
 
 static_assert(fits_parameters<CellView, GradView, NodeJob>(), "node_slopes_kernel takes the most by value");
 static_assert(fits_parameters<CellView, GradView, void*, int, long long, float*>(), "and the others a table by its pointer");
@@ -18,7 +18,9 @@ static_assert(sizeof(SlopeFactors) == 4 * sizeof(float), "shared memory counts 4
 static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == CORE * CORE, "a block's threads are whole warps, an element of a matrix each");
 static_assert(MOST_CELL_EDGES % WARP == 0, "mixture_kernel has a thread an edge, in whole warps");
 static_assert(PAD >= 5 / 2 * 2 && PAD % 4 == 0, "a dilated 5x5 kernel stays in the border, and quads stay aligned");
-static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5, "taps of the largest kernel, rows of one of two lanes");
+static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5, "taps of the largest kernel of a warp, rows of one of two lanes");
+static_assert((7 / 2 + 1) * 7 <= MOST_PRODUCTS && MOST_TAPS <= MOST_PRODUCTS, "a thread's sums hold half of the largest kernel");
+static_assert(pad_for(7 / 2 * 2) >= 7 / 2 * 2, "a dilated 7x7 kernel stays in its border");
 static_assert(MOST_OPS < MOST_TERMS, "an edge's operations and an auxiliary skip");
 
 constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
@@ -81,7 +83,7 @@ bool choose_band(WeightJob& job) {
 
 // Sets a tile's width and how many channels at a time fit beside it, such that the slopes are read the fewest times.
 int choose_tile(WeightJob& job) {
-    if (wide(job.conv) && choose_band(job)) return wide_weight_floats(job);
+    if (wide(job.conv) && job.conv.taps() <= MOST_TAPS && choose_band(job)) return wide_weight_floats(job);
     const Tiling whole(job.conv.out_H, job.conv.out_W);
     WeightJob best = job;
     best.conv.chunk = 0;
@@ -102,7 +104,7 @@ std::vector<JobGroup> groups_of(const ConvJob* jobs, int count, int most) {
     for (int i = 0; i < count; i++) {
         const ConvJob& one = jobs[i];
         const ConvJob* before = groups.empty() ? nullptr : jobs + groups.back().first;
-        const bool same = before && before->from == one.from && before->index == one.index && one.kernel > 1 &&
+        const bool same = before && before->pad() == one.pad() && before->from == one.from && before->index == one.index && one.kernel > 1 &&
                           before->kernel > 1 && one.chunk == one.ins && before->chunk == before->ins;
         if (same && groups.back().count < most)
             groups.back().count++;
@@ -319,7 +321,7 @@ struct Backward {
         for (int t = 0; t < targets; t++) {
             const Target& target = jobs.target[t];
             const BandShape shape(target);
-            floats = std::max({floats, shape.floats(outs), PaddedPlane(1, target.out_H, target.out_W).floats});
+            floats = std::max({floats, shape.floats(outs), target.plane().floats});
             parts = std::max(parts, blocks_for(channels, shape.channels));
         }
         allow_shared(wide_gradient_kernel, floats * sizeof(float));

@@ -58,17 +58,17 @@ inline std::vector<Undo> half_undos(const Program& program, int j) {
 inline Target hidden_target(const Program& program, const Undo& undo, int hidden, int job) {
     const rows::Head& head = program.head;
     return {To::hidden, hidden, head.H_out, head.W_out, head.H_out, head.W_out, head.M, job, 1, undo.conv.bits, undo.conv.index,
-            undo.conv.from_norm};
+            undo.conv.from_norm, undo.conv.pad()};
 }
 
 inline Target state_target(const Program& program, int j, int first, int jobs) {
     const rows::State& s = program.states[j];
-    return {To::state, j, s.height, s.width, program.head.H_out, program.head.W_out, program.head.M, first, jobs, s.relu_mask, 0, s.norm_in};
+    return {To::state, j, s.height, s.width, program.head.H_out, program.head.W_out, program.head.M, first, jobs, s.relu_mask, 0, s.norm_in, pad_for(program.reach_of(s))};
 }
 
 inline Target input_target(const Program& program, int which, int first, int jobs) {
     const rows::Conv& conv = program.input_convs(which)[0];
-    return {To::input, which, conv.height, conv.width, program.head.H, program.head.W, conv.ins, first, jobs, conv.relu_mask, 0, NO_NORM};
+    return {To::input, which, conv.height, conv.width, program.head.H, program.head.W, conv.ins, first, jobs, conv.relu_mask, 0, NO_NORM, PAD};
 }
 
 inline MixtureJob mixture_job(const Program& program) {

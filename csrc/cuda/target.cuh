@@ -29,8 +29,10 @@ struct Target {
     int first_job, jobs;
     int bits;                     // pattern of its ReLU; -1: none
     int z, norm;                  // the norm that it is the result of; NO_NORM: none
+    int pad;                      // of planes of slopes: what the windows of its jobs need
     int band, cores;              // of wide_gradient.cuh: rows of slopes, sixteens of channels at a time
 
+    __host__ __device__ PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
     __host__ __device__ int all(int C) const { return to == To::state ? C : channels; }
 };
 

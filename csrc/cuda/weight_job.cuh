@@ -9,6 +9,7 @@ namespace sgl_fast {
 constexpr int MOST_WEIGHT_JOBS = 128;
 constexpr int SIDE = 4;  // outputs and inputs of which a thread sums the products at a time
 constexpr int MOST_TAPS = 25;
+constexpr int MOST_PRODUCTS = 32;  // that a thread sums at a time: two halves of the rows of a larger kernel, one after the other
 
 // conv: how the forward computed it, its chunk that of the gradient; slope: what its result's norm passes back.
 struct WeightJob {
@@ -20,6 +21,8 @@ struct WeightJob {
     __host__ __device__ int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
     __host__ __device__ int parts() const { return lanes > WARP ? lanes / WARP : 1; }  // warps that share a sum
     __host__ __device__ int outs() const { return (conv.outs + SIDE - 1) / SIDE * SIDE; }
+    // Room for the sums of a channel's taps.
+    __host__ __device__ int most_taps() const { return conv.taps() > MOST_TAPS ? conv.taps() : MOST_TAPS; }
     __host__ __device__ int ins() const { return (conv.chunk + SIDE - 1) / SIDE * SIDE; }
 };
 
@@ -44,7 +47,7 @@ struct ImageGroup {
 // Otherwise one thread takes all K.
 template <bool HALF, int K, int D, int S, int N>
 __device__ __forceinline__ void tap_products(int side, const float4& slope, const float* at, int row, float (&products)[N]) {
-    constexpr int start = PAD - K / 2 * D, width = 4 * S + 2 * PAD, rows = HALF ? K / 2 + 1 : K;
+    constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad, rows = HALF ? K / 2 + 1 : K;
     const float slopes[4] = {slope.x, slope.y, slope.z, slope.w};
     const int first = HALF ? side * rows : 0;
 #pragma unroll
@@ -70,7 +73,8 @@ __device__ __forceinline__ void tap_products(const ConvJob& job, int side, const
 template <bool HALF, int N>
 __device__ __forceinline__ void tap_products(const ConvJob& job, int side, const float4& slope, const float* at, int row, float (&products)[N]) {
     if (job.kernel == 3) tap_products<HALF, 3>(job, side, slope, at, row, products);
-    else tap_products<HALF, 5>(job, side, slope, at, row, products);
+    else if (HALF || job.kernel == 5) tap_products<HALF, 5>(job, side, slope, at, row, products);
+    else if constexpr (!HALF) tap_products<true, 7>(job, side, slope, at, row, products);
 }
 
 }  // namespace sgl_fast

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..integers import whole
 from ..limits import LIMITS
-from .operations import PRIMITIVES
+from .operations import CODES, PRIMITIVES
 from .rules import Rules
 
 KINDS = ("normal", "reduce")
@@ -34,7 +34,7 @@ class Space:
     """One search space at one size. Build it with `sgl_fast.space(name, ...)`, which checks it.
 
     channels    C of the first cell; it doubles at every reduction cell
-    ops         {"normal" | "reduce": E tuples of O primitives}
+    ops         {"normal" | "reduce": E tuples of O operations}
     partial     k: a mixed op sees the first C/k channels, the rest bypass it (PC-DARTS)
     edge_norm   betas: a softmax over the in-edges of each node multiplies the edges (PC-DARTS)
     aux_skip    an extra skip on every edge, weighted by `skip_beta` (DARTS-)
@@ -175,11 +175,11 @@ def op_names(ops: Ops, where: str) -> tuple[str, ...]:
     """Ops given by index or name -> names. ValueError for an unknown one."""
     if isinstance(ops, str) or not isinstance(ops, Sequence):
         raise ValueError(f"{where} needs a list of ops; got {ops!r}")
-    last = len(PRIMITIVES) - 1
+    last = len(CODES) - 1
     names = []
     for op in ops:
-        index = PRIMITIVES.index(op) if isinstance(op, str) and op in PRIMITIVES else whole(op)
+        index = CODES.index(op) if isinstance(op, str) and op in CODES else whole(op)
         if index is None or not 0 <= index <= last:
-            raise ValueError(f"{where} names an unknown op {op!r}; the ops are {', '.join(PRIMITIVES)} or 0 to {last}")
-        names.append(PRIMITIVES[index])
+            raise ValueError(f"{where} names an unknown op {op!r}; the ops are {', '.join(CODES)} or 0 to {last}")
+        names.append(CODES[index])
     return tuple(names)
