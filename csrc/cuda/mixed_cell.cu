@@ -19,7 +19,7 @@ static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == CORE * CORE, "a block'
 static_assert(MOST_CELL_EDGES % WARP == 0, "mixture_kernel has a thread an edge, in whole warps");
 static_assert(PAD >= 5 / 2 * 2 && PAD % 4 == 0, "a dilated 5x5 kernel stays in the border, and quads stay aligned");
 static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5, "taps of the largest kernel of a warp, rows of one of two lanes");
-static_assert((7 / 2 + 1) * 7 <= MOST_PRODUCTS && MOST_TAPS <= MOST_PRODUCTS, "a thread's sums hold half of the largest kernel");
+static_assert(7 <= ROW_TAPS, "a thread's sums hold a row of the largest kernel");
 static_assert(pad_for(7 / 2 * 2) >= 7 / 2 * 2, "a dilated 7x7 kernel stays in its border");
 static_assert(MOST_OPS < MOST_TERMS, "an edge's operations and an auxiliary skip");
 

@@ -81,6 +81,19 @@ __device__ __forceinline__ void pointwise_sums(const WeightJob& job, const Tilin
     }
 }
 
+// Sums as below for the taps of one channel of a large kernel, a row of them at a time.
+__device__ __forceinline__ void large_sums(const ConvJob& conv, const Tiling& tiling, bool adds, bool has, const float4& slope,
+                                           const float* at, int row, float* sums) {
+    const int width = tiling.lanes < WARP ? tiling.lanes : WARP, tap = lane() % width;
+#pragma unroll 1
+    for (int i = 0; i < conv.kernel; i++) {
+        float products[ROW_TAPS] = {};
+        if (has) row_products(conv, i, slope, at, row, products);
+        const float total = halve(products, width);
+        if (adds && tap < conv.kernel) sums[i * conv.kernel + tap] += total;
+    }
+}
+
 // sums[c][tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads. weights: 1x1, of the
 // first channel of the chunk.
 __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tiling& tiling, int count, int q0, const float* weights,
@@ -89,24 +102,25 @@ __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tilin
     const PaddedPlane plane = conv.plane();
     const int q = q0 + tiling.mine(), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
     float* sums = shared.depthwise + warp() % job.parts() * job.ins() * job.most_taps();
-    const int halves = conv.taps() > MOST_PRODUCTS ? 2 : 1, rows = conv.kernel / halves + halves - 1;  // of taps at a time
-    for (int first = 0; first < count * halves; first += tiling.groups) {
-        const int item = first + tiling.group(), c = item / halves, side = item % halves;
-        const int taps = side ? (conv.kernel - rows) * conv.kernel : rows * conv.kernel;
-        float products[MOST_PRODUCTS];
-#pragma unroll
-        for (int i = 0; i < MOST_PRODUCTS; i++) products[i] = 0;
-        if (c < count && q < tiling.quads) {
-            float4 slope = make_float4(0, 0, 0, 0);
-            for (int o = 0; o < conv.outs; o++)
-                slope += weights[(long long)o * conv.ins + c] * shared.slopes[o * tiling.lanes + tiling.mine()];
-            const float* at = shared.padded + c * plane.floats + conv.stride * (y * plane.row + x);
-            tap_products<false>(conv, side, slope, at, plane.row, products);
+    for (int first = 0; first < count; first += tiling.groups) {
+        const int c = first + tiling.group();
+        const bool has = c < count && q < tiling.quads;
+        float4 slope = make_float4(0, 0, 0, 0);
+        for (int o = 0; o < conv.outs && has; o++)
+            slope += weights[(long long)o * conv.ins + c] * shared.slopes[o * tiling.lanes + tiling.mine()];
+        const float* at = shared.padded + c * plane.floats + conv.stride * (y * plane.row + x);
+        float* to = sums + c * job.most_taps();
+        if (conv.taps() > MOST_TAPS) {
+            large_sums(conv, tiling, c < count, has, slope, at, plane.row, to);
+            continue;
         }
-        float* to = sums + c * job.most_taps() + side * rows * conv.kernel;
+        float products[32];
+#pragma unroll
+        for (int i = 0; i < 32; i++) products[i] = 0;
+        if (has) tap_products<false>(conv, 0, slope, at, plane.row, products);
         if (tiling.lanes >= WARP) {
             const float total = halve(products, WARP);
-            if (c < count && lane() < taps) to[lane()] += total;
+            if (c < count && lane() < conv.taps()) to[lane()] += total;
             continue;
         }
         float low[16], high[16];
@@ -117,8 +131,8 @@ __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tilin
         }
         const float totals[2] = {halve(low, 16), halve(high, 16)};
         const int tap = lane() % 16;
-        if (c < count && tap < taps) to[tap] += totals[0];
-        if (c < count && 16 + tap < taps) to[16 + tap] += totals[1];
+        if (c < count && tap < conv.taps()) to[tap] += totals[0];
+        if (c < count && 16 + tap < conv.taps()) to[16 + tap] += totals[1];
     }
 }
 

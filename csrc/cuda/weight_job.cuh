@@ -9,7 +9,6 @@ namespace sgl_fast {
 constexpr int MOST_WEIGHT_JOBS = 128;
 constexpr int SIDE = 4;  // outputs and inputs of which a thread sums the products at a time
 constexpr int MOST_TAPS = 25;
-constexpr int MOST_PRODUCTS = 32;  // that a thread sums at a time: two halves of the rows of a larger kernel, one after the other
 
 // conv: how the forward computed it, its chunk that of the gradient; slope: what its result's norm passes back.
 struct WeightJob {
@@ -73,8 +72,30 @@ __device__ __forceinline__ void tap_products(const ConvJob& job, int side, const
 template <bool HALF, int N>
 __device__ __forceinline__ void tap_products(const ConvJob& job, int side, const float4& slope, const float* at, int row, float (&products)[N]) {
     if (job.kernel == 3) tap_products<HALF, 3>(job, side, slope, at, row, products);
-    else if (HALF || job.kernel == 5) tap_products<HALF, 5>(job, side, slope, at, row, products);
-    else if constexpr (!HALF) tap_products<true, 7>(job, side, slope, at, row, products);
+    else tap_products<HALF, 5>(job, side, slope, at, row, products);
+}
+
+constexpr int ROW_TAPS = 8;  // room for the taps of a row of a large kernel
+
+// products[j] += slope * what tap j of row i of a large kernel reads.
+template <int K, int D, int S>
+__device__ __forceinline__ void row_products(int i, const float4& slope, const float* at, int row, float (&products)[ROW_TAPS]) {
+    constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad;
+    const float slopes[4] = {slope.x, slope.y, slope.z, slope.w};
+    float window[width];
+    read_fours(at + (start + i * D) * row, window);
+#pragma unroll
+    for (int j = 0; j < K; j++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) products[j] += slopes[e] * window[start + S * e + j * D];
+}
+
+__device__ __forceinline__ void row_products(const ConvJob& job, int i, const float4& slope, const float* at, int row,
+                                             float (&products)[ROW_TAPS]) {
+    if (job.stride == 1 && job.dilation == 1) row_products<7, 1, 1>(i, slope, at, row, products);
+    else if (job.stride == 1) row_products<7, 2, 1>(i, slope, at, row, products);
+    else if (job.dilation == 1) row_products<7, 1, 2>(i, slope, at, row, products);
+    else row_products<7, 2, 2>(i, slope, at, row, products);
 }
 
 }  // namespace sgl_fast
