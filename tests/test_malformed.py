@@ -38,8 +38,8 @@ def test_random_malformed_calls(extension: None) -> None:
         (4, 3, "channels that 3 divides; got 8"),
         (5, 2, "reduction 0 or 1; got 2"),
         (9, 8, "pool_norm 0 or 1; got 8"),
-        (10, 2**40, "1 to 8 operations an edge"),
-        (HEAD, -(2**31), "operations from 0 to 7; got"),
+        (10, 2**40, "1 to 10 operations an edge"),
+        (HEAD, -(2**31), "operations from 0 to 9; got"),
         (HEAD, 2, "an operation once an edge"),
     ],
 )
