@@ -43,10 +43,10 @@ class Tiling(NamedTuple):
         return ceil(self.quads, self.lanes)
 
 
-def padded(stride: int, H: int, W: int) -> int:
+def padded(stride: int, H: int, W: int, pad: int = PAD) -> int:
     """Floats of a plane with its border, which windows read for H x W outputs."""
-    row = stride * ceil(W, 4) * 4 + PAD
-    return (stride * H + 2 * PAD) * row + PAD
+    row = stride * ceil(W, 4) * 4 + pad
+    return (stride * H + 2 * pad) * row + pad
 
 
 def spread(floats: int) -> int:
@@ -75,12 +75,16 @@ class Job:
         return 0 if self.conv.kernel == 1 else self.conv.kernel**2
 
     @property
+    def pad(self) -> int:
+        return PAD if self.conv.kernel // 2 * self.conv.dilation <= PAD else 2 * PAD
+
+    @property
     def wide(self) -> bool:
         return self.conv.ins % MATRIX == 0 and self.conv.outs % MATRIX == 0
 
     @property
     def padded_floats(self) -> int:
-        return self.chunk * padded(self.conv.stride, self.H_out, self.W_out) if self.taps else 0
+        return self.chunk * padded(self.conv.stride, self.H_out, self.W_out, self.pad) if self.taps else 0
 
     @property
     def source(self) -> tuple[str, tuple[int, int], int]:
@@ -163,7 +167,7 @@ def grouped(jobs: Iterable[Job], most: int) -> list[list[Job]]:
     for job in jobs:
         group = groups[-1] if groups else [job] * most
         whole = all(j.taps and j.chunk == j.conv.ins for j in (job, group[0]))
-        if len(group) < most and whole and group[0].source[:2] == job.source[:2]:
+        if len(group) < most and whole and (group[0].source[:2], group[0].pad) == (job.source[:2], job.pad):
             group.append(job)
         else:
             groups.append([job])
@@ -195,6 +199,10 @@ class Target:
     band: int = 0
     cores: int = 0
 
+    @property
+    def pad(self) -> int:
+        return max((job.pad for job in self.jobs), default=PAD)
+
     def wide(self, outs: int) -> bool:
         """Whether tensor cores do it; sets how they cut it."""
         even = all(j.conv.outs % MATRIX == 0 and self.channels % MATRIX == 0 for j in self.jobs)
@@ -206,11 +214,11 @@ class Target:
 
     def band_floats(self, outs: int) -> int:
         channels = self.cores * MATRIX
-        return WARPS * MATRIX**2 + channels * spread(padded(1, self.band, self.W_out)) + outs * (channels + 4)
+        return WARPS * MATRIX**2 + channels * spread(padded(1, self.band, self.W_out, self.pad)) + outs * (channels + 4)
 
     def floats(self, outs: int, R: int) -> int:
         tiling = Tiling.of(self.H, self.W)
-        return tiling.groups * R * (padded(1, self.H_out, self.W_out) + 4 * tiling.lanes + outs) + 4 * outs
+        return tiling.groups * R * (padded(1, self.H_out, self.W_out, self.pad) + 4 * tiling.lanes + outs) + 4 * outs
 
 
 def fit_band(cut: Target | Job, height: int, channels: int, fits: Callable[[], bool]) -> bool:
@@ -248,11 +256,11 @@ def weight_floats(job: Job) -> int:
     """Of the gradient of a job's weights, without tensor cores."""
     outs, ins, parts = ceil(job.conv.outs, 4) * 4, ceil(job.chunk, 4) * 4, max(job.lanes // 32, 1)
     floats = 4 * (outs + ins) * job.lanes + 4 * outs + job.padded_floats + parts * outs * ins
-    return floats + (parts * ins * MOST_TAPS if job.taps else 0) + job.chunk * job.taps
+    return floats + (parts * ins * max(MOST_TAPS, job.taps) if job.taps else 0) + job.chunk * job.taps
 
 
 def wide_weight_floats(job: Job) -> int:
-    plane = spread(padded(job.conv.stride, job.band, job.W_out)) if job.taps else 0
+    plane = spread(padded(job.conv.stride, job.band, job.W_out, job.pad)) if job.taps else 0
     floats = 2 * WARPS * MATRIX**2 + job.conv.outs * (job.chunk + 4) + job.chunk * (plane + job.taps)
     return max(floats, THREADS * LANE_TAPS if job.taps else 0)
 
@@ -266,7 +274,7 @@ def wide_weight_fits(job: Job) -> bool:
 
 def weight_tile_for(job: Job) -> int:
     """Sets a tile and how many channels fit beside it, such that gradients are read the fewest times; floats."""
-    if job.wide and fit_band(job, job.H_out, job.conv.ins, lambda: wide_weight_fits(job)):
+    if job.wide and job.taps <= MOST_TAPS and fit_band(job, job.H_out, job.conv.ins, lambda: wide_weight_fits(job)):
         job.lanes = 0
         return wide_weight_floats(job)
     best = (0, 0)

@@ -183,7 +183,7 @@ class CellLaunches:
 
     def _wide_gradients(self, targets: list[Target], channels: int, outs: int) -> None:
         work, seen = Work(), set[Key]()
-        floats = max(max(t.band_floats(outs), jobs_of.padded(1, t.H_out, t.W_out)) for t in targets)
+        floats = max(max(t.band_floats(outs), jobs_of.padded(1, t.H_out, t.W_out, t.pad)) for t in targets)
         parts = max(ceil(channels, t.cores * MATRIX) for t in targets)
         for target in targets:
             work += self._target(target, partial(wide_passes, target), seen)

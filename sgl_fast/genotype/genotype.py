@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..spaces.arch import Arch
 
 # what a published genotype may name: 7x7 only in NASNet and AmoebaNet, noise only in the space S4
-EVAL_OPS = tuple(dict.fromkeys((*CODES, "sep_conv_7x7", "conv_7x1_1x7", "noise")))
+EVAL_OPS = (*CODES, "conv_7x1_1x7", "noise")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
