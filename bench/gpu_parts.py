@@ -81,7 +81,7 @@ def build(_: Sequence[str]) -> Found:
 def tests(_: Sequence[str], backend: str) -> Found:
     """The tests on the device, of one backend."""
     need_gpu()
-    command = [sys.executable, "-u", "-m", "pytest", "-vv", "--tb=short", "--durations=5", "tests/test_gpu.py"]
+    command = [sys.executable, "-u", "-m", "pytest", "-vv", "--tb=short", "--durations=5", "tests/bench/test_gpu.py"]
     done = run([*command, "-k", backend], left())
     yield "said", done.said[-6000:]
     refuse("tests", done.code)
