@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from bench import gpu, gpu_parts, gpu_table, processes
-from bench.gpu_timing import CONTENDERS, Broken
+from bench import processes
+from bench.gpu import __main__ as gpu
+from bench.gpu import parts as gpu_parts
+from bench.gpu import table as gpu_table
+from bench.gpu.timing import CONTENDERS, Broken
 from sgl_fast.backends import measured
 
 SLEEPS = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"

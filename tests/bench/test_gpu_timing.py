@@ -9,10 +9,15 @@ from typing import Any
 import pytest
 import torch
 
-from bench import gpu_floor, gpu_kernels, gpu_load, gpu_passes, gpu_steps, gpu_timing
-from bench.gpu_floor import Ceilings, Counted
-from bench.gpu_passes import Size
-from bench.gpu_timing import Broken, tried
+from bench.gpu import floor as gpu_floor
+from bench.gpu import kernels as gpu_kernels
+from bench.gpu import load as gpu_load
+from bench.gpu import passes as gpu_passes
+from bench.gpu import steps as gpu_steps
+from bench.gpu import timing as gpu_timing
+from bench.gpu.floor import Ceilings, Counted
+from bench.gpu.passes import Size
+from bench.gpu.timing import Broken, tried
 from bench.processes import Done
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import SPACES, space

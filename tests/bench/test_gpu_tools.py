@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import gpu_tools
-from bench.gpu_load import DONE
-from bench.gpu_tools import NCU_LIMIT, complaints_of, counted_kernels, launches_of, verdict
+from bench.gpu import tools as gpu_tools
+from bench.gpu.load import DONE
+from bench.gpu.tools import NCU_LIMIT, complaints_of, counted_kernels, launches_of, verdict
 from bench.processes import Done
 
 PROCESS = '"ID","Process ID","Process Name","Host Name"'

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from .interleave import timed, wait
+from ..interleave import timed, wait
 
 T = TypeVar("T")
 Call = Callable[[], Any]

@@ -1,6 +1,6 @@
 """The parts of a GPU run; see `gpu`. Each yields what it finds as it finds it: a name and what JSON can say.
 
-python -m bench.gpu_parts "PART ARGUMENT ..." [--without CONTENDER] prints a line of JSON a finding.
+python -m bench.gpu.parts "PART ARGUMENT ..." [--without CONTENDER] prints a line of JSON a finding.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import torch
 
 from sgl_fast.backends.choice import BACKENDS, why_not
 
-from .gpu import BROKEN
-from .gpu_floor import ceilings as measured_ceilings
-from .gpu_kernels import profile
-from .gpu_passes import compiled, passes
-from .gpu_steps import search, steps
-from .gpu_timing import CONTENDERS, Broken, Found, need_gpu
-from .gpu_tools import counters, sanitizer
-from .processes import pass_on_the_end, run
+from ..processes import pass_on_the_end, run
+from .__main__ import BROKEN
+from .floor import ceilings as measured_ceilings
+from .kernels import profile
+from .passes import compiled, passes
+from .steps import search, steps
+from .timing import CONTENDERS, Broken, Found, need_gpu
+from .tools import counters, sanitizer
 
 TO_TELL = 10  # seconds of a part's limit in which it tells what a command that it cut off had said
 _limit = {"seconds": 600.0}
@@ -111,7 +111,7 @@ def say(name: str, value: Any) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu_parts", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu.parts", description=__doc__)
     parser.add_argument("part")
     parser.add_argument("--without", action="append", default=[], help="a contender that broke the device")
     parser.add_argument("--seconds", type=float, default=_limit["seconds"], help="after which it will be ended")

@@ -16,11 +16,11 @@ import torch
 from sgl_fast import Batch, Config, Search, Supernet, space
 from sgl_fast.backends.choice import use_backend
 
-from . import eager
-from .gpu_kernels import kernels_of
-from .gpu_table import GPU
-from .gpu_timing import DEVICE, Call, Found, Row, milliseconds, need_gpu, tried, watched
-from .processes import Done, run
+from .. import eager
+from ..processes import Done, run
+from .kernels import kernels_of
+from .table import GPU
+from .timing import DEVICE, Call, Found, Row, milliseconds, need_gpu, tried, watched
 
 K, N, SIDE = 2, 50, 32
 WARM = 4  # steps before those that count: the third one is captured where steps are graphs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .tables import number, table
+from ..tables import number, table
 
 Record = dict[str, Any]
 STEPS, GPU = "steps best", "GPU"

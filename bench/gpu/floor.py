@@ -10,8 +10,8 @@ import torch
 
 from sgl_fast.nets.supernet import Supernet
 
-from . import model
-from .gpu_timing import DEVICE, milliseconds
+from .. import model
+from .timing import DEVICE, milliseconds
 
 COPIED, SIDE = 2**26, 8192  # floats; of the matrices that are multiplied
 CALLS = 10
@@ -75,7 +75,7 @@ class Counted(NamedTuple):
 
 def counted(name: str, V: int, N: int, best: Ceilings) -> dict[str, Counted]:
     """By kernel of backend `cuda`, forward and backward, counted from the cells' plans."""
-    from . import cuda_work
+    from .. import cuda_work
 
     gpu = cuda_work.Gpu("this one", best.float32, best.float16, best.moved, math.inf, 0.0)
     found: dict[str, Counted] = defaultdict(lambda: Counted(0, 0.0, 0.0))

@@ -14,10 +14,10 @@ from pathlib import Path
 
 from sgl_fast.backends.toolkit import nvcc
 
-from .gpu_kernels import short
-from .gpu_load import DONE
-from .gpu_timing import Found, need_gpu
-from .processes import Done, run
+from ..processes import Done, run
+from .kernels import short
+from .load import DONE
+from .timing import Found, need_gpu
 
 CHECKS = ("memcheck", "racecheck", "initcheck")
 CHECK_LIMIT, NCU_LIMIT = 30, 36  # seconds of each run of a tool
@@ -43,7 +43,7 @@ def sanitizer(contenders: Sequence[str], backend: str) -> Found:
     for check in CHECKS:
         command = [tool, "--tool", check, "--error-exitcode", str(ERRORS), "--print-limit", "20"]
         environment = {"PYTORCH_NO_CUDA_MEMORY_CACHING": "1"}  # a tensor's end is the end of what may be touched
-        done = run([*command, sys.executable, "-m", "bench.gpu_load", "small", backend], CHECK_LIMIT, environment)
+        done = run([*command, sys.executable, "-m", "bench.gpu.load", "small", backend], CHECK_LIMIT, environment)
         yield f"{backend}, {check}", verdict(done, CHECK_LIMIT)
         if complaints := complaints_of(done.out):
             yield f"{backend}, {check} says", complaints
@@ -93,7 +93,7 @@ def counters(contenders: Sequence[str]) -> Found:
 
 def ncu_command(tool: str, backend: str) -> list[str]:
     how = ["--clock-control", "none", "--profile-from-start", "off", "--csv", "--print-units", "base"]
-    return [tool, *how, "--metrics", ",".join(COUNTERS), sys.executable, "-m", "bench.gpu_load", "pass", backend]
+    return [tool, *how, "--metrics", ",".join(COUNTERS), sys.executable, "-m", "bench.gpu.load", "pass", backend]
 
 
 def counted_kernels(backend: str, done: Done) -> Found:

@@ -17,8 +17,8 @@ from typing import Any
 
 from sgl_fast.backends import measured
 
-from .gpu_table import markdown, steps_measured
-from .processes import GRACE, ROOT, run
+from ..processes import GRACE, ROOT, run
+from .table import markdown, steps_measured
 
 # Seconds of each part at most, the most wanted first.
 FIRST = {"environment": 30, "ceilings": 40, "build": 240, "tests cuda": 110, "tests triton": 150}
@@ -66,7 +66,7 @@ def run_part(part: str, limit: float) -> Record:
 
 
 def once(part: str, limit: float, without: str = "") -> Record:
-    command = [sys.executable, "-m", "bench.gpu_parts", part, f"--seconds={limit:.1f}"]
+    command = [sys.executable, "-m", "bench.gpu.parts", part, f"--seconds={limit:.1f}"]
     done = run([*command, *([f"--without={without}"] if without else [])], limit, grace=4 * GRACE)
     record: Record = {"seconds": round(done.seconds, 1)}
     if found := findings(done.out):

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .gpu_floor import Counted, ceilings, counted
-from .gpu_passes import Size, pass_of
-from .gpu_timing import Call, Found, Row, need_gpu, tried
-from .interleave import wait
+from ..interleave import wait
+from .floor import Counted, ceilings, counted
+from .passes import Size, pass_of
+from .timing import Call, Found, Row, need_gpu, tried
 
 MOST = 12  # kernels of a contender that are shown
 WANTED = ("cuda", "triton", "reference", "eager")  # the last ones have thousands of kernels, which take time to log

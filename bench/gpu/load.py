@@ -1,4 +1,4 @@
-"""What the tools of a GPU watch: python -m bench.gpu_load small|pass BACKEND [--device DEVICE]."""
+"""What the tools of a GPU watch: python -m bench.gpu.load small|pass BACKEND [--device DEVICE]."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from sgl_fast.ops.augment import augment
 from sgl_fast.ops.skip_dropout import dropout_masks
 
-from .gpu_passes import Size, pass_of
-from .gpu_steps import step_of
+from .passes import Size, pass_of
+from .steps import step_of
 
-DONE = "gpu_load: done"
+DONE = "load: done"
 TINY: dict[str, int] = {"layers": 3, "nodes": 2}  # 16 channels, so that the wide kernels run, too
 FEW_CELLS = Size(changes={"layers": 3})  # a normal cell and both reductions, as large as published
 
@@ -52,7 +52,7 @@ LOADS = {"small": small, "pass": whole}
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.gpu_load", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu.load", description=__doc__)
     parser.add_argument("load", choices=LOADS)
     parser.add_argument("backend")
     parser.add_argument("--device", default="cuda")

@@ -11,9 +11,9 @@ import torch
 
 from sgl_fast import Supernet, space
 
-from .contenders import eager_pass, fused_pass
-from .gpu_floor import Ceilings, ceilings, counted, least_ms
-from .gpu_timing import DEVICE, KINDS, Call, Found, Row, compared, milliseconds, need_gpu, tried, watched
+from ..contenders import eager_pass, fused_pass
+from .floor import Ceilings, ceilings, counted, least_ms
+from .timing import DEVICE, KINDS, Call, Found, Row, compared, milliseconds, need_gpu, tried, watched
 
 FEW = 32  # images of 224 pixels
 NODES = (1, 2, 4)  # of the cells that are compiled; published: 4
