@@ -1,5 +1,5 @@
 // One cell's program, which CPU and CUDA read: the int32 rows that sgl_fast/ops/plan.py writes, in the columns of
-// sgl_fast/ops/rows.py, which says what each means; tests/test_program.py compares both. Free of torch.
+// sgl_fast/ops/rows.py, which says what each means; tests/ops/test_program.py compares both. Free of torch.
 #pragma once
 
 #include <cstddef>
