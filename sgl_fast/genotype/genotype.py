@@ -17,8 +17,8 @@ from .text import CALL, last_call
 if TYPE_CHECKING:
     from ..spaces.arch import Arch
 
-# what a published genotype may name: 7x7 only in NASNet and AmoebaNet, noise only in the space S4
-EVAL_OPS = (*CODES, "conv_7x1_1x7", "noise")
+# what a published genotype may name: 7x1 after 1x7 only in NASNet and AmoebaNet
+EVAL_OPS = (*CODES, "conv_7x1_1x7")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
