@@ -1,6 +1,6 @@
 """How csrc/cuda cuts a cell: which convolutions share a launch, in which tiles, with how much shared memory.
 
-The same rules as csrc/cuda/mixed_cell.cu, from the cell's plan. tests/test_cuda.py compares both, launch by launch.
+As csrc/cuda/mixed_cell.cu does, from the cell's plan; tests/csrc/test_cuda.py compares both, launch by launch.
 """
 
 from __future__ import annotations

@@ -18,8 +18,7 @@ from sgl_fast.ops import mixed_cell as fused
 from sgl_fast.ops.flat_update import perturb, quotient, row_norms, sgd
 from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_labels, teacher_cotangent
 from sgl_fast.reference import mixed_cell as reference
-
-from .random_cells import draw_inputs, draw_setting, run
+from sgl_fast.testing import draw_inputs, draw_setting, run
 
 OUT = Path(__file__).parent / "results" / "kernel_error.md"
 MOST = 2.0

@@ -22,8 +22,8 @@ from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, architectu
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import SPACES, space
 
-from .gpu_passes import Size
-from .gpu_timing import DEVICE, need_gpu
+from .gpu.passes import Size
+from .gpu.timing import DEVICE, need_gpu
 from .triton_launches import cell_pass, handled, launch_of
 from .triton_tiles import kernel_of, rounds, written
 

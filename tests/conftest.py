@@ -98,7 +98,7 @@ def why_not_interpreted() -> str | None:
     """Why Triton's kernels do not run on CPU tensors here; None if they do."""
     from sgl_fast.backends.triton import interpreted, why_not_triton
 
-    return why_not_triton() if interpreted() else "Triton's kernels run on the GPU here: tests/test_gpu.py"
+    return why_not_triton() if interpreted() else "Triton's kernels run on the GPU here: tests/bench/test_gpu.py"
 
 
 @pytest.fixture

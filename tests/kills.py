@@ -5,7 +5,7 @@ and again, by SIGKILL or by a signal that saves: some milliseconds after a step,
 file is being written. Each one goes on with --resume until the run is done: a search on a number of threads of
 --threads, a retraining, which has torch's own convolutions, on the first of them. Then its folder equals that of a run
 that nobody killed, to the byte, the checkpoint's tensors to the bit. --seed repeats what is drawn. Exit code 0: all are
-equal. tests/test_kills.py runs it with few kills.
+equal. tests/run/test_kills.py runs it with few kills.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ FLOORS = (
     ("backends", "spaces"),
     ("genotype", "reference"),
     ("ops",),
-    ("data", "dropin", "nets"),
+    ("data", "dropin", "nets", "testing"),
     ("sgl",),
     ("run",),
     ("doctor", "evaluate", "search"),

@@ -23,7 +23,15 @@ _fastest: dict[str, str] = {}  # on each GPU that was measured
 
 
 def why_not(name: str) -> str | None:
-    """None if the backend can run here, else the reason in one line, with the remedy."""
+    """None if the backend can run here, else the reason in one line, with the remedy.
+
+    name   reference | cpu | triton | cuda
+
+    >>> why_not("reference") is None
+    True
+    >>> why_not("tpu")
+    "unknown backend 'tpu'; the backends are reference, cpu, triton, cuda"
+    """
     if name not in BACKENDS:
         return f"unknown backend {name!r}; the backends are {', '.join(BACKENDS)}"
     if name == "reference":
@@ -138,7 +146,15 @@ def device_of(name: str) -> str:
 
 
 class use_backend:  # noqa: N801  (a setter that also reads as a context manager)
-    """Sets the backend for all later calls ("auto": the best that can run); as a context manager, until its end."""
+    """Sets the backend for all later calls; as a context manager, until its end.
+
+    name   reference | cpu | triton | cuda, or auto (also None): the best that can run. ValueError for an unknown one,
+           RuntimeError, which says what is missing, for one that cannot run here.
+
+    >>> with use_backend("reference"):
+    ...     net = Supernet(space("darts", channels=4, layers=3, nodes=2))
+    ...     logits = net(net.init_weights(1), net.init_arch(1), torch.rand(2, 3, 8, 8))
+    """
 
     def __init__(self, name: str | None) -> None:
         global _chosen

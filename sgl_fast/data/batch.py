@@ -16,6 +16,11 @@ class Batch:
 
     x_train, x_unlabeled, x_val   [N, 3, H, W], shared by all learners, or [K, N, 3, H, W]; floating point
     y_train, y_val                [N] or [K, N], as their images; int64 class indices
+
+    >>> images, labels = torch.rand(3, 4, 3, 8, 8), torch.randint(10, (2, 4))
+    >>> batch = Batch(images[0], labels[0], images[1], images[2], labels[1])
+    >>> batch.images("val").shape, batch.learners
+    (torch.Size([4, 3, 8, 8]), None)
     """
 
     x_train: Tensor

@@ -38,7 +38,12 @@ class Stack(nn.Module):
 
 
 def stack(models: Sequence[nn.Module]) -> Stack:
-    """The models as one; each is accelerated if it is not yet. ValueError that names how two of them differ."""
+    """The models as one of K; each is accelerated if it is not yet. ValueError that names how two of them differ.
+
+    >>> both = stack([model, other])
+    >>> both(torch.rand(4, 3, 8, 8)).shape
+    torch.Size([2, 4, 10])
+    """
     models = list(models)
     if not models or len({id(m) for m in models}) != len(models):
         raise ValueError(f"need one or more different models; got {len(models)}, some of them the same")

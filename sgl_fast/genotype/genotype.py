@@ -46,6 +46,11 @@ class Genotype:
                                    of the two cells before, source i + 2 is node i
     normal_concat, reduce_concat   states whose channels make up the cell's output
     Any sequence is accepted and compared by value. A cell that cannot be built is a ValueError.
+
+    >>> found = Genotype.from_text("Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2], "
+    ...                            "reduce=[('max_pool_3x3', 0), ('none', 1)], reduce_concat=[2])")
+    >>> Genotype.from_json(found.to_json()) == found
+    True
     """
 
     normal: Sequence[tuple[str, int]]
@@ -127,12 +132,18 @@ def _listed(values: Any) -> Any:
 
 
 def derive(space: Space, arch: Arch, learner: int = 0, max_skips: int | None = None) -> Genotype:
-    """The genotype of one learner, by the rule of the space.
+    """The genotype of one learner's architecture in `arch`, by the rule of the space.
 
     DARTS, DARTS-, PC-DARTS: two edges a node by their largest probability other than none's, strongest first, on each
     the best op but none; ties go to the lower source and the lower op. PC-DARTS ranks alpha times beta probabilities.
     P-DARTS: the same choice listed by source, ties to the later edge and op.
     max_skips: at most so many skip_connect in the normal cell, by P-DARTS's restriction; None leaves it as it is.
+
+    >>> net = Supernet(space("darts", channels=4, nodes=2))
+    >>> arch = net.init_arch(2)
+    >>> arch.alphas_normal[1, :, 4] = 3.0  # sep_conv_3x3 of every edge
+    >>> derive(net.space, arch, learner=1).normal[0][0]
+    'sep_conv_3x3'
     """
     genotype = from_scores(space, [edge_scores(space, arch, learner, kind) for kind in KINDS])
     if max_skips is None or count_skips(genotype)["normal"] <= max_skips:

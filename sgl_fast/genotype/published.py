@@ -23,6 +23,11 @@ class Published(Mapping[str, Genotype]):
 
     Iteration gives each genotype once, under its full name; `in` and look-up know every name. An unknown name is a
     KeyError (AttributeError for an attribute) that lists the nearest ones.
+
+    >>> genotypes.PDARTS.normal_concat
+    (2, 3, 4, 5)
+    >>> genotypes["pdarts.PDARTS"] is genotypes["PDARTS"]
+    True
     """
 
     def __init__(self, genotypes: Mapping[str, Genotype], aliases: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from .primitives import OPS, FactorizedReduce, relu_conv_bn
 class Network(nn.Module):
     """Stem, `layers` cells of which those at layers // 3 and 2 * layers // 3 are reductions, average pool, classifier.
 
+    genotype             the two cells
     channels             C of the first cells; it doubles at every reduction
     auxiliary            a second classifier on the cell at 2 * layers // 3; in training the output is then (logits,
                          auxiliary logits), otherwise it is logits alone, each (N, num_classes)
@@ -24,6 +25,10 @@ class Network(nn.Module):
                          by this name or as drop_path_prob, the original code's
     auxiliary_second_bn  False gives the ImageNet head of DARTS and PC-DARTS, which has a single batch norm
     Images (N, 3, H, W): H and W even at each reduction. Parameters come in the order of their first use.
+
+    >>> model = Network(genotypes.PC_DARTS_cifar, channels=4, layers=3, auxiliary=False)
+    >>> model(torch.rand(2, 3, 32, 32)).shape
+    torch.Size([2, 10])
     """
 
     def __init__(
@@ -65,6 +70,7 @@ class Network(nn.Module):
 
     @property
     def drop_path(self) -> float:
+        """Probability that an op's output is dropped, per image, in training; from 0 to below 1."""
         return self._drop_path
 
     @drop_path.setter
@@ -83,6 +89,7 @@ class Network(nn.Module):
         super().__setattr__(name, value)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Logits (N, num_classes) of images (N, 3, H, W); with an auxiliary head, in training, its logits, too."""
         if self.imagenet:
             before = self.stem0(images)
             last = self.stem1(before)

@@ -27,6 +27,13 @@ class Supernet:
 
     num_weights   P, weights of one learner
     layout        P's tensors: entries with .name, .shape, .offset, contiguous and in canonical order
+
+    space         what `sgl_fast.space` gives
+
+    >>> net = Supernet(space("pc_darts", channels=4, layers=3, nodes=2))
+    >>> weights, arch = net.init_weights(3), net.init_arch(3)  # three virtual learners
+    >>> net(weights, arch, torch.rand(2, 3, 8, 8)).shape
+    torch.Size([3, 2, 10])
     """
 
     def __init__(self, space: Space) -> None:
@@ -39,7 +46,10 @@ class Supernet:
     def init_weights(
         self, V: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """(V, P), PyTorch's default initialisation layer by layer; float32 unless a dtype is given."""
+        """(V, P), PyTorch's default initialisation layer by layer; float32 unless a dtype is given.
+
+        generator   None: torch's own
+        """
         device = None if generator is None else generator.device
         weights = torch.empty(V, self.num_weights, dtype=dtype or torch.float32, device=device)
         fan_in = 1
@@ -54,13 +64,13 @@ class Supernet:
         return weights
 
     def init_arch(self, K: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None) -> Arch:
-        """1e-3 * randn; each learner its own draw; float32 unless a dtype is given."""
+        """1e-3 * randn from the generator; each of K learners its own draw; float32 unless a dtype is given."""
         return init_arch(self.space, K, generator, dtype)
 
     def init_running(
         self, V: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None
     ) -> RunningStats:
-        """Mean 0 and variance 1 of every batch norm; float32 unless a dtype is given."""
+        """Mean 0 and variance 1 of every batch norm of V learners. None of dtype and device: float32, on the CPU."""
         mean = torch.zeros(V, self.num_statistics, dtype=dtype or torch.float32, device=device)
         return RunningStats(mean, torch.ones_like(mean))
 
@@ -90,6 +100,7 @@ class Supernet:
         precision    float16 (backends cuda, triton), bfloat16 (triton): cells keep that for their backward, half the
                      memory and most of the traffic; tf32 (triton): products by one of tf32 in place of three; not
                      for passes of a plain finite difference
+        backend      None: the one that is chosen (`use_backend`, SGL_FAST_BACKEND), else the best for these tensors
         ValueError where a shape or dtype does not fit, or where training=False comes without `running`.
         """
         backend = choose(backend, weights.device, weights.dtype)

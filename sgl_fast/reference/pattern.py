@@ -15,7 +15,15 @@ from torch import Tensor
 class Pattern:
     """Kinks of V virtual learners in order of use; each tensor has the leading axis V.
 
-    A new pattern is recorded by the pass that it is given to; a recorded one is replayed.
+    kinks   of a pattern that was recorded; without them the pattern is recorded by the pass that it is given to. A
+            recorded one is replayed: ReLUs and max-pools choose as they did then, whatever the weights are now.
+
+    >>> net = Supernet(space("darts", channels=4, layers=3, nodes=2))
+    >>> weights, arch, images = net.init_weights(1), net.init_arch(1), torch.rand(4, 3, 8, 8)
+    >>> pattern = Pattern()
+    >>> first = net(weights, arch, images, pattern=pattern)
+    >>> bool((net(weights, arch, images, pattern=pattern) - first).abs().max() < 1e-5)
+    True
     """
 
     def __init__(self, kinks: Sequence[Tensor] = ()) -> None:
@@ -36,10 +44,11 @@ class Pattern:
         self.recorded = True
 
     def record(self, kink: Tensor) -> None:
+        """Appends a kink: bits of a ReLU, or places in the windows of a max-pool."""
         self.kinks.append(kink)
 
     def replay(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """The next kink, (V, N, C, H, W). ValueError if it is of another shape or kind, or if there is none."""
+        """The next kink, of that shape and dtype. ValueError if it is of another one, or if there is none."""
         if self._next == len(self.kinks):
             raise ValueError(f"need a pattern of this network; got {self._next} kinks where it has more")
         kink = self.kinks[self._next]

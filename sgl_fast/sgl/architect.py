@@ -31,7 +31,13 @@ class Architect:
     optimizer        of the architecture parameters; None: Adam
     loss             of logits, the first of a tuple, and targets; None: model._loss(images, targets), else by the
                      model's _criterion, else cross-entropy
+    betas            of Adam
     arch_parameters  None: model.arch_parameters()
+
+    >>> optimizer = torch.optim.SGD(model.parameters(), 0.025, momentum=0.9)
+    >>> architect = Architect.like(model, arch_parameters=[model.alphas_normal, model.alphas_reduce])
+    >>> images, labels = torch.rand(2, 4, 3, 8, 8), torch.randint(10, (2, 4))
+    >>> architect.step(images[0], labels[0], images[1], labels[1], eta=0.025, network_optimizer=optimizer)
 
     TypeError for what is no nn.Module or averages its gradients in backward() alone; ValueError where arguments or
     architecture parameters are missing.
@@ -58,7 +64,7 @@ class Architect:
             raise ValueError(f"need arch_parameters=...: {type(own).__name__} has no arch_parameters() or an empty one")
         self.model, self.momentum, self.weight_decay = model, args.momentum, args.weight_decay
         self.criterion: Any = loss or getattr(own, "_criterion", None) or getattr(own, "criterion", F.cross_entropy)
-        self.loss: Any = self.loss_of_logits if loss else getattr(model, "_loss", self.loss_of_logits)
+        self.loss: Any = self._loss_of_logits if loss else getattr(model, "_loss", self._loss_of_logits)
         self.optimizer = optimizer or torch.optim.Adam(
             self.parameters, args.arch_learning_rate, betas, weight_decay=args.arch_weight_decay
         )
@@ -76,7 +82,11 @@ class Architect:
         weights_decay: float = 3e-4,
         arch_parameters: Iterable[Tensor] | None = None,
     ) -> Architect:
-        """lr, betas and weight_decay of Adam; momentum and weights_decay, the weight decay, of the weights' SGD."""
+        """An Architect without `args`: model, optimizer, loss and arch_parameters as there.
+
+        lr, betas, weight_decay    of Adam
+        momentum, weights_decay    of the weights' SGD, weights_decay its weight decay
+        """
         args = SimpleNamespace(momentum=momentum, weight_decay=weights_decay)
         args.arch_learning_rate, args.arch_weight_decay = lr, weight_decay
         return cls(model, args, optimizer, loss, betas, arch_parameters)
@@ -94,6 +104,8 @@ class Architect:
     ) -> None:
         """One step of the optimizer, by a gradient that stays in .grad of the architecture parameters.
 
+        input_train, target_train, input_valid, target_valid   two batches, as the model and the loss take them
+        eta       learning rate of the weights: that of the inner step
         unrolled  False: that of the validation loss at the weights w. True: that at w' = w - eta * (gradient of the
                   training loss + weight decay * w + momentum * buffer of network_optimizer), less eta times the mixed
                   second derivative of the training loss, applied to v, the gradient of the weights at w' (eq 7)
@@ -116,7 +128,7 @@ class Architect:
             with torch.enable_grad():
                 if unrolled:
                     train = partial(self.loss, input_train, target_train)
-                    grads: Sequence[Tensor | None] = self.unrolled(train, valid, eta, network_optimizer, method)
+                    grads: Sequence[Tensor | None] = self._unrolled(train, valid, eta, network_optimizer, method)
                 else:
                     grads = torch.autograd.grad(valid(), self.parameters, allow_unused=True)
         except BaseException:
@@ -126,15 +138,15 @@ class Architect:
             parameter.grad = grad
         self.optimizer.step()
 
-    def unrolled(self, train: Loss, valid: Loss, eta: float, optimizer: Any, method: str) -> Tensors:
+    def _unrolled(self, train: Loss, valid: Loss, eta: float, optimizer: Any, method: str) -> Tensors:
         """The gradient of eq 7."""
         own = {id(p) for p in self.parameters}
         weights: list[Tensor] = [p for p in self.model.parameters() if p.requires_grad and id(p) not in own]
-        kept, pattern, originals = Kept(weights), Pattern() if method == "frozen" else None, self.originals()
+        kept, pattern, originals = Kept(weights), Pattern() if method == "frozen" else None, self._originals()
         try:
             with frozen(pattern):
                 first = train()
-            if method == "frozen" and self.originals() != max(originals, 0):
+            if method == "frozen" and self._originals() != max(originals, 0):
                 raise ValueError(f"need every cell accelerated for method 'frozen'; got\n{report(self.model)}")
             moves = torch._foreach_add(gradients(first, weights), kept.values, alpha=self.weight_decay)
             for move, weight in zip(moves, weights, strict=True):
@@ -147,17 +159,17 @@ class Architect:
             direct, v = both[: len(self.parameters)], both[len(self.parameters) :]
             kept.put_back()
             exact = method == "exact"
-            mixed = self.exact(train, weights, v) if exact else self.difference(train, kept, v, method, pattern)
+            mixed = self._exact(train, weights, v) if exact else self._difference(train, kept, v, method, pattern)
         finally:
             kept.put_back()
         return torch._foreach_sub(direct, mixed, alpha=eta)
 
-    def originals(self) -> int:
+    def _originals(self) -> int:
         """Calls that no fused cell answered; -1 without one that could."""
         found = report(self.model)
         return sum(cell.originals for cell in found) if found.accelerated == len(found) > 0 else -1
 
-    def difference(self, train: Loss, weights: Kept, v: Tensors, method: str, pattern: Pattern | None) -> Tensors:
+    def _difference(self, train: Loss, weights: Kept, v: Tensors, method: str, pattern: Pattern | None) -> Tensors:
         """The mixed derivative applied to v by eq 8."""
         epsilon = radius_of(method, "float32") / (float(torch.nn.utils.get_total_norm(v)) or 1.0)
         sides = []
@@ -168,12 +180,12 @@ class Architect:
             sides.append(gradients(loss, self.parameters))
         return torch._foreach_div(torch._foreach_sub(*sides), 2 * epsilon)
 
-    def exact(self, train: Loss, weights: Tensors, v: Tensors) -> Tensors:
+    def _exact(self, train: Loss, weights: Tensors, v: Tensors) -> Tensors:
         inner = torch.autograd.grad(train(), weights, create_graph=True, allow_unused=True)
         along_v = [(grad * u).sum() for grad, u in zip(inner, v, strict=True) if grad is not None]
         return gradients(torch.stack(along_v).sum(), self.parameters)
 
-    def loss_of_logits(self, images: Any, targets: Any) -> Tensor:
+    def _loss_of_logits(self, images: Any, targets: Any) -> Tensor:
         logits = self.model(images)
         out: Tensor = self.criterion(logits[0] if isinstance(logits, tuple) else logits, targets)
         return out

@@ -28,23 +28,47 @@ def check_choice(name: str, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of `Search`; the defaults are section 4.2's.
+    """Settings of `Search`; the defaults are those that section 4.2 of the paper prints, else the space's authors'.
 
+    learners         K of them search together; 1 is differentiable search without pseudo-labels
     schedule         "joint": Algorithm 1; "released": A, V, W as in the released code; "separate": eq (13) for `epochs`
                      epochs, then eq (14) for as many
-    order, method, explicit_pseudo_label_grad, lam, human_labels, teacher   as in `options.Options`
+    lam              weight of the pseudo-labels' loss in stage 2, eq (5)
+    order            1: the architecture descends its validation loss at W' alone; 2: with the implicit terms of eqs
+                     (6)-(11)
+    method           of the second derivatives: "finite_difference" (eq 8), "frozen" (the same with the activation
+                     pattern of the base pass replayed), "exact" (double backward, reference backend)
+    r                radius of the finite difference, eps = r / ||v||; None: 0.1 where perturbed passes have less than
+                     float32, else 0.01 of method "finite_difference", 0.001 of "frozen"
+    explicit_pseudo_label_grad   adds what reaches A through the pseudo-labels themselves
+    human_labels     False: stage 2 learns from pseudo-labels alone, eq (15)
+    teacher          whose pseudo-labels: "preliminary", the V' of stage 1; "self", the W, without a stage 1, eq (12);
+                     "frozen", weights that stay as they are, eq (14)
+    epochs           of the search; "separate" has twice as many
     pretrain_epochs  epochs, counted in `epochs`, in which only V learns; none in "separate", where V is done before
-    lr, lr_min       of W and V, cosine over the epochs; linear over the first `warmup_epochs`
-    arch_start       epoch at which the architecture starts to move
-    clip, arch_clip  largest gradient norm of a learner's weights and architecture; 0 for none
     steps_per_epoch  turns the step counter into epochs
+    lr, lr_min       of W and V, cosine over the epochs; linear over the first `warmup_epochs`
+    momentum, weight_decay       of W's and V's SGD
+    clip, arch_clip  largest gradient norm of a learner's weights and architecture; 0 for none
+    arch_lr, arch_weight_decay, arch_beta1, arch_beta2   of the architecture's Adam
+    arch_start       epoch at which the architecture starts to move
+    skip_dropout     probability that a skip's value is dropped (P-DARTS)
+    seed             of everything that is drawn at random
     chunk            at most so many virtual learners at a time; None for all
     precision        float16, bfloat16: of what passes keep for their backward, arithmetic stays float32; tf32: of the
                      operands of products; which backends: `precision.PRECISIONS`
     frozen_precision of the perturbed passes of method "frozen": float32, or "same" as the others'; plain finite
                      differences are float32
-    r                None: 0.1 where perturbed passes have less than float32, else 0.01 of method "finite_difference",
-                     0.001 of "frozen"
+
+    ValueError that names the setting where a value is out of range or does not fit another.
+
+    >>> Config(learners=3, lam=0.5).total_epochs
+    50
+    >>> Config.preset("pc_darts", "released").order
+    1
+    >>> Config(lam=-1)
+    Traceback (most recent call last):
+    ValueError: need lam a number of at least 0; got -1
     """
 
     learners: int = 2
@@ -103,8 +127,10 @@ class Config:
     def preset(cls, space: str, algorithm: str = "best", settings: str | None = None, **changes: Any) -> Config:
         """An algorithm with the numbers that one source gives for a space, and what the caller changes.
 
+        space      by name; algorithm: "best" (ours), "paper" (as printed) or "released" (as in the authors' code)
         settings   of `numbers`, whose batch_size is the caller's to keep; None: "released" for algorithm "released",
                    else "paper"
+        changes    fields of Config
         """
         chosen = numbers(space, settings or default_settings(algorithm)) | ALGORITHMS[algorithm] | changes
         return cls(**{name: value for name, value in chosen.items() if name != "batch_size"})
@@ -121,6 +147,7 @@ class Config:
 
     @property
     def total_epochs(self) -> int:
+        """Of the whole search: twice `epochs` in schedule "separate"."""
         return 2 * self.epochs if self.schedule == "separate" else self.epochs
 
     def lr_at(self, epoch: int, epochs: int | None = None) -> float:
@@ -132,6 +159,7 @@ class Config:
         return self.lr_min + (self.lr - self.lr_min) * wave
 
     def as_dict(self) -> dict[str, Any]:
+        """Every field by name, as `Config(**fields)` takes them."""
         return asdict(self)
 
     def _need(self, name: str, holds: bool, what: str) -> None:

@@ -35,6 +35,7 @@ def hypergradient(
 ) -> Arch:
     """h_k of eqs (6)-(11) with the plain inner steps (4), (5), for all K learners: an Arch of gradients.
 
+    net           the supernet of all K learners
     w, v (K, P)   weights and preliminary weights
     arch          with leading axis K
     batch         training, unlabelled and validation images, (N, 3, H, W) or (K, N, 3, H, W) each
@@ -48,6 +49,13 @@ def hypergradient(
     The largest relative error of a learner's implicit terms that was measured of `frozen`, down to four images of
     8 x 8, is 7e-4 in float64 and 1.2e-3 in float32; the medians are below 2e-4. In float32 a ReLU or a max-pool may
     take another side than in float64, too, which no method sees. ValueError where arguments do not fit.
+
+    >>> net = Supernet(space("darts", channels=4, layers=3, nodes=2))
+    >>> images, labels = torch.rand(3, 4, 3, 8, 8), torch.randint(10, (2, 4))
+    >>> batch = Batch(images[0], labels[0], images[1], images[2], labels[1])
+    >>> w, v, arch = net.init_weights(2), net.init_weights(2), net.init_arch(2)
+    >>> hypergradient(net, w, v, arch, batch, xi_w=0.025, xi_v=0.025).alphas_normal.shape
+    torch.Size([2, 5, 8])
     """
     refine = r is None and method in METHODS and METHODS[method].replays
     options = Options(xi_w, xi_v, lam, order, r, method, explicit_pseudo_label_grad, refine=refine)

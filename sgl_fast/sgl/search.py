@@ -39,11 +39,22 @@ class Search:
 
     net      one supernet for all learners, or one a learner: those may differ in their operations (P-DARTS), and the
              weights and statistics of a smaller one are padded with zeros at the end
+    config   None: the best algorithm with the paper's settings for the space
+    device   where the state lies
     graph    True: replay the step as one CUDA graph, from the second step of a kind on; False: launch every kernel;
              None: a graph where the backend is cuda or triton and there is one process. The numbers are the same. A
              graph writes to the tensors of the state in place, and a FloatingPointError comes one step late.
     dtype    of the weights, the architectures and the images; float64 has the reference backend alone
     Everything drawn at random depends on config.seed (and, for dropout, the step) alone.
+
+    >>> net = Supernet(space("darts", channels=4, layers=3, nodes=2))
+    >>> images, labels = torch.rand(3, 4, 3, 8, 8), torch.randint(10, (2, 4))
+    >>> batch = Batch(images[0], labels[0], images[1], images[2], labels[1])
+    >>> search = Search(net, Config(learners=2, order=1))
+    >>> len(search.step(batch)["grad_norm_v"])
+    2
+    >>> derive(net.space, search.arch, learner=1).normal_concat
+    (2, 3)
     """
 
     recorder: type[Any] = CudaGraph
@@ -155,7 +166,11 @@ class Search:
         return epoch_of(self.config, self.space, step // self.config.steps_per_epoch)
 
     def passes(self, arch: Arch, whose: str = "w", epoch: Epoch | None = None) -> Passes:
-        """Passes of the W_k or V_k ("w", "v") with these architectures, as the epoch (of the next step) has them."""
+        """Forwards and backwards of all learners' weights with the architectures `arch`.
+
+        whose   "w": the W_k; "v": the V_k
+        epoch   whose dropout and precision; None: that of the next step
+        """
         epoch = epoch or self.now
         dropout = {"w": epoch.dropout_w, "v": epoch.dropout_v}[whose]
         options = PassOptions(epoch.skip_beta, dropout, precision=self.config.precision)
@@ -170,13 +185,13 @@ class Search:
         return fused and self.w.is_cuda and ranks.count() == 1
 
     def graph_key(self, batch: Batch) -> Any:
-        """Steps of one kind differ only in what tensors hold, so that one graph is right for all of them."""
+        """What a step on `batch` does, but for the values of its tensors: one graph is right for all steps of a key."""
         images = [(x.shape, x.dtype, x.device) for x in (batch.x_train, batch.x_unlabeled, batch.x_val)]
         backend = choose(None, self.w.device, self.w.dtype)
         return self.now, self.config, backend, images
 
     def eager_step(self, batch: Batch) -> dict[str, Any]:
-        """A step kernel by kernel; its record is read."""
+        """A step on `batch` kernel by kernel; its record is read."""
         batch.check(self.space.num_classes)
         kept = dict(vars(self))
         try:
@@ -194,7 +209,10 @@ class Search:
             ranks.check_equal("architecture", self.architect.arch.flat())
 
     def run(self, batch: Batch, inputs: StepInputs) -> Report:
-        """A step of the current epoch, on the device; everything that changes is replaced, not written to."""
+        """A step of the current epoch on `batch` and `inputs`, those of `next_inputs`, on the device.
+
+        Everything that changes is replaced, not written to.
+        """
         before, epoch, phase = dict(vars(self)), self.now, PHASES[self.now.phase]
         self.running = RunningStats(self.running.mean.clone(), self.running.var.clone())
         alone, norms, losses = phase.learner == "v", Values(), Values()

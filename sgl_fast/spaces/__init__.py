@@ -49,6 +49,12 @@ def space(name: str, **sizes: Any) -> Space:
            ops: of every edge, any subset and order of the primitives, by index or name; or edge_ops, edge by edge:
            {"normal" | "reduce": a list of ops for each edge}
     An unknown name or a size that the operations cannot take is a ValueError that lists what is possible.
+
+    >>> space("darts", channels=8, layers=5, nodes=2, ops=["skip_connect", "sep_conv_3x3"]).ops("normal")[0]
+    ('skip_connect', 'sep_conv_3x3')
+    >>> space("pc_darts", channels=6)
+    Traceback (most recent call last):
+    ValueError: pc_darts mixes 1/4 of the channels: need channels divisible by 4 (4, 8, 16, ...); got 6
     """
     if name not in SPACES:
         raise ValueError(f"unknown space {name!r}; the spaces are {', '.join(SPACES)}")

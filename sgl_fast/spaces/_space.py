@@ -33,14 +33,23 @@ def edges_of(node: int) -> range:
 class Space:
     """One search space at one size. Build it with `sgl_fast.space(name, ...)`, which checks it.
 
+    name        darts | darts_minus | p_darts | pc_darts | pc_darts_imagenet
     channels    C of the first cell; it doubles at every reduction cell
-    ops         {"normal" | "reduce": E tuples of O primitives}
+    layers      cells; those at layers // 3 and 2 * layers // 3 are reductions
+    nodes       intermediate nodes of a cell: E = nodes * (nodes + 3) / 2 edges
+    num_classes J, logits of an image
+    ops_normal, ops_reduce  E tuples of O operations: those of each edge
     partial     k: a mixed op sees the first C/k channels, the rest bypass it (PC-DARTS)
     edge_norm   betas: a softmax over the in-edges of each node multiplies the edges (PC-DARTS)
     aux_skip    an extra skip on every edge, weighted by `skip_beta` (DARTS-)
     imagenet    the 224-pixel stem: three stride-2 convolutions in place of one of stride 1
     stage       1, 2 or 3 in P-DARTS, 0 elsewhere
+    stem_multiplier  channels of the stem are that times C
     rules       what its authors do with it
+
+    >>> made = space("pc_darts", channels=16, layers=8)
+    >>> made.edges, made.ops_per_edge, sorted(made.reductions)
+    (14, 8, [2, 5])
     """
 
     name: str
@@ -74,6 +83,7 @@ class Space:
             raise ValueError("need as many ops an edge in the reduction cell as in the normal cell")
 
     def ops(self, kind: str) -> EdgeOps:
+        """Operations of each edge of one kind of cell, "normal" or "reduce"."""
         return self.ops_normal if kind == "normal" else self.ops_reduce
 
     @property
@@ -92,7 +102,7 @@ class Space:
         return frozenset((self.layers // 3, 2 * self.layers // 3))
 
     def check_images(self, height: int, width: int) -> None:
-        """ValueError unless every reduction sees an even height and width."""
+        """ValueError unless every reduction sees an even height and width, in pixels of the input."""
         sizes = (height, width)
         for side in sizes:
             here = side

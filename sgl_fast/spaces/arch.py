@@ -33,6 +33,12 @@ class Arch:
     """alphas_normal, alphas_reduce (K, E, O); betas_normal, betas_reduce (K, E), or None where the space has none.
 
     Raw values, before any softmax. A plain mutable object: every attribute may be assigned.
+
+    >>> arch = Supernet(space("pc_darts", channels=4, nodes=2)).init_arch(3)
+    >>> tuple(arch.alphas_normal.shape), tuple(arch.betas_normal.shape)
+    ((3, 5, 8), (3, 5))
+    >>> len(arch.rows([0, 0, 2])), tuple(arch.flat().shape)
+    (3, (3, 90))
     """
 
     alphas_normal: Tensor
@@ -68,7 +74,7 @@ class Arch:
         return self.map(lambda _: next(rest))
 
     def plus(self, other: Arch) -> Arch:
-        """The sum, entry by entry."""
+        """The sum with `other`, entry by entry."""
         rest = iter(other.tensors())
         return self.map(lambda t: t + next(rest))
 

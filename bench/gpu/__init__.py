@@ -1,0 +1,1 @@
+"""What `make gpu` runs: everything worth knowing of a GPU, part by part, each in a process of its own."""

@@ -1,0 +1,134 @@
+"""The parts of a GPU run; see `gpu`. Each yields what it finds as it finds it: a name and what JSON can say.
+
+python -m bench.gpu.parts "PART ARGUMENT ..." [--without CONTENDER] prints a line of JSON a finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from sgl_fast.backends.choice import BACKENDS, why_not
+
+from ..processes import pass_on_the_end, run
+from .__main__ import BROKEN
+from .floor import ceilings as measured_ceilings
+from .kernels import profile
+from .passes import compiled, passes
+from .steps import search, steps
+from .timing import CONTENDERS, Broken, Found, need_gpu
+from .tools import counters, sanitizer
+
+TO_TELL = 10  # seconds of a part's limit in which it tells what a command that it cut off had said
+_limit = {"seconds": 600.0}
+
+
+def environment(_: Sequence[str]) -> Found:
+    yield "python", platform.python_version()
+    yield "torch", torch.__version__
+    yield "cuda of torch", str(torch.version.cuda)
+    for package in ("triton", "torchvision", "pytest", "matplotlib"):
+        yield package, version_of(package)
+    for name in BACKENDS:
+        yield f"backend {name}", why_not(name) or "ready"
+    if not torch.cuda.is_available():
+        yield "gpu", "none that torch can use"
+        return
+    p = torch.cuda.get_device_properties(0)
+    yield "gpu", f"{p.name}, sm_{p.major}{p.minor}, {p.multi_processor_count} multiprocessors"
+    yield "memory, GiB", p.total_memory / 2**30
+
+
+def version_of(package: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def ceilings(_: Sequence[str]) -> Found:
+    """What the GPU reaches at best: copies and products of matrices."""
+    need_gpu()
+    best = measured_ceilings()
+    yield "copy, GB/s", best.moved / 1e9
+    for name in ("float32", "tf32", "float16"):
+        yield f"product {name}, TFLOP/s", getattr(best, name) / 1e12
+
+
+def build(_: Sequence[str]) -> Found:
+    """The extension with CUDA for this GPU, where there is an nvcc; and what the doctor says."""
+    need_gpu()
+    arch = ".".join(map(str, torch.cuda.get_device_capability()))
+    command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
+    built = run(command, left(), {"SGL_FAST_CUDA": "1", "TORCH_CUDA_ARCH_LIST": arch})
+    if built.code != 0:
+        yield "said", built.said[-3000:]
+    yield "seconds of the build", round(built.seconds, 1)
+    doctor = run([sys.executable, "-m", "sgl_fast.doctor"], left(built.seconds))
+    yield "doctor", doctor.out.strip() + doctor.err[-1500:]
+    refuse("build", built.code)
+    refuse("doctor", doctor.code)
+
+
+def tests(_: Sequence[str], backend: str) -> Found:
+    """The tests on the device, of one backend."""
+    need_gpu()
+    command = [sys.executable, "-u", "-m", "pytest", "-vv", "--tb=short", "--durations=5", "tests/bench/test_gpu.py"]
+    done = run([*command, "-k", backend], left())
+    yield "said", done.said[-6000:]
+    refuse("tests", done.code)
+
+
+def left(used: float = 0.0) -> float:
+    """Seconds that a command of this part may take."""
+    return _limit["seconds"] - TO_TELL - used
+
+
+def refuse(what: str, code: int | None) -> None:
+    """SystemExit unless it ended well."""
+    if code is None:
+        raise SystemExit(f"{what}: not done in time")
+    if code:
+        raise SystemExit(f"{what}: exit code {code}")
+
+
+PARTS: dict[str, Callable[..., Found]] = {
+    part.__name__: part
+    for part in (environment, ceilings, build, tests, passes, compiled, steps, search, profile, sanitizer, counters)
+}
+
+
+def say(name: str, value: Any) -> None:
+    print(json.dumps([name, value]), flush=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu.parts", description=__doc__)
+    parser.add_argument("part")
+    parser.add_argument("--without", action="append", default=[], help="a contender that broke the device")
+    parser.add_argument("--seconds", type=float, default=_limit["seconds"], help="after which it will be ended")
+    args = parser.parse_args(argv)
+    _limit["seconds"] = args.seconds
+    name, *arguments = args.part.split()
+    if name not in PARTS:
+        raise SystemExit(f"no such part; the parts are {', '.join(PARTS)}")
+    pass_on_the_end()
+    try:
+        for found in PARTS[name]([one for one in CONTENDERS if one not in args.without], *arguments):
+            say(*found)
+    except Broken as broken:
+        say(broken.contender, str(broken))
+        say(BROKEN, broken.contender)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""Faults planted in the CUDA kernels: the simulator and its sanitizers see each (pytest --simulated)."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CUDA = ROOT / "csrc" / "cuda"
+BARRIER = "    __syncthreads();\n"
+WARP_BARRIER = "        __syncwarp();\n"
+# which test program, under which sanitizer; file; what is replaced by what
+MUTANTS = {
+    "dropped barrier": ("flat_update", "thread", "device.cuh", f"{BARRIER}    T total", "    T total"),
+    "dropped barrier of a warp": (
+        "mixed_cell",
+        "thread",
+        "slope_tile.cuh",
+        f"factor * mine[i]);\n{WARP_BARRIER}",
+        "factor * mine[i]);\n",
+    ),
+    "wrong lane": ("pseudo_label", "address", "device.cuh", "v += __shfl_xor_sync(WHOLE_WARP, v, step)", "v += v"),
+    "a part too long": ("flat_update", "address", "flat_update.cuh", "end = (k + 1) * P;", "end = (k + 1) * P + 1;"),
+    "off by one tile": ("mixed_cell", "address", "convolve.cuh", "if (q >= tiling", "if (q + 1 >= tiling"),
+    "missing initialisation": ("mixed_cell", "address", "gradient.cuh", "clear(shared, count * tile.floats);", ""),
+    "plain add across blocks": (
+        "mixed_cell",
+        "thread",
+        "cell.cuh",
+        "last[0] = atomicAdd(ticket, 1u) == count - 1;",
+        "last[0] = (*ticket)++ == count - 1;",
+    ),
+    "no fence": (
+        "mixed_cell",
+        "thread",
+        "cell.cuh",
+        f"    __threadfence();\n{BARRIER}    if (threadIdx",
+        f"{BARRIER}    if (threadIdx",
+    ),
+}
+
+
+@pytest.mark.parametrize("header", sorted(path.name for path in CUDA.glob("*.*h")))
+def test_every_header_parses_alone(header: str, simulated: object) -> None:
+    command = ["g++", "-std=c++17", "-DCUDASIM", "-fsyntax-only", "-w", "-x", "c++", "-"]
+    source = f'#include "{ROOT}/csrc/tests/sim/cudasim.h"\n#include "{CUDA / header}"\n'
+    done = subprocess.run(command, input=source, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_index_has_every_file() -> None:
+    index = (CUDA / "README.md").read_text(encoding="utf-8")
+    assert {path.name for path in CUDA.iterdir()} - {"README.md"} == set(re.findall(r"`(\w+\.\w+)`", index))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A copy of what the gates compile."""
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_planted_faults_are_seen(name: str, tree: Path, simulated: object) -> None:
+    program, sanitizer, file, right, wrong = MUTANTS[name]
+    source = tree / "csrc" / "cuda" / file
+    text = source.read_text(encoding="utf-8")
+    assert text.count(right) >= 1
+    source.write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    path = f"build/simulate/{sanitizer}/{program}"
+    built = subprocess.run(["make", path, "CXX=g++ -w"], cwd=tree, capture_output=True, text=True, timeout=600)
+    assert built.returncode == 0, built.stderr
+    stop = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}
+    done = subprocess.run([tree / path], cwd=tree, env=stop, capture_output=True, text=True, timeout=600)
+    assert done.returncode != 0, f"{name} passed: {done.stdout}"
