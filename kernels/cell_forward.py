@@ -138,7 +138,7 @@ class Forward(CellLaunches):
             blocks=blocks,
             size=size,
             BLOCK=block,
-            EMPTY=columns - size.width,
+            COLUMNS=columns if columns > size.width else 0,
             CHANNELS=block_size(most, MOST_CHANNELS),
             PARTS=PARTS,
         )

@@ -31,19 +31,20 @@ def norm_moments_kernel(
     blocks,
     size,
     BLOCK: tl.constexpr,
-    EMPTY: tl.constexpr,
+    COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
     PARTS: tl.constexpr,
 ):
     """Mean, 1 / deviation and unbiased variance of norms, from the moments of blocks, added as of groups of values.
 
     Grid: (rows from `first` on, learners). partial (images, norms, blocks, 2); moments: rows of MOMENTS; size
-    Size, of which a block has BLOCK places; EMPTY: whether the last place of every row is, 0 or 1.
+    Size, of which a block has BLOCK places; COLUMNS: of a row whose last place is empty; 0: none is.
     """
     row, v = moments + (first + tl.program_id(0)) * len(MOMENTS), tl.program_id(1).to(tl.int64)
     sums, norm, channels = tl.load(row + MOMENTS.sums), tl.load(row + MOMENTS.norm), tl.load(row + MOMENTS.channels)
-    columns = size.width + EMPTY
-    count, places = tl.full((1,), N * size.height * size.width, tl.float64), size.height * columns
+    count, places = tl.full((1,), N * size.height * size.width, tl.float64), size.height * size.width
+    if COLUMNS:
+        places = size.height * COLUMNS
     part, one_of = tl.arange(0, PARTS), tl.full((1,), 1.0, tl.float64) / count
     for c0 in range(0, channels, CHANNELS):
         c = c0 + tl.arange(0, CHANNELS)
@@ -55,8 +56,8 @@ def norm_moments_kernel(
                 p = start + part
                 n, block = v * N + p // blocks, p % blocks
                 start_of, pixels = block * BLOCK, tl.minimum(places - block * BLOCK, BLOCK)
-                if EMPTY:
-                    pixels -= (start_of + pixels) // columns - start_of // columns
+                if COLUMNS:
+                    pixels -= (start_of + pixels) // COLUMNS - start_of // COLUMNS
                 pixels = pixels.to(tl.float64)[None, :]
                 mask = here[:, None] & (p < N * blocks)[None, :]
                 at = partial + ((n[None, :] * norms.count + sums + c[:, None]) * blocks + block[None, :]) * 2

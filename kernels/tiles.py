@@ -54,7 +54,7 @@ def storable(value, saved):
 def is_open(relu_mask, channel, y, x, height, width, mask):
     """Whether a ReLU let a pixel through. relu_mask: its pattern in one image, a bit a pixel, whole bytes a row."""
     row = (width + 7) // 8
-    byte = tl.load(relu_mask + channel * (height * row) + (y * row + x // 8), mask=mask, other=0).to(tl.int32)
+    byte = tl.load(relu_mask + (channel * height + y) * row + x // 8, mask=mask, other=0).to(tl.int32)
     return ((byte >> (x % 8)) & 1) != 0
 
 
@@ -62,7 +62,7 @@ def is_open(relu_mask, channel, y, x, height, width, mask):
 def argmax_of(argmax, channel, y, x, height, width, mask):
     """Which place of its window a max-pool took, 15 where masked. argmax: of an image, whole bytes a row of outputs."""
     row = (width + 1) // 2
-    byte = tl.load(argmax + channel * (height * row) + (y * row + x // 2), mask=mask, other=255).to(tl.int32)
+    byte = tl.load(argmax + (channel * height + y) * row + x // 2, mask=mask, other=255).to(tl.int32)
     return (byte >> ((x & 1) * 4)) & 15
 
 
