@@ -151,6 +151,40 @@ class DropPathCell(Cell):
         return F.dropout(super().forward(*args), 0.1, self.training)
 
 
+class DroppedPathOp(MixedOp):
+    """Drop path: a factor an edge and image, 0 or 1 / (1 - rate)."""
+
+    rate = 0.0
+
+    def forward(self, x, weights):
+        out = super().forward(x, weights)
+        if not (self.training and self.rate):
+            return out
+        return out / (1 - self.rate) * torch.empty(len(x), 1, 1, 1).bernoulli_(1 - self.rate)
+
+
+class NoisyOp(MixedOp):
+    """The first operation, `none`, is standard normal noise of the input's shape."""
+
+    level = 0.0
+
+    def forward(self, x, weights):
+        out = super().forward(x, weights)
+        return out + weights[0] * torch.randn_like(out) if self.level else out
+
+
+def of_edges(mixed):
+    """A cell of such mixed ops."""
+
+    class Mixed(Cell):
+        def __init__(self, *args):
+            super().__init__(*args)
+            for i, old in enumerate(self._ops):
+                self._ops[i] = mixed(old._ops[4].op[1].in_channels, old.stride)
+
+    return Mixed
+
+
 class SkippingMixedOp(MixedOp):
     """An operation of weight 0 is not computed, so its batch norms see nothing and its weight gets no gradient."""
 
@@ -185,12 +219,20 @@ class TupleNetwork(Network):
         return self.cells[0](s, s, self.alphas_normal.softmax(-1))[0].mean((2, 3))
 
 
+def noisy(level):
+    net = Network(make_cell=of_edges(NoisyOp))
+    for m in net.modules():
+        m.level = level
+    return net
+
+
 # found only by trying, and what the report must say: the same modules, other numbers
 TRIED = {
     "a scaled edge": ("differs by", lambda: Network(make_cell=ScaledCell)),
     "a wrong shuffle": ("differs by", lambda: Network(make_cell=WrongShuffle, k=4, C=8)),
     "a leaky input": ("differs by", lambda: Network(make_cell=LeakyCell)),
     "drop path": ("draws random numbers", lambda: Network(make_cell=DropPathCell)),
+    "noise in place of an operation": ("draws random numbers", lambda: noisy(1.0)),
     "a detached state": ("gradient of argument s0 differs", lambda: Network(make_cell=DetachedCell)),
     "ReLUs that work in place": ("changes its argument s0 in place", lambda: replaced(nn.ReLU, in_place)),
 }

@@ -53,13 +53,15 @@ def rows_of(values: Sequence[float], widths: Sequence[int]) -> Iterator[Sequence
 
 
 def sample(weights: Tensor, sizes: Sequence[int] | int, rows: Iterator[int], generator: torch.Generator) -> Tensor:
-    """Weights of which some are 0: all but one of a row, or one, where another is tiny and another negative."""
+    """Weights of which some are 0: all but one of a row, at times an exact 1, or one with a tiny and a negative one."""
     found = []
     pieces = weights.flatten().split(sizes if isinstance(sizes, int) else list(sizes))
     for number, row in zip(rows, pieces, strict=False):
         order, row = torch.randperm(len(row), generator=generator).tolist(), row.clone()
         if len(row) > 1:
             row[order[1:] if number % 2 else order[:1]] = 0.0
+        if number % 4 == 1:
+            row[order[0]] = 1.0
         if len(row) > 3 and not number % 2:
             row[order[1]], row[order[2]] = 2 * TINY, -row[order[2]]
         found.append(row)

@@ -52,7 +52,7 @@ class Setup:
     """How a trial goes: equal ones draw the same numbers, whatever runs.
 
     skip_beta   where a number of the trial's stands in for that of the call
-    sampled     only some weights of a row are not 0; else all, but for one of each row in evaluation mode
+    sampled     some weights of a row are 0 in training, too; without, in evaluation mode alone
     numbers     where numbers of the trial's stand in for those of the call, of which only some are not 0
     """
 
@@ -73,7 +73,7 @@ def trial(match: Match, arguments: Mapping[str, Any], run: Run, setup: Setup, gr
     copies = Copy(setup.dtype, generator)
     with borrowed(match.module, setup.training, copies) as (tensors, attributes), torch.set_grad_enabled(gradients):
         given = {k: v for k, v in arguments.items() if k != OWN}
-        rows = count()
+        rows = count(0 if setup.training else 1)
         inputs = {p: draw(t, match, given, generator, setup, rows) for p, t in tensors_of(given)}
         passed = {path: t * 1 for path, t in inputs.items()}  # no leaves, so that they may be changed in place
         change: dict[Path, Any] = {**passed, **drawn_numbers(match, given, generator, setup, rows)}
@@ -111,19 +111,16 @@ def draw(
     setup: Setup,
     rows: Iterator[int],
 ) -> Tensor:
-    """A state of few pixels, indices of operations, or positive weights that sum to 1, some of them 0."""
+    """A state of few pixels, indices of operations, or weights: positive and of sum 1, or of which some are 0."""
     widths, dtype = widths_of(match), setup.dtype
     if is_index(like):
         return (torch.rand(like.numel(), generator=generator) * torch.tensor(widths)).to(like).view_as(like)
     if not is_state(like):
         weights = torch.randn(like.shape, generator=generator)
         weights = weights.softmax(-1) if weights.dim() and weights.shape[-1] > 1 else weights.sigmoid()
-        if setup.sampled and weights.dim():
+        if weights.dim() and (setup.sampled or not setup.training):
             flat = weights.dim() == 1 and weights.numel() == sum(widths)
             weights = sample(weights, widths if flat else weights.shape[-1], rows, generator)
-        elif not setup.training and weights.dim() and weights.shape[-1] > 2:
-            zeros = torch.randint(weights.shape[-1], (*weights.shape[:-1], 1), generator=generator)
-            weights = weights.scatter(-1, zeros, 0.0)
         return weights.to(like.device, dtype).requires_grad_()
     smallest = min(t.shape[-1] for _, t in tensors_of(arguments) if is_state(t))
     sides = [side * max(1, round(like.shape[-1] / smallest)) for side in SIDES[match.kind]]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from foreign_broken import SEEN, TRIED, TupleCell, TupleNetwork
+from foreign_broken import SEEN, TRIED, DroppedPathOp, NoisyOp, TupleCell, TupleNetwork, of_edges
 from foreign_check import distance, images, one_pass
 from foreign_darts import Cell, Network
 from foreign_nested import pdarts
@@ -179,3 +179,24 @@ def test_too_many_changes_are_not_verified() -> None:
             model(images(1))
     entry = sgl_fast.report(model)[0]
     assert 10 <= entry.originals <= 14 and "too often: self.step" in entry.last
+
+
+@pytest.mark.parametrize(("mixed", "name"), [(DroppedPathOp, "rate"), (NoisyOp, "level")])
+def test_random_edges_are_the_originals(mixed: type[nn.Module], name: str) -> None:
+    """Taken while nothing is drawn; from then on the original draws its own numbers, and the report says why."""
+    torch.manual_seed(14)
+    model = sgl_fast.accelerate(Network(layers=2, make_cell=of_edges(mixed)))
+    original = sgl_fast.restore(copy.deepcopy(model))
+    assert distance(one_pass(original, images(1)), one_pass(model, images(1))) < (1e-5, "")
+    report = sgl_fast.report(model)
+    assert [(c.calls, c.originals) for c in report] == [(1, 0)] * 2, str(report)
+    passes = []
+    for one in (original, model):
+        for module in one.modules():
+            if isinstance(module, mixed):
+                setattr(module, name, 0.5)
+        torch.manual_seed(15)
+        passes.append(one_pass(one, images(1)))
+    assert distance(*passes) < (1e-6, "")
+    assert [(c.calls, c.originals) for c in report] == [(1, 1)] * 2, str(report)
+    assert all("draws random numbers" in c.last for c in report), str(report)

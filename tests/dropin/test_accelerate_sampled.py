@@ -139,3 +139,38 @@ def test_another_rule_is_refused() -> None:
     torch.manual_seed(0)
     model = sgl_fast.accelerate(SampledNetwork(Second, layers=2))
     assert not sgl_fast.report(model).accelerated and cell_of(Second)
+
+
+class Unweighted(NonZeroOp):
+    """The only operation that is computed is not multiplied by its weight."""
+
+    def forward(self, x: Any, weights: Any) -> Any:
+        parts = [(w, op(x)) for w, op in zip(weights, self._ops, strict=True) if w != 0]
+        return parts[0][1] if len(parts) == 1 else sum(w * part for w, part in parts)
+
+
+class TwiceWhereOne(NonZeroOp):
+    """All are computed; a row of one weight alone counts twice."""
+
+    def forward(self, x: Any, weights: Any) -> Any:
+        out = sum(w * op(x) for w, op in zip(weights, self._ops, strict=True))
+        return out * (1 + int((weights != 0).sum() == 1))
+
+
+class WholeWhereOne(NonZeroOp):
+    """All are computed; a weight of exactly 1 is none."""
+
+    def forward(self, x: Any, weights: Any) -> Any:
+        if float(weights.detach().max()) == 1.0:
+            return self._ops[int(weights.argmax())](x)
+        return sum(w * op(x) for w, op in zip(weights, self._ops, strict=True))
+
+
+@pytest.mark.filterwarnings("ignore:nothing is accelerated")
+@pytest.mark.parametrize("mixed", [Unweighted, TwiceWhereOne, WholeWhereOne])
+def test_one_hot_rows_that_count_otherwise_are_refused(mixed: Any) -> None:
+    torch.manual_seed(0)
+    model = sgl_fast.accelerate(SampledNetwork(mixed, layers=2))
+    report = sgl_fast.report(model)
+    assert len(report) == 2 and not report.accelerated, str(report)
+    assert all(cell.reason.startswith("verification: ") for cell in report), str(report)
