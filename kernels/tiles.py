@@ -94,6 +94,8 @@ def depthwise_tile(x, pattern, norms, weights, row, v, c, pixel, pixels, out_W, 
         x + tl.load(row + CONV.offset) + c[:, None] * (height * width),
         weights + depthwise + c * kernel * kernel,
     )
+    row_bytes = (width + 7) // 8
+    bits = pattern + relu_mask + c[:, None] * (height * row_bytes)
     total = tl.zeros((c.shape[0], pixel.shape[0]), tl.float32)
     for i in range(kernel):
         yy = y + (i - kernel // 2) * dilation
@@ -103,7 +105,8 @@ def depthwise_tile(x, pattern, norms, weights, row, v, c, pixel, pixels, out_W, 
             mask = here[:, None] & (in_row & (xx >= 0) & (xx < width))[None, :]
             value = (tl.load(planes + (yy * width + xx)[None, :], mask=mask, other=0.0).to(tl.float32) - mean) * scale
             if REPLAY:
-                let = is_open(pattern + relu_mask, c[:, None], yy[None, :], xx[None, :], height, width, mask)
+                byte = tl.load(bits + (yy * row_bytes + xx // 8)[None, :], mask=mask, other=0).to(tl.int32)
+                let = ((byte >> (xx % 8)[None, :]) & 1) != 0
             else:
                 let = ~(value <= 0)
             tap = tl.load(taps + i * kernel + j, mask=here & (depthwise >= 0), other=1.0)
