@@ -79,6 +79,8 @@ def candidate(row: Operation, channels: int, stride: int) -> nn.Module:
         return nn.MaxPool2d(row.kernel, stride, row.padding)
     if row.pool:
         return nn.AvgPool2d(row.kernel, stride, row.padding, count_include_pad=False)
+    if row.noise:
+        return Noise(stride)
     if row.skip:
         return nn.Identity() if stride == 1 else FactorizedReduce(channels, channels)
     strides = [stride, *[1] * (row.halves - 1)] if row.halves else []
@@ -100,5 +102,4 @@ OPS: dict[str, Callable[[int, int], nn.Module]] = {
     **{name: partial(candidate, row) for name, row in OPERATIONS.items()},
     "sep_conv_7x7": partial(candidate, Operation(7, halves=2)),
     "conv_7x1_1x7": conv_7x1_1x7,
-    "noise": lambda channels, stride: Noise(stride),
 }

@@ -15,7 +15,7 @@ from ..ops.mixed_cell import mixed_cell
 from ..reference.cell import Entry
 from ..reference.layers import LayerCursor, PassContext, RunningStats, fold, unfold
 from ..reference.pattern import Pattern
-from ..spaces import Space, edges_of
+from ..spaces import KINDS, Space, edges_of, has_noise
 from ..spaces.arch import Arch, init_arch
 from .layout import build
 
@@ -42,6 +42,7 @@ class Supernet:
         self.layout: tuple[Entry, ...] = self.sections.entries
         self.num_weights = sum(e.size for e in self.layout)
         self.num_statistics = sum(s.num_statistics for s in self.sections.sections)
+        self.noisy = any(has_noise(space.ops(kind)) for kind in KINDS)
 
     def init_weights(
         self, V: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None
@@ -95,7 +96,7 @@ class Supernet:
         training     batch statistics per virtual learner, which update `running` if that is given; False reads it
         skip_beta    DARTS-: coefficient of the auxiliary skips
         skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
-                     `dropout_seeds`, one a virtual learner, int64 where they are a tensor
+                     `dropout_seeds`, one a virtual learner, int64 where they are a tensor; so is noise, always
         pattern      a new Pattern is recorded, a recorded one replayed
         precision    float16 (backends cuda, triton), bfloat16 (triton): cells keep that for their backward, half the
                      memory and most of the traffic; tf32 (triton): products by one of tf32 in place of three; not
@@ -108,7 +109,7 @@ class Supernet:
         V = weights.shape[0]
         if not 0 <= skip_dropout < 1:
             raise ValueError(f"need skip_dropout of at least 0 and below 1; got {skip_dropout}")
-        if skip_dropout and training and dropout_seeds is None:
+        if dropout_seeds is None and (self.noisy or (skip_dropout and training)):
             dropout_seeds = draw_seeds(V, generator)
         if dropout_seeds is not None and len(dropout_seeds) != V:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")

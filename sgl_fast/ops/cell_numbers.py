@@ -67,6 +67,8 @@ def _check_numbers(cell: tuple[int, ...]) -> None:
     _need(len(codes) == O * num_edges(nodes), f"{O} operations for each of {num_edges(nodes)} edges", len(codes))
     unknown = [code for code in codes if not 0 <= code < len(CODES)]
     _need(not unknown, f"operations from 0 to {len(CODES) - 1}", unknown[:1])
+    noises = [CODES[code] for code in codes if OPERATIONS[CODES[code]].noise]
+    _need(not noises, "operations that are fused", noises[:1])
     edges = [[code for code in codes[i : i + O] if code] for i in range(0, len(codes), O)]
     _need(all(len(set(edge)) == len(edge) for edge in edges), "an operation once an edge", edges)
     _need(channels % partial == 0, f"channels that {partial} divides", channels)

@@ -10,6 +10,7 @@ from ..backends.precision import check_precision
 from ..reference import mixed_cell as reference
 from ..reference.cell import Cell, Section
 from ..reference.layers import MOMENTUM, PassContext, RunningStats
+from ..spaces import has_noise
 from .cell_gradients import cell_function
 from .cell_numbers import Described, check_inputs, mask_size, masks_of, numbers
 from .cell_operators import BACKWARD, FORWARD, sizes
@@ -43,7 +44,7 @@ def mixed_cell(
     -> (V, N, nodes * channels, H', W'); H' = H / 2 in a reduction cell
     All of one floating-point dtype and device; under autocast the states are cast to the weights' dtype. The fused
     backends take float32; their derivative is fused, too, the derivative of that is recomputed by the reference.
-    ValueError says what does not fit.
+    A cell with noise is the reference's on every backend. ValueError says what does not fit.
     context.running is updated by a training pass and read by others; context.pattern is recorded or replayed; with
     context.precision float16 or bfloat16 what the backward needs is kept in that, all arithmetic being float32.
     """
@@ -52,7 +53,7 @@ def mixed_cell(
     place = weights.device.type
     if torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place):
         s0, s1 = s0.to(weights.dtype), s1.to(weights.dtype)
-    if name == "reference":
+    if name == "reference" or has_noise(cell.ops):
         shape = Described(cell, section, section.num_weights, section.num_statistics)
         check_inputs(shape, s0, s1, weights, op_weights, edge_weights, context.training)
         return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, context, skip_beta)

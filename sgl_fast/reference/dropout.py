@@ -29,14 +29,19 @@ def dropout_masks(seeds: Tensor, masks: int, first: int, size: Sequence[int], th
 
     Numbers of the masks: `first` and on.
     """
-    low, high = seeds & WORD, (seeds >> 32) & WORD
-    number = torch.arange(first, first + masks, device=seeds.device)[:, None]
-    start = mixed(low ^ mixed((high + GOLDEN) & WORD))
-    b = high ^ mixed((start + number) & WORD)
-    a = start ^ mixed((b + GOLDEN) & WORD)
+    a, b = streams(seeds, masks, first)
     position = torch.arange(math.prod(size), device=seeds.device)
     word = mixed((mixed(position ^ a[..., None]) + b[..., None]) & WORD)
     return (word >> 8 >= threshold).view(masks, -1, *size)
+
+
+def streams(seeds: Tensor, count: int, first: int) -> tuple[Tensor, Tensor]:
+    """What makes the words of each seed and number, of the numbers `first` and on: two words (count, V)."""
+    low, high = seeds & WORD, (seeds >> 32) & WORD
+    number = torch.arange(first, first + count, device=seeds.device)[:, None]
+    start = mixed(low ^ mixed((high + GOLDEN) & WORD))
+    b = high ^ mixed((start + number) & WORD)
+    return start ^ mixed((b + GOLDEN) & WORD), b
 
 
 def mixed(x: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from . import dropout
 from .cell import Section
+from .noise import noise
 from .pattern import Pattern
 
 EPS = 1e-5
@@ -43,8 +44,8 @@ class RunningStats:
 class PassContext:
     """How a pass runs: what it normalises with, and where it records or replays kinks and draws dropout.
 
-    Dropout masks are a function of a virtual learner's seed, of dropout_seeds (V) int64, and of their number in the
-    pass alone, so they repeat in every pass that has the seed, however the V axis is chunked.
+    Dropout masks and noise are a function of a virtual learner's seed, of dropout_seeds (V) int64, and of their number
+    in the pass alone, so they repeat in every pass that has the seed, however the V axis is chunked.
     """
 
     training: bool = True
@@ -54,6 +55,7 @@ class PassContext:
     dropout_seeds: Tensor | None = None
     precision: str = "float32"  # of what a cell keeps for its backward, or of its products; see `precision`
     _masks: int = 0  # drawn so far
+    _noises: int = 0
 
     def next_masks(self, count: int) -> tuple[Tensor, int]:
         """The seeds (V) of the next `count` skips' masks, and the number of the first one."""
@@ -66,6 +68,13 @@ class PassContext:
         """What the next `count` skips keep, (count, V, N, C, H, W) bool; size (N, C, H, W)."""
         seeds, first = self.next_masks(count)
         return dropout.dropout_masks(seeds, count, first, size, dropout.threshold_of(self.dropout))
+
+    def noise(self, size: Sequence[int]) -> Tensor:
+        """The next noise, (V, N, C, H, W) float32; size (N, C, H, W)."""
+        if self.dropout_seeds is None:
+            raise ValueError("need dropout_seeds where there is noise; got None")
+        self._noises += 1
+        return noise(self.dropout_seeds, self._noises - 1, size)
 
 
 def fold(x: Tensor) -> Tensor:
@@ -143,3 +152,7 @@ class LayerCursor:
             return x
         y = unfold(x, self.V)
         return fold(y * self.context.dropout_masks(1, y.shape[1:])[0] / (1 - self.context.dropout))
+
+    def noise(self, x: Tensor, stride: int) -> Tensor:
+        """Standard normal numbers of the size that an operation on x has."""
+        return fold(self.context.noise(unfold(x[:, :, ::stride, ::stride], self.V).shape[1:]).to(x.dtype))

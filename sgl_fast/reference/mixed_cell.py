@@ -112,6 +112,8 @@ def apply_op(cursor: LayerCursor, op: str, x: Tensor, active: Tensor, stride: in
         return cursor.norm(y) if pool_norm else y
     if row.skip:
         return cursor.dropout(x) if stride == 1 else factorized_reduce(cursor, active)
+    if row.noise:
+        return cursor.noise(x, stride)
     y = cursor.norm(cursor.conv(cursor.conv(active, stride, row.padding, row.dilation)))
     for _ in range(row.halves - 1):
         y = cursor.norm(cursor.conv(cursor.conv(cursor.relu(y), 1, row.padding, row.dilation)))

@@ -14,7 +14,7 @@ from ..files import read_text, user_path
 from ..limits import check_kind, check_limits, flag
 from ..sgl.config import Config
 from ..sgl.presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
-from ..spaces import PRIMITIVES, RULES, SPACES, op_names, space
+from ..spaces import EVERY, PRIMITIVES, RULES, op_names, space
 from .command import Parser, absolute, located
 
 if sys.version_info >= (3, 11):
@@ -60,7 +60,7 @@ HELP = {
     "chunk": "at most so many virtual learners at a time, the same numbers in less memory",
 }
 CHOICES: dict[str, tuple[Iterable[str], str]] = {
-    "space": (SPACES, "search space (default pc_darts)"),
+    "space": (EVERY, "search space (default pc_darts)"),
     "algorithm": (ALGORITHMS, "best (default); paper: its equations as printed; released: what the authors' code runs"),
     "settings": (
         SETTINGS,

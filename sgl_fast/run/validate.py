@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..data.seeds import seed_of
+from ..data.upload import upload
+from ..nets.supernet import draw_seeds
 from ..sgl.search import Search
 from ..sgl.virtual_learners import VirtualLearners
 
@@ -22,9 +25,11 @@ def validate(
     epoch = search.epoch_of(max(0, search.steps - 1))  # that the weights were trained in
     K, passes = len(search.w), search.passes(search.arch, epoch=epoch)
     loss, correct, count = torch.zeros(K), torch.zeros(K), 0
+    draw = torch.Generator().manual_seed(seed_of(search.config.seed, search.steps))
     for x, y in batches:
         before_each()
-        logits = passes.evaluate(VirtualLearners(range(K), search.w, x), search.running)
+        seeds = upload(draw_seeds(K, draw), search.w.device) if search.noisy else None
+        logits = passes.evaluate(VirtualLearners(range(K), search.w, x, seeds=seeds), search.running)
         targets = y.expand(K, -1)
         loss += F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1).cpu()
         correct += (logits.argmax(-1) == targets).sum(1).cpu()

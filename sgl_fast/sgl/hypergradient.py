@@ -64,7 +64,7 @@ def hypergradient(
     def plain(rate: float) -> Update:
         return lambda weights, grad: weights - rate * grad
 
-    seeds = draw_seeds(5 * len(w), generator).to(w.device) if skip_dropout else None
+    seeds = draw_seeds(5 * len(w), generator).to(w.device) if skip_dropout or net.noisy else None
     h = sgl_step(passes, w, v, batch, options, plain(xi_w), plain(xi_v), seeds).hypergradient
     assert h is not None
     return h

@@ -187,11 +187,12 @@ class Passes:
         running: RunningStats | None = None,
         pattern: Pattern | None = None,
     ) -> Tensor:
-        """Logits (V, N, J) of virtual learners of one net. ValueError for dropout without seeds."""
-        if options.skip_dropout and training and rows.seeds is None:
-            raise ValueError("need seeds for a pass with dropout, or masks come from a generator that no seed decides")
+        """Logits (V, N, J) of virtual learners of one net. ValueError for dropout or noise without seeds."""
+        net = self.nets[rows.learners[0]]
+        if rows.seeds is None and (net.noisy or (options.skip_dropout and training)):
+            raise ValueError("need seeds for a pass with dropout or noise, or no seed decides what is drawn; got None")
         self.forwards += len(rows)
-        return self.nets[rows.learners[0]](
+        return net(
             weights,
             arch,
             rows.images,

@@ -73,7 +73,7 @@ class Search:
         self.nets = [net] * K if isinstance(net, Supernet) else list(net)
         if len(self.nets) != K:
             raise ValueError(f"need one net, or one for each of {K} learners; got {len(self.nets)}")
-        self.space = first.space
+        self.space, self.noisy = first.space, any(net.noisy for net in self.nets)
         draw = torch.Generator().manual_seed(self.config.seed)
         self.w = self._init_weights(draw).to(device, dtype)
         self.v = self._init_weights(draw).to(device, dtype)
@@ -246,7 +246,7 @@ class Search:
     def next_inputs(self) -> StepInputs:
         """What the next step is given beside its batch."""
         now, seeds = self.now, None
-        if now.dropout:
+        if now.dropout or self.noisy:
             draw = torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
             seeds = upload(draw_seeds(5 * len(self.w), draw), self.w.device)
         rates = torch.tensor([now.lr_w, now.lr_v], dtype=self.w.dtype)

@@ -56,7 +56,7 @@ def sgl_step(
     weight decay and the factor by which a gradient was clipped are left out of them.
 
     w, v (K, P)
-    seeds       of dropout, (5K) int64: V and W in stage 1, pseudo-labels, stage 2, stage 3; None: no dropout
+    seeds       of dropout and noise, (5K) int64: V and W in stage 1, pseudo-labels, stage 2, stage 3; None: no such
     running     statistics of the W_k, updated by the training images
     stage_three False: the hypergradient is left out
     teachers    passes of the V_k where those of the W_k are not right for them: with the architectures of frozen

@@ -15,7 +15,7 @@ from .record import Record, Report
 
 @dataclass
 class StepInputs:
-    """What a step is given besides its batch, on the device: learning rates (), and dropout seeds (5K) or None."""
+    """What a step is given besides its batch, on the device: learning rates (), and seeds (5K) or None."""
 
     lr_w: Tensor
     lr_v: Tensor

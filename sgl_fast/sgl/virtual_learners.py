@@ -22,7 +22,7 @@ class VirtualLearners:
     images     (V, N, 3, H, W), or (N, 3, H, W) shared by all
     targets    (V, N, J): the loss is -weight * mean over n of sum over c of targets * log softmax(logits)
     patterns   one a row, to be replayed; log_probs (V, N, J) and arch_grad (V, A) of the pass that recorded them
-    seeds      of dropout, (V) int64
+    seeds      of dropout and noise, (V) int64
     """
 
     learners: Sequence[int]

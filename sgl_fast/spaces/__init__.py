@@ -10,15 +10,18 @@ from ._space import KINDS, EdgeOps, Space, edges_of, num_edges, op_names
 from .darts import RULES as DARTS
 from .darts import darts
 from .darts_minus import darts_minus
-from .operations import CODES, OPERATIONS, PRIMITIVES, Operation, is_pool
+from .operations import CODES, OPERATIONS, PRIMITIVES, Operation, has_noise, is_pool
 from .p_darts import RULES as P_DARTS
 from .p_darts import p_darts
 from .pc_darts import IMAGENET_RULES, pc_darts, pc_darts_imagenet
 from .pc_darts import RULES as PC_DARTS
+from .robust_darts import ROBUST_DARTS
+from .robust_darts import RULES as ROBUST_RULES
 from .rules import Rules
 
 __all__ = [
     "CODES",
+    "EVERY",
     "KINDS",
     "OPERATIONS",
     "PRIMITIVES",
@@ -29,6 +32,7 @@ __all__ = [
     "Rules",
     "Space",
     "edges_of",
+    "has_noise",
     "is_pool",
     "num_edges",
     "op_names",
@@ -39,12 +43,14 @@ SPACES: dict[str, Callable[..., Space]] = {
     build.__name__: build for build in (darts, darts_minus, p_darts, pc_darts, pc_darts_imagenet)
 }
 RULES: dict[str, Rules] = dict(zip(SPACES, (DARTS, DARTS, P_DARTS, PC_DARTS, IMAGENET_RULES), strict=True))
+RULES |= dict.fromkeys(ROBUST_DARTS, ROBUST_RULES)
+EVERY: dict[str, Callable[..., Space]] = {**SPACES, **ROBUST_DARTS}  # those that have a graph of their own, and subsets
 
 
 def space(name: str, **sizes: Any) -> Space:
     """The search space `name` at the given sizes.
 
-    name   darts | darts_minus | p_darts | pc_darts | pc_darts_imagenet
+    name   darts | darts_minus | p_darts | pc_darts | pc_darts_imagenet | s1 | s2 | s3 | s4
     sizes  channels, layers, nodes, num_classes; p_darts also stage
            ops: of every edge, any subset and order of the primitives, by index or name; or edge_ops, edge by edge:
            {"normal" | "reduce": a list of ops for each edge}
@@ -56,10 +62,10 @@ def space(name: str, **sizes: Any) -> Space:
     Traceback (most recent call last):
     ValueError: pc_darts mixes 1/4 of the channels: need channels divisible by 4 (4, 8, 16, ...); got 6
     """
-    if name not in SPACES:
-        raise ValueError(f"unknown space {name!r}; the spaces are {', '.join(SPACES)}")
-    options = inspect.signature(SPACES[name]).parameters
+    if name not in EVERY:
+        raise ValueError(f"unknown space {name!r}; the spaces are {', '.join(EVERY)}")
+    options = inspect.signature(EVERY[name]).parameters
     unknown = [size for size in sizes if size not in options]
     if unknown:
         raise ValueError(f"space {name!r} takes {', '.join(options)}; got {', '.join(unknown)}")
-    return SPACES[name](**sizes)
+    return EVERY[name](**sizes)

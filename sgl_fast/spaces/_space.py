@@ -8,7 +8,7 @@ from typing import Any
 
 from ..integers import whole
 from ..limits import LIMITS
-from .operations import PRIMITIVES
+from .operations import CODES, PRIMITIVES
 from .rules import Rules
 
 KINDS = ("normal", "reduce")
@@ -185,11 +185,11 @@ def op_names(ops: Ops, where: str) -> tuple[str, ...]:
     """Ops given by index or name -> names. ValueError for an unknown one."""
     if isinstance(ops, str) or not isinstance(ops, Sequence):
         raise ValueError(f"{where} needs a list of ops; got {ops!r}")
-    last = len(PRIMITIVES) - 1
+    last = len(CODES) - 1
     names = []
     for op in ops:
-        index = PRIMITIVES.index(op) if isinstance(op, str) and op in PRIMITIVES else whole(op)
+        index = CODES.index(op) if isinstance(op, str) and op in CODES else whole(op)
         if index is None or not 0 <= index <= last:
-            raise ValueError(f"{where} names an unknown op {op!r}; the ops are {', '.join(PRIMITIVES)} or 0 to {last}")
-        names.append(PRIMITIVES[index])
+            raise ValueError(f"{where} names an unknown op {op!r}; the ops are {', '.join(CODES)} or 0 to {last}")
+        names.append(CODES[index])
     return tuple(names)

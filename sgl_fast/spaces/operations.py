@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 HALVES = ("first", "second")  # of a separable convolution
@@ -17,6 +18,7 @@ class Operation:
               stride of the edge, the others 1
     pool      "max" or "avg": a window with the stride of the edge, then a batch norm if the cell's pools have one
     skip      the source itself at stride 1, a factorised reduction at stride 2
+    noise     standard normal numbers of the output's size, whatever the source is
     """
 
     kernel: int = 0
@@ -24,6 +26,7 @@ class Operation:
     halves: int = 0
     pool: str = ""
     skip: bool = False
+    noise: bool = False
 
     @property
     def padding(self) -> int:
@@ -41,6 +44,7 @@ OPERATIONS = {
     "sep_conv_5x5": Operation(5, halves=2),
     "dil_conv_3x3": Operation(3, dilation=2, halves=1),
     "dil_conv_5x5": Operation(5, dilation=2, halves=1),
+    "noise": Operation(noise=True),
 }
 CODES = tuple(OPERATIONS)
 PRIMITIVES = CODES[:8]  # of DARTS, in canonical order
@@ -48,3 +52,8 @@ PRIMITIVES = CODES[:8]  # of DARTS, in canonical order
 
 def is_pool(op: str) -> bool:
     return op in OPERATIONS and bool(OPERATIONS[op].pool)
+
+
+def has_noise(edge_ops: Iterable[Iterable[str]]) -> bool:
+    """Whether any edge of a cell has noise among its operations."""
+    return any(OPERATIONS[op].noise for ops in edge_ops for op in ops)

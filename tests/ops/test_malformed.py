@@ -15,6 +15,7 @@ from conftest import why_not_interpreted
 
 from sgl_fast.ops.cell_numbers import HEAD, described, numbers
 from sgl_fast.ops.cell_operators import FORWARD
+from sgl_fast.spaces import CODES
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,8 +39,8 @@ def test_random_malformed_calls(extension: None) -> None:
         (4, 3, "channels that 3 divides; got 8"),
         (5, 2, "reduction 0 or 1; got 2"),
         (9, 8, "pool_norm 0 or 1; got 8"),
-        (10, 2**40, "1 to 8 operations an edge"),
-        (HEAD, -(2**31), "operations from 0 to 7; got"),
+        (10, 2**40, f"1 to {len(CODES)} operations an edge"),
+        (HEAD, -(2**31), f"operations from 0 to {len(CODES) - 1}; got"),
         (HEAD, 2, "an operation once an edge"),
     ],
 )

@@ -103,7 +103,7 @@ def edge_ops(normal: Any, reduce: Any = ((0, 1), (2, 3))) -> dict[str, Any]:
         ("p_darts", edge_ops([[], []]), r"at least one, on every edge of the normal cell; got \[0, 0\]"),
         ("p_darts", edge_ops([[0], [1]]), "as many ops an edge in the reduction cell as in the normal cell"),
         ("p_darts", edge_ops([[0, 1], [2, 2]]), "edge 1 of the normal cell names an op twice"),
-        ("p_darts", edge_ops([[0, 1], [2, 8]]), "edge 1 of the normal cell names an unknown op 8"),
+        ("p_darts", edge_ops([[0, 1], [2, 99]]), "edge 1 of the normal cell names an unknown op 99"),
         ("p_darts", edge_ops([[0, 1], [2, "zero"]]), "edge 1 of the normal cell names an unknown op 'zero'"),
         ("p_darts", edge_ops([[0, 1], [2, True]]), "edge 1 of the normal cell names an unknown op True"),
         ("p_darts", edge_ops([[0, 1], "none"]), "edge 1 of the normal cell needs a list of ops; got 'none'"),

@@ -1,0 +1,72 @@
+"""S1 to S4 (Zela et al., 2020, "Understanding and Robustifying Differentiable Architecture Search", section 3): DARTS
+with so few operations that where it fails can be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from ._space import Ops, OpsByEdge, Space, build, check_size, num_edges
+from .rules import Rules
+
+RULES = Rules(published={"batch_size": 64, "lr_min": 0.001})
+# The two operations of each edge in S1, those that DARTS had kept when it searched with all of them.
+_SKIP3, _SKIP5, _SKIPS = (("skip_connect", op) for op in ("dil_conv_3x3", "dil_conv_5x5", "sep_conv_3x3"))
+_MAX, _POOLS = ("max_pool_3x3", "skip_connect"), ("max_pool_3x3", "avg_pool_3x3")
+_DILATED = ("dil_conv_3x3", "dil_conv_5x5")
+S1: OpsByEdge = {
+    "normal": [
+        *(_SKIP3, _SKIP5),
+        *(_SKIP5, _SKIPS, _SKIP3),
+        *(_MAX, _SKIPS, _SKIPS, _SKIP3),
+        *(_SKIPS, _MAX, _SKIP3, _DILATED, _DILATED),
+    ],
+    "reduce": [
+        *(_POOLS, ("max_pool_3x3", "dil_conv_3x3")),
+        *(_POOLS, _POOLS, _SKIP5),
+        *(_POOLS, ("max_pool_3x3", "sep_conv_3x3"), _SKIP3, _SKIP5),
+        *(_POOLS, _POOLS, _SKIP5, _SKIP5, _SKIP5),
+    ],
+}
+
+
+def s1(
+    channels: int = 16,
+    layers: int = 8,
+    nodes: int = 4,
+    num_classes: int = 10,
+    ops: Ops | None = None,
+    edge_ops: OpsByEdge | None = None,
+) -> Space:
+    """Two operations an edge, others from edge to edge. With fewer nodes than four: those of the first nodes."""
+    if ops is None and edge_ops is None:
+        edges = num_edges(check_size("nodes", nodes))
+        if edges > len(S1["normal"]):
+            raise ValueError(f"need at most 4 nodes in s1; got {nodes}")
+        edge_ops = {kind: rows[:edges] for kind, rows in S1.items()}
+    return build("s1", (channels, layers, nodes, num_classes), ops, edge_ops, rules=RULES)
+
+
+def _same(
+    name: str,
+    own: tuple[str, ...],
+    channels: int = 16,
+    layers: int = 8,
+    nodes: int = 4,
+    num_classes: int = 10,
+    ops: Ops | None = None,
+    edge_ops: OpsByEdge | None = None,
+) -> Space:
+    """The same operations on every edge."""
+    if ops is None and edge_ops is None:
+        ops = own
+    return build(name, (channels, layers, nodes, num_classes), ops, edge_ops, rules=RULES)
+
+
+ROBUST_DARTS: dict[str, Callable[..., Space]] = {
+    "s1": s1,
+    "s2": partial(_same, "s2", ("skip_connect", "sep_conv_3x3")),
+    "s3": partial(_same, "s3", ("none", "skip_connect", "sep_conv_3x3")),
+    "s4": partial(_same, "s4", ("noise", "sep_conv_3x3")),
+}
