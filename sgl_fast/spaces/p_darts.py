@@ -6,7 +6,7 @@ import math
 
 from ..integers import whole
 from ._space import KINDS, Ops, OpsByEdge, Space, edge_ops_of
-from .operations import PRIMITIVES
+from .operations import CODES
 from .rules import Rules
 
 RULES = Rules(
@@ -38,7 +38,7 @@ def p_darts(
     if edge_ops is None and stage > 1:
         raise ValueError(f"stage {stage} of p_darts needs edge_ops, the ops that survived stage {stage - 1}")
     edges = edge_ops_of(nodes, ops, edge_ops)
-    normal, reduce = (tuple(tuple(sorted(edge, key=PRIMITIVES.index)) for edge in edges[kind]) for kind in KINDS)
+    normal, reduce = (tuple(tuple(sorted(edge, key=CODES.index)) for edge in edges[kind]) for kind in KINDS)
     layers = RULES.layers[stage - 1] if layers is None else layers
     sizes = channels, layers, nodes, num_classes
     return Space("p_darts", *sizes, normal, reduce, stage=int(stage), rules=RULES)
