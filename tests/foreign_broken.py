@@ -24,8 +24,9 @@ def average(pool, **options):
     return nn.AvgPool2d(3, pool.stride, 1, **{"count_include_pad": False, **options})
 
 
-def with_bias(conv):
-    conv.bias = nn.Parameter(torch.zeros(conv.out_channels))
+def with_bias_of_others(conv):
+    del conv.bias
+    conv.bias = torch.ones(conv.out_channels)
     return conv
 
 
@@ -100,7 +101,7 @@ SEEN = {
     "6 mixed ops": with_sixth_edge,
     "count_include_pad": lambda: replaced(nn.AvgPool2d, lambda p: average(p, count_include_pad=True)),
     "avg_pool_3x3 without a batch norm, which other pools have": lambda: without_norms("AvgPool"),
-    "with a bias": lambda: replaced(nn.Conv2d, with_bias),
+    "a bias that is no parameter": lambda: replaced(nn.Conv2d, with_bias_of_others),
     "SiLU": lambda: replaced(nn.ReLU, lambda _: nn.SiLU()),
     "NoiseOp is none of the candidate operations": with_noise,
     "hooks on its SepConv": with_hook,

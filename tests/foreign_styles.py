@@ -163,3 +163,29 @@ class AuxiliaryNetwork(nn.Module):
         x = self.cell0(x, x, self.alphas[0].softmax(-1), self.beta)
         x = self.cell1(x, x, self.alphas[1].softmax(-1), self.beta)
         return self.head(x.mean((2, 3)))
+
+
+class PaddedReduce(nn.Module):
+    """A border of zeros, so that odd sizes fit, too; its convolutions in a list."""
+
+    def __init__(self, C_in, C_out):
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(C_in, C_out // 2, 1, stride=2) for _ in range(2))
+        self.pad = nn.ConstantPad2d((0, 1, 0, 1), 0)
+        self.bn = nn.BatchNorm2d(C_out, affine=False)
+
+    def forward(self, x):
+        x = F.relu(x)
+        return self.bn(torch.cat([self.convs[0](x), self.convs[1](self.pad(x)[:, :, 1:, 1:])], dim=1))
+
+
+def biased(net, padded=False):
+    """Every convolution has a bias, as where batch norms have none."""
+    for module in list(net.modules()):
+        for name, child in list(module.named_children()):
+            if padded and type(child) is FactorizedReduce:
+                setattr(module, name, PaddedReduce(child.conv_1.in_channels, child.bn.num_features))
+    for conv in net.modules():
+        if isinstance(conv, nn.Conv2d):
+            conv.bias = nn.Parameter(torch.randn(conv.out_channels))
+    return net

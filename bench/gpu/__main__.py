@@ -18,6 +18,7 @@ from typing import Any
 from sgl_fast.backends import measured
 
 from ..processes import GRACE, ROOT, run
+from . import BROKEN
 from .table import markdown, steps_measured
 
 # Seconds of each part at most, the most wanted first.
@@ -44,7 +45,6 @@ SECONDS = {"both": 585}  # of all parts; a half alone has HALF
 HALF = 530
 LEAST = 5  # seconds with which a part is begun
 MOST_WORDS = 2000  # characters of what a failing part says
-BROKEN = "broke the device"  # of a contender without which a part is run again
 
 Record = dict[str, Any]
 

@@ -17,7 +17,7 @@ import torch
 from sgl_fast.backends.choice import BACKENDS, why_not
 
 from ..processes import pass_on_the_end, run
-from .__main__ import BROKEN
+from . import BROKEN
 from .floor import ceilings as measured_ceilings
 from .kernels import profile
 from .passes import compiled, passes

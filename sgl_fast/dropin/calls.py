@@ -69,6 +69,9 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any], training:
         return "batch norms with and without running statistics"
     if training - {norm.training for norm in plan.norms}:
         return "modules that ask whether they train, beside batch norms in the other mode"
+    fixed = plan.tracked and not plan.norms[0].training  # statistics, so that biases count
+    if fixed and plan.biased and torch.is_grad_enabled() and any(p.requires_grad for p in parameters):
+        return "gradients in evaluation mode through convolutions with a bias"
     rates = {skip.p if skip is not None and skip.training else 0.0 for skip in plan.skips}
     if len(rates) > 1 or 1.0 in rates:
         return f"dropout of its skips: {sorted(rates)}"
@@ -78,10 +81,9 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any], training:
 
 
 def wrong_sizes(plan: Plan, s0: Tensor, s1: Tensor) -> str | None:
-    if plan.preprocess:
-        return None
     factor = 2 if plan.cell.shrink0 else 1
     even = plan.cell.kind == "normal" or not (s1.shape[2] % 2 or s1.shape[3] % 2)
-    if not even or s0.shape[2:] != torch.Size(factor * n for n in s1.shape[2:]):
+    fit = bool(plan.preprocess) or s0.shape[2:] == torch.Size(factor * n for n in s1.shape[2:])
+    if not (even and fit):
         return f"sizes {tuple(s0.shape[2:])} and {tuple(s1.shape[2:])} of its states"
     return None

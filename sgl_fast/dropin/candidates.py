@@ -17,7 +17,7 @@ PATTERNS = {
     "m": "max_pool_3x3",
     "an": "avg_pool_3x3",
     "a": "avg_pool_3x3",
-    "ppn": "factorized_reduce",
+    **dict.fromkeys(("ppn", "ppbn", "bppn"), "factorized_reduce"),
     "z": "none",
     **dict.fromkeys(("", "i", "io", "o"), "skip_connect"),
 }
@@ -43,6 +43,11 @@ class Candidate:
     channels: int | None = None
     problem: str | None = None
 
+    def feeds(self) -> list[list[nn.Conv2d]]:
+        """Of each batch norm, the convolutions between it and the one before."""
+        convs = iter(self.convs)
+        return [[next(convs) for letter in part if letter in "dp"] for part in self.letters.split("n")[:-1]]
+
 
 def read(module: nn.Module) -> Candidate:
     """The candidate that a module is."""
@@ -54,7 +59,8 @@ def read(module: nn.Module) -> Candidate:
     norms = [m for m in leaves if isinstance(m, nn.BatchNorm2d)]
     plain = letters.replace("u", "")
     candidate = Candidate(PATTERNS.get(plain if set(plain) & set("dma") else letters), letters, convs, norms)
-    if candidate.op is None or any(isinstance(m, (nn.ModuleList, nn.ModuleDict)) for m in module.modules()):
+    listed = any(isinstance(m, (nn.ModuleList, nn.ModuleDict)) for m in module.modules())
+    if candidate.op is None or (listed and candidate.op != "factorized_reduce"):
         candidate.op, candidate.problem = None, f"{describe(leaves)} is none of the candidate operations"
         return candidate
     pools = [m for m in leaves if isinstance(m, (nn.MaxPool2d, nn.AvgPool2d))]
@@ -128,8 +134,8 @@ READERS: dict[str, Callable[..., None]] = {
 
 
 def conv_problem(conv: nn.Conv2d) -> str | None:
-    if conv.bias is not None:
-        return "convolution with a bias"
+    if conv.bias is not conv._parameters.get("bias"):
+        return "a bias that is no parameter"
     if conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         return f"padding {conv.padding!r}, mode {conv.padding_mode}; need a number and zeros"
     wanted = same(conv.dilation) * (same(conv.kernel_size) // 2)

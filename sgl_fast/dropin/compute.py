@@ -88,7 +88,7 @@ def request(plan: Plan, reading: Reading, arguments: Mapping[str, Any], backend:
     training = not plan.norms or plan.norms[0].training or not plan.tracked
     dropout = plan.skips[0].p if plan.skips and plan.skips[0] is not None and plan.skips[0].training else 0.0
     shape = len(plan.widths), len(plan.cell.ops[0])
-    weights = Flat.apply(*plan.parameters()) if plan.convs else s1.new_zeros(0)
+    weights = Flat.apply(len(plan.convs), *plan.parameters()) if plan.convs else s1.new_zeros(0)
     return Request(plan, s0, s1, weights, ops.view(shape), betas, skip_beta, training, dropout, backend)
 
 
@@ -96,7 +96,9 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
     """(N, nodes * C, H', W') of each request; they share their key. Updates the running statistics of each."""
     plan, first = requests[0].plan, requests[0]
     plans = [r.plan for r in requests]
-    running = gather(plans) if plan.tracked and (plan.updated or not first.training) else None
+    tracking = plan.tracked and (plan.updated or not first.training)
+    shifts = torch.stack([p.shift() for p in plans]) if tracking and any(p.biased for p in plans) else None
+    running = gather(plans, shifts) if tracking else None
     seeds = torch.randint(2**62, (len(requests),), device=first.s1.device) if first.dropout else None
     context = PassContext(first.training, running, KINKS.get(), first.dropout, seeds)
     betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
@@ -112,7 +114,7 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
         first.skip_beta,
     )
     if running is not None and first.training:
-        scatter(plans, running)
+        scatter(plans, running, shifts)
     if plan.counting:
         count(plans)
     kept = plan.kept * plan.cell.channels
@@ -186,19 +188,20 @@ class Held(torch.autograd.Function):
         return grad, None
 
 
-def gather(plans: Sequence[Plan]) -> RunningStats:
-    """(V, S) each, in the order of the section's norms."""
+def gather(plans: Sequence[Plan], shifts: Tensor | None) -> RunningStats:
+    """(V, S) each, in the order of the section's norms; the means less what the biases, left out here, add to them."""
     mean = torch.stack([torch.cat(p.buffers("running_mean")) for p in plans])
     var = torch.stack([torch.cat(p.buffers("running_var")) for p in plans])
-    return RunningStats(mean, var)
+    return RunningStats(mean if shifts is None else mean - shifts, var)
 
 
 @torch.no_grad()
-def scatter(plans: Sequence[Plan], running: RunningStats) -> None:
+def scatter(plans: Sequence[Plan], running: RunningStats, shifts: Tensor | None) -> None:
     """Writes the statistics back into the models' own batch norms."""
+    means = running.mean if shifts is None else running.mean + shifts
     for v, plan in enumerate(plans):
         sizes = [norm.num_features for norm in plan.norms]
-        for name, rows in (("running_mean", running.mean), ("running_var", running.var)):
+        for name, rows in (("running_mean", means), ("running_var", running.var)):
             torch._foreach_copy_(plan.buffers(name), rows[v].split(sizes))
 
 
@@ -210,14 +213,21 @@ def count(plans: Sequence[Plan]) -> None:
 
 
 class Flat(torch.autograd.Function):
-    """Parameters as one vector (P,): one node of the graph, where as many flattenings would be as many nodes."""
+    """Weights as one vector (P,): one node of the graph, where as many flattenings would be as many nodes.
+
+    weights   how many of the parameters are; the others are biases before a batch norm, which takes them out again
+              with the batch's mean. Their gradient is exactly zero, where autograd's sum cancels up to its rounding.
+    """
 
     @staticmethod
-    def forward(ctx: Any, *parameters: Tensor) -> Tensor:
-        ctx.parameters = parameters
-        return torch._C._nn.flatten_dense_tensors(list(parameters))
+    def forward(ctx: Any, weights: int, *parameters: Tensor) -> Tensor:
+        ctx.parameters, ctx.biases = parameters, sum(bias.numel() for bias in parameters[weights:])
+        return torch._C._nn.flatten_dense_tensors(list(parameters[:weights]))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if ctx.biases:
+            grad = torch.cat([grad, grad.new_zeros(ctx.biases)])  # of the graph, as second derivatives need
         parts = torch._C._nn.unflatten_dense_tensors(grad, list(ctx.parameters))
-        return tuple(part if want else None for part, want in zip(parts, ctx.needs_input_grad, strict=True))
+        wanted = zip(parts, ctx.needs_input_grad[1:], strict=True)
+        return None, *(part if want else None for part, want in wanted)

@@ -1,7 +1,7 @@
 """The leaves of a module's tree, one letter each, never told by class or attribute names.
 
 d depthwise, p pointwise, n batch norm, m max pool, a average pool, i identity, o dropout, z zeros,
-u anything else without tensors, ? with
+b a border of zeros at the lower right, u anything else without tensors, ? with
 """
 
 from __future__ import annotations
@@ -34,6 +34,8 @@ def letter(leaf: nn.Module) -> str:
         return "d" if leaf.groups == leaf.in_channels == leaf.out_channels else "?"
     if kind in LETTERS:
         return LETTERS[kind]
+    if isinstance(leaf, nn.ConstantPad2d) and kind in (nn.ConstantPad2d, nn.ZeroPad2d):
+        return "b" if (leaf.padding, leaf.value) == ((0, 1, 0, 1), 0) else "u"
     if has_tensors(leaf):
         return "?"
     return "u" if kind.__module__.startswith("torch.") else behaviour(leaf)

@@ -97,7 +97,7 @@ def match_cell(module: nn.Module, path: str) -> Match:
 def read_preprocess(beside: Sequence[nn.Module]) -> Candidate | None:
     """A 1x1 convolution or a factorised reduction, then a 1x1 convolution."""
     leaves = [leaf for m in beside for leaf in leaves_of(m)]
-    letters = "".join(map(letter, leaves))
+    letters = "".join(map(letter, leaves)).replace("b", "")
     convs = [m for m in leaves if isinstance(m, nn.Conv2d)]
     norms = [m for m in leaves if isinstance(m, nn.BatchNorm2d)]
     strides = [tuple(c.stride) for c in convs]

@@ -22,6 +22,7 @@ KNOWN = 64  # plans of choices that are kept
 @dataclass
 class Plan:
     """convs, norms   in canonical order, that of section.entries and section.norms
+    feeds          of each batch norm, the convolutions before it
     widths         candidates of each edge, in the model's order
     columns        where the model's op weights, flat over edges, lie in (E, O); None where they already lie so
     order          of each edge, node by node, its place in the model
@@ -35,6 +36,7 @@ class Plan:
     section: Section
     convs: list[nn.Conv2d]
     norms: list[nn.BatchNorm2d]
+    feeds: list[list[nn.Conv2d]]
     widths: list[int]
     columns: Tensor | None
     order: list[int]
@@ -75,8 +77,28 @@ class Plan:
         return bool(self.norms) and self.norms[0].training and self.norms[0].track_running_stats
 
     def parameters(self) -> list[Tensor]:
-        """In the order of section.entries; read from the modules' tables, for speed."""
-        return [conv._parameters["weight"] for conv in self.convs]  # type: ignore[misc]
+        """Weights in the order of section.entries, then what biases there are; from the modules' tables, for speed."""
+        tables = [conv._parameters for conv in self.convs]
+        found = [*(table["weight"] for table in tables), *(table.get("bias") for table in tables)]
+        return [parameter for parameter in found if parameter is not None]
+
+    @property
+    def biased(self) -> bool:
+        return any(conv._parameters.get("bias") is not None for conv in self.convs)
+
+    @torch.no_grad()
+    def shift(self) -> Tensor:
+        """(S,), by how much the biases move the mean before each batch norm; the same at every pixel.
+
+        b_p + W_p b_d: the depthwise bias is added to all pixels alike, after the padding, and summed pointwise.
+        """
+        moved = []
+        for mean, convs in zip(self.buffers("running_mean"), self.feeds, strict=True):
+            biases = [mean.new_zeros(c.out_channels) if c.bias is None else c.bias for c in convs]
+            if convs and convs[0].kernel_size != (1, 1):
+                biases = [torch.addmv(biases[1], convs[1].weight.flatten(1), biases[0])]
+            moved += biases or [torch.zeros_like(mean)]
+        return torch.cat(moved)
 
     def buffers(self, name: str) -> list[Tensor]:
         """Of every batch norm that has it."""
@@ -109,6 +131,7 @@ def make_plan(match: Match, channels: int, aux_skip: bool, choice: Choice | None
         section_of(cell, match.path or "cell"),
         [conv for c in used for conv in c.convs],
         [norm for c in used for norm in c.norms],
+        [convs for c in used for convs in c.feeds()],
         [len(of_edge) for _, of_edge in sorted(zip((e.index for e in match.edges), places, strict=True))],
         columns_of(match.edges, places, len(ops[0])),
         [e.index for e in match.edges],

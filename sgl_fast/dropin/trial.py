@@ -157,7 +157,7 @@ def compare(theirs: Yield, ours: Yield) -> tuple[float, str]:
         return float("inf"), f"need output {shapes[1]}; got {shapes[0]}"
     if apart := theirs.keys() ^ ours.keys():
         return float("inf"), f"{min(apart)} is None in one of the two"
-    largest = max(float(t.abs().max()) for name, t in theirs.items() if name.startswith("gradient"))
+    largest = max((float(t.abs().max()) for name, t in theirs.items() if name.startswith("gradient")), default=0.0)
     for name, t in theirs.items():
         floor = 1e-2 * largest if name.startswith("gradient") else 1e-6
         scale = max(float(t.abs().max()), floor)

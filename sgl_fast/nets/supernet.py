@@ -15,7 +15,7 @@ from ..ops.mixed_cell import mixed_cell
 from ..reference.cell import Entry
 from ..reference.layers import LayerCursor, PassContext, RunningStats, fold, unfold
 from ..reference.pattern import Pattern
-from ..spaces import KINDS, Space, edges_of, has_noise
+from ..spaces import Space, edges_of
 from ..spaces.arch import Arch, init_arch
 from .layout import build
 
@@ -42,7 +42,7 @@ class Supernet:
         self.layout: tuple[Entry, ...] = self.sections.entries
         self.num_weights = sum(e.size for e in self.layout)
         self.num_statistics = sum(s.num_statistics for s in self.sections.sections)
-        self.noisy = any(has_noise(space.ops(kind)) for kind in KINDS)
+        self.noisy = any(cell.noisy for cell, _ in self.sections.cells)
 
     def init_weights(
         self, V: int, generator: torch.Generator | None = None, dtype: torch.dtype | None = None

@@ -10,7 +10,6 @@ from ..backends.precision import check_precision
 from ..reference import mixed_cell as reference
 from ..reference.cell import Cell, Section
 from ..reference.layers import MOMENTUM, PassContext, RunningStats
-from ..spaces import has_noise
 from .cell_gradients import cell_function
 from .cell_numbers import Described, check_inputs, mask_size, masks_of, numbers
 from .cell_operators import BACKWARD, FORWARD, sizes
@@ -53,7 +52,7 @@ def mixed_cell(
     place = weights.device.type
     if torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place):
         s0, s1 = s0.to(weights.dtype), s1.to(weights.dtype)
-    if name == "reference" or has_noise(cell.ops):
+    if name == "reference" or cell.noisy:
         shape = Described(cell, section, section.num_weights, section.num_statistics)
         check_inputs(shape, s0, s1, weights, op_weights, edge_weights, context.training)
         return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, context, skip_beta)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..spaces import OPERATIONS, edges_of, is_pool
 from ..spaces.operations import HALVES
@@ -69,6 +69,10 @@ class Cell:
     aux_skip: bool
     preprocess: bool = True
     pool_norm: bool = True
+    noisy: bool = field(init=False, repr=False, compare=False)  # whether an operation is noise; every call asks
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "noisy", any(OPERATIONS[op].noise for ops in self.ops for op in ops))
 
     def stride(self, source: int) -> int:
         """Stride of the edges that leave state `source`."""

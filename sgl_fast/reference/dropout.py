@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 
 STEPS = 2**24  # a rate is a whole number of 1 / STEPS
-WORD = 2**32 - 1
-GOLDEN = 0x9E3779B9
+GOLDEN = 0x9E3779B9 - 2**32  # words are int32, whose sums and products wrap
 
 
 def threshold_of(rate: float) -> int:
@@ -29,23 +28,26 @@ def dropout_masks(seeds: Tensor, masks: int, first: int, size: Sequence[int], th
 
     Numbers of the masks: `first` and on.
     """
-    a, b = streams(seeds, masks, first)
-    position = torch.arange(math.prod(size), device=seeds.device)
-    word = mixed((mixed(position ^ a[..., None]) + b[..., None]) & WORD)
-    return (word >> 8 >= threshold).view(masks, -1, *size)
+    position = torch.arange(math.prod(size), device=seeds.device, dtype=torch.int32)
+    return (upper_bits(position, *streams(seeds, masks, first)) >= threshold).view(masks, -1, *size)
 
 
 def streams(seeds: Tensor, count: int, first: int) -> tuple[Tensor, Tensor]:
-    """What makes the words of each seed and number, of the numbers `first` and on: two words (count, V)."""
-    low, high = seeds & WORD, (seeds >> 32) & WORD
-    number = torch.arange(first, first + count, device=seeds.device)[:, None]
-    start = mixed(low ^ mixed((high + GOLDEN) & WORD))
-    b = high ^ mixed((start + number) & WORD)
-    return start ^ mixed((b + GOLDEN) & WORD), b
+    """What makes the words of each seed and number, of the numbers `first` and on: two words (count, V, 1)."""
+    low, high = seeds[:, None].int(), (seeds[:, None] >> 32).int()
+    number = torch.arange(first, first + count, device=seeds.device)[:, None, None].int()
+    start = mixed(low ^ mixed(high + GOLDEN))
+    b = high ^ mixed(start + number)
+    return start ^ mixed(b + GOLDEN), b
+
+
+def upper_bits(position: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """(count, V, positions): the upper 24 bits of the words at these positions; a, b: of `streams`."""
+    return mixed(mixed(position ^ a).add_(b)).bitwise_right_shift_(8).bitwise_and_(STEPS - 1)
 
 
 def mixed(x: Tensor) -> Tensor:
-    """A bijection of 32-bit words, each of whose bits depends on all of x about evenly."""
-    x = (x ^ (x >> 16)) * 0x7FEB352D & WORD
-    x = (x ^ (x >> 15)) * 0x846CA68B & WORD
-    return x ^ (x >> 16)
+    """A bijection of words, each of whose bits depends on all of x about evenly; in place."""
+    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32)):
+        x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (32 - shift) - 1)).mul_(factor)
+    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from .dropout import streams
+from .dropout import STEPS, streams, upper_bits
 
 FIRST = 2**31  # of the noises' numbers, which no mask has
 BLOCK = 2**15  # words at a time, so that they stay in a cache
@@ -20,7 +20,7 @@ def noise(seeds: Tensor, number: int, size: Sequence[int]) -> Tensor:
     By Box and Muller: two words of 24 bits make a radius and an angle, and they two numbers, half a tensor apart.
     """
     V, half = len(seeds), -(-math.prod(size) // 2)
-    a, b = (word[0, :, None].int() for word in streams(seeds, 1, FIRST + number))
+    a, b = (word[0] for word in streams(seeds, 1, FIRST + number))
     out = torch.empty(V, 2, half, device=seeds.device)
     step = max(1, BLOCK // V)
     for start in range(0, half, step):
@@ -33,13 +33,5 @@ def noise(seeds: Tensor, number: int, size: Sequence[int]) -> Tensor:
 
 
 def uniform(position: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """(V, positions) float32 above 0 and below 1, from the upper 24 bits of the words."""
-    word = mixed(mixed(position ^ a).add_(b))
-    return word.bitwise_right_shift_(8).bitwise_and_(0xFFFFFF).float().add_(0.5).mul_(2.0**-24)
-
-
-def mixed(x: Tensor) -> Tensor:
-    """dropout.mixed in int32, whose products and sums wrap, in place: a third of the time of int64."""
-    for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B - 2**32)):
-        x.bitwise_xor_((x >> shift).bitwise_and_(2 ** (32 - shift) - 1)).mul_(factor)
-    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
+    """(V, positions) float32 above 0 and below 1."""
+    return upper_bits(position, a, b).float().add_(0.5).div_(STEPS)

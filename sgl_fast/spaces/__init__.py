@@ -10,7 +10,7 @@ from ._space import KINDS, EdgeOps, Space, edges_of, num_edges, op_names
 from .darts import RULES as DARTS
 from .darts import darts
 from .darts_minus import darts_minus
-from .operations import CODES, OPERATIONS, PRIMITIVES, Operation, has_noise, is_pool
+from .operations import CODES, OPERATIONS, PRIMITIVES, Operation, is_pool
 from .p_darts import RULES as P_DARTS
 from .p_darts import p_darts
 from .pc_darts import IMAGENET_RULES, pc_darts, pc_darts_imagenet
@@ -32,7 +32,6 @@ __all__ = [
     "Rules",
     "Space",
     "edges_of",
-    "has_noise",
     "is_pool",
     "num_edges",
     "op_names",
@@ -52,7 +51,7 @@ def space(name: str, **sizes: Any) -> Space:
 
     name   darts | darts_minus | p_darts | pc_darts | pc_darts_imagenet | s1 | s2 | s3 | s4
     sizes  channels, layers, nodes, num_classes; p_darts also stage
-           ops: of every edge, any subset and order of the primitives, by index or name; or edge_ops, edge by edge:
+           ops: of every edge, any subset and order of the operations, by index or name; or edge_ops, edge by edge:
            {"normal" | "reduce": a list of ops for each edge}
     An unknown name or a size that the operations cannot take is a ValueError that lists what is possible.
 

@@ -33,7 +33,7 @@ def edges_of(node: int) -> range:
 class Space:
     """One search space at one size. Build it with `sgl_fast.space(name, ...)`, which checks it.
 
-    name        darts | darts_minus | p_darts | pc_darts | pc_darts_imagenet
+    name        as `sgl_fast.space` takes it
     channels    C of the first cell; it doubles at every reduction cell
     layers      cells; those at layers // 3 and 2 * layers // 3 are reductions
     nodes       intermediate nodes of a cell: E = nodes * (nodes + 3) / 2 edges

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 HALVES = ("first", "second")  # of a separable convolution
@@ -54,8 +53,3 @@ PRIMITIVES = CODES[:8]  # of DARTS, in canonical order
 
 def is_pool(op: str) -> bool:
     return op in OPERATIONS and bool(OPERATIONS[op].pool)
-
-
-def has_noise(edge_ops: Iterable[Iterable[str]]) -> bool:
-    """Whether any edge of a cell has noise among its operations."""
-    return any(OPERATIONS[op].noise for ops in edge_ops for op in ops)

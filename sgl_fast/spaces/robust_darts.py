@@ -4,7 +4,7 @@ with so few operations that where it fails can be seen.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from ._space import Ops, OpsByEdge, Space, build, check_size, num_edges
@@ -31,26 +31,9 @@ S1: OpsByEdge = {
 }
 
 
-def s1(
-    channels: int = 16,
-    layers: int = 8,
-    nodes: int = 4,
-    num_classes: int = 10,
-    ops: Ops | None = None,
-    edge_ops: OpsByEdge | None = None,
-) -> Space:
-    """Two operations an edge, others from edge to edge. With fewer nodes than four: those of the first nodes."""
-    if ops is None and edge_ops is None:
-        edges = num_edges(check_size("nodes", nodes))
-        if edges > len(S1["normal"]):
-            raise ValueError(f"need at most 4 nodes in s1; got {nodes}")
-        edge_ops = {kind: rows[:edges] for kind, rows in S1.items()}
-    return build("s1", (channels, layers, nodes, num_classes), ops, edge_ops, rules=RULES)
-
-
-def _same(
+def _subset(
     name: str,
-    own: tuple[str, ...],
+    own: Ops | OpsByEdge,
     channels: int = 16,
     layers: int = 8,
     nodes: int = 4,
@@ -58,15 +41,22 @@ def _same(
     ops: Ops | None = None,
     edge_ops: OpsByEdge | None = None,
 ) -> Space:
-    """The same operations on every edge."""
+    """own: operations of all edges, or of each; with fewer nodes than there are edges for, those of the first nodes."""
     if ops is None and edge_ops is None:
-        ops = own
+        if isinstance(own, Mapping):
+            edges = num_edges(check_size("nodes", nodes))
+            if edges > len(own["normal"]):
+                raise ValueError(f"need at most 4 nodes in {name}; got {nodes}")
+            edge_ops = {kind: rows[:edges] for kind, rows in own.items()}
+        else:
+            ops = own
     return build(name, (channels, layers, nodes, num_classes), ops, edge_ops, rules=RULES)
 
 
-ROBUST_DARTS: dict[str, Callable[..., Space]] = {
-    "s1": s1,
-    "s2": partial(_same, "s2", ("skip_connect", "sep_conv_3x3")),
-    "s3": partial(_same, "s3", ("none", "skip_connect", "sep_conv_3x3")),
-    "s4": partial(_same, "s4", ("noise", "sep_conv_3x3")),
+OWN: dict[str, Ops | OpsByEdge] = {
+    "s1": S1,
+    "s2": ("skip_connect", "sep_conv_3x3"),
+    "s3": ("none", "skip_connect", "sep_conv_3x3"),
+    "s4": ("noise", "sep_conv_3x3"),
 }
+ROBUST_DARTS: dict[str, Callable[..., Space]] = {name: partial(_subset, name, own) for name, own in OWN.items()}

@@ -8,16 +8,17 @@ from networks import F64, batch, draws, small
 
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.cell_numbers import described, numbers
-from sgl_fast.reference import dropout
 from sgl_fast.reference.cell import Cell
-from sgl_fast.reference.dropout import WORD
-from sgl_fast.reference.noise import BLOCK, mixed, noise
+from sgl_fast.reference.dropout import mixed
+from sgl_fast.reference.noise import BLOCK, noise
 from sgl_fast.run.validate import validate
 from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.hypergradient import hypergradient
 from sgl_fast.sgl.search import Search
 from sgl_fast.spaces import KINDS, space
 from sgl_fast.spaces.robust_darts import S1
+
+WORD = 2**32 - 1
 
 
 def test_operations_of_each_edge() -> None:
@@ -58,9 +59,12 @@ def test_noise_is_standard_normal_and_a_function_of_its_seed() -> None:
     assert (rows[:, 1:] * rows[:, :-1]).mean(1).abs().max() < 5 / 8192**0.5
 
 
-def test_words_of_noise_are_those_of_masks() -> None:
+def test_words_wrap() -> None:
+    """The mixing of int32 words against the same in int64, where nothing wraps."""
     x = torch.randint(2**32, (1000,))
-    assert torch.equal(mixed(x.int()).long() & WORD, dropout.mixed(x))
+    want = (x ^ (x >> 16)) * 0x7FEB352D & WORD
+    want = (want ^ (want >> 15)) * 0x846CA68B & WORD
+    assert torch.equal(mixed(x.int()).long() & WORD, want ^ (want >> 16))
 
 
 @pytest.mark.parametrize("size", [(1, 1, 1, 1), (1, 3, 5, 7), (2, 2, 2, BLOCK)])
@@ -119,3 +123,8 @@ def test_raw_operators_refuse_noise() -> None:
     with pytest.raises(ValueError, match="need a cell of operations that are fused; got ..noise'"):
         described(numbers(cell))
     assert Supernet(space("s4", channels=4, layers=3, nodes=1)).noisy
+
+
+def test_p_darts_takes_noise() -> None:
+    ops = space("p_darts", channels=4, ops=["noise", "sep_conv_3x3", "none"]).ops("normal")[0]
+    assert ops == ("none", "sep_conv_3x3", "noise")
