@@ -82,18 +82,26 @@ $(CUDA12)/.ready:
 		nvidia-cuda-nvcc-cu12==12.9.86 nvidia-cuda-runtime-cu12==12.9.79 nvidia-cuda-cccl-cu12==12.9.27
 	touch $@
 
-# The kernels by simulated threads: every read and write watched, then every pair of threads.
+# The kernels by simulated threads, through a stand-in for the driver: every read and write watched, then every pair of threads.
 simulate: $(SIMULATED:%=build/simulate/address/%) $(SIMULATED:%=build/simulate/thread/%)
-	set -e; for program in $^; do echo $$program; $$program; done
+	set -e; for program in $^; do echo $$program; SGL_FAST_LIBCUDA=$$(dirname $$program)/libcuda.so $$program; done
 
-SIMULATOR := csrc/tests/sim/cudasim.cpp
-SIMULATE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -Wno-unknown-pragmas -DCUDASIM
+SIMULATE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -Wno-unknown-pragmas
+SIMULATOR := $(wildcard csrc/tests/sim/*)
+ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=all
+THREAD := -fsanitize=thread
 
-build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+build/simulate/address/libcuda.so: $(CUDA_KERNELS) $(SIMULATOR)
 	mkdir -p $(@D)
-	$(SIMULATE) -fsanitize=address,undefined -fno-sanitize-recover=all $< $(SIMULATOR) csrc/program.cpp -o $@
+	$(SIMULATE) -DCUDASIM $(ADDRESS) -fPIC -shared $(filter csrc/tests/sim/%.cpp,$^) -o $@
 
-build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+build/simulate/thread/libcuda.so: $(CUDA_KERNELS) $(SIMULATOR)
 	mkdir -p $(@D)
-	$(SIMULATE) -DCUDASIM_TSAN -c $(SIMULATOR) -o $@.simulator.o
-	$(SIMULATE) -fsanitize=thread $< $@.simulator.o csrc/program.cpp -o $@
+	$(SIMULATE) -DCUDASIM -DCUDASIM_TSAN -fPIC -c csrc/tests/sim/cudasim.cpp -o $@.simulator.o
+	$(SIMULATE) -DCUDASIM $(THREAD) -fPIC -shared csrc/tests/sim/libcuda.cpp $@.simulator.o -o $@
+
+build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h build/simulate/address/libcuda.so
+	$(SIMULATE) -DSIMULATED $(ADDRESS) $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so -Wl,-rpath,'$$ORIGIN' -ldl -o $@
+
+build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h build/simulate/thread/libcuda.so
+	$(SIMULATE) -DSIMULATED $(THREAD) $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so -Wl,-rpath,'$$ORIGIN' -ldl -o $@

@@ -95,11 +95,10 @@ DIFFERENCES = """Where the counts differ from the model, and why:
 
 * Kernels: fewer. Both first states share a launch, pools and weighted operations too, and a node's sums are taken by
   the kernel that completes its gradient.
-* Backward, distinct: the weights' gradients read results and slopes once more, after the inputs' gradients did.
-* Backward, operations: the depthwise results are computed again for the weights' gradients, and the slope of a
+* Backward, distinct: the weights' gradients read results and grad z once more, after the inputs' gradients did.
+* Backward, operations: the depthwise results are computed again for the weights' gradients, and the gradient of a
   depthwise result is computed in both kernels.
-* Asked: the slopes of all outputs are read again for every few input channels, in wide cells for every 16 or more and
-  in bands of rows that overlap.
+* Asked: grad z of all outputs is read again for every few input channels.
 """
 
 

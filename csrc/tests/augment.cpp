@@ -1,9 +1,7 @@
 // augment.h against its definition, on odd sizes, windows and squares at every border.
 
-#ifdef CUDASIM
-#include "sim/cudasim.h"
-
-#include "../cuda/augment.cu"
+#ifdef SIMULATED
+#include "../cuda/augment.h"
 #else
 #include "../cpu/augment.h"
 #endif

@@ -1,9 +1,7 @@
 // Every operation of pseudo_label.h against its formula in double, on odd sizes.
 
-#ifdef CUDASIM
-#include "sim/cudasim.h"
-
-#include "../cuda/pseudo_label.cu"
+#ifdef SIMULATED
+#include "../cuda/pseudo_label.h"
 #else
 #include "../cpu/pseudo_label.h"
 #endif

@@ -30,10 +30,10 @@ KERNELS = {
     "convolve.cuh": [f"convolve_kernel<{R}>" for R in (1, 2, 4, 8)],
     "wide.cuh": ["wide_kernel"],
     "combine.cuh": ["combine_kernel", "evaluation_kernel"],
-    "slopes.cuh": ["node_slopes_kernel", "mixture_kernel"],
-    "gradient.cuh": [f"gradient_kernel<{R}>" for R in (1, 2, 4)],
+    "bn_backward.cuh": ["node_sums_kernel", "alpha_beta_grad_kernel"],
+    "dgrad.cuh": [f"dgrad_kernel<{R}>" for R in (1, 2, 4)],
     "wide_gradient.cuh": ["wide_gradient_kernel"],
-    "weight_gradient.cuh": ["weight_gradient_kernel", "add_shares_kernel"],
+    "wgrad.cuh": ["wgrad_kernel", "add_shares_kernel"],
 }
 HEAD = """\
 Every CUDA kernel as ptxas of CUDA 12.9 compiles it; shared: static bytes; blocks: of a multiprocessor, by registers;

@@ -1,9 +1,7 @@
 // skip_dropout.h against its formula in 64 bits, on odd sizes, seeds at the ends of their range and thresholds.
 
-#ifdef CUDASIM
-#include "sim/cudasim.h"
-
-#include "../cuda/skip_dropout.cu"
+#ifdef SIMULATED
+#include "../cuda/skip_dropout.h"
 #else
 #include "../cpu/skip_dropout.h"
 #endif

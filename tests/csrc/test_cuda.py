@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 from cells import SETTINGS
 from networks import draws, gradients, small
+from simulated import StandIn
 from torch import Tensor
 
 from bench import cuda_work, model
@@ -31,14 +29,7 @@ from sgl_fast.spaces.arch import Arch
 from sgl_fast.testing import draw_inputs
 
 V = 2
-MOVERS = (
-    "convolve_kernel<R>",
-    "wide_kernel",
-    "combine_kernel",
-    "gradient_kernel<R>",
-    "wide_gradient_kernel",
-    "weight_gradient_kernel",
-)
+MOVERS = "convolve_kernel", "combine_kernel", "dgrad_kernel", "wgrad_kernel"
 # Kernels of a second-order search step; the released code has 191,000 in a first-order one of PC-DARTS. The stages of
 # P-DARTS are deeper, with fewer operations an edge.
 MOST_LAUNCHES = {**dict.fromkeys(SPACES, 1500), "p_darts, stage 2": 2100, "p_darts, stage 3": 3200}
@@ -55,7 +46,7 @@ def published(name: str) -> Space:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_supernets_of_every_space(name: str, simulated: ModuleType) -> None:
+def test_supernets_of_every_space(name: str, simulated: StandIn) -> None:
     net = small(name)
     weights, arch, images = draws(net, V)
     with use_backend("reference"):
@@ -67,7 +58,7 @@ def test_supernets_of_every_space(name: str, simulated: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_float16_between_forward_and_backward(name: str, simulated: ModuleType) -> None:
+def test_float16_between_forward_and_backward(name: str, simulated: StandIn) -> None:
     """Half the memory; what it changes is of float16's precision, and the pattern is the float32 pass's."""
     net = small(name)
     weights, arch, images = draws(net, V)
@@ -82,9 +73,7 @@ def test_float16_between_forward_and_backward(name: str, simulated: ModuleType) 
     assert 1e-5 < max(off) < 2e-2
 
 
-def test_a_search_keeps_float16_but_for_finite_differences(
-    simulated: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_keeps_float16_but_for_finite_differences(simulated: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     net, kept = small("pc_darts"), []
     forward = Passes.forward
 
@@ -105,7 +94,7 @@ def test_a_search_keeps_float16_but_for_finite_differences(
 
 
 @pytest.mark.parametrize("name", MOST_LAUNCHES)
-def test_kernels_of_a_search_step(name: str, simulated: ModuleType) -> None:
+def test_kernels_of_a_search_step(name: str, simulated: StandIn) -> None:
     """Of the cells, the pseudo-labels and the flat updates, at the published depth and width."""
     net = Supernet(published(name))
     search = Search(net, Config.preset(net.space.name, learners=2, arch_start=0, pretrain_epochs=0))
@@ -114,7 +103,7 @@ def test_kernels_of_a_search_step(name: str, simulated: ModuleType) -> None:
     images = [torch.randn(2, 3, side, side, generator=draw) for _ in range(3)]
     labels = torch.randint(5, (2, 2), generator=draw)
     batch = Batch(images[0], labels[0], images[1], images[2], labels[1])
-    with counting(simulated), use_backend("cpu"):
+    with simulated.counting(), use_backend("cpu"):
         record = search.step(batch)
         count = len(simulated.launched())
     print(
@@ -123,19 +112,8 @@ def test_kernels_of_a_search_step(name: str, simulated: ModuleType) -> None:
     assert count <= MOST_LAUNCHES[name]
 
 
-@contextmanager
-def counting(simulated: ModuleType) -> Iterator[None]:
-    """Kernels are counted from zero, and do not run."""
-    simulated.launched()
-    simulated.only_count(True)
-    try:
-        yield
-    finally:
-        simulated.only_count(False)
-
-
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_count_is_of_what_is_launched(name: str, simulated: ModuleType) -> None:
+def test_the_count_is_of_what_is_launched(name: str, simulated: StandIn) -> None:
     """bench counts the launchers' kernels, blocks and shared memory, with and without the weights' gradients."""
     setting = SETTINGS[name]
     plan = program_of(tuple(numbers(setting.cell)), setting.H, setting.W)
@@ -143,7 +121,7 @@ def test_the_count_is_of_what_is_launched(name: str, simulated: ModuleType) -> N
         inputs = draw_inputs(setting).at(torch.float32)
         leaves = [None if t is None else t.detach().requires_grad_() for t in inputs.tensors]
         leaves[2].requires_grad_(want_weights)
-        with counting(simulated):
+        with simulated.counting():
             out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend="cpu")
             forward = simulated.launched()
             torch.autograd.grad(out, [leaf for leaf in leaves if leaf is not None and leaf.requires_grad], inputs.grad)
@@ -153,11 +131,11 @@ def test_the_count_is_of_what_is_launched(name: str, simulated: ModuleType) -> N
         assert backward == [(one.kernel, one.blocks, one.shared) for one in counted[1].backward(want_weights)]
 
 
-def test_more_images_than_blocks_is_an_error(simulated: ModuleType) -> None:
+def test_more_images_than_blocks_is_an_error(simulated: StandIn) -> None:
     setting = SETTINGS["normal"]
     s0, s1, *others = [t for t in draw_inputs(setting).at(torch.float32).tensors if t is not None]
     many = [t[:1, :1, :, :2, :2].expand(2, 35_000, -1, -1, -1) for t in (s0, s1)]
-    with counting(simulated), pytest.raises(RuntimeError, match="at most 65535 images of all learners; got 70000"):
+    with simulated.counting(), pytest.raises(RuntimeError, match="at most 65535 images of all learners; got 70000"):
         mixed_cell(
             setting.cell, section_of(setting.cell), *many, *(t[:2] for t in others), PassContext(), backend="cpu"
         )
