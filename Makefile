@@ -16,7 +16,7 @@ CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 SIMULATED := $(filter-out convolution,$(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp)))
 
-.PHONY: search test bench gpu lint environment sanitize gates resources simulate
+.PHONY: search test bench gpu lint environment sanitize gates resources archive simulate
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
@@ -43,10 +43,9 @@ $(READY): pyproject.toml setup.py
 	SGL_FAST_NO_EXT=1 $(VENV)/bin/pip install --quiet --no-build-isolation --editable ".[test]"
 	touch $@
 
-$(BUILT): $(READY) $(KERNELS) $(CUDA_KERNELS) csrc/bindings.cpp $(wildcard csrc/bindings/*)
+$(BUILT): $(READY) $(KERNELS) $(filter %.cpp %.h,$(CUDA_KERNELS)) csrc/bindings.cpp $(wildcard csrc/bindings/*)
 	mkdir -p build
 	$(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
-	@grep "^sgl_fast: " build/build.log || true
 	touch $@
 
 # Everything worth knowing of a GPU, in at most ten minutes, into bench/results: build, tests, timings, profile, tools. It
@@ -74,12 +73,17 @@ gates: environment resources simulate
 
 # Registers, shared memory and stack of every kernel, as recorded in csrc/cuda/resources.md and kernels/resources.md.
 resources: $(CUDA12)/.ready environment
-	$(PYTHON) csrc/tests/resources.py $(CUDA12) $(RESOURCES)
+	$(NVRTC) PYTHONPATH=. $(RUN) csrc/tests/resources.py $(RESOURCES)
 	$(RUN) tests/triton_resources.py $(RESOURCES)
 
+# The machine code of the CUDA kernels for every architecture, into the package: wheels carry it. Without it kernels are
+# compiled at first use.
+archive: $(CUDA12)/.ready environment
+	$(NVRTC) PYTHONPATH=. $(RUN) csrc/tests/resources.py --archive sgl_fast/cubins.zip
+
+NVRTC := SGL_FAST_NVRTC=$(CUDA12)/nvidia/cuda_nvrtc/lib/libnvrtc.so.12
 $(CUDA12)/.ready:
-	$(PYTHON) -m pip install --quiet --no-deps --target $(CUDA12) nvidia-cuda-nvrtc-cu12==12.9.86 \
-		nvidia-cuda-nvcc-cu12==12.9.86 nvidia-cuda-runtime-cu12==12.9.79 nvidia-cuda-cccl-cu12==12.9.27
+	$(PYTHON) -m pip install --quiet --no-deps --target $(CUDA12) nvidia-cuda-nvrtc-cu12==12.9.86
 	touch $@
 
 # The kernels by simulated threads, through a stand-in for the driver: every read and write watched, then every pair of threads.

@@ -1,7 +1,7 @@
 """What the CUDA kernels of a pass compute and move, counted from the cells' plans, and what a V100 could make of it.
 
-python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs neither a GPU nor
-nvcc: nothing is timed, every time is a projection from counts and data sheets.
+python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs no GPU:
+nothing is timed, every time is a projection from counts and data sheets.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The doctor and the toolkit: what is missing is named, with the exact remedy; what computes wrongly is found."""
+"""The doctor: what is missing is named, with the exact remedy; what computes wrongly is found."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_cuda_part_is_in_every_build() -> None:
 def test_what_runs_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.main([]) == 0
     said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert {"sgl_fast", "torch", "GPU", "nvcc", "reference", "cpu", "triton", "cuda"} == set(said)
+    assert {"sgl_fast", "torch", "GPU", "CUDA", "reference", "cpu", "triton", "cuda"} == set(said)
     assert "ready: gradients of a small net within" in said["cpu"] and compiled().isa() in said["cpu"]
     assert " no: " in said["triton"]
     assert doctor.main(["--backend", "cpu"]) == 0 and doctor.main(["--backend", "triton"]) == 1

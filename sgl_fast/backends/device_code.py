@@ -45,18 +45,24 @@ def summary() -> str:
     return reason or f"compiled at first use by NVRTC {nvrtc.version()}, kept in {cache_folder()}"
 
 
-def write_archive(path: Path, architectures: tuple[int, ...] = ARCHITECTURES) -> None:
-    """Compiles everything, in threads, into a zip file: TARGET/UNIT, and `digest`, of what."""
+def write_archive(path: Path, architectures: tuple[int, ...] = ARCHITECTURES) -> list[tuple[str, str, str]]:
+    """Compiles everything, in threads, into a zip file: TARGET/UNIT, and `digest`, of what.
+
+    Returns unit, target and what the assembler says of its kernels. RuntimeError where something does not compile.
+    """
     targets = [*(f"sm_{one}" for one in architectures), f"compute_{architectures[-1]}"]
     todo = [(unit, target) for target in targets for unit in units()]
 
-    def code_of(one: tuple[str, str]) -> bytes:
+    def compiled(one: tuple[str, str]) -> tuple[bytes, str]:
         return nvrtc.compile_code(one[0], one[1], SOURCES)
 
-    with ThreadPoolExecutor() as pool, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(pool.map(compiled, todo))
+    with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("digest", digest())
-        for (unit, target), code in zip(todo, pool.map(code_of, todo), strict=True):
+        for (unit, target), (code, _) in zip(todo, found, strict=True):
             archive.writestr(f"{target}/{unit}", code)
+    return [(*one, said) for one, (_, said) in zip(todo, found, strict=True)]
 
 
 @cache
@@ -114,7 +120,7 @@ def _kept(unit: str, target: str) -> bytes:
     path = cache_folder() / f"{Path(unit).stem}-{target}-{digest()}-nvrtc{nvrtc.version()}.cubin"
     if path.exists():
         return path.read_bytes()
-    code = nvrtc.compile_code(unit, target, SOURCES)
+    code, _ = nvrtc.compile_code(unit, target, SOURCES)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(code)

@@ -35,23 +35,26 @@ def architectures() -> list[int]:
     return list(found)
 
 
-def compile_code(source: str, target: str, folder: Path) -> bytes:
-    """The code of one file of a folder.
+def compile_code(source: str, target: str, folder: Path) -> tuple[bytes, str]:
+    """The code of one file of a folder, and what the assembler says of its kernels.
 
     source   its name
     target   sm_70 for a cubin, compute_70 for PTX
     RuntimeError with the compiler's words where it does not compile.
     """
     program = ctypes.c_void_p()
-    text = f'#include "{source}"\n'.encode()
+    text = (folder / source).read_bytes()
     _do("CreateProgram", ctypes.byref(program), text, source.encode(), 0, None, None)
     options = [f"--gpu-architecture={target}", "-std=c++17", "-default-device", "-lineinfo", f"-I{folder}"]
+    if target.startswith("sm_"):
+        options.append("--ptxas-options=-v")
     array = (ctypes.c_char_p * len(options))(*(option.encode() for option in options))
     try:
-        if _library().nvrtcCompileProgram(program, len(options), array):
-            said = _get("ProgramLog", program).rstrip(b"\0").decode(errors="replace")
+        failed = _library().nvrtcCompileProgram(program, len(options), array)
+        said = _get("ProgramLog", program).rstrip(b"\0").decode(errors="replace")
+        if failed:
             raise RuntimeError(f"{source} does not compile for {target}: {said}")
-        return _get("CUBIN" if target.startswith("sm_") else "PTX", program)
+        return _get("CUBIN" if target.startswith("sm_") else "PTX", program), said
     finally:
         _do("DestroyProgram", ctypes.byref(program))
 
