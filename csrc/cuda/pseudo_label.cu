@@ -54,7 +54,7 @@ __forceinline__ float cross_entropy_row(long long J, float scale, const float* x
 }
 
 // logits, targets, log_probs, grad (V, N, J), loss (V); a block a learner.
-KERNEL __launch_bounds__(LOSS_WARPS * WARP)
+KERNEL __launch_bounds__(LOSS_WARPS * WARP, 2)
 cross_entropy_kernel(long long N, long long J, float weight, const float* logits, const float* targets, float* loss,
                      float* log_probs, float* grad) {
     SHARED(double, losses, LOSS_WARPS);

@@ -27,18 +27,18 @@ struct WgradShared {
 };
 
 // Of 2 STEP values each lane keeps half, and its partner's part of it.
-template <int STEP, int N> __forceinline__ void halve_once(float (&v)[N]) {
+template <int STEP> __forceinline__ void halve_once(float* v) {
     const bool upper = lane() & STEP;
 #pragma unroll
     for (int i = 0; i < STEP; i++) {
-        const float mine = upper ? v[i + STEP] : v[i], other = upper ? v[i] : v[i + STEP];
-        v[i] = mine + __shfl_xor_sync(WHOLE_WARP, other, STEP);
+        const float low = v[i], high = v[i + STEP];  // apart: an index that varies would move v to the stack
+        v[i] = (upper ? high : low) + __shfl_xor_sync(WHOLE_WARP, upper ? low : high, STEP);
     }
     if constexpr (STEP > 1) halve_once<STEP / 2>(v);
 }
 
 // Sums of N values over `width` lanes, N at most width: lane i of each N lanes has that of value i.
-template <int N> __forceinline__ float halve(float (&v)[N], int width) {
+template <int N> __forceinline__ float halve(float* v, int width) {
     halve_once<N / 2>(v);
     float total = v[0];
     for (int step = N; step < width; step *= 2) total += __shfl_xor_sync(WHOLE_WARP, total, step);
@@ -67,7 +67,7 @@ __forceinline__ void pointwise_sums(const WgradJob& job, const Tiling& tiling, i
                 for (int i = 0; i < SIDE; i++) products[i * SIDE + j] = dot_of(grad_z[i], pointwise_in);
             }
         }
-        const float total = halve(products, width);
+        const float total = halve<SIDE * SIDE>(products, width);
         const int i = lane() % (SIDE * SIDE);
         if (item < items && lane() % width < SIDE * SIDE) sums[(o + i / SIDE) * job.ins() + c + i % SIDE] += total;
     }
@@ -81,7 +81,7 @@ __forceinline__ void large_sums(const ConvJob& conv, const Tiling& tiling, bool 
     for (int i = 0; i < conv.kernel; i++) {
         float products[ROW_TAPS] = {};
         if (has) row_products(conv, i, dz, at, row, products);
-        const float total = halve(products, width);
+        const float total = halve<ROW_TAPS>(products, width);
         if (adds && tap < conv.kernel) sums[i * conv.kernel + tap] += total;
     }
 }
@@ -111,17 +111,11 @@ __forceinline__ void depthwise_sums(const WgradJob& job, const Tiling& tiling, i
         for (int i = 0; i < 32; i++) products[i] = 0;
         if (has) tap_products<false>(conv, 0, dz, at, plane.row, products);
         if (tiling.lanes >= WARP) {
-            const float total = halve(products, WARP);
+            const float total = halve<32>(products, WARP);
             if (c < count && lane() < conv.taps()) to[lane()] += total;
             continue;
         }
-        float low[16], high[16];
-#pragma unroll
-        for (int i = 0; i < 16; i++) {
-            low[i] = products[i];
-            high[i] = products[16 + i];
-        }
-        const float totals[2] = {halve(low, 16), halve(high, 16)};
+        const float totals[2] = {halve<16>(products, 16), halve<16>(products + 16, 16)};
         const int tap = lane() % 16;
         if (c < count && tap < conv.taps()) to[tap] += totals[0];
         if (c < count && 16 + tap < conv.taps()) to[16 + tap] += totals[1];

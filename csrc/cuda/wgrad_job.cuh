@@ -28,7 +28,7 @@ __forceinline__ void tap_products(int side, const float4& dz, const float* at, i
     const int first = HALF ? side * rows : 0;
 #pragma unroll
     for (int i = 0; i < rows; i++) {
-        if (first + i >= K) break;
+        if (HALF && first + i >= K) continue;  // not a break, for which some compilers move `products` to the stack
         float window[width];
         read_fours(at + (start + (first + i) * D) * row, window);
 #pragma unroll
