@@ -10,7 +10,8 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
 PROGRAMS := PYTHONPATH=. $(RUN) csrc/tests/programs.py
-KERNELS := $(wildcard csrc/cpu/* csrc/program.*)
+SHARED := $(wildcard csrc/*.h) csrc/program.cpp
+KERNELS := $(wildcard csrc/cpu/*) $(SHARED)
 CUDA_KERNELS := $(wildcard csrc/cuda/*)
 CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
@@ -89,11 +90,11 @@ simulate: $(SIMULATED:%=build/simulate/address/%) $(SIMULATED:%=build/simulate/t
 SIMULATOR := csrc/tests/sim/cudasim.cpp
 SIMULATE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -Wno-unknown-pragmas -DCUDASIM
 
-build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(SHARED) $(wildcard csrc/tests/sim/*)
 	mkdir -p $(@D)
 	$(SIMULATE) -fsanitize=address,undefined -fno-sanitize-recover=all $< $(SIMULATOR) csrc/program.cpp -o $@
 
-build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(SHARED) $(wildcard csrc/tests/sim/*)
 	mkdir -p $(@D)
 	$(SIMULATE) -DCUDASIM_TSAN -c $(SIMULATOR) -o $@.simulator.o
 	$(SIMULATE) -fsanitize=thread $< $@.simulator.o csrc/program.cpp -o $@

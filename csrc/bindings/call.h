@@ -12,18 +12,15 @@
 
 #include <vector>
 
-#include "../cpu/augment.h"
+#include "../augment.h"
 #include "../cpu/blocks.h"
-#include "../cpu/flat_update.h"
-#include "../cpu/mixed_cell.h"
-#include "../cpu/pseudo_label.h"
-#include "../cpu/skip_dropout.h"
+#include "../cpu/pool.h"
+#include "../flat_update.h"
+#include "../mixed_cell.h"
+#include "../pseudo_label.h"
+#include "../skip_dropout.h"
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)
-#include "../cuda/augment.h"
-#include "../cuda/flat_update.h"
-#include "../cuda/mixed_cell.h"
-#include "../cuda/pseudo_label.h"
-#include "../cuda/skip_dropout.h"
+#include "../cuda/launch.h"
 #endif
 
 namespace sgl_fast {

@@ -1,8 +1,10 @@
-#include "augment.h"
+#include "../augment.h"
 
 #include <algorithm>
 #include <limits>
 #include <vector>
+
+#include "pool.h"
 
 namespace sgl_fast {
 namespace {
@@ -19,7 +21,7 @@ void augment_image(const Augmentation& how, const uint8_t* image, const int64_t*
         for (int64_t y = 0; y < how.H; y++, out += W) {
             const int64_t row = y + draw[1] - how.crop;
             const bool inside = row >= 0 && row < how.H;
-            const uint8_t* pixels = image + (inside ? c * how.channel + row * W : 0);
+            const uint8_t* pixels = image + (inside ? c * how.channel_stride + row * W : 0);
             for (int64_t x = 0; x < W; x++) {
                 const bool there = inside && columns[x] >= 0 && columns[x] < W;
                 out[x] = level[there ? pixels[columns[x]] : 0];
@@ -43,7 +45,7 @@ void augment(const Pool& pool, const Augmentation& how, const uint8_t* images, c
                 continue;
             }
             for (int64_t x = 0; x < W; x++) columns[x] = (draw[3] ? W - 1 - x : x) + draw[2] - how.crop;
-            augment_image(how, images + draw[0] * how.image, draw, columns.data(), levels, out + n * size);
+            augment_image(how, images + draw[0] * how.image_stride, draw, columns.data(), levels, out + n * size);
         }
     });
 }

@@ -1,6 +1,8 @@
-#include "flat_update.h"
+#include "../flat_update.h"
 
 #include <vector>
+
+#include "pool.h"
 
 #define SGL_FAST_LOOPS "flat_update_loops.h"
 #include "each_isa.h"

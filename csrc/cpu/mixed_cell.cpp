@@ -1,4 +1,4 @@
-#include "mixed_cell.h"
+#include "../mixed_cell.h"
 
 #include "isa.h"
 

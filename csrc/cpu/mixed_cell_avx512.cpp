@@ -1,4 +1,7 @@
-#include "mixed_cell.h"
+#include "../mixed_cell.h"
+#include "blocks.h"
+#include "pool.h"
+#include "shares.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>

@@ -1,4 +1,7 @@
-#include "mixed_cell.h"
+#include "../mixed_cell.h"
+#include "blocks.h"
+#include "pool.h"
+#include "shares.h"
 
 namespace sgl_fast::plain {
 constexpr int NATIVE = 4;

@@ -1,6 +1,8 @@
-#include "pseudo_label.h"
+#include "../pseudo_label.h"
 
 #include <vector>
+
+#include "pool.h"
 
 #define SGL_FAST_LOOPS "pseudo_label_loops.h"
 #include "each_isa.h"

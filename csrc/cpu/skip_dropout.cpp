@@ -1,4 +1,6 @@
-#include "skip_dropout.h"
+#include "../skip_dropout.h"
+
+#include "pool.h"
 
 #define SGL_FAST_LOOPS "skip_dropout_loops.h"
 #include "each_isa.h"

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../cpu/mixed_cell.h"
+#include "../mixed_cell.h"
 #include "combine.cuh"
 #include "convolve.cuh"
 #include "pool.cuh"

@@ -1,6 +1,7 @@
-#include "flat_update.h"
+#include "../flat_update.h"
 
 #include "flat_update.cuh"
+#include "launch.h"
 
 namespace sgl_fast {
 namespace {

@@ -1,6 +1,7 @@
-#include "pseudo_label.h"
+#include "../pseudo_label.h"
 
 #include "pseudo_label.cuh"
+#include "launch.h"
 
 namespace sgl_fast {
 

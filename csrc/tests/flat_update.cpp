@@ -5,7 +5,7 @@
 
 #include "../cuda/flat_update.cu"
 #else
-#include "../cpu/flat_update.h"
+#include "../flat_update.h"
 #endif
 
 #include "check.h"

@@ -5,7 +5,7 @@
 
 #include "../cuda/pseudo_label.cu"
 #else
-#include "../cpu/pseudo_label.h"
+#include "../pseudo_label.h"
 #endif
 
 #include "check.h"
