@@ -64,10 +64,15 @@ build/programs.h: csrc/tests/programs.py $(wildcard sgl_fast/ops/*.py sgl_fast/s
 	mkdir -p $(@D)
 	$(PROGRAMS) > $@
 
-build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(KERNELS)
+SANITIZE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
+CPU_OBJECTS := $(patsubst csrc/%.cpp,build/sanitize/%.o,csrc/program.cpp $(wildcard csrc/cpu/*.cpp))
+
+$(CPU_OBJECTS): build/sanitize/%.o: csrc/%.cpp $(KERNELS)
 	mkdir -p $(@D)
-	$(CXX) -std=c++17 -O1 -g1 -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
-		-Wno-psabi $< csrc/program.cpp $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp shares.cpp) -o $@
+	$(SANITIZE) -c $< -o $@
+
+$(SANITIZED): build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CPU_OBJECTS)
+	$(SANITIZE) $< $(CPU_OBJECTS) -o $@
 
 # What can be proven of the CUDA kernels without a GPU.
 gates: environment resources simulate

@@ -1,8 +1,12 @@
-// The backward of a cell, image by image between the sums that batch norms need. Included once per instruction set,
-// inside its namespace.
+// The backward of a cell, image by image between the sums that batch norms need.
 //
 // Phases, each over all images: last node's sums | from the last state with out-edges to the first: second halves of
 // the separable convolutions, then everything else on its out-edges and the sums of the node that it is | preprocess.
+#pragma once
+
+#include "pass.h"
+
+ISA_NAMESPACE_BEGIN
 
 // Where the backward keeps what outlives a phase. Sums are over images and pixels, for each norm's channels.
 struct Gathered {
@@ -97,3 +101,5 @@ struct Backward : Pass {
     void preprocess() const;
     void mixture() const;
 };
+
+ISA_NAMESPACE_END

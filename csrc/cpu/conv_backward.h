@@ -1,5 +1,11 @@
-// One thread's backward through depthwise and 1x1 convolutions into a Blocked sum of input gradients. Included once per
-// instruction set, inside its namespace.
+// One thread's backward through depthwise and 1x1 convolutions into a Blocked sum of input gradients.
+#pragma once
+
+#include "backward.h"
+#include "depthwise.h"
+#include "pointwise.h"
+
+ISA_NAMESPACE_BEGIN
 
 struct ConvBackward {
     const Backward& b;
@@ -62,3 +68,5 @@ struct ConvBackward {
             for (int x = 0; x < W; x++) to[2 * y * blocked.row + x] += from[y * W + x];
     }
 };
+
+ISA_NAMESPACE_END

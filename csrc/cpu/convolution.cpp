@@ -1,17 +1,17 @@
 #include "convolution.h"
 
-#include "blocks.h"
-#include "shares.h"
+#include <algorithm>
 
-#define SGL_FAST_LOOPS "convolution_loops.h"
-#include "each_isa.h"
+#include "blocks.h"
+#include "kernels.h"
+#include "shares.h"
 
 namespace sgl_fast {
 namespace {
 
 // Calls body(image, group, room) for each group of each image.
 template <class Body> void each_group(const Pool& pool, const Convolution& s, const Body& body) {
-    const size_t floats = SGL_FAST_PICK(convolution_room)(s);
+    const size_t floats = kernels().convolution_room(s);
     split(pool, s.N * s.groups, 1, [&](int64_t begin, int64_t end) {
         const Block room(floats);
         for (int64_t i = begin; i < end; ++i) body(i / s.groups, i % s.groups, room.memory);
@@ -26,7 +26,7 @@ size_t weight_floats(const Convolution& s) { return s.outs * s.columns(); }
 }  // namespace
 
 void convolution(const Pool& pool, const Convolution& s, const float* x, const float* weights, float* out) {
-    const auto convolve = SGL_FAST_PICK(convolve);
+    const auto convolve = kernels().convolve;
     each_group(pool, s, [&](int64_t n, int64_t g, float* room) {
         const int64_t i = n * s.groups + g;
         convolve(s, x + i * in_floats(s), weights + g * weight_floats(s), room, out + i * out_floats(s));
@@ -34,7 +34,7 @@ void convolution(const Pool& pool, const Convolution& s, const float* x, const f
 }
 
 void convolution_input(const Pool& pool, const Convolution& s, const float* grad, const float* weights, float* dx) {
-    const auto convolve_input = SGL_FAST_PICK(convolve_input);
+    const auto convolve_input = kernels().convolve_input;
     each_group(pool, s, [&](int64_t n, int64_t g, float* room) {
         const int64_t i = n * s.groups + g;
         convolve_input(s, grad + i * out_floats(s), weights + g * weight_floats(s), room, dx + i * in_floats(s));
@@ -42,11 +42,11 @@ void convolution_input(const Pool& pool, const Convolution& s, const float* grad
 }
 
 void convolution_weight(const Pool& pool, const Convolution& s, const float* grad, const float* x, float* dw) {
-    const auto convolve_weight = SGL_FAST_PICK(convolve_weight);
+    const auto convolve_weight = kernels().convolve_weight;
     const int64_t together = images_of_share(s.N, s.pixels()), count = (s.N + together - 1) / together;
     const size_t P = weight_floats(s);
     const Block shares(s.groups * count * P);
-    const size_t floats = SGL_FAST_PICK(convolution_room)(s);
+    const size_t floats = kernels().convolution_room(s);
     split(pool, s.groups * count, 1, [&](int64_t begin, int64_t end) {
         const Block room(floats);
         for (int64_t share = begin; share < end; ++share) {

@@ -1,15 +1,16 @@
-// A group of one image by its columns: for each tap of each channel, the plane of pixels that the tap reads. Included once
-// per instruction set: see each_isa.h.
+// A group of one image by its columns: for each tap of each channel, the plane of pixels that the tap reads.
+#pragma once
 
-constexpr int NATIVE = lanes;
-#include "geometry.h"
+#include "convolution.h"
 #include "pointwise.h"
+
+ISA_NAMESPACE_BEGIN
 
 // Floats from one plane of columns to the next.
 inline size_t columns_plane(const Convolution& s) { return (s.pixels() + 15) / 16 * 16; }
 
 // Room that every function here needs.
-size_t convolution_room(const Convolution& s) {
+inline size_t convolution_room(const Convolution& s) {
     return (s.columns() + s.outs) * columns_plane(s) + gram_scratch(int(s.columns()), int(s.pixels()));
 }
 
@@ -47,13 +48,13 @@ template <int S> inline void add_columns(const Convolution& s, const float* colu
     });
 }
 
-void convolve(const Convolution& s, const float* x, const float* w, float* room, float* out) {
+inline void convolve(const Convolution& s, const float* x, const float* w, float* room, float* out) {
     s.stride == 1 ? to_columns<1>(s, x, room) : to_columns<2>(s, x, room);
     pointwise({w, ptrdiff_t(s.columns()), 1}, int(s.outs), int(s.columns()), room, columns_plane(s), out, s.pixels(),
               int(s.pixels()));
 }
 
-void convolve_input(const Convolution& s, const float* grad, const float* w, float* room, float* dx) {
+inline void convolve_input(const Convolution& s, const float* grad, const float* w, float* room, float* dx) {
     const size_t plane = columns_plane(s), pixels = s.pixels();
     float* columns = room + s.outs * plane;
     for (int64_t o = 0; o < s.outs; o++) __builtin_memcpy(room + o * plane, grad + o * pixels, pixels * sizeof(float));
@@ -63,8 +64,10 @@ void convolve_input(const Convolution& s, const float* grad, const float* w, flo
 }
 
 // dw += this image's
-void convolve_weight(const Convolution& s, const float* grad, const float* x, float* room, float* dw) {
+inline void convolve_weight(const Convolution& s, const float* grad, const float* x, float* room, float* dw) {
     const size_t plane = columns_plane(s);
     s.stride == 1 ? to_columns<1>(s, x, room) : to_columns<2>(s, x, room);
     gram(grad, s.pixels(), int(s.outs), room, plane, int(s.columns()), int(s.pixels()), dw, room + s.columns() * plane);
 }
+
+ISA_NAMESPACE_END

@@ -1,5 +1,9 @@
 // Depthwise convolutions of one plane: K x K taps, dilation D, stride S; forward, input gradient, weight gradient.
-// Included once per instruction set, inside its namespace.
+#pragma once
+
+#include "geometry.h"
+
+ISA_NAMESPACE_BEGIN
 
 // Where column tap j reads: for stride 2, the plane of the even or of the odd columns.
 template <int K, int D, int S> struct Taps {
@@ -161,3 +165,5 @@ inline Depthwise depthwise_for(int kernel, int dilation, int stride, int width) 
     return lanes_for(width) == WIDE ? depthwise_of<WIDE>(kernel, dilation, stride)
                                     : depthwise_of<4>(kernel, dilation, stride);
 }
+
+ISA_NAMESPACE_END

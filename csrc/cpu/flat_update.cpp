@@ -1,11 +1,12 @@
 #include "../flat_update.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
+#include "kernels.h"
 #include "pool.h"
-
-#define SGL_FAST_LOOPS "flat_update_loops.h"
-#include "each_isa.h"
 
 namespace sgl_fast {
 namespace {
@@ -28,7 +29,7 @@ void for_blocks(const Pool& pool, int64_t K, int64_t P, const Body& body) {
 }
 
 std::vector<double> norms_of(const Pool& pool, int64_t K, int64_t P, const float* rows) {
-    const auto squares = SGL_FAST_PICK(sum_of_squares);
+    const auto squares = kernels().sum_of_squares;
     const int64_t blocks = blocks_of(P);
     std::vector<double> sums(K * blocks), norms(K);
     for_blocks(pool, K, P, [&](int64_t b, int64_t, int64_t offset, int64_t count) {
@@ -67,7 +68,7 @@ void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const floa
          const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms) {
     const std::vector<double> found = norms_of(pool, K, P, grad);
     std::copy(found.begin(), found.end(), norms);
-    const auto run = SGL_FAST_PICK(sgd_run);
+    const auto run = kernels().sgd_run;
     for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
         const float scale = clip_scale(found[k], settings.clip);
         run(count, settings, *lr, scale, weights + i, grad + i, buffer + i, new_weights + i, new_buffer + i);
@@ -78,14 +79,14 @@ void perturb(const Pool& pool, int64_t K, int64_t P, float r, const float* weigh
              float* eps) {
     const std::vector<double> found = norms_of(pool, K, P, direction);
     for (int64_t k = 0; k < K; ++k) eps[k] = radius_over(r, found[k]);
-    const auto run = SGL_FAST_PICK(perturb_run);
+    const auto run = kernels().perturb_run;
     for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
         run(count, eps[k], weights + i, direction + i, both + i, both + K * P + i);
     });
 }
 
 void quotient(const Pool& pool, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
-    const auto run = SGL_FAST_PICK(quotient_run);
+    const auto run = kernels().quotient_run;
     for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
         run(count, eps[k] == 0 ? 1.0f : 2 * eps[k], both + i, both + K * P + i, out + i);
     });

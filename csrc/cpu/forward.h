@@ -1,7 +1,16 @@
-// The forward of a cell, image by image between batch norms. Included once per instruction set, inside its namespace.
+// The forward of a cell, image by image between batch norms.
 //
-// Phases, each over all images: preprocess | states 0 and 1: convolutions and pools on their out-edges | second halves of
-// their separable convolutions | node 0, then its convolutions and pools | ... | last node.
+// Phases, each over all images: preprocess | states 0 and 1: convolutions and pools on their out-edges | second halves
+// of their separable convolutions | node 0, then its convolutions and pools | ... | last node.
+#pragma once
+
+#include "depthwise.h"
+#include "pass.h"
+#include "pointwise.h"
+
+ISA_NAMESPACE_BEGIN
+
+constexpr double EPS = 1e-5;  // of batch norm
 
 struct Forward : Pass {
     const Workspace& space;
@@ -89,3 +98,5 @@ struct Forward : Pass {
     void preprocess() const;
     void hidden(int j) const;
 };
+
+ISA_NAMESPACE_END

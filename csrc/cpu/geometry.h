@@ -1,4 +1,11 @@
-// How planes lie in a thread's scratch memory. Included once per instruction set, inside its namespace.
+// How planes lie in a thread's scratch memory.
+#pragma once
+
+#include <cstddef>
+
+#include "simd.h"
+
+ISA_NAMESPACE_BEGIN
 
 constexpr int WIDE = NATIVE > 4 ? 8 : 4;  // lanes of a vector of a plane's row
 
@@ -39,3 +46,5 @@ struct Blocked {
         plane = stride * phase;
     }
 };
+
+ISA_NAMESPACE_END

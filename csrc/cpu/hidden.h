@@ -1,5 +1,10 @@
-// Second halves of separable convolutions, which read a hidden activation, and back. Included once per instruction set,
-// inside its namespace.
+// Second halves of separable convolutions, which read a hidden activation, and back.
+#pragma once
+
+#include "conv_backward.h"
+#include "forward.h"
+
+ISA_NAMESPACE_BEGIN
 
 // One thread's work on the second halves of separable convolutions on a state's out-edges.
 struct HiddenForward {
@@ -55,3 +60,5 @@ struct HiddenBackward {
         }
     }
 };
+
+ISA_NAMESPACE_END

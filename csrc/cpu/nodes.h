@@ -1,5 +1,10 @@
-// A node's sum over its in-edges, and the sums that its backward needs. Included once per instruction set, inside its
-// namespace.
+// A node's sum over its in-edges, and the sums that its backward needs.
+#pragma once
+
+#include "backward.h"
+#include "forward.h"
+
+ISA_NAMESPACE_BEGIN
 
 // One thread's sum of a node's in-edges.
 struct NodeForward {
@@ -119,3 +124,5 @@ struct NodeBackward {
         return sum;
     }
 };
+
+ISA_NAMESPACE_END

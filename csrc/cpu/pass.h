@@ -1,31 +1,15 @@
-// What the forward and the backward of a cell share: who works on which image, where planes lie, coefficients. Included
-// once per instruction set, inside its namespace.
+// What the forward and the backward of a cell share: who works on which image, where planes lie, coefficients.
+#pragma once
 
-// A thread's scratch memory, handed out front to back. Without memory it only counts what is asked for.
-struct Scratch {
-    float* start = nullptr;
-    size_t floats = 0, used = 0;
+#include <cstddef>
+#include <cstdint>
 
-    float* take(size_t n) {
-        size_t at = used;
-        used += (n + 15) / 16 * 16;
-        if (!start) return nullptr;
-        if (used > floats) __builtin_trap();
-        return start + at;
-    }
-    float* filled(size_t n, float value) {
-        float* p = take(n);
-        for (size_t i = 0; p && i < n; i++) p[i] = value;
-        return p;
-    }
-};
+#include "../mixed_cell.h"
+#include "planes.h"
+#include "pool.h"
+#include "scratch.h"
 
-// Memory of one call.
-struct Workspace {
-    float* scratch = nullptr;  // of thread 0; the others follow
-    size_t scratch_floats = 0;
-    float* partial[2];  // (V, N, norms) each: an image's share of two sums a channel
-};
+ISA_NAMESPACE_BEGIN
 
 struct Pass {
     const Pool& pool;
@@ -134,3 +118,5 @@ inline void wipe(float* to, size_t n) { __builtin_memset(to, 0, n * sizeof(float
 template <class Step> inline void each_image(const Pass& pass, int first, int last, const Step& step) {
     for (int i = first; i < last; i++) step(i / pass.N, i % pass.N);
 }
+
+ISA_NAMESPACE_END

@@ -1,5 +1,13 @@
-// Planes on their way into scratch memory and out of it: ReLU and its pattern, borders, statistics. Included once per
-// instruction set, inside its namespace.
+// Planes on their way into scratch memory and out of it: ReLU and its pattern, borders, statistics.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "../program.h"
+#include "geometry.h"
+
+ISA_NAMESPACE_BEGIN
 
 // Bits of one vector of a row of the pattern; L = 4 takes half a byte.
 template <int L> INLINE unsigned bits_at(const uint8_t* row, int x) {
@@ -238,3 +246,5 @@ inline Sums close_rows(const float* from, const Blocked& b, const uint8_t* bits,
     return lanes_for(W) == WIDE ? close_rows<WIDE>(from, b.row, bits, H, W, z, mean, to)
                                 : close_rows<4>(from, b.row, bits, H, W, z, mean, to);
 }
+
+ISA_NAMESPACE_END

@@ -1,5 +1,11 @@
-// 1x1 convolutions of one image, and the gradients of their weights. Included once per instruction set, inside its
-// namespace.
+// 1x1 convolutions of one image, and the gradients of their weights.
+#pragma once
+
+#include <cstddef>
+
+#include "geometry.h"
+
+ISA_NAMESPACE_BEGIN
 
 // The element (o, c) of a matrix of weights, or of its transpose.
 struct Weights {
@@ -152,3 +158,5 @@ inline void gram(const float* grad, size_t grad_plane, int outs, const float* in
             gram_block(grad + o * grad_plane, grad_plane, outs - o < 4 ? outs - o : 4, in + c * in_plane, in_plane,
                        ins - c < 4 ? ins - c : 4, pixels, dw + size_t(o) * ins + c, ins);
 }
+
+ISA_NAMESPACE_END

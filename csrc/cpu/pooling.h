@@ -1,5 +1,13 @@
 // 3x3 pools with a border of 1, and the 2x2 max-pool of channels that bypass a mixed operation. A max-pool's pattern is
-// which of its window's pixels it chose: four bits, row-major. Included once per instruction set, inside its namespace.
+// which of its window's pixels it chose: four bits, row-major.
+#pragma once
+
+#include <cstdint>
+
+#include "../program.h"
+#include "depthwise.h"
+
+ISA_NAMESPACE_BEGIN
 
 // Window n of a row or column starts at pixel step * n - border. Its tap i reads pixel step * m + parity, which is what
 // the window has(parity, i) and is number m + at(parity, i) for.
@@ -129,3 +137,5 @@ inline void avg_pool_gradient(const float* grad, int stride, const Padded& g, fl
     share_out(grad, g.H, g.W, stride, row, shares + g.pad * g.row + g.pad, g.row);
     depthwise_for(3, 1, stride, g.W).input_gradient(shares, g, ONES, out, b);
 }
+
+ISA_NAMESPACE_END

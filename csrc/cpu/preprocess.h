@@ -1,4 +1,10 @@
-// From the inputs of a cell to its first two states, and back. Included once per instruction set, inside its namespace.
+// From the inputs of a cell to its first two states, and back.
+#pragma once
+
+#include "backward.h"
+#include "forward.h"
+
+ISA_NAMESPACE_BEGIN
 
 // ReLU of an input; of one twice as large as the state, the pixels that its factorised reduction reads.
 struct Activated {
@@ -104,3 +110,5 @@ struct PreprocessBackward {
             }
     }
 };
+
+ISA_NAMESPACE_END

@@ -1,4 +1,14 @@
-// The phases of the backward, one after the other. Included once per instruction set, inside its namespace.
+// The phases of the backward, one after the other.
+#pragma once
+
+#include "blocks.h"
+#include "hidden.h"
+#include "nodes.h"
+#include "preprocess.h"
+#include "shares.h"
+#include "sources.h"
+
+ISA_NAMESPACE_BEGIN
 
 inline void Backward::node(int node) const {
     on_threads(space, [&](Scratch scratch, int first, int last) {
@@ -123,3 +133,5 @@ inline void run_backward(const Pool& pool, const Program& program, const CellInp
     }
     backward.run();
 }
+
+ISA_NAMESPACE_END

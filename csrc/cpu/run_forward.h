@@ -1,4 +1,13 @@
-// The phases of the forward, one after the other. Included once per instruction set, inside its namespace.
+// The phases of the forward, one after the other.
+#pragma once
+
+#include "blocks.h"
+#include "hidden.h"
+#include "nodes.h"
+#include "preprocess.h"
+#include "sources.h"
+
+ISA_NAMESPACE_BEGIN
 
 inline void Forward::preprocess() const {
     on_threads(space, [&](const Scratch& scratch, int first, int last) {
@@ -60,3 +69,5 @@ inline void run_forward(const Pool& pool, const Program& program, const CellInpu
     space.partial[1] = space.partial[0] + partial;
     forward.run();
 }
+
+ISA_NAMESPACE_END

@@ -1,5 +1,7 @@
 #include "shares.h"
 
+#include <algorithm>
+
 namespace sgl_fast {
 namespace {
 

@@ -1,5 +1,9 @@
-// Vectors of L floats, L = 4, 8 or 16. Included once per instruction set, inside its namespace, with SGL_FAST_AVX2 or
-// SGL_FAST_AVX512 defined: g++ does not set its own macros inside a target pragma.
+// Vectors of L floats, L = 4, 8 or 16.
+#pragma once
+
+#include "isa_namespace.h"
+
+ISA_NAMESPACE_BEGIN
 
 template <int L> struct Vec {
     typedef float F __attribute__((vector_size(4 * L)));
@@ -168,3 +172,5 @@ template <int N, int I_ = 0, class Fn> INLINE void unrolled(Fn&& f) {
         unrolled<N, I_ + 1>(f);
     }
 }
+
+ISA_NAMESPACE_END

@@ -1,5 +1,12 @@
 // A state's out-edges: pools, factorised reductions, dilated convolutions and the first halves of separable ones, and
-// back. Included once per instruction set, inside its namespace.
+// back.
+#pragma once
+
+#include "conv_backward.h"
+#include "forward.h"
+#include "pooling.h"
+
+ISA_NAMESPACE_BEGIN
 
 // One thread's work on a state's out-edges.
 struct SourceForward {
@@ -197,3 +204,5 @@ struct SourceBackward {
         }
     }
 };
+
+ISA_NAMESPACE_END
