@@ -30,10 +30,10 @@ struct CellInputs {
 // What the forward leaves for the backward.
 struct CellSaved {
     float* states;      // (V, N, 2, C, H, W): the preprocessed inputs; on CUDA before their norm
-    void* planes;       // (V, N, head.saved): convolutions and pools before their norms, float32
+    void* activations;  // (V, N, head.saved): results of convolutions and pools before their norms, float32
     float* stats;       // (V, 3, head.norms): mean, 1 / deviation, unbiased variance
     uint8_t* pattern;   // (V, N, head.pattern)
-    bool half = false;  // planes of float16, which CUDA alone can
+    bool half = false;  // activations of float16, which CUDA alone can
 };
 
 struct CellGradients {

@@ -1,4 +1,5 @@
-// Where a call's tensors are and where its kernels run: one struct a device, each made of the call's first tensor.
+// Where a call's tensors are and where its kernels run: one struct a device, made from the call's first tensor. `queue` is
+// what the operators of csrc/*.h take first.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -51,7 +52,7 @@ struct CpuCall {
 
     static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) { return at::empty(sizes, options); }
 
-    // A new tensor in memory that is used again when it is gone.
+    // A new tensor from the caching allocator of blocks.h.
     Tensor large(IntArrayRef sizes) const {
         size_t floats = 1;
         for (int64_t size : sizes) floats *= size;
@@ -65,14 +66,14 @@ struct CpuCall {
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)
 
 // Memory of a call's kernels, which torch keeps until they are done.
-struct Rooms {
+struct Workspace {
     at::Device device;
-    std::vector<Tensor> held{};
+    std::vector<Tensor> buffers{};
 
-    static void* more(void* rooms, size_t bytes) {
-        auto& [device, held] = *static_cast<Rooms*>(rooms);
-        held.push_back(at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(device).dtype(at::kByte)));
-        return held.back().mutable_data_ptr();
+    static void* allocate(void* workspace, size_t bytes) {
+        auto& [device, buffers] = *static_cast<Workspace*>(workspace);
+        buffers.push_back(at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(device).dtype(at::kByte)));
+        return buffers.back().mutable_data_ptr();
     }
 };
 
@@ -85,8 +86,8 @@ struct CudaCall {
     static constexpr bool stores_half = true;
     at::Device device;
     c10::cuda::CUDAGuard guard{device};
-    Rooms rooms{device};
-    Stream queue{c10::cuda::getCurrentCUDAStream(device.index()), Rooms::more, &rooms};
+    Workspace workspace{device};
+    Stream queue{c10::cuda::getCurrentCUDAStream(device.index()), Workspace::allocate, &workspace};
 
     explicit CudaCall(const Tensor& tensor) : device(device_of(tensor, at::kCUDA)) {}
     CudaCall(const CudaCall&) = delete;
@@ -103,8 +104,8 @@ struct CudaCall {
 struct SimulatedCall {
     static constexpr bool stores_half = true;
     at::Device device;
-    Rooms rooms{device};
-    Stream queue{nullptr, Rooms::more, &rooms};
+    Workspace workspace{device};
+    Stream queue{nullptr, Workspace::allocate, &workspace};
 
     explicit SimulatedCall(const Tensor& tensor) : device(device_of(tensor, at::kCPU)) {}
     SimulatedCall(const SimulatedCall&) = delete;

@@ -1,16 +1,16 @@
-// Depthwise convolutions of one plane: K x K taps, dilation D, stride S; forward, input gradient, weight gradient.
+// Depthwise convolutions of one plane: K x K taps, dilation D, stride S; forward, dgrad (gradient of the input) and wgrad (of the taps).
 #pragma once
 
 #include "geometry.h"
 
 ISA_NAMESPACE_BEGIN
 
-// Where column tap j reads: for stride 2, the plane of the even or of the odd columns.
+// Where column tap j reads. Stride 2: from the plane of the even columns (phase 0) or of the odd ones.
 template <int K, int D, int S> struct Taps {
     static constexpr int reach = (K / 2) * D;
     static constexpr int phase(int j) { return S == 1 ? 0 : ((j * D - reach) & 1); }
     static constexpr int column(int j) { return (j * D - reach - phase(j)) / S; }
-    // input rows that R output rows need
+    // Input rows that R output rows need.
     static constexpr int span(int R) { return (R - 1) * S + (K - 1) * D + 1; }
 };
 
@@ -47,7 +47,7 @@ void depthwise_forward(const float* in, const Padded& p, const float* w, float* 
         }
 }
 
-// The taps of one parity that reach output row or column 2n + P of a stride-2 gradient: tap i reads grad[n + at(i)].
+// Stride 2: input row or column 2n + P receives dy[n + at(i)] through tap i, if has(i).
 template <int K, int D, int P> struct Transposed {
     static constexpr int reach = (K / 2) * D;
     static constexpr bool has(int i) { return ((P + reach - i * D) & 1) == 0; }
@@ -55,10 +55,10 @@ template <int K, int D, int P> struct Transposed {
 };
 
 template <int L, int R, int K, int D, int PY, int PX>
-INLINE void transposed_block(const float* grad, int row, const float* w, F<L>* sums) {
+INLINE void dgrad_block(const float* dy, int row, const float* w, F<L>* sums) {
     using Y = Transposed<K, D, PY>;
     using X = Transposed<K, D, PX>;
-    constexpr int more = (Y::reach + 1) / 2;  // rows of grad past the block's
+    constexpr int more = (Y::reach + 1) / 2;  // rows of dy past the block's
     unrolled<K>([&](auto j) {
         constexpr int J = j;
         if constexpr (X::has(J)) {
@@ -66,7 +66,7 @@ INLINE void transposed_block(const float* grad, int row, const float* w, F<L>* s
             unrolled<K>([&](auto i) { taps[i] = splat<L>(w[i * K + J]); });
             unrolled<R + 2 * more>([&](auto q) {
                 constexpr int Q = q - more;
-                F<L> v = load<L>(grad + Q * row + X::at(J));
+                F<L> v = load<L>(dy + Q * row + X::at(J));
                 unrolled<K>([&](auto i) {
                     if constexpr (Y::has(i) && Q - Y::at(i) >= 0 && Q - Y::at(i) < R) sums[Q - Y::at(i)] += taps[i] * v;
                 });
@@ -76,42 +76,42 @@ INLINE void transposed_block(const float* grad, int row, const float* w, F<L>* s
 }
 
 template <int L, int R, int K, int D, int PY, int PX>
-INLINE void transposed_phase(const float* grad, const Padded& g, const float* w, float* out, const Blocked& b) {
+INLINE void dgrad_phase(const float* dy, const Padded& g, const float* w, float* dx, const Blocked& b) {
     if constexpr (D == 2 && (PY || PX)) return;  // an even reach and even steps: only even rows and columns are reached
     for (int y = 0; y < g.H; y += R)
         for (int x = 0; x < b.row; x += L) {
-            float* o = out + PX * b.phase + (2 * y + PY) * b.row + x;
+            float* pixels = dx + PX * b.phase + (2 * y + PY) * b.row + x;
             F<L> sums[R];
-            for (int r = 0; r < R; r++) sums[r] = load<L>(o + 2 * r * b.row);
-            transposed_block<L, R, K, D, PY, PX>(grad + (y + g.pad) * g.row + g.pad + x, g.row, w, sums);
-            for (int r = 0; r < R; r++) store<L>(o + 2 * r * b.row, sums[r]);
+            for (int r = 0; r < R; r++) sums[r] = load<L>(pixels + 2 * r * b.row);
+            dgrad_block<L, R, K, D, PY, PX>(dy + (y + g.pad) * g.row + g.pad + x, g.row, w, sums);
+            for (int r = 0; r < R; r++) store<L>(pixels + 2 * r * b.row, sums[r]);
         }
 }
 
-// out += the gradient in x, from grad, that of the outputs (stride 1).
+// dx += the input gradient; dy: that of the outputs.
 template <int L, int R, int K, int D, int S>
-void depthwise_input_gradient(const float* grad, const Padded& g, const float* w, float* out, const Blocked& b) {
+void depthwise_dgrad(const float* dy, const Padded& g, const float* w, float* dx, const Blocked& b) {
     if constexpr (S == 2) {
-        transposed_phase<L, R, K, D, 0, 0>(grad, g, w, out, b);
-        transposed_phase<L, R, K, D, 0, 1>(grad, g, w, out, b);
-        transposed_phase<L, R, K, D, 1, 0>(grad, g, w, out, b);
-        transposed_phase<L, R, K, D, 1, 1>(grad, g, w, out, b);
+        dgrad_phase<L, R, K, D, 0, 0>(dy, g, w, dx, b);
+        dgrad_phase<L, R, K, D, 0, 1>(dy, g, w, dx, b);
+        dgrad_phase<L, R, K, D, 1, 0>(dy, g, w, dx, b);
+        dgrad_phase<L, R, K, D, 1, 1>(dy, g, w, dx, b);
         return;
     }
-    const float* origin = grad + (g.pad - Taps<K, D, 1>::reach) * g.row + g.pad;
+    const float* origin = dy + (g.pad - Taps<K, D, 1>::reach) * g.row + g.pad;
     for (int y = 0; y < g.H; y += R)
         for (int x = 0; x < b.row; x += L) {
-            float* o = out + y * b.row + x;
+            float* pixels = dx + y * b.row + x;
             F<L> sums[R];
-            for (int r = 0; r < R; r++) sums[r] = load<L>(o + r * b.row);
+            for (int r = 0; r < R; r++) sums[r] = load<L>(pixels + r * b.row);
             depthwise_block<L, R, K, D, 1, true>(origin + y * g.row + x, g.row, 0, w, sums);
-            for (int r = 0; r < R; r++) store<L>(o + r * b.row, sums[r]);
+            for (int r = 0; r < R; r++) store<L>(pixels + r * b.row, sums[r]);
         }
 }
 
-// dw[i][j] += sum over outputs of grad[y][x] * x[S*y + i*D - reach][S*x + j*D - reach]
+// dw[i][j] += sum over outputs of dy[y][x] * x[S*y + i*D - reach][S*x + j*D - reach]
 template <int L, int R, int K, int D, int S>
-void depthwise_weight_gradient(const float* grad, const Padded& g, const float* in, const Padded& p, float* dw) {
+void depthwise_wgrad(const float* dy, const Padded& g, const float* in, const Padded& p, float* dw) {
     using T = Taps<K, D, S>;
     const float* corner = in + (p.pad - T::reach) * p.row + p.pad;
     F<L> sums[round_up(K * K, L)] = {};
@@ -122,7 +122,7 @@ void depthwise_weight_gradient(const float* grad, const Padded& g, const float* 
         for (int y = 0; y < g.H; y += R)
             for (int x = 0; x < g.row - 2 * g.pad; x += L) {
                 F<L> grads[R];
-                unrolled<R>([&](auto r) { grads[r] = load<L>(grad + (y + r + g.pad) * g.row + g.pad + x); });
+                unrolled<R>([&](auto r) { grads[r] = load<L>(dy + (y + r + g.pad) * g.row + g.pad + x); });
                 unrolled<T::span(R)>([&](auto q) {
                     constexpr int Q = q;
                     F<L> v = load<L>(column + (S * y + Q) * p.row + x);
@@ -141,17 +141,15 @@ void depthwise_weight_gradient(const float* grad, const Padded& g, const float* 
 
 struct Depthwise {
     void (*forward)(const float*, const Padded&, const float*, float*);
-    void (*input_gradient)(const float*, const Padded&, const float*, float*, const Blocked&);
-    void (*weight_gradient)(const float*, const Padded&, const float*, const Padded&, float*);
+    void (*dgrad)(const float*, const Padded&, const float*, float*, const Blocked&);
+    void (*wgrad)(const float*, const Padded&, const float*, const Padded&, float*);
 };
 
 template <int L, int K, int D> Depthwise depthwise_of(int stride) {
     constexpr int R = ROWS;
     if (stride == 1)
-        return {depthwise_forward<L, R, K, D, 1>, depthwise_input_gradient<L, R, K, D, 1>,
-                depthwise_weight_gradient<L, R, K, D, 1>};
-    return {depthwise_forward<L, R, K, D, 2>, depthwise_input_gradient<L, R, K, D, 2>,
-            depthwise_weight_gradient<L, R, K, D, 2>};
+        return {depthwise_forward<L, R, K, D, 1>, depthwise_dgrad<L, R, K, D, 1>, depthwise_wgrad<L, R, K, D, 1>};
+    return {depthwise_forward<L, R, K, D, 2>, depthwise_dgrad<L, R, K, D, 2>, depthwise_wgrad<L, R, K, D, 2>};
 }
 
 template <int L> Depthwise depthwise_of(int kernel, int dilation, int stride) {

@@ -13,11 +13,21 @@ ISA_NAMESPACE_BEGIN
 
 extern const Kernels table;
 const Kernels table{
-    run_forward,       run_backward,                        // a cell
-    convolution_room,  convolve,     convolve_input, convolve_weight,  // a convolution
-    sum_of_squares,    sgd_run,      perturb_run,    quotient_run,
-    cross_entropy_row, softmax_row,  others_row,     pull_back_row,
-    keep_run,
+    .cell_forward = run_forward,
+    .cell_backward = run_backward,
+    .convolution_scratch = convolution_scratch,
+    .convolve = convolve,
+    .convolve_input = convolve_input,
+    .convolve_weight = convolve_weight,
+    .sum_of_squares = sum_of_squares,
+    .sgd_run = sgd_run,
+    .perturb_run = perturb_run,
+    .quotient_run = quotient_run,
+    .cross_entropy_row = cross_entropy_row,
+    .softmax_row = softmax_row,
+    .leave_one_out_row = leave_one_out_row,
+    .softmax_vjp_row = softmax_vjp_row,
+    .keep_run = keep_run,
 };
 
 ISA_NAMESPACE_END

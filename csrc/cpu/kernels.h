@@ -17,10 +17,10 @@ struct Kernels {
     void (*cell_backward)(const Pool&, const Program&, const CellInputs&, const CellSaved&, const float* out, const float* grad,
                           const CellGradients& wanted);
     // convolution_loops.h
-    size_t (*convolution_room)(const Convolution&);
-    void (*convolve)(const Convolution&, const float* x, const float* w, float* room, float* out);
-    void (*convolve_input)(const Convolution&, const float* grad, const float* w, float* room, float* dx);
-    void (*convolve_weight)(const Convolution&, const float* grad, const float* x, float* room, float* dw);
+    size_t (*convolution_scratch)(const Convolution&);
+    void (*convolve)(const Convolution&, const float* x, const float* w, float* scratch, float* out);
+    void (*convolve_input)(const Convolution&, const float* grad, const float* w, float* scratch, float* dx);
+    void (*convolve_weight)(const Convolution&, const float* grad, const float* x, float* scratch, float* dw);
     // flat_update_loops.h
     double (*sum_of_squares)(int64_t count, const float* x);
     void (*sgd_run)(int64_t count, const Sgd&, float lr, float scale, const float* weights, const float* grad,
@@ -30,8 +30,8 @@ struct Kernels {
     // pseudo_label_loops.h
     double (*cross_entropy_row)(int64_t J, float scale, const float* x, const float* targets, float* log_probs, float* grad);
     void (*softmax_row)(int64_t J, const float* x, float* p);
-    void (*others_row)(int64_t K, int64_t k, int64_t J, int64_t stride, const float* rows, float* sum);
-    void (*pull_back_row)(int64_t J, float scale, const float* p, float* grad);
+    void (*leave_one_out_row)(int64_t K, int64_t k, int64_t J, int64_t stride, const float* rows, float* sum);
+    void (*softmax_vjp_row)(int64_t J, float scale, const float* p, float* grad);
     // skip_dropout_loops.h
     void (*keep_run)(uint32_t count, uint32_t first, uint32_t threshold, int64_t seed, uint32_t number, uint8_t* kept);
 };

@@ -5,7 +5,7 @@
 
 namespace sgl_fast {
 
-// Somebody else's threads. run calls task(context, index) for every index in [0, count), in any order and from any
+// The caller's thread pool, as at::parallel_for of torch. run calls task(context, index) for every index in [0, count), in any order and from any
 // thread, and returns when all have returned; count is usually `threads`.
 struct Pool {
     int threads;

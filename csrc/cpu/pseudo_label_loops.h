@@ -1,4 +1,4 @@
-// Rows of J logits, one at a time.
+// Softmax and cross-entropy of one row of J logits.
 #pragma once
 
 #include <cmath>
@@ -52,13 +52,13 @@ INLINE float largest(int64_t J, const float* x) {
     return top;
 }
 
-// to = e^(x - top); returns the sum.
-INLINE float exponentials(int64_t J, const float* x, float top, float* to) {
+// out = e^(x - top); returns the sum.
+INLINE float exponentials(int64_t J, const float* x, float top, float* out) {
     Floats totals[chains] = {};
     sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
         Floats e = exponential(load_up_to<NATIVE>(x + j, count) - top);
         if (count < NATIVE) e = zero_unless<NATIVE>(lane_numbers<NATIVE>() < count, e);
-        store_up_to<NATIVE>(to + j, e, count);
+        store_up_to<NATIVE>(out + j, e, count);
         totals[chain] += e;
     });
     return total_of(totals);
@@ -76,10 +76,10 @@ inline double cross_entropy_row(int64_t J, float scale, const float* x, const fl
         masses[chain] += t;
         losses[chain] += t * log_p;
     });
-    const float share = total_of(masses) / total;
+    const float mass_over_total = total_of(masses) / total;
     sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
         const Floats t = load_up_to<NATIVE>(targets + j, count), e = load_up_to<NATIVE>(grad + j, count);
-        store_up_to<NATIVE>(grad + j, (e * share - t) * scale, count);
+        store_up_to<NATIVE>(grad + j, (e * mass_over_total - t) * scale, count);
     });
     return -static_cast<double>(total_of(losses));
 }
@@ -91,26 +91,26 @@ inline void softmax_row(int64_t J, const float* x, float* p) {
     });
 }
 
-// to = the sum of the K rows, `stride` floats apart, without row k.
-inline void others_row(int64_t K, int64_t k, int64_t J, int64_t stride, const float* rows, float* to) {
+// out = the sum of the K rows, `stride` floats apart, without row k.
+inline void leave_one_out_row(int64_t K, int64_t k, int64_t J, int64_t stride, const float* rows, float* out) {
     sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
         Floats total = {};
         for (int64_t other = 0; other < K; other++)
             if (other != k) total += load_up_to<NATIVE>(rows + other * stride + j, count);
-        store_up_to<NATIVE>(to + j, total, count);
+        store_up_to<NATIVE>(out + j, total, count);
     });
 }
 
-// to = scale * p * (to - sum of p * to)
-inline void pull_back_row(int64_t J, float scale, const float* p, float* to) {
+// The vector-Jacobian product of a softmax, times scale, in place: grad = scale * p * (grad - sum of p * grad).
+inline void softmax_vjp_row(int64_t J, float scale, const float* p, float* grad) {
     Floats inner[chains] = {};
     sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
-        inner[chain] += load_up_to<NATIVE>(p + j, count) * load_up_to<NATIVE>(to + j, count);
+        inner[chain] += load_up_to<NATIVE>(p + j, count) * load_up_to<NATIVE>(grad + j, count);
     });
     const float mean = total_of(inner);
     sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
-        const Floats others = load_up_to<NATIVE>(to + j, count);
-        store_up_to<NATIVE>(to + j, load_up_to<NATIVE>(p + j, count) * (others - mean) * scale, count);
+        const Floats g = load_up_to<NATIVE>(grad + j, count);
+        store_up_to<NATIVE>(grad + j, load_up_to<NATIVE>(p + j, count) * (g - mean) * scale, count);
     });
 }
 

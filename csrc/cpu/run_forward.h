@@ -12,8 +12,8 @@ ISA_NAMESPACE_BEGIN
 inline void Forward::preprocess() const {
     on_threads(space, [&](const Scratch& scratch, int first, int last) {
         for (int which = 0; which < 2; which++) {
-            Scratch mine = scratch;
-            PreprocessForward work(*this, which, mine);
+            Scratch reused = scratch;
+            PreprocessForward work(*this, which, reused);
             each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
         }
     });
@@ -33,8 +33,8 @@ inline void Forward::run() const {
     if (head.preprocess) preprocess();
     on_threads(space, [&](const Scratch& scratch, int first, int last) {
         for (int j = 0; j < 2; j++) {
-            Scratch mine = scratch;
-            SourceForward work(*this, j, mine);
+            Scratch reused = scratch;
+            SourceForward work(*this, j, reused);
             each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
         }
     });
@@ -62,7 +62,7 @@ inline void run_forward(const Pool& pool, const Program& program, const CellInpu
     Workspace space;
     Forward forward{{pool, program, in, saved, out}, space, replay, out};
     size_t partial = size_t(in.V) * in.N * program.head.norms;
-    space.scratch_floats = scratch_of<PreprocessForward, SourceForward, HiddenForward, NodeForward>(forward);
+    space.scratch_floats = scratch_floats<PreprocessForward, SourceForward, HiddenForward, NodeForward>(forward);
     const Block block(forward.threads() * space.scratch_floats + 2 * partial);
     space.scratch = block.memory;
     space.partial[0] = block.memory + forward.threads() * space.scratch_floats;

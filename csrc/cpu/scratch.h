@@ -12,29 +12,28 @@ struct Scratch {
     float* start = nullptr;
     size_t floats = 0, used = 0;
 
-    float* take(size_t n) {
-        size_t at = used;
+    float* allocate(size_t n) {
+        size_t offset = used;
         used += (n + 15) / 16 * 16;
         if (!start) return nullptr;
         if (used > floats) __builtin_trap();
-        return start + at;
+        return start + offset;
     }
     float* filled(size_t n, float value) {
-        float* p = take(n);
+        float* p = allocate(n);
         for (size_t i = 0; p && i < n; i++) p[i] = value;
         return p;
     }
 };
 
-// Memory of one call.
 struct Workspace {
     float* scratch = nullptr;  // of thread 0; the others follow
     size_t scratch_floats = 0;
-    float* partial[2];  // (V, N, norms) each: an image's share of two sums a channel
+    float* partial[2];  // (V, N, norms) each: two sums a channel, of one image
 };
 
-// The most scratch memory that a thread takes in one of the phases.
-template <class Input, class Source, class Hidden, class Node, class P> size_t scratch_of(const P& pass) {
+// The most scratch memory that a thread needs in one of the phases.
+template <class Input, class Source, class Hidden, class Node, class P> size_t scratch_floats(const P& pass) {
     size_t most = 0;
     auto consider = [&](const auto& phase) {
         Scratch count;
