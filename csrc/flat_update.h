@@ -29,11 +29,11 @@ void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& settings, const 
 // 0 where that norm is 0, or so small that float32 cannot hold 2 eps; NaN where it is not a finite float32.
 void perturb(const Pool& pool, int64_t K, int64_t P, float r, const float* weights, const float* direction, float* both,
              float* eps);
-void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* weights, const float* direction, float* both,
-             float* eps);
+void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* weights, const float* direction,
+             float* both, float* eps);
 
 // out = (both[:K] - both[K:]) / (2 eps), and the difference itself where eps is 0; (2K, P) -> (K, P).
-void quotient(const Pool& pool, int64_t K, int64_t P, const float* both, const float* eps, float* out);
-void quotient(const Stream& stream, int64_t K, int64_t P, const float* both, const float* eps, float* out);
+void central_difference(const Pool& pool, int64_t K, int64_t P, const float* both, const float* eps, float* out);
+void central_difference(const Stream& stream, int64_t K, int64_t P, const float* both, const float* eps, float* out);
 
 }  // namespace sgl_fast

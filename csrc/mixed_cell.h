@@ -15,16 +15,16 @@ struct Stream;  // cuda/launch.h
 // What both directions read.
 struct CellInputs {
     int V, N;
-    const float* s[2];                 // images of the two inputs; without preprocessing, the first two states
-    ptrdiff_t learner[2], image[2];    // strides of s
-    const float* weights;              // (V, head.weights)
+    const float* s[2];               // images of the two inputs; without preprocessing, the first two states
+    ptrdiff_t learner[2], image[2];  // strides of s
+    const float* weights;            // (V, head.weights)
     ptrdiff_t weights_row;
-    const float* op_weights;           // (V, E, O)
-    const float* edge_weights;         // (V, E), or null: 1
-    float skip_beta;                   // coefficient of auxiliary skips
-    const uint8_t* dropout;            // (head.dropouts, V, N, C, H', W') of 0 and 1, or null
-    float dropout_scale;               // of what is kept
-    bool training;                     // batch statistics; else those of `stats`
+    const float* op_weights;    // (V, E, O)
+    const float* edge_weights;  // (V, E), or null: 1
+    float skip_beta;            // coefficient of auxiliary skips
+    const uint8_t* dropout;     // (head.dropouts, V, N, C, H', W') of 0 and 1, or null
+    float dropout_scale;        // of what is kept
+    bool training;              // batch statistics; else those of `stats`
 };
 
 // What the forward leaves for the backward.
@@ -43,12 +43,12 @@ struct CellGradients {
     float* edge_weights;  // (V, E), or null
 };
 
-// out (V, N, nodes * C, H', W'). The pattern is replayed, or else recorded. In evaluation, stats holds mean and variance
-// in its rows 0 and 2 and is completed; past head.measured it holds mean 0 and 1 / deviation 1, always.
-void mixed_cell_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
-                        float* out);
-void mixed_cell_forward(const Stream& stream, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
-                        float* out);
+// out (V, N, nodes * C, H', W'). The pattern is replayed, or else recorded. In evaluation, stats holds mean and
+// variance in its rows 0 and 2 and is completed; past head.measured it holds mean 0 and 1 / deviation 1, always.
+void mixed_cell_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay,
+                        const CellSaved& saved, float* out);
+void mixed_cell_forward(const Stream& stream, const Program& program, const CellInputs& in, bool replay,
+                        const CellSaved& saved, float* out);
 
 // grad and out (V, N, nodes * C, H', W')
 void mixed_cell_backward(const Pool& pool, const Program& program, const CellInputs& in, const CellSaved& saved,

@@ -1,5 +1,5 @@
-// Softmax, cross-entropy and pseudo-labels on rows of J logits, float32 and contiguous; V virtual learners or K learners,
-// N images. The sums of a row have one order, so that the results do not depend on the number of threads.
+// Softmax, cross-entropy and pseudo-labels on rows of J logits, float32 and contiguous; V virtual learners or K
+// learners, N images. The sums of a row have one order, so that the results do not depend on the number of threads.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +18,14 @@ void cross_entropy(const Stream& stream, int64_t V, int64_t N, int64_t J, float 
 
 // p = softmax(teachers); targets[k] = sum over j != k of p[j]. All (K, N, J).
 void pseudo_labels(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* teachers, float* p, float* targets);
-void pseudo_labels(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* teachers, float* p, float* targets);
+void pseudo_labels(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* teachers, float* p,
+                   float* targets);
 
 // The gradient of the cross-entropies in the teachers' logits: with others[k] = sum over j != k of tau[j],
 // cotangent = -p * (others - sum over c of p * others) / N. All (K, N, J).
-void teacher_cotangent(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* p, const float* tau,
-                       float* cotangent);
-void teacher_cotangent(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* p, const float* tau,
-                       float* cotangent);
+void pseudo_label_vjp(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* p, const float* tau,
+                      float* cotangent);
+void pseudo_label_vjp(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* p, const float* tau,
+                      float* cotangent);
 
 }  // namespace sgl_fast

@@ -1,5 +1,5 @@
-// Where a call's tensors are and where its kernels run: one struct a device, made from the call's first tensor. `queue` is
-// what the operators of csrc/*.h take first.
+// Where a call's tensors are and where its kernels run: one struct a device, made from the call's first tensor. `queue`
+// is what the operators of csrc/*.h take first.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -57,7 +57,8 @@ struct CpuCall {
         size_t floats = 1;
         for (int64_t size : sizes) floats *= size;
         float* block = take_block(floats);
-        return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
+        return at::from_blob(
+            block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
     }
 };
 

@@ -31,7 +31,9 @@ struct Backward : Pass {
     float* bypass(int v, int n) const { return buffers.bypass + size_t(v * N + n) * program.edges.size(); }
     const float* mean_dy(int v) const { return buffers.mean_dy + v * head.norms; }
     const float* mean_dy_xhat(int v) const { return buffers.mean_dy_xhat + v * head.norms; }
-    float* group_dw(int v, int n) const { return buffers.weights + size_t(v * groups() + n / group_size) * head.weights; }
+    float* group_dw(int v, int n) const {
+        return buffers.weights + size_t(v * groups() + n / group_size) * head.weights;
+    }
     bool needs_preprocess() const { return head.preprocess && (wanted.weights || wanted.s[0] || wanted.s[1]); }
 
     // The gradient that a node receives as a part of the cell's output.
@@ -59,7 +61,8 @@ struct Backward : Pass {
     // dz of one channel, from the gradient dy of weight times its norm's output.
     template <bool ADD = false>
     void norm_dgrad(const float* dy, const float* z, size_t norm, float weight, float* dz, int v) const {
-        bn_backward<ADD>(dy, z, weight * scale(v)[norm], mean_dy(v)[norm], mean_dy_xhat(v)[norm], mean(v)[norm], dz, int(pixels));
+        bn_backward<ADD>(dy, z, weight * scale(v)[norm], mean_dy(v)[norm], mean_dy_xhat(v)[norm], mean(v)[norm], dz,
+                         int(pixels));
     }
     // The same for every channel of a convolution's result.
     void norm_dgrad(const rows::Conv& conv, const float* dy, float* dz, size_t dz_plane, int v, int n) const {

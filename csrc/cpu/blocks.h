@@ -1,6 +1,6 @@
 // A caching allocator for what a pass saves and works in: large, and of the same sizes step after step. A block that is
-// given back is kept for the next one that fits, because pages that the system hands out anew cost as much as the kernels
-// that write to them. No more is held in all than was in use at the highest point.
+// given back is kept for the next one that fits, because pages that the system hands out anew cost as much as the
+// kernels that write to them. No more is held in all than was in use at the highest point.
 #pragma once
 
 #include <cstddef>

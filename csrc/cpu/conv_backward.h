@@ -1,5 +1,5 @@
-// One thread's backward through depthwise and 1x1 convolutions: dgrads are added up in a Blocked plane a channel, wgrads in
-// those of the group of images.
+// One thread's backward through depthwise and 1x1 convolutions: dgrads are added up in a Blocked plane a channel,
+// wgrads in those of the group of images.
 #pragma once
 
 #include "backward.h"
@@ -14,11 +14,11 @@ struct ConvBackward {
     Padded padded, padded_out;  // of the inputs, of the outputs
     Blocked blocked;
     size_t compact;
-    float *active;                                   // the inputs after their ReLU, for wgrads
-    float *dz;                                       // gradients of a convolution's results, compact planes
-    float *depthwise_out, *depthwise_dy, *padded_dy; // results of a depthwise convolution, and their gradients
-    float *dx;                                       // the sum of dgrads
-    float *wgrad_floats, *row;                       // scratch
+    float* active;                                    // the inputs after their ReLU, for wgrads
+    float* dz;                                        // gradients of a convolution's results, compact planes
+    float *depthwise_out, *depthwise_dy, *padded_dy;  // results of a depthwise convolution, and their gradients
+    float* dx;                                        // the sum of dgrads
+    float *wgrad_floats, *row;                        // scratch
 
     ConvBackward(const Backward& b, int stride, Scratch& scratch)
         : b(b), stride(stride), H(b.head.H_out), W(b.head.W_out), padded(b.padded(stride)), padded_out(b.padded(1)),
@@ -53,7 +53,9 @@ struct ConvBackward {
             depthwise.forward(active + c * padded.plane, padded, channel_taps, depthwise_out + c * compact);
             depthwise.wgrad(dy, padded_out, active + c * padded.plane, padded, dw + conv.depthwise + c * taps);
         }
-        if (dw) pointwise_wgrad(dz, compact, M, depthwise_out, compact, M, int(b.pixels), dw + conv.pointwise, wgrad_floats);
+        if (dw)
+            pointwise_wgrad(dz, compact, M, depthwise_out, compact, M, int(b.pixels), dw + conv.pointwise,
+                            wgrad_floats);
     }
 
   private:
@@ -62,8 +64,10 @@ struct ConvBackward {
         int ins = conv.ins, outs = conv.outs, pixels = int(b.pixels);
         float *samples = depthwise_out, *samples_dy = depthwise_dy;
         if (b.wanted.weights) {
-            for (int c = 0; c < ins; c++) subsample(active + c * padded.plane, padded, conv.first, samples + c * compact);
-            pointwise_wgrad(dz, compact, outs, samples, compact, ins, pixels, b.group_dw(v, n) + conv.pointwise, wgrad_floats);
+            for (int c = 0; c < ins; c++)
+                subsample(active + c * padded.plane, padded, conv.first, samples + c * compact);
+            pointwise_wgrad(dz, compact, outs, samples, compact, ins, pixels, b.group_dw(v, n) + conv.pointwise,
+                            wgrad_floats);
         }
         pointwise({b.weights(v) + conv.pointwise, 1, ins}, ins, outs, dz, compact, samples_dy, compact, pixels);
         for (int c = 0; c < ins; c++)

@@ -15,8 +15,8 @@ inline size_t convolution_scratch(const Convolution& s) {
     return (s.columns() + s.outs) * columns_plane(s) + wgrad_scratch(int(s.columns()), int(s.pixels()));
 }
 
-// Calls row(column, pixel, count, before, after) for every row of every plane of columns. The row starts at `column` and
-// holds `before` zeros, `count` pixels of x, each S-th from `pixel` on, and `after` zeros.
+// Calls row(column, pixel, count, before, after) for every row of every plane of columns. The row starts at `column`
+// and holds `before` zeros, `count` pixels of x, each S-th from `pixel` on, and `after` zeros.
 template <int S, class Row> inline void each_row(const Convolution& s, const Row& row) {
     const int64_t K = s.kernel, border = K / 2, out_W = s.out_W();
     size_t plane = 0;
@@ -58,8 +58,10 @@ inline void convolve(const Convolution& s, const float* x, const float* w, float
 inline void convolve_input(const Convolution& s, const float* grad, const float* w, float* scratch, float* dx) {
     const size_t plane = columns_plane(s), pixels = s.pixels();
     float* columns = scratch + s.outs * plane;
-    for (int64_t o = 0; o < s.outs; o++) __builtin_memcpy(scratch + o * plane, grad + o * pixels, pixels * sizeof(float));
-    pointwise({w, 1, ptrdiff_t(s.columns())}, int(s.columns()), int(s.outs), scratch, plane, columns, plane, int(pixels));
+    for (int64_t o = 0; o < s.outs; o++)
+        __builtin_memcpy(scratch + o * plane, grad + o * pixels, pixels * sizeof(float));
+    pointwise({w, 1, ptrdiff_t(s.columns())}, int(s.columns()), int(s.outs), scratch, plane, columns, plane,
+              int(pixels));
     __builtin_memset(dx, 0, s.ins * s.H * s.W * sizeof(float));
     s.stride == 1 ? add_columns<1>(s, columns, dx) : add_columns<2>(s, columns, dx);
 }
@@ -68,7 +70,8 @@ inline void convolve_input(const Convolution& s, const float* grad, const float*
 inline void convolve_weight(const Convolution& s, const float* grad, const float* x, float* scratch, float* dw) {
     const size_t plane = columns_plane(s);
     s.stride == 1 ? to_columns<1>(s, x, scratch) : to_columns<2>(s, x, scratch);
-    pointwise_wgrad(grad, s.pixels(), int(s.outs), scratch, plane, int(s.columns()), int(s.pixels()), dw, scratch + s.columns() * plane);
+    pointwise_wgrad(grad, s.pixels(), int(s.outs), scratch, plane, int(s.columns()), int(s.pixels()), dw,
+                    scratch + s.columns() * plane);
 }
 
 ISA_NAMESPACE_END

@@ -1,4 +1,5 @@
-// Depthwise convolutions of one plane: K x K taps, dilation D, stride S; forward, dgrad (gradient of the input) and wgrad (of the taps).
+// Depthwise convolutions of one plane: K x K taps, dilation D, stride S; forward, dgrad (gradient of the input) and
+// wgrad (of the taps).
 #pragma once
 
 #include "geometry.h"
@@ -34,8 +35,8 @@ INLINE void depthwise_block(const float* in, int row, size_t phase, const float*
     });
 }
 
-// out[y][x] = sum of w[i][j] * x[S*y + i*D - reach][S*x + j*D - reach], rows of W floats. The last vector of a row overruns
-// into the next row, which is written later: rows go up, columns go down.
+// out[y][x] = sum of w[i][j] * x[S*y + i*D - reach][S*x + j*D - reach], rows of W floats. The last vector of a row
+// overruns into the next row, which is written later: rows go up, columns go down.
 template <int L, int R, int K, int D, int S>
 void depthwise_forward(const float* in, const Padded& p, const float* w, float* out) {
     const float* origin = in + (p.pad - Taps<K, D, S>::reach) * p.row + p.pad;

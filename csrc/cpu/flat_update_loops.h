@@ -30,8 +30,8 @@ inline double sum_of_squares(int64_t count, const float* x) {
 }
 
 inline void sgd_run(int64_t count, const Sgd& s, float lr, float scale, const float* __restrict weights,
-             const float* __restrict grad, const float* __restrict buffer, float* __restrict new_weights,
-             float* __restrict new_buffer) {
+                    const float* __restrict grad, const float* __restrict buffer, float* __restrict new_weights,
+                    float* __restrict new_buffer) {
     const float momentum = s.momentum, weight_decay = s.weight_decay;
     for (int64_t i = 0; i < count; i++) {
         const float b = momentum * buffer[i] + scale * grad[i] + weight_decay * weights[i];
@@ -41,7 +41,7 @@ inline void sgd_run(int64_t count, const Sgd& s, float lr, float scale, const fl
 }
 
 inline void perturb_run(int64_t count, float eps, const float* __restrict weights, const float* __restrict direction,
-                 float* __restrict plus, float* __restrict minus) {
+                        float* __restrict plus, float* __restrict minus) {
     for (int64_t i = 0; i < count; i++) {
         const float step = eps * direction[i];
         plus[i] = weights[i] + step;
@@ -49,8 +49,8 @@ inline void perturb_run(int64_t count, float eps, const float* __restrict weight
     }
 }
 
-inline void quotient_run(int64_t count, float span, const float* __restrict plus, const float* __restrict minus,
-                  float* __restrict out) {
+inline void central_difference_run(int64_t count, float span, const float* __restrict plus,
+                                   const float* __restrict minus, float* __restrict out) {
     for (int64_t i = 0; i < count; i++) out[i] = (plus[i] - minus[i]) / span;
 }
 

@@ -26,12 +26,13 @@ struct Forward : Pass {
     }
 
     // Depthwise, then 1x1, from Padded planes after their ReLU. depthwise_out: scratch for compact planes.
-    void convolve(const rows::Conv& conv, const float* active, const Padded& padded, float* depthwise_out, size_t compact, int v,
-                  int n) const {
+    void convolve(const rows::Conv& conv, const float* active, const Padded& padded, float* depthwise_out,
+                  size_t compact, int v, int n) const {
         const Depthwise depthwise = depthwise_for(conv.kernel, conv.dilation, conv.stride, padded.W);
         const int taps = conv.kernel * conv.kernel;
         for (int c = 0; c < conv.ins; c++)
-            depthwise.forward(active + c * padded.plane, padded, weights(v) + conv.depthwise + c * taps, depthwise_out + c * compact);
+            depthwise.forward(active + c * padded.plane, padded, weights(v) + conv.depthwise + c * taps,
+                              depthwise_out + c * compact);
         convolve_1x1(conv, depthwise_out, compact, activations(v, n) + conv.z, int(pixels), v, n);
     }
 

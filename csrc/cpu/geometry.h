@@ -43,9 +43,7 @@ struct Blocked {
 };
 
 // Floats of a plane of consecutive pixels, with room for what the last vectors of rows and rows of blocks overrun.
-inline size_t compact_plane(int H, int W) {
-    return round_up(round_up(H, ROWS) * W + 2 * NATIVE, 16);
-}
+inline size_t compact_plane(int H, int W) { return round_up(round_up(H, ROWS) * W + 2 * NATIVE, 16); }
 
 INLINE void split_columns(const float* row, int W, float* even, float* odd) {
     int x = 0;

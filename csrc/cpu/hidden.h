@@ -53,8 +53,9 @@ struct HiddenBackward {
         conv.convolution(half, v, n);
         for (int c = 0; c < b.M; c++) {
             size_t norm = half.norm_in + c;
-            DySums sums = relu_dgrad(conv.dx + c * conv.blocked.plane, conv.blocked.row, mask + c * mask_plane, half.height,
-                                     half.width, hidden + c * b.pixels, b.mean(v)[norm], hidden_dy + c * b.pixels);
+            DySums sums =
+                relu_dgrad(conv.dx + c * conv.blocked.plane, conv.blocked.row, mask + c * mask_plane, half.height,
+                           half.width, hidden + c * b.pixels, b.mean(v)[norm], hidden_dy + c * b.pixels);
             b.partial_dy(v, n)[norm] = sums.dy;
             b.partial_dy_xmu(v, n)[norm] = sums.dy_xmu;
         }

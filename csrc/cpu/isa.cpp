@@ -12,7 +12,7 @@ bool runs(Isa isa) {
     switch (isa) {
         case Isa::avx512:
             return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && runs(Isa::avx2);
+                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && runs(Isa::avx2);
         case Isa::avx2:
             return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
         default:
@@ -37,8 +37,6 @@ Isa isa() {
     throw std::runtime_error("need SGL_FAST_ISA to be plain, avx2 or avx512; got " + asked);
 }
 
-const char* name_of(Isa isa) {
-    return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "plain";
-}
+const char* name_of(Isa isa) { return isa == Isa::avx512 ? "avx512" : isa == Isa::avx2 ? "avx2" : "plain"; }
 
 }  // namespace sgl_fast

@@ -22,7 +22,7 @@ const Kernels table{
     .sum_of_squares = sum_of_squares,
     .sgd_run = sgd_run,
     .perturb_run = perturb_run,
-    .quotient_run = quotient_run,
+    .central_difference_run = central_difference_run,
     .cross_entropy_row = cross_entropy_row,
     .softmax_row = softmax_row,
     .leave_one_out_row = leave_one_out_row,

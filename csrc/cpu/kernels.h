@@ -14,8 +14,8 @@ namespace sgl_fast {
 struct Kernels {
     // run_forward.h, run_backward.h
     void (*cell_forward)(const Pool&, const Program&, const CellInputs&, bool replay, const CellSaved&, float* out);
-    void (*cell_backward)(const Pool&, const Program&, const CellInputs&, const CellSaved&, const float* out, const float* grad,
-                          const CellGradients& wanted);
+    void (*cell_backward)(const Pool&, const Program&, const CellInputs&, const CellSaved&, const float* out,
+                          const float* grad, const CellGradients& wanted);
     // convolution_loops.h
     size_t (*convolution_scratch)(const Convolution&);
     void (*convolve)(const Convolution&, const float* x, const float* w, float* scratch, float* out);
@@ -25,10 +25,12 @@ struct Kernels {
     double (*sum_of_squares)(int64_t count, const float* x);
     void (*sgd_run)(int64_t count, const Sgd&, float lr, float scale, const float* weights, const float* grad,
                     const float* buffer, float* new_weights, float* new_buffer);
-    void (*perturb_run)(int64_t count, float eps, const float* weights, const float* direction, float* plus, float* minus);
-    void (*quotient_run)(int64_t count, float span, const float* plus, const float* minus, float* out);
+    void (*perturb_run)(int64_t count, float eps, const float* weights, const float* direction, float* plus,
+                        float* minus);
+    void (*central_difference_run)(int64_t count, float span, const float* plus, const float* minus, float* out);
     // pseudo_label_loops.h
-    double (*cross_entropy_row)(int64_t J, float scale, const float* x, const float* targets, float* log_probs, float* grad);
+    double (*cross_entropy_row)(int64_t J, float scale, const float* x, const float* targets, float* log_probs,
+                                float* grad);
     void (*softmax_row)(int64_t J, const float* x, float* p);
     void (*leave_one_out_row)(int64_t K, int64_t k, int64_t J, int64_t stride, const float* rows, float* sum);
     void (*softmax_vjp_row)(int64_t J, float scale, const float* p, float* grad);

@@ -4,8 +4,8 @@
 
 namespace sgl_fast {
 
-void mixed_cell_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
-                        float* out) {
+void mixed_cell_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay,
+                        const CellSaved& saved, float* out) {
     kernels().cell_forward(pool, program, in, replay, saved, out);
 }
 

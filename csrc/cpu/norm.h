@@ -69,8 +69,8 @@ inline float dy_sums(const float* dy, int n, int terms, const float* const* z, c
 // Backward of a batch norm, n pixels of a channel: dz = scale * (dy - mean_dy - (z - mean) * mean_dy_xhat), with
 // mean_dy_xhat = mean(dy * (z - mean)) / variance. To the end of the last vector; with ADD onto what is there.
 template <bool ADD = false>
-inline void bn_backward(const float* dy, const float* z, float scale, float mean_dy, float mean_dy_xhat, float mean, float* dz,
-                        int n) {
+inline void bn_backward(const float* dy, const float* z, float scale, float mean_dy, float mean_dy_xhat, float mean,
+                        float* dz, int n) {
     constexpr int L = NATIVE;
     for (int x = 0; x < n; x += L) {
         F<L> v = scale * (load_up_to<L>(dy + x, n - x) - mean_dy - (load_up_to<L>(z + x, n - x) - mean) * mean_dy_xhat);

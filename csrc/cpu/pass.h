@@ -1,4 +1,5 @@
-// What the forward and the backward of a cell share: which thread works on which images, where tensors lie, coefficients.
+// What the forward and the backward of a cell share: which thread works on which images, where tensors lie,
+// coefficients.
 #pragma once
 
 #include <cstddef>
@@ -23,17 +24,22 @@ struct Pass {
     size_t pixels = program.out_pixels(), in_pixels = program.in_pixels();
     int group_size = 1;  // images of a learner that one thread takes
 
-    // The layout of what windows of that stride read, for planes of the nodes' size: the border holds the largest kernel.
+    // The layout of what windows of that stride read, for planes of the nodes' size: the border holds the largest
+    // kernel.
     Padded padded(int stride) const { return {head.H_out, head.W_out, stride, program.reach() > 4 ? 8 : 4}; }
 
-    const float* input(int which, int v, int n) const { return in.s[which] + v * in.learner[which] + n * in.image[which]; }
+    const float* input(int which, int v, int n) const {
+        return in.s[which] + v * in.learner[which] + n * in.image[which];
+    }
     // State j of one image: its planes lie one after the other.
     const float* state(int j, int v, int n) const {
         const size_t offset = program.states[j].offset, image = v * N + n;
         if (j >= 2) return out + image * program.node_gradients() + offset;
         return head.preprocess ? saved.states + image * 2 * C * in_pixels + offset : input(j, v, n);
     }
-    float* activations(int v, int n) const { return static_cast<float*>(saved.activations) + size_t(v * N + n) * head.saved; }
+    float* activations(int v, int n) const {
+        return static_cast<float*>(saved.activations) + size_t(v * N + n) * head.saved;
+    }
     uint8_t* pattern(int v, int n) const { return saved.pattern + size_t(v * N + n) * head.pattern; }
     const float* weights(int v) const { return in.weights + v * in.weights_row; }
     const float* mean(int v) const { return saved.stats + size_t(v) * 3 * head.norms; }
@@ -43,7 +49,8 @@ struct Pass {
         return in.edge_weights ? in.edge_weights[size_t(v) * program.edges.size() + edge] : 1.f;
     }
     float op_weight(int v, int edge, int op) const {
-        return op == rows::OUT ? in.skip_beta : in.op_weights[(size_t(v) * program.edges.size() + edge) * head.ops + op];
+        return op == rows::OUT ? in.skip_beta
+                               : in.op_weights[(size_t(v) * program.edges.size() + edge) * head.ops + op];
     }
     // The factor of a convolution's normalised result in its node's sum.
     float weight(int v, const rows::Conv& conv) const {
@@ -54,8 +61,8 @@ struct Pass {
         return in.dropout + (size_t(e.dropout * V + v) * N + n) * M * pixels;
     }
 
-    // PC-DARTS's shuffle: every partial-th channel of a node is a mixed one. Channel bypass_of(c) of a state bypasses into
-    // the node's channel c; bypass_to is the inverse.
+    // PC-DARTS's shuffle: every partial-th channel of a node is a mixed one. Channel bypass_of(c) of a state bypasses
+    // into the node's channel c; bypass_to is the inverse.
     bool bypassed(int c) const { return c % partial != 0; }
     int bypass_of(int c) const { return c % partial * M + c / partial; }
     int bypass_to(int channel) const { return channel % M * partial + channel / M; }
@@ -65,7 +72,8 @@ struct Pass {
         return activations(v, n) + e.bypass + (channel - M) * pixels;
     }
 
-    // x, a plane of mixed channel m, after the dropout of the edge's skip: x itself, or `masked`, which is scratch for it.
+    // x, a plane of mixed channel m, after the dropout of the edge's skip: x itself, or `masked`, which is scratch for
+    // it.
     const float* dropped(const rows::Edge& e, const float* x, int m, int v, int n, float* masked) const {
         const uint8_t* kept = dropout(e, v, n);
         if (!kept) return x;
@@ -79,15 +87,18 @@ struct Pass {
         size_t plane = size_t(s.height) * s.width, mask = s.height * mask_row(s.width);
         const float* x = state(j, v, n);
         for (int c = 0; c < M; c++)
-            relu_to_padded({x + c * plane, 0, 1, pattern(v, n) + s.relu_mask + c * mask, replay}, p, planes + c * p.plane, row);
+            relu_to_padded({x + c * plane, 0, 1, pattern(v, n) + s.relu_mask + c * mask, replay}, p,
+                           planes + c * p.plane, row);
     }
-    void activate_hidden(const rows::Conv& half, int v, int n, bool replay, const Padded& p, float* planes, float* row) const {
+    void activate_hidden(const rows::Conv& half, int v, int n, bool replay, const Padded& p, float* planes,
+                         float* row) const {
         size_t mask = p.H * mask_row(p.W);
         const float* z = activations(v, n) + half.offset;
         for (int c = 0; c < M; c++) {
             size_t norm = half.norm_in + c;
-            relu_to_padded({z + c * pixels, mean(v)[norm], scale(v)[norm], pattern(v, n) + half.relu_mask + c * mask, replay}, p,
-                           planes + c * p.plane, row);
+            relu_to_padded(
+                {z + c * pixels, mean(v)[norm], scale(v)[norm], pattern(v, n) + half.relu_mask + c * mask, replay}, p,
+                planes + c * p.plane, row);
         }
     }
 

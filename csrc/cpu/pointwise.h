@@ -43,7 +43,8 @@ INLINE void pointwise_block(Weights w, int ins, const float* in, size_t in_plane
 }
 
 template <int CB, bool ADD>
-INLINE void pointwise_rows(Weights w, int ins, const float* in, size_t in_plane, float* out, size_t out_plane, int pixels) {
+INLINE void pointwise_rows(Weights w, int ins, const float* in, size_t in_plane, float* out, size_t out_plane,
+                           int pixels) {
     constexpr int L = NATIVE;
     int x = 0;
     for (; x + 2 * L <= pixels; x += 2 * L)
@@ -86,7 +87,8 @@ inline void sums_of_16(const F<NATIVE>* v, float* sums) {
 }
 
 // sums[4 * i + j] += dy[i] * in[j], a vector of each; of n pixels where it is not whole.
-template <bool WHOLE> INLINE void wgrad_step(const float* const* dy, const float* const* in, int x, int n, F<NATIVE>* sums) {
+template <bool WHOLE>
+INLINE void wgrad_step(const float* const* dy, const float* const* in, int x, int n, F<NATIVE>* sums) {
     constexpr int L = NATIVE;
     F<L> a[4], b[4];
 #pragma GCC unroll 4
@@ -100,7 +102,7 @@ template <bool WHOLE> INLINE void wgrad_step(const float* const* dy, const float
 
 // dw[o][c] += sum over x of dy[o][x] * in[c][x] for 4 x 4 channels, of which `outs` x `ins` exist.
 inline void wgrad_block(const float* dy, size_t dy_plane, int outs, const float* in, size_t in_plane, int ins,
-                       int pixels, float* dw, int dw_row) {
+                        int pixels, float* dw, int dw_row) {
     const float *g[4], *v[4];
     for (int i = 0; i < 4; i++) {
         g[i] = dy + (i < outs ? i : 0) * dy_plane;
@@ -139,10 +141,10 @@ inline void transpose(const float* in, size_t in_plane, int channels, int pixels
 // Floats of scratch that pointwise_wgrad needs.
 inline size_t wgrad_scratch(int ins, int pixels) { return size_t(round_up(ins, 16)) * pixels; }
 
-// dw[o][c] += sum over x of dy[o][x] * in[c][x]. Few channels: dot products along pixels; many: an outer product a pixel,
-// vectors along channels.
-inline void pointwise_wgrad(const float* dy, size_t dy_plane, int outs, const float* in, size_t in_plane, int ins, int pixels,
-                 float* dw, float* scratch) {
+// dw[o][c] += sum over x of dy[o][x] * in[c][x]. Few channels: dot products along pixels; many: an outer product a
+// pixel, vectors along channels.
+inline void pointwise_wgrad(const float* dy, size_t dy_plane, int outs, const float* in, size_t in_plane, int ins,
+                            int pixels, float* dw, float* scratch) {
     if (ins >= 16) {
         int row = round_up(ins, 16);
         transpose(in, in_plane, ins, pixels, scratch, row);
@@ -156,7 +158,7 @@ inline void pointwise_wgrad(const float* dy, size_t dy_plane, int outs, const fl
     for (int o = 0; o < outs; o += 4)
         for (int c = 0; c < ins; c += 4)
             wgrad_block(dy + o * dy_plane, dy_plane, outs - o < 4 ? outs - o : 4, in + c * in_plane, in_plane,
-                       ins - c < 4 ? ins - c : 4, pixels, dw + size_t(o) * ins + c, ins);
+                        ins - c < 4 ? ins - c : 4, pixels, dw + size_t(o) * ins + c, ins);
 }
 
 ISA_NAMESPACE_END

@@ -1,5 +1,5 @@
-// 3x3 pools with a border of 1, and the 2x2 max-pool of channels that bypass a mixed operation. An argmax is the number of
-// the window's pixel that was chosen, row-major, in four bits.
+// 3x3 pools with a border of 1, and the 2x2 max-pool of channels that bypass a mixed operation. An argmax is the number
+// of the window's pixel that was chosen, row-major, in four bits.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 ISA_NAMESPACE_BEGIN
 
-// Window n of a row or column starts at pixel step * n - border. The backward gathers: input pixel step * m + parity lies
-// in window m + at(parity, i) as its tap i, if has(parity, i).
+// Window n of a row or column starts at pixel step * n - border. The backward gathers: input pixel step * m + parity
+// lies in window m + at(parity, i) as its tap i, if has(parity, i).
 template <int SIDE, int STEP> struct Windows {
     static constexpr int side = SIDE, step = STEP, border = SIDE == 3, pixels = SIDE * SIDE;
     static constexpr bool has(int parity, int i) { return (parity + border - i) % step == 0; }
@@ -59,13 +59,16 @@ void max_pool(const float* in, const Padded& p, uint8_t* argmax, float* out, int
     }
 }
 
-// in: a Padded plane; a border that the windows reach is of minus infinity. The first of equal maxima is chosen, and the
-// last NaN. row: scratch for one row.
-template <class W> void max_pool(const float* in, const Padded& p, bool replay, uint8_t* argmax, float* out, float* row) {
+// in: a Padded plane; a border that the windows reach is of minus infinity. The first of equal maxima is chosen, and
+// the last NaN. row: scratch for one row.
+template <class W>
+void max_pool(const float* in, const Padded& p, bool replay, uint8_t* argmax, float* out, float* row) {
     int* chosen = (int*)row;
     if (lanes_for(p.W) == WIDE)
-        return replay ? max_pool<WIDE, W, true>(in, p, argmax, out, chosen) : max_pool<WIDE, W, false>(in, p, argmax, out, chosen);
-    return replay ? max_pool<4, W, true>(in, p, argmax, out, chosen) : max_pool<4, W, false>(in, p, argmax, out, chosen);
+        return replay ? max_pool<WIDE, W, true>(in, p, argmax, out, chosen)
+                      : max_pool<WIDE, W, false>(in, p, argmax, out, chosen);
+    return replay ? max_pool<4, W, true>(in, p, argmax, out, chosen)
+                  : max_pool<4, W, false>(in, p, argmax, out, chosen);
 }
 
 template <int L, class W, int PY, int PX>
@@ -85,7 +88,8 @@ INLINE void max_pool_dgrad_phase(const float* dy, const int* chosen, const Padde
         }
 }
 
-template <int L, class W> void max_pool_dgrad(const float* dy, const int* chosen, const Padded& g, float* dx, const Blocked& b) {
+template <int L, class W>
+void max_pool_dgrad(const float* dy, const int* chosen, const Padded& g, float* dx, const Blocked& b) {
     max_pool_dgrad_phase<L, W, 0, 0>(dy, chosen, g, dx, b);
     if constexpr (W::step == 2) {
         max_pool_dgrad_phase<L, W, 0, 1>(dy, chosen, g, dx, b);
@@ -97,7 +101,8 @@ template <int L, class W> void max_pool_dgrad(const float* dy, const int* chosen
 // dx += the input gradient; dy: a Padded plane. chosen: scratch for a plane as dy's.
 template <class W>
 void max_pool_dgrad(const float* dy, const Padded& g, const uint8_t* argmax, int* chosen, float* dx, const Blocked& b) {
-    for (int y = 0; y < g.H; y++) unpack_argmax(argmax + y * argmax_row(g.W), g.W, chosen + (y + g.pad) * g.row + g.pad);
+    for (int y = 0; y < g.H; y++)
+        unpack_argmax(argmax + y * argmax_row(g.W), g.W, chosen + (y + g.pad) * g.row + g.pad);
     if (lanes_for(g.W) == WIDE)
         max_pool_dgrad<WIDE, W>(dy, chosen, g, dx, b);
     else

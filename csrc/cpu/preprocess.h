@@ -30,7 +30,9 @@ struct ActivatedInput {
         for (int c = 0; c < ins; c++) {
             float* channel = active + (shrink ? 0 : c * plane);
             relu_to_compact({x + size_t(c) * H * W, 0, 1, mask + c * H * mask_row(W), replay}, H, W, channel);
-            if (shrink) subsample(channel, pass.head.H, pass.head.W, samples[0] + c * state_plane, samples[1] + c * state_plane);
+            if (shrink)
+                subsample(channel, pass.head.H, pass.head.W, samples[0] + c * state_plane,
+                          samples[1] + c * state_plane);
         }
     }
 
@@ -83,8 +85,8 @@ struct PreprocessBackward {
     void wgrad(int v, int n) {
         in.load(v, n, true);
         for (const rows::Conv& conv : in.convs)
-            pointwise_wgrad(dz_of(conv), in.state_plane, conv.outs, in.read_by(conv), in.state_plane, in.ins, int(b.in_pixels),
-                            b.group_dw(v, n) + conv.pointwise, wgrad_floats);
+            pointwise_wgrad(dz_of(conv), in.state_plane, conv.outs, in.read_by(conv), in.state_plane, in.ins,
+                            int(b.in_pixels), b.group_dw(v, n) + conv.pointwise, wgrad_floats);
     }
 
     void dgrad(int v, int n) {

@@ -28,8 +28,7 @@ void cross_entropy(const Pool& pool, int64_t V, int64_t N, int64_t J, float weig
     }
 }
 
-void pseudo_labels(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* teachers, float* p,
-                   float* targets) {
+void pseudo_labels(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* teachers, float* p, float* targets) {
     const auto softmax = kernels().softmax_row;
     const auto others = kernels().leave_one_out_row;
     split(pool, N, 1 + grain(J) / K, [&](int64_t begin, int64_t end) {
@@ -40,8 +39,8 @@ void pseudo_labels(const Pool& pool, int64_t K, int64_t N, int64_t J, const floa
     });
 }
 
-void teacher_cotangent(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* p, const float* tau,
-                       float* cotangent) {
+void pseudo_label_vjp(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* p, const float* tau,
+                      float* cotangent) {
     const auto others = kernels().leave_one_out_row;
     const auto pull_back = kernels().softmax_vjp_row;
     split(pool, K * N, grain(J), [&](int64_t begin, int64_t end) {

@@ -41,7 +41,7 @@ INLINE Floats exponential(Floats x) {
 INLINE float largest(int64_t J, const float* x) {
     const Floats lowest = splat<NATIVE>(-std::numeric_limits<float>::infinity());
     Floats tops[chains] = {lowest, lowest, lowest, lowest};
-    sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
+    sweep(J, [&](int64_t j, int count, int chain) ALWAYS_INLINE {
         Floats v = load_up_to<NATIVE>(x + j, count);
         if (count < NATIVE) v = select<NATIVE>(lane_numbers<NATIVE>() < count, v, lowest);
         tops[chain] = select<NATIVE>(v > tops[chain], v, tops[chain]);
@@ -55,7 +55,7 @@ INLINE float largest(int64_t J, const float* x) {
 // out = e^(x - top); returns the sum.
 INLINE float exponentials(int64_t J, const float* x, float top, float* out) {
     Floats totals[chains] = {};
-    sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
+    sweep(J, [&](int64_t j, int count, int chain) ALWAYS_INLINE {
         Floats e = exponential(load_up_to<NATIVE>(x + j, count) - top);
         if (count < NATIVE) e = zero_unless<NATIVE>(lane_numbers<NATIVE>() < count, e);
         store_up_to<NATIVE>(out + j, e, count);
@@ -65,10 +65,11 @@ INLINE float exponentials(int64_t J, const float* x, float top, float* out) {
 }
 
 // log_probs = log softmax(x); returns -sum of targets * log_probs; grad = scale * the gradient of that.
-inline double cross_entropy_row(int64_t J, float scale, const float* x, const float* targets, float* log_probs, float* grad) {
+inline double cross_entropy_row(int64_t J, float scale, const float* x, const float* targets, float* log_probs,
+                                float* grad) {
     const float top = largest(J, x), total = exponentials(J, x, top, grad), log_total = std::log(total);
     Floats masses[chains] = {}, losses[chains] = {};
-    sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
+    sweep(J, [&](int64_t j, int count, int chain) ALWAYS_INLINE {
         const Floats t = load_up_to<NATIVE>(targets + j, count);
         Floats log_p = (load_up_to<NATIVE>(x + j, count) - top) - log_total;
         if (count < NATIVE) log_p = zero_unless<NATIVE>(lane_numbers<NATIVE>() < count, log_p);
@@ -77,7 +78,7 @@ inline double cross_entropy_row(int64_t J, float scale, const float* x, const fl
         losses[chain] += t * log_p;
     });
     const float mass_over_total = total_of(masses) / total;
-    sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
+    sweep(J, [&](int64_t j, int count, int) ALWAYS_INLINE {
         const Floats t = load_up_to<NATIVE>(targets + j, count), e = load_up_to<NATIVE>(grad + j, count);
         store_up_to<NATIVE>(grad + j, (e * mass_over_total - t) * scale, count);
     });
@@ -86,14 +87,13 @@ inline double cross_entropy_row(int64_t J, float scale, const float* x, const fl
 
 inline void softmax_row(int64_t J, const float* x, float* p) {
     const float inverse = 1.0f / exponentials(J, x, largest(J, x), p);
-    sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
-        store_up_to<NATIVE>(p + j, load_up_to<NATIVE>(p + j, count) * inverse, count);
-    });
+    sweep(J, [&](int64_t j, int count, int)
+                 ALWAYS_INLINE { store_up_to<NATIVE>(p + j, load_up_to<NATIVE>(p + j, count) * inverse, count); });
 }
 
 // out = the sum of the K rows, `stride` floats apart, without row k.
 inline void leave_one_out_row(int64_t K, int64_t k, int64_t J, int64_t stride, const float* rows, float* out) {
-    sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
+    sweep(J, [&](int64_t j, int count, int) ALWAYS_INLINE {
         Floats total = {};
         for (int64_t other = 0; other < K; other++)
             if (other != k) total += load_up_to<NATIVE>(rows + other * stride + j, count);
@@ -104,11 +104,11 @@ inline void leave_one_out_row(int64_t K, int64_t k, int64_t J, int64_t stride, c
 // The vector-Jacobian product of a softmax, times scale, in place: grad = scale * p * (grad - sum of p * grad).
 inline void softmax_vjp_row(int64_t J, float scale, const float* p, float* grad) {
     Floats inner[chains] = {};
-    sweep(J, [&](int64_t j, int count, int chain) __attribute__((always_inline)) {
+    sweep(J, [&](int64_t j, int count, int chain) ALWAYS_INLINE {
         inner[chain] += load_up_to<NATIVE>(p + j, count) * load_up_to<NATIVE>(grad + j, count);
     });
     const float mean = total_of(inner);
-    sweep(J, [&](int64_t j, int count, int) __attribute__((always_inline)) {
+    sweep(J, [&](int64_t j, int count, int) ALWAYS_INLINE {
         const Floats g = load_up_to<NATIVE>(grad + j, count);
         store_up_to<NATIVE>(grad + j, load_up_to<NATIVE>(p + j, count) * (g - mean) * scale, count);
     });

@@ -1,4 +1,5 @@
-// ReLU of a plane and its backward by the mask: one bit a pixel, recorded in the forward or replayed from an earlier one.
+// ReLU of a plane and its backward by the mask: one bit a pixel, recorded in the forward or replayed from an earlier
+// one.
 #pragma once
 
 #include <cstddef>
@@ -18,8 +19,8 @@ template <int L> INLINE void set_mask_bits(uint8_t* row, int x, unsigned bits) {
     row[x / 8] = uint8_t(x % 8 ? row[x / 8] | (bits << (x % 8)) : bits);
 }
 
-// out[x] = max(0, (in[x] - mean) * scale) for W pixels, then zeros to the end of the vector. With REPLAY the mask decides
-// in place of the maximum; without, it is recorded.
+// out[x] = max(0, (in[x] - mean) * scale) for W pixels, then zeros to the end of the vector. With REPLAY the mask
+// decides in place of the maximum; without, it is recorded.
 template <int L, bool REPLAY>
 INLINE void relu_row(const float* in, int W, float mean, float scale, uint8_t* mask, float* out) {
     for (int x = 0; x < W; x += L) {
@@ -65,12 +66,14 @@ inline void relu_to_padded(const Relu& r, const Padded& p, float* out, float* ro
     auto padded_row = [&](int y) { return origin + y * p.row; };
     auto split = [&](int y) { split_columns(row, 2 * p.W, origin + y * p.row, origin + p.phase + y * p.row); };
     if (p.stride == 1) return relu_rows(r, p.H, p.W, padded_row, [](int) {});
-    relu_rows(r, 2 * p.H, 2 * p.W, [&](int) { return row; }, split);
+    relu_rows(
+        r, 2 * p.H, 2 * p.W, [&](int) { return row; }, split);
 }
 
 // ReLU of a plane into consecutive pixels; the last row overruns by up to a vector.
 inline void relu_to_compact(const Relu& r, int H, int W, float* out) {
-    relu_rows(r, H, W, [&](int y) { return out + size_t(y) * W; }, [](int) {});
+    relu_rows(
+        r, H, W, [&](int y) { return out + size_t(y) * W; }, [](int) {});
 }
 
 // The sums that a batch norm's backward needs: of dy, and of dy * (z - mean).
@@ -81,7 +84,8 @@ struct DySums {
 // dz = dy where the mask is on, else 0; dy in rows that are `row` floats apart, dz in consecutive pixels. With z, the
 // plane that the ReLU read before its norm, the sums over dz; without, zeros.
 template <int L>
-INLINE DySums relu_dgrad(const float* dy, int row, const uint8_t* mask, int H, int W, const float* z, float mean, float* dz) {
+INLINE DySums relu_dgrad(const float* dy, int row, const uint8_t* mask, int H, int W, const float* z, float mean,
+                         float* dz) {
     F<L> sum_dy = {}, sum_dy_xmu = {};
     for (int y = 0; y < H; y++)
         for (int x = 0; x < W; x += L) {
@@ -96,7 +100,8 @@ INLINE DySums relu_dgrad(const float* dy, int row, const uint8_t* mask, int H, i
     return z ? DySums{sum<L>(sum_dy), sum<L>(sum_dy_xmu)} : DySums{0, 0};
 }
 
-inline DySums relu_dgrad(const float* dy, int row, const uint8_t* mask, int H, int W, const float* z, float mean, float* dz) {
+inline DySums relu_dgrad(const float* dy, int row, const uint8_t* mask, int H, int W, const float* z, float mean,
+                         float* dz) {
     return lanes_for(W) == WIDE ? relu_dgrad<WIDE>(dy, row, mask, H, W, z, mean, dz)
                                 : relu_dgrad<4>(dy, row, mask, H, W, z, mean, dz);
 }

@@ -53,7 +53,8 @@ inline void Backward::preprocess() const {
     });
 }
 
-// Gradients of the softmaxed alphas (op_weights) and of the edge weights: sums of a node's gradient with what each adds.
+// Gradients of the softmaxed alphas (op_weights) and of the edge weights: sums of a node's gradient with what each
+// adds.
 inline void Backward::alpha_beta_grad() const {
     size_t E = program.edges.size(), O = head.ops;
     fill_zeros(wanted.op_weights, V * E * O);

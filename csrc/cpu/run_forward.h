@@ -57,8 +57,8 @@ inline void Forward::run() const {
     }
 }
 
-inline void run_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
-                        float* out) {
+inline void run_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay,
+                        const CellSaved& saved, float* out) {
     Workspace space;
     Forward forward{{pool, program, in, saved, out}, space, replay, out};
     size_t partial = size_t(in.V) * in.N * program.head.norms;

@@ -14,7 +14,8 @@ template <int L> struct Vec {
 template <int L> using F = typename Vec<L>::F;
 template <int L> using I = typename Vec<L>::I;
 
-#define INLINE inline __attribute__((always_inline))
+#define ALWAYS_INLINE __attribute__((always_inline))
+#define INLINE inline ALWAYS_INLINE
 
 template <int L> INLINE F<L> load(const float* p) { return *(const typename Vec<L>::LooseF*)p; }
 template <int L> INLINE void store(float* p, F<L> v) { *(typename Vec<L>::LooseF*)p = v; }

@@ -20,8 +20,8 @@ void dropout_masks(const Pool& pool, int64_t masks, int64_t V, int64_t P, uint32
     split(pool, masks * V * blocks, grain, [&](int64_t begin, int64_t end) {
         for (int64_t b = begin; b < end; ++b) {
             const int64_t row = b / blocks, start = b % blocks * block;
-            run(static_cast<uint32_t>(std::min(block, P - start)), static_cast<uint32_t>(start), threshold, seeds[row % V],
-                first + static_cast<uint32_t>(row / V), kept + row * P + start);
+            run(static_cast<uint32_t>(std::min(block, P - start)), static_cast<uint32_t>(start), threshold,
+                seeds[row % V], first + static_cast<uint32_t>(row / V), kept + row * P + start);
         }
     });
 }

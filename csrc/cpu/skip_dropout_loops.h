@@ -15,7 +15,8 @@ INLINE uint32_t hash(uint32_t x) {
 }
 
 // Positions first to first + count of a mask.
-inline void keep_run(uint32_t count, uint32_t first, uint32_t threshold, int64_t seed, uint32_t number, uint8_t* __restrict kept) {
+inline void keep_run(uint32_t count, uint32_t first, uint32_t threshold, int64_t seed, uint32_t number,
+                     uint8_t* __restrict kept) {
     const uint32_t low = static_cast<uint32_t>(seed), high = static_cast<uint32_t>(static_cast<uint64_t>(seed) >> 32);
     const uint32_t start = hash(low ^ hash(high + 0x9e3779b9u)), b = high ^ hash(start + number);
     const uint32_t a = start ^ hash(b + 0x9e3779b9u);

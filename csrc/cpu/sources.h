@@ -59,11 +59,14 @@ struct SourceForward {
         const float* x = f.state(j, v, n) + p.first * plane;
         float *z = f.activations(v, n) + p.z, *bordered = p.is_max && p.padding ? inf_bordered : zero_bordered;
         uint8_t* argmax = f.pattern(v, n) + p.argmax;
-        const auto max_pool_of = p.kernel == 2 ? max_pool<Windows<2, 2>> : p.stride == 1 ? max_pool<Windows<3, 1>> : max_pool<Windows<3, 2>>;
+        const auto max_pool_of = p.kernel == 2   ? max_pool<Windows<2, 2>>
+                                 : p.stride == 1 ? max_pool<Windows<3, 1>>
+                                                 : max_pool<Windows<3, 2>>;
         for (int c = 0; c < p.channels; c++, x += plane) {
             copy_to_padded(x, padded, bordered);
             if (p.is_max)
-                max_pool_of(bordered, padded, f.replay, argmax + c * padded.H * argmax_row(padded.W), z + c * f.pixels, row);
+                max_pool_of(bordered, padded, f.replay, argmax + c * padded.H * argmax_row(padded.W), z + c * f.pixels,
+                            row);
             else
                 avg_pool(bordered, padded, z + c * f.pixels, depthwise_out, row);
         }
@@ -132,7 +135,8 @@ struct SourceBackward {
             const float* dy = b.node_gradient(e.node, v, n) + m * channel_step;
             float edge_weight = b.edge_weight(v, e.edge);
             if (e.skip != rows::OUT)
-                add(b.dropped(e, dy, m, v, n, masked + e.node * b.pixels), edge_weight * b.op_weight(v, e.edge, e.skip));
+                add(b.dropped(e, dy, m, v, n, masked + e.node * b.pixels),
+                    edge_weight * b.op_weight(v, e.edge, e.skip));
             if (e.aux) add(dy, edge_weight * b.in.skip_beta);
         }
         combine(count, terms, zeros, scales, ds, int(plane));
@@ -155,7 +159,8 @@ struct SourceBackward {
         for (const rows::Pool& p : b.program.pools_of(s)) {
             load_pool_dy(p, m, v, n);
             if (p.is_max)
-                s.stride == 1 ? add_max_pool_dgrad<Windows<3, 1>>(p, m, v, n) : add_max_pool_dgrad<Windows<3, 2>>(p, m, v, n);
+                s.stride == 1 ? add_max_pool_dgrad<Windows<3, 1>>(p, m, v, n)
+                              : add_max_pool_dgrad<Windows<3, 2>>(p, m, v, n);
             else
                 avg_pool_dgrad(pool_dy, s.stride, conv.padded_out, conv.padded_dy, conv.row, pool_dx, conv.blocked);
         }
@@ -176,7 +181,8 @@ struct SourceBackward {
         for (const rows::Use& use : b.program.uses_of(p)) {
             const float* dy = b.node_gradient(use.node, v, n) + m * channel_step;
             float weight = b.edge_weight(v, use.edge) * b.op_weight(v, use.edge, use.op);
-            first ? b.norm_dgrad(dy, z, use.norm + m, weight, pool_dy, v) : b.norm_dgrad<true>(dy, z, use.norm + m, weight, pool_dy, v);
+            first ? b.norm_dgrad(dy, z, use.norm + m, weight, pool_dy, v)
+                  : b.norm_dgrad<true>(dy, z, use.norm + m, weight, pool_dy, v);
             first = false;
         }
     }
