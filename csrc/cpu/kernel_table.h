@@ -2,6 +2,7 @@
 #pragma once
 
 #include "convolution_loops.h"
+#include "depthwise_loops.h"
 #include "flat_update_loops.h"
 #include "kernels.h"
 #include "pseudo_label_loops.h"
