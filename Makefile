@@ -9,7 +9,8 @@ PARALLEL := -n auto --maxprocesses 4 --dist worksteal -p no:benchmark
 READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
-KERNELS := $(wildcard csrc/cpu/*)
+PROGRAMS := PYTHONPATH=. $(RUN) csrc/tests/programs.py
+KERNELS := $(wildcard csrc/cpu/* csrc/program.*)
 CUDA_KERNELS := $(wildcard csrc/cuda/*)
 CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
@@ -57,10 +58,15 @@ gpu:
 sanitize: $(SANITIZED)
 	set -e; for program in $^; do echo $$program; $$program; done
 
-build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h $(KERNELS)
+# The programs of the cells that the kernels are tested with.
+build/programs.h: csrc/tests/programs.py $(wildcard sgl_fast/ops/*.py sgl_fast/spaces/*.py)
+	mkdir -p $(@D)
+	$(PROGRAMS) > $@
+
+build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(KERNELS)
 	mkdir -p $(@D)
 	$(CXX) -std=c++17 -O1 -g1 -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
-		-Wno-psabi $< $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp plan.cpp shares.cpp) -o $@
+		-Wno-psabi $< csrc/program.cpp $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp shares.cpp) -o $@
 
 # What can be proven of the CUDA kernels without a GPU.
 gates: environment resources simulate
@@ -83,11 +89,11 @@ simulate: $(SIMULATED:%=build/simulate/address/%) $(SIMULATED:%=build/simulate/t
 SIMULATOR := csrc/tests/sim/cudasim.cpp
 SIMULATE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -Wno-unknown-pragmas -DCUDASIM
 
-build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
 	mkdir -p $(@D)
-	$(SIMULATE) -fsanitize=address,undefined -fno-sanitize-recover=all $< $(SIMULATOR) csrc/cpu/plan.cpp -o $@
+	$(SIMULATE) -fsanitize=address,undefined -fno-sanitize-recover=all $< $(SIMULATOR) csrc/program.cpp -o $@
 
-build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
 	mkdir -p $(@D)
 	$(SIMULATE) -DCUDASIM_TSAN -c $(SIMULATOR) -o $@.simulator.o
-	$(SIMULATE) -fsanitize=thread $< $@.simulator.o csrc/cpu/plan.cpp -o $@
+	$(SIMULATE) -fsanitize=thread $< $@.simulator.o csrc/program.cpp -o $@

@@ -53,7 +53,7 @@ def compiled() -> dict[str, Any]:
             "need torch to build the extension: install it and pass --no-build-isolation to pip, "
             "or set SGL_FAST_NO_EXT=1 for pure Python"
         )
-    sources = ["csrc/bindings.cpp", *sorted(glob("csrc/cpu/*.cpp"))]
+    sources = ["csrc/bindings.cpp", "csrc/program.cpp", *sorted(glob("csrc/cpu/*.cpp"))]
     flags = {"cxx": FLAGS + OPENMP}
     if compiler:
         os.environ["CUDA_HOME"] = str(Path(compiler).resolve().parent.parent)  # torch looks for it at import

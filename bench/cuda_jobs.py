@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from sgl_fast.kernels.plan import OUT, Conv, Plan, State
+from sgl_fast.ops.plan import Program
+from sgl_fast.ops.rows import Conv
 
 THREADS, WARPS, MATRIX, PAD = 256, 8, 16, 4  # of a block; a side of a matrix of tensor cores; border of a plane
 SHARED_FLOATS, WIDE_FLOATS, BAND_FLOATS, WEIGHT_BAND_FLOATS = 11 << 10, 16 << 10, 11900, 12288
@@ -42,10 +43,10 @@ class Tiling(NamedTuple):
         return ceil(self.quads, self.lanes)
 
 
-def padded(stride: int, H: int, W: int) -> int:
+def padded(stride: int, H: int, W: int, pad: int = PAD) -> int:
     """Floats of a plane with its border, which windows read for H x W outputs."""
-    row = stride * ceil(W, 4) * 4 + PAD
-    return (stride * H + 2 * PAD) * row + PAD
+    row = stride * ceil(W, 4) * 4 + pad
+    return (stride * H + 2 * pad) * row + pad
 
 
 def spread(floats: int) -> int:
@@ -74,44 +75,45 @@ class Job:
         return 0 if self.conv.kernel == 1 else self.conv.kernel**2
 
     @property
+    def pad(self) -> int:
+        return PAD if self.conv.kernel // 2 * self.conv.dilation <= PAD else 2 * PAD
+
+    @property
     def wide(self) -> bool:
         return self.conv.ins % MATRIX == 0 and self.conv.outs % MATRIX == 0
 
     @property
     def padded_floats(self) -> int:
-        return self.chunk * padded(self.conv.stride, self.H_out, self.W_out) if self.taps else 0
+        return self.chunk * padded(self.conv.stride, self.H_out, self.W_out, self.pad) if self.taps else 0
 
     @property
-    def source(self) -> tuple[str, int, int]:
+    def source(self) -> tuple[str, tuple[int, int], int]:
         """Equal for jobs that read the same planes."""
-        return self.kind, self.conv.from_z if self.kind == "saved" else self.conv.source, self.conv.ins
+        return self.kind, (self.conv.reads, self.conv.offset), self.conv.ins
 
     @property
-    def gradient(self) -> tuple[str, int, int]:
+    def gradient(self) -> tuple[bool, int]:
         """Equal for jobs whose results receive the same gradient."""
-        if self.kind == "input":
-            return "state", self.conv.source, self.conv.channel
-        if self.kind == "state" and self.conv.middle != OUT:
-            return "hidden", self.conv.middle, 0
-        return "node", self.conv.node, self.conv.channel
+        return self.kind == "input", self.conv.grad
 
     @property
     def chunks(self) -> int:
         return ceil(self.conv.ins, self.chunk)
 
 
-def input_jobs(plan: Plan) -> list[Job]:
+def input_jobs(plan: Program) -> list[Job]:
     sizes = [plan.input_size(which)[1:] for which in range(2)]
-    return [Job(c, "input", *sizes[c.source], plan.H, plan.W, c.channel == 0) for c in plan.inputs]
+    convs = [plan.convs[row] for row in plan.inputs]
+    return [Job(c, "input", *sizes[c.reads], plan.H, plan.W, not c.first) for c in convs]
 
 
-def state_jobs(plan: Plan, state: State) -> list[Job]:
-    sizes = state.height, state.width, plan.out_H, plan.out_W
-    return [Job(conv, "state", *sizes, i == 0) for i, conv in enumerate(state.convs)]
+def state_jobs(plan: Program, j: int) -> list[Job]:
+    sizes = plan.states[j].height, plan.states[j].width, plan.out_H, plan.out_W
+    return [Job(conv, "state", *sizes, i == 0) for i, conv in enumerate(plan.state_convs(j))]
 
 
-def hidden_jobs(plan: Plan, state: State) -> list[Job]:
-    return [Job(conv, "saved", *(plan.out_H, plan.out_W) * 2, True) for conv in state.halves]
+def hidden_jobs(plan: Program, j: int) -> list[Job]:
+    return [Job(conv, "saved", *(plan.out_H, plan.out_W) * 2, True) for conv in plan.state_halves(j)]
 
 
 # Forward
@@ -165,14 +167,14 @@ def grouped(jobs: Iterable[Job], most: int) -> list[list[Job]]:
     for job in jobs:
         group = groups[-1] if groups else [job] * most
         whole = all(j.taps and j.chunk == j.conv.ins for j in (job, group[0]))
-        if len(group) < most and whole and group[0].source[:2] == job.source[:2]:
+        if len(group) < most and whole and (group[0].source[:2], group[0].pad) == (job.source[:2], job.pad):
             group.append(job)
         else:
             groups.append([job])
     return groups
 
 
-def pool_floats(plan: Plan) -> int:
+def pool_floats(plan: Program) -> int:
     one = padded(2 if plan.reduction else 1, plan.out_H, plan.out_W)
     return max(one, min(plan.M * one, SHARED_FLOATS))
 
@@ -197,6 +199,10 @@ class Target:
     band: int = 0
     cores: int = 0
 
+    @property
+    def pad(self) -> int:
+        return max((job.pad for job in self.jobs), default=PAD)
+
     def wide(self, outs: int) -> bool:
         """Whether tensor cores do it; sets how they cut it."""
         even = all(j.conv.outs % MATRIX == 0 and self.channels % MATRIX == 0 for j in self.jobs)
@@ -208,11 +214,11 @@ class Target:
 
     def band_floats(self, outs: int) -> int:
         channels = self.cores * MATRIX
-        return WARPS * MATRIX**2 + channels * spread(padded(1, self.band, self.W_out)) + outs * (channels + 4)
+        return WARPS * MATRIX**2 + channels * spread(padded(1, self.band, self.W_out, self.pad)) + outs * (channels + 4)
 
     def floats(self, outs: int, R: int) -> int:
         tiling = Tiling.of(self.H, self.W)
-        return tiling.groups * R * (padded(1, self.H_out, self.W_out) + 4 * tiling.lanes + outs) + 4 * outs
+        return tiling.groups * R * (padded(1, self.H_out, self.W_out, self.pad) + 4 * tiling.lanes + outs) + 4 * outs
 
 
 def fit_band(cut: Target | Job, height: int, channels: int, fits: Callable[[], bool]) -> bool:
@@ -226,22 +232,22 @@ def fit_band(cut: Target | Job, height: int, channels: int, fits: Callable[[], b
     return fits()
 
 
-def hidden_targets(plan: Plan, state: State) -> list[Target]:
+def hidden_targets(plan: Program, j: int) -> list[Target]:
     sizes = (plan.out_H, plan.out_W) * 2
-    return [Target("hidden", job.conv.middle, *sizes, plan.M, plan.M, [job], True) for job in hidden_jobs(plan, state)]
+    return [Target("hidden", i, *sizes, plan.M, plan.M, [job], True) for i, job in enumerate(hidden_jobs(plan, j))]
 
 
-def state_target(plan: Plan, j: int) -> Target:
+def state_target(plan: Program, j: int) -> Target:
     state = plan.states[j]
     sizes = state.height, state.width, plan.out_H, plan.out_W
-    return Target("state", j, *sizes, plan.M, plan.C, state_jobs(plan, state), j < 2 and bool(plan.preprocess))
+    return Target("state", j, *sizes, plan.M, plan.C, state_jobs(plan, j), j < 2 and bool(plan.preprocess))
 
 
-def input_targets(plan: Plan) -> list[Target]:
+def input_targets(plan: Program) -> list[Target]:
     found = []
     for which in range(2):
         channels, H, W = plan.input_size(which)
-        jobs = [job for job in input_jobs(plan) if job.conv.source == which]
+        jobs = [job for job in input_jobs(plan) if job.conv.reads == which]
         found.append(Target("input", which, H, W, plan.H, plan.W, channels, channels, jobs))
     return found
 
@@ -250,11 +256,11 @@ def weight_floats(job: Job) -> int:
     """Of the gradient of a job's weights, without tensor cores."""
     outs, ins, parts = ceil(job.conv.outs, 4) * 4, ceil(job.chunk, 4) * 4, max(job.lanes // 32, 1)
     floats = 4 * (outs + ins) * job.lanes + 4 * outs + job.padded_floats + parts * outs * ins
-    return floats + (parts * ins * MOST_TAPS if job.taps else 0) + job.chunk * job.taps
+    return floats + (parts * ins * max(MOST_TAPS, job.taps) if job.taps else 0) + job.chunk * job.taps
 
 
 def wide_weight_floats(job: Job) -> int:
-    plane = spread(padded(job.conv.stride, job.band, job.W_out)) if job.taps else 0
+    plane = spread(padded(job.conv.stride, job.band, job.W_out, job.pad)) if job.taps else 0
     floats = 2 * WARPS * MATRIX**2 + job.conv.outs * (job.chunk + 4) + job.chunk * (plane + job.taps)
     return max(floats, THREADS * LANE_TAPS if job.taps else 0)
 
@@ -268,7 +274,7 @@ def wide_weight_fits(job: Job) -> bool:
 
 def weight_tile_for(job: Job) -> int:
     """Sets a tile and how many channels fit beside it, such that gradients are read the fewest times; floats."""
-    if job.wide and fit_band(job, job.H_out, job.conv.ins, lambda: wide_weight_fits(job)):
+    if job.wide and job.taps <= MOST_TAPS and fit_band(job, job.H_out, job.conv.ins, lambda: wide_weight_fits(job)):
         job.lanes = 0
         return wide_weight_floats(job)
     best = (0, 0)

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from sgl_fast.kernels.plan import OUT, Edge, Plan, State
+from sgl_fast.ops.plan import Program
+from sgl_fast.ops.rows import OUT
 
 from . import cuda_jobs as jobs_of
 from .cuda_jobs import GROUP_JOBS, IMAGE_GROUPS, MATRIX, SWEEP, THREADS, Job, Target, Tiling, WideShape, ceil
 
-Key = tuple[str, int, int]
+Key = tuple[bool, int]
 
 
 @dataclass
@@ -52,7 +53,7 @@ def overlap(rows: int, band: int, reach: int) -> float:
 class CellLaunches:
     """Of a cell, V learners, N images; training, with the gradients of both inputs; kept: floats a saved number."""
 
-    def __init__(self, plan: Plan, V: int, N: int, half: bool = False) -> None:
+    def __init__(self, plan: Program, V: int, N: int, half: bool = False) -> None:
         self.plan, self.V, self.N, self.images = plan, V, N, V * N
         self.kept = 0.5 if half else 1.0
         self.C, self.M, self.pixels = plan.C, plan.M, plan.out_pixels
@@ -77,19 +78,20 @@ class CellLaunches:
     def forward(self) -> list[Launch]:
         if self.plan.preprocess:
             self._convolve(jobs_of.input_jobs(self.plan), [])
-        self._sources(self.plan.states[:2])
+        self._sources([0, 1])
         for node in range(self.plan.nodes):
             self._combine(node)
             if node + 1 < self.plan.nodes:
-                self._sources([self.plan.states[node + 2]])
+                self._sources([node + 2])
         return self.launches
 
-    def _sources(self, states: list[State]) -> None:
-        pools = [s for s in states if s.max_z != OUT or s.avg_z != OUT or s.bypass_z != OUT]
+    def _sources(self, states: list[int]) -> None:
+        rows = [(j, self.plan.states[j]) for j in states]
+        pools = [j for j, state in rows if state.pools or state.argmax != OUT]
         self._convolve([job for s in states for job in jobs_of.state_jobs(self.plan, s)], pools)
         self._convolve([job for s in states for job in jobs_of.hidden_jobs(self.plan, s)], [])
 
-    def _convolve(self, jobs: list[Job], pools: list[State]) -> None:
+    def _convolve(self, jobs: list[Job], pools: list[int]) -> None:
         if not jobs and not pools:
             return
         floats = jobs_of.pool_floats(self.plan) if pools else 0
@@ -104,8 +106,8 @@ class CellLaunches:
                 fresh = job.source not in seen
                 seen.add(job.source)
                 work += self._wide_conv(job, fresh) if wide else self._narrow_conv(job, R, job is group[0], fresh)
-        for state in pools:
-            work += self._pool(state)
+        for j in pools:
+            work += self._pool(j)
         kernel = "wide_kernel" if wide else "convolve_kernel<R>"
         self._launch(kernel, (len(groups) + len(pools)) * self.images, floats, work)
 
@@ -123,8 +125,9 @@ class CellLaunches:
         work.products = 3 * products * job.conv.outs
         return work
 
-    def _pool(self, state: State) -> Work:
-        kinds, bypass = (state.max_z != OUT) + (state.avg_z != OUT), (self.C - self.M) * (state.bypass_z != OUT)
+    def _pool(self, j: int) -> Work:
+        state = self.plan.states[j]
+        kinds, bypass = state.pools, (self.C - self.M) * (state.argmax != OUT)
         pooled, in_pixels = kinds * self.M * self.pixels, state.stride**2 * self.pixels
         moved = ((kinds > 0) * self.M + bypass) * in_pixels + self.kept * (pooled + bypass * self.pixels)
         return Work(9 * pooled, moved + 2 * self.kept * pooled * bool(self.plan.pool_norm), moved)
@@ -132,10 +135,10 @@ class CellLaunches:
     def _terms(self, node: int) -> tuple[int, float]:
         """Planes that a node is summed from, and the planes' worth of memory that they take."""
         planes, floats = 0, 0.0
-        for edge in self.plan.in_edges(node):
-            saved = len(edge.terms) * self.M
+        for edge in (edge for edge in self.plan.edges if edge.node == node):
+            saved = edge.terms * self.M
             own = ((edge.skip != OUT) + edge.aux) * self.M
-            bypass, pooled = self.C - self.M, self.plan.states[edge.source].bypass_z != OUT
+            bypass, pooled = self.C - self.M, edge.bypass != OUT
             planes += saved + own + bypass
             floats += self.kept * saved + own + (self.kept if pooled else 1) * bypass
         return planes, floats
@@ -153,7 +156,7 @@ class CellLaunches:
         self._launch("node_slopes_kernel", self.images, 0, self._node_sums(plan.nodes - 1))
         groups = [[j] for j in range(plan.nodes, 1, -1)] + [[0, 1]]
         for states in groups:
-            hidden = [t for j in states for t in jobs_of.hidden_targets(plan, plan.states[j])]
+            hidden = [t for j in states for t in jobs_of.hidden_targets(plan, j)]
             self._gradients(hidden, self.M, self.M)
             self._gradients([jobs_of.state_target(plan, j) for j in states], self.C, self.M)
         if plan.preprocess:
@@ -180,7 +183,7 @@ class CellLaunches:
 
     def _wide_gradients(self, targets: list[Target], channels: int, outs: int) -> None:
         work, seen = Work(), set[Key]()
-        floats = max(max(t.band_floats(outs), jobs_of.padded(1, t.H_out, t.W_out)) for t in targets)
+        floats = max(max(t.band_floats(outs), jobs_of.padded(1, t.H_out, t.W_out, t.pad)) for t in targets)
         parts = max(ceil(channels, t.cores * MATRIX) for t in targets)
         for target in targets:
             work += self._target(target, partial(wide_passes, target), seen)
@@ -210,20 +213,21 @@ class CellLaunches:
             z = self.kept if t.kind == "hidden" else 1
             work += Work(0, (1 + z) * t.all * pixels, z * t.all * pixels)
         if t.kind == "state":
-            work += self._pools_and_skips(t, self.plan.states[t.index])
+            work += self._pools_and_skips(t)
             if t.index >= 2:
                 work += self._node_sums(t.index - 2)
         return work
 
-    def _pools_and_skips(self, t: Target, state: State) -> Work:
+    def _pools_and_skips(self, t: Target) -> Work:
         """Past the convolutions of a state: pools, skips, bypassing channels, the gradient of its output."""
         pixels, out, bypass, C, M = t.H * t.W, self.pixels, self.C - self.M, self.C, self.M
-        kinds, node = (state.max_z != OUT) + (state.avg_z != OUT), t.index >= 2
+        edges = self.plan.state_edges(t.index)
+        kinds, node = self.plan.states[t.index].pools, t.index >= 2
         asked: float = (2 + node) * C * pixels + 2 * kinds * M * pixels
-        distinct = node * C * pixels + self.kept * kinds * M * out + len(state.edges) * bypass * out
+        distinct = node * C * pixels + self.kept * kinds * M * out + len(edges) * bypass * out
         flops = 9 * kinds * M * pixels
-        for edge in state.edges:
-            pools, skips = pools_and_skips(edge)
+        for edge in edges:
+            pools, skips = sum(use.edge == edge.edge for use in self.plan.uses), int(edge.skip != OUT or edge.aux)
             asked += ((1 + self.kept) * pools + skips) * M * out + bypass * out
             flops += 4 * (pools + skips) * M * out
         return Work(flops, asked, distinct)
@@ -231,8 +235,8 @@ class CellLaunches:
     def _weights(self) -> None:
         plan, sources, gradients = self.plan, set(), set()
         jobs = jobs_of.input_jobs(plan) if plan.preprocess else []
-        for state in plan.states[: plan.nodes + 1]:
-            jobs += jobs_of.state_jobs(plan, state) + jobs_of.hidden_jobs(plan, state)
+        for j in range(plan.nodes + 1):
+            jobs += jobs_of.state_jobs(plan, j) + jobs_of.hidden_jobs(plan, j)
         groups, work, floats = min(self.N, IMAGE_GROUPS), Work(), 0
         for job in jobs:
             floats = max(floats, jobs_of.weight_tile_for(job))
@@ -270,7 +274,3 @@ def wide_passes(target: Target, job: Job) -> tuple[float, float]:
     reach = (conv.kernel // 2 * conv.dilation + conv.stride - 1) // conv.stride
     read = overlap(target.H_out, target.band, reach)
     return read * target.channels / MATRIX, 3 * read
-
-
-def pools_and_skips(edge: Edge) -> tuple[int, int]:
-    return (edge.max_op != OUT) + (edge.avg_op != OUT), int(edge.skip != OUT or edge.aux)

@@ -10,9 +10,9 @@ import math
 from collections import defaultdict
 from typing import NamedTuple
 
-from sgl_fast.kernels.plan import plan_of
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import numbers
+from sgl_fast.ops.plan import program_of
 from sgl_fast.spaces import space
 
 from . import cycle_model
@@ -109,7 +109,7 @@ def work(setup: Setup, half: bool = False, gpu: Gpu = V100) -> Work:
     side = 28 if net.space.imagenet else 32
     found: Work = defaultdict(Count)
     for cell, _ in net.sections.cells:
-        plan = plan_of(tuple(numbers(cell)), side, side)
+        plan = program_of(tuple(numbers(cell)), side, side)
         for direction in ("forward", "backward"):
             for one in getattr(CellLaunches(plan, 1, setup.images, half), direction)():
                 computing = one.flops / gpu.flops + one.products / gpu.products

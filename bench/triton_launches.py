@@ -47,14 +47,17 @@ LIMITS = {
 REGISTERS, REGISTER_UNIT = 65536, 256  # of a multiprocessor; a warp's come in such units
 
 
+Place = tuple[int, ...]  # of an argument, or of a field of one
+
+
 class Launch(NamedTuple):
     """A kernel with what it is specialised for."""
 
     module: str
     kernel: str
-    signature: tuple[tuple[str, str], ...]
-    constants: tuple[tuple[str, Any], ...]
-    aligned: tuple[str, ...]
+    signature: tuple[tuple[str, Any], ...]  # a structure where the argument is one
+    constants: tuple[tuple[Place, Any], ...]
+    aligned: tuple[Place, ...]
     options: tuple[tuple[str, int], ...]
 
 
@@ -120,7 +123,7 @@ def cell_pass(
     s0 = empty(images, cell.c_prev_prev, scale * side, scale * side)
     s1 = empty(images, cell.c_prev, side, side)
     what = numbers(cell)
-    weights = empty(sizes(what, side, side, "triton")[0])
+    weights = empty(sizes(what, side, side)[0])
     edges = empty(len(cell.ops)) if whole.edge_norm else None
     inputs = s0, s1, weights, empty(len(cell.ops), len(cell.ops[0])), edges
 
@@ -160,19 +163,39 @@ def launches_of_the_rest() -> Iterable[Launch]:
 
 
 def launch_of(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Launch:
-    signature, constants, aligned = [], [], []
-    for param, value in zip(function.params, args, strict=True):
-        if param.is_constexpr or value is None or (type(value) is int and value == 1):
-            signature.append((param.name, "constexpr"))
-            constants.append((param.name, value))
-            continue
-        kind, divisible = kind_of(value)
+    names = [param.name for param in function.params]
+    given = {**dict(zip(names, args, strict=False)), **options}
+    signature: list[tuple[str, Any]] = []
+    found = Found({}, [])
+    for number, param in enumerate(function.params):
+        value = given[param.name]
+        if param.is_constexpr:
+            found.constants[(number,)] = value
+        kind = "constexpr" if param.is_constexpr else kinds_of(value, (number,), param.do_not_specialize, found)
         signature.append((param.name, kind))
-        if divisible:
-            aligned.append(param.name)
-    chosen = tuple((name, value) for name, value in options.items() if name != "grid")
-    parts = tuple(signature), tuple(constants), tuple(aligned), chosen
+    chosen = tuple((name, value) for name, value in options.items() if name not in ("grid", *names))
+    parts = tuple(signature), tuple(found.constants.items()), tuple(found.aligned), chosen
     return Launch(function.fn.__module__, function.fn.__name__, *parts)
+
+
+class Found(NamedTuple):
+    """Places of a kernel's arguments: of constants, with their values; of multiples of 16."""
+
+    constants: dict[Place, Any]
+    aligned: list[Place]
+
+
+def kinds_of(value: Any, place: Place, plain: bool, found: Found) -> Any:
+    """Triton's names of an argument's types, in its structure; plain: it is not specialised."""
+    if isinstance(value, tuple):
+        return type(value)(*(kinds_of(part, (*place, i), plain, found) for i, part in enumerate(value)))
+    if value is None or (type(value) is int and value == 1 and not plain):
+        found.constants[place] = value
+        return "constexpr"
+    kind, divisible = kind_of(value)
+    if divisible and not plain:
+        found.aligned.append(place)
+    return kind
 
 
 def kind_of(value: Any) -> tuple[str, bool]:
@@ -193,10 +216,8 @@ def compiled(launch: Launch, arch: int) -> Resources:
     from triton.compiler import ASTSource
 
     function = getattr(importlib.import_module(launch.module), launch.kernel)
-    names = [p.name for p in function.params]
-    constants = {(names.index(n),): v for n, v in launch.constants}
-    attrs = {(names.index(n),): [["tt.divisibility", 16]] for n in launch.aligned}
-    source = ASTSource(fn=function, signature=dict(launch.signature), constexprs=constants, attrs=attrs)
+    attrs = {place: [["tt.divisibility", 16]] for place in launch.aligned}
+    source = ASTSource(fn=function, signature=dict(launch.signature), constexprs=dict(launch.constants), attrs=attrs)
     kernel = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=dict(launch.options))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
+from sgl_fast.kernels.arguments import Tile
 from sgl_fast.kernels.configurations import DEFAULT, DOTS, KERNELS, TABLE, Tiles, assumed, read_tables
 from sgl_fast.spaces import SPACES
 
@@ -27,12 +28,12 @@ ENOUGH = 0.5  # occupancy, beyond which a larger tile is worth more
 PLAIN = [(64, 16, 4), (64, 16, 2), (64, 16, 8), (32, 16, 4), (32, 16, 2), (128, 16, 4), (64, 8, 4), (128, 8, 4)]
 PRODUCT = [(64, 16, 8), (64, 16, 4), (64, 16, 2), (32, 16, 8), (32, 16, 4), (32, 16, 2), (64, 8, 8), (64, 8, 4)]
 WEIGHTS = [(16, 16, 2), (16, 16, 1), (16, 16, 4), (32, 16, 2), (32, 16, 4), (16, 8, 2), (16, 8, 1), (8, 16, 1)]
-OF_DOTS = {"pointwise_dot": [row for row in WEIGHTS if min(row[:2]) >= 16]}
+OF_DOTS = {"pointwise_wgrad_dot": [row for row in WEIGHTS if min(row[:2]) >= 16]}
 CANDIDATES = {
     **dict.fromkeys(KERNELS, PLAIN),
-    **dict.fromkeys(("convolve", "undo"), PRODUCT),
-    **dict.fromkeys(("convolve_dot", "undo_dot"), [row for row in PRODUCT if min(row[:2]) >= 16]),
-    "pointwise": WEIGHTS,
+    **dict.fromkeys(("convolve", "pointwise_dgrad"), PRODUCT),
+    **dict.fromkeys(("convolve_dot", "pointwise_dgrad_dot"), [row for row in PRODUCT if min(row[:2]) >= 16]),
+    "pointwise_wgrad": WEIGHTS,
     **OF_DOTS,
 }
 HEAD = f"""\
@@ -64,8 +65,13 @@ def kernel_of(launch: Launch) -> str | None:
     """Its name in the table."""
     name = launch.kernel.removesuffix("_kernel")
     dotted = f"{name}_dot"
-    name = dotted if dotted in DOTS and dict(launch.constants)["DOT"] else name
+    name = dotted if dotted in DOTS and tile_of(launch).dot else name
     return name if name in KERNELS else None
+
+
+def tile_of(launch: Launch) -> Tile:
+    """The tile that a kernel of 1x1 convolutions has."""
+    return next(value for _, value in launch.constants if isinstance(value, Tile))
 
 
 def rounds(stages: tuple[int, ...] = (3,)) -> Iterator[dict[str, Tiles]]:

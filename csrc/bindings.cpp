@@ -13,6 +13,7 @@
 #endif
 #include "bindings/flat_update.h"
 #include "bindings/mixed_cell.h"
+#include "bindings/program.h"
 #include "bindings/pseudo_label.h"
 #include "bindings/skip_dropout.h"
 #include "cpu/isa.h"
@@ -47,7 +48,7 @@ std::vector<std::tuple<std::string, size_t, size_t>> launched() {
 }  // namespace
 
 PYBIND11_MODULE(TORCH_EXTENSION_NAME, m) {
-    m.def("mixed_cell_sizes", &mixed_cell_sizes);
+    bind_program(m);
 #ifdef CUDASIM
     m.def("isa", [] { return "simulated"; });
     bind<SimulatedCall>(m);

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import ceil_div, on, power_of_two
+from .launch import ceil_div, device_guard, power_of_two
 
 BLOCK = 1024  # pixels of a program, at most
 
@@ -45,6 +45,6 @@ def augment(images: Tensor, draws: Tensor, levels: Tensor, crop: int, cutout: in
         images = images.contiguous()
     out, block = images.new_empty(N, C, H, W, dtype=torch.float32), min(BLOCK, power_of_two(H * W))
     sizes = len(images), *images.stride()[:2], C, H, W
-    with on(images):
+    with device_guard(images):
         augment_kernel[(N, ceil_div(H * W, block))](images, draws, levels, out, *sizes, crop, cutout, block)
     return out

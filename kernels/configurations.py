@@ -18,17 +18,17 @@ from typing import Any, NamedTuple
 
 import torch
 
-from .launch import blocked
+from .launch import block_size
 
 VARIABLE = "SGL_FAST_TILES"
 TABLE = Path(__file__).parent / "tiles.json"
 DEFAULT = "default"
 INTERPRETED = 0  # architecture
 LEAST_DOT = 16  # rows and columns of tl.dot
-DOTS = ("convolve_dot", "undo_dot", "pointwise_dot")  # those whose 1x1 convolutions go through tl.dot
+DOTS = ("convolve_dot", "pointwise_dgrad_dot", "pointwise_wgrad_dot")  # those whose 1x1 convolutions go through tl.dot
 KERNELS = (
-    *("record", "convolve", "pool", "bypass", "combine", "sums", "skip_sums"),
-    *("undo", "pointwise", "depthwise", "gather", "rest", *DOTS),
+    *("record", "convolve", "pool", "combine", "dy_sums", "skip_sums"),
+    *("pointwise_dgrad", "pointwise_wgrad", "depthwise_wgrad", "depthwise_dgrad", "pool_skip_dgrad", *DOTS),
 )
 NEED = "need pixels, channels, elements a thread, powers of two up to 1024, and 1 to 8 stages"
 
@@ -57,13 +57,22 @@ class Tiles(NamedTuple):
 
     def block(self, channels: int, pixels: int, rows: int = 0, least: int = 1) -> Block:
         """For so many channels and pixels; rows: of the tile where they are more than its channels."""
-        c, p = max(blocked(channels, self.channels), least), max(blocked(pixels, self.pixels), least)
+        c, p = max(block_size(channels, self.channels), least), max(block_size(pixels, self.pixels), least)
         warps = max(c, rows) * p // (self.each * 32)
         return Block(c, p, max(1, min(8, warps)), self.stages)
 
 
 Tables = dict[str, dict[str, Tiles]]
 _assumed: tuple[int, dict[str, Tiles]] | None = None
+
+
+TilesInForce = tuple[int, tuple[tuple[str, Tiles], ...], str | None]
+
+
+def tiles_in_force(device: torch.device) -> TilesInForce:
+    """Of all kernels: equal where tiles_of answers alike."""
+    assumed = _assumed[1] if _assumed is not None else {}
+    return architecture(device), tuple(sorted(assumed.items())), os.environ.get(VARIABLE)
 
 
 def tiles_of(kernel: str, device: torch.device) -> Tiles:
@@ -76,8 +85,11 @@ def architecture(device: torch.device) -> int:
     """70 for sm_70; INTERPRETED."""
     if _assumed is not None:
         return _assumed[0]
-    if device.type != "cuda":
-        return INTERPRETED
+    return _capability(device) if device.type == "cuda" else INTERPRETED
+
+
+@cache
+def _capability(device: torch.device) -> int:
     major, minor = torch.cuda.get_device_capability(device)
     return 10 * major + minor
 

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import ceil_div, on, power_of_two
+from .launch import ceil_div, device_guard, power_of_two
 
 PART = 4096  # floats of a program
 BLOCK = 1024  # at a time
@@ -130,7 +130,7 @@ def squares_of(rows: Tensor) -> tuple[Tensor, int]:
 def row_norms(rows: Tensor) -> Tensor:
     """(K, P) -> (K)"""
     rows, norms = rows.contiguous(), rows.new_empty(rows.shape[0])
-    with on(rows):
+    with device_guard(rows):
         squares, parts = squares_of(rows)
         norms_kernel[(rows.shape[0],)](squares, norms, parts, power_of_two(parts))
     return norms
@@ -143,7 +143,7 @@ def sgd(
     weights, grad, buffer = (t.contiguous() for t in (weights, grad, buffer))
     K, P = weights.shape
     new, moved, norms = torch.empty_like(weights), torch.empty_like(buffer), weights.new_empty(K)
-    with on(weights):
+    with device_guard(weights):
         squares, parts = squares_of(grad)
         scalars = P, momentum, weight_decay, clip
         sgd_kernel[(parts, K)](
@@ -157,7 +157,7 @@ def perturb(weights: Tensor, direction: Tensor, r: float) -> tuple[Tensor, Tenso
     weights, direction = weights.contiguous(), direction.contiguous()
     K, P = weights.shape
     both, eps = weights.new_empty(2 * K, P), weights.new_empty(K)
-    with on(weights):
+    with device_guard(weights):
         squares, parts = squares_of(direction)
         perturb_kernel[(parts, K)](weights, direction, squares, both, eps, P, r, power_of_two(parts), PART, BLOCK)
     return both, eps
@@ -168,6 +168,6 @@ def quotient(both: Tensor, eps: Tensor) -> Tensor:
     both, eps = both.contiguous(), eps.contiguous()
     K, P = eps.shape[0], both.shape[1]
     out = both.new_empty(K, P)
-    with on(both):
+    with device_guard(both):
         quotient_kernel[(ceil_div(P, BLOCK), K)](both, eps, out, P, BLOCK)
     return out

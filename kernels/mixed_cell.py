@@ -5,34 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .cell import Call, Saved, dense
-from .cell_backward import Backward, Wanted
-from .cell_forward import Forward
-from .launch import kept_in, on
-from .plan import Plan, plan_of
-
-
-def plan_for(cell: list[int], s1: Tensor) -> Plan:
-    return plan_of(tuple(cell), int(s1.shape[3]), int(s1.shape[4]))
-
-
-def call_of(
-    plan: Plan,
-    s0: Tensor,
-    s1: Tensor,
-    weights: Tensor,
-    op_weights: Tensor,
-    edge_weights: Tensor | None,
-    dropout: Tensor | None,
-    skip_beta: float,
-    dropout_scale: float,
-    precision: str,
-) -> Call:
-    masks = None if dropout is None else dropout.contiguous().view(torch.uint8)
-    weights = weights if weights.stride(1) == 1 else weights.contiguous()
-    edges = None if edge_weights is None else edge_weights.contiguous()
-    inputs = dense(s0), dense(s1)
-    return Call(plan, inputs, weights, op_weights.contiguous(), edges, masks, skip_beta, dropout_scale, precision)
+from .cell import call_of
+from .cell_backward import Wanted, backward_launches
+from .cell_forward import forward_launches
+from .launch import device_guard, storage_dtype
+from .norms import EPS
 
 
 def mixed_cell(
@@ -49,23 +26,26 @@ def mixed_cell(
     dropout_scale: float,
     precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """out, states, planes, stats, pattern; running: statistics to normalise with; pattern: to replay."""
-    plan = plan_for(cell, s1)
-    call = call_of(plan, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, precision)
-    V, N = s1.shape[:2]
-    out = s1.new_empty(V, N, plan.nodes * plan.C, plan.out_H, plan.out_W)
-    states = s1.new_empty(V, N, 2 * plan.preprocess, plan.C, plan.H, plan.W)
-    planes = s1.new_empty(V, N, plan.saved, dtype=kept_in(precision))
-    stats = s1.new_zeros(V, 3, plan.norms)
-    stats[:, 1, plan.measured :] = 1
+    """out, states, saved, stats, pattern; running: statistics to normalise with; pattern: to replay."""
+    call = call_of(cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, precision)
+    plan = forward_launches(call.signature, pattern is not None, running is None)
+    program, (V, N) = plan.program, s1.shape[:2]
+    out = s1.new_empty(V, N, program.nodes * program.C, program.out_H, program.out_W)
+    states = s1.new_empty(V, N, 2 * program.preprocess, program.C, program.H, program.W)
+    saved = s1.new_empty(V, N, program.saved, dtype=storage_dtype(precision))
+    stats = s1.new_zeros(V, 3, program.norms)
+    stats[:, 1, program.measured :] = 1
     if running is not None:
-        stats[..., : plan.measured] = running
-    copy = torch.contiguous_format
-    bits = s1.new_empty(V, N, plan.pattern, dtype=torch.uint8) if pattern is None else pattern.clone(memory_format=copy)
-    with on(s1):
-        saved = Saved(states, planes, stats, bits)
-        Forward(call, saved, out, pattern is not None, running is None).run()
-    return out, states, planes, stats, bits
+        stats[..., : program.measured] = running
+        stats[:, 1, : program.measured] = (running[:, 2] + EPS.value).rsqrt()
+    if pattern is None:
+        pattern = s1.new_empty(V, N, program.pattern, dtype=torch.uint8)
+    else:
+        pattern = pattern.clone(memory_format=torch.contiguous_format)
+    values = {**call.values, "out": out, "states": states, "saved": saved, "stats": stats, "pattern": pattern}
+    with device_guard(s1):
+        plan.run(s1, values)
+    return out, states, saved, stats, pattern
 
 
 def mixed_cell_backward(
@@ -92,14 +72,36 @@ def mixed_cell_backward(
     precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of s0, s1, weights, op_weights and edge_weights; empty where not wanted."""
-    plan = plan_for(cell, s1)
-    call = call_of(plan, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, precision)
-    inputs = [s.new_zeros(s.shape) if want else None for s, want in ((s0, want_s0), (s1, want_s1))]
-    edges = None if edge_weights is None else edge_weights.new_empty(edge_weights.shape)
-    wanted = Wanted((inputs[0], inputs[1]), want_weights, op_weights.new_zeros(op_weights.shape), edges)
-    with on(s1):
-        saved = Saved(*(t.contiguous() for t in (states, planes, stats, pattern)))
-        found = Backward(call, saved, out.contiguous(), grad.contiguous(), training, wanted).run()
+    call = call_of(cell, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, precision)
+    wanted = Wanted(want_s0, want_s1, want_weights)
+    plan = backward_launches(call.signature, training, wanted)
+    program, (V, N) = plan.program, s1.shape[:2]
     none = s1.new_empty(0)
-    grads = [none if g is None else g for g in (*wanted.s, found, wanted.op_weights, edges)]
-    return grads[0], grads[1], grads[2], grads[3], grads[4]
+    # Without preprocessing both inputs' gradients are summed, wanted or not: one launch has both states.
+    summed = any(wanted) and not program.preprocess
+    grad_s0, grad_s1 = (s1.new_zeros(s.shape) if want or summed else none for s, want in ((s0, want_s0), (s1, want_s1)))
+    op_grads = op_weights.new_zeros(op_weights.shape)
+    edge_grads = none if edge_weights is None else edge_weights.new_empty(edge_weights.shape)
+    shares = s1.new_empty(V, plan.groups, program.weights if want_weights else 0)
+    gradients = s1.new_empty(V * N, program.gradients)
+    gradients[:, : plan.out.step] = grad.reshape(V * N, -1)
+    values = call.values | {
+        "out": out.contiguous(),
+        "states": states.contiguous(),
+        "saved": planes.contiguous(),
+        "stats": stats.contiguous(),
+        "pattern": pattern.contiguous(),
+        "gradients": gradients,
+        "state_grads": torch.zeros_like(states, memory_format=torch.contiguous_format),
+        "norm_grads": s1.new_zeros(V, 3, program.norms),
+        "skip_sums": s1.new_empty(V * N, len(program.edges), 3),
+        "grad_s0": grad_s0,
+        "grad_s1": grad_s1,
+        "op_grads": op_grads,
+        "edge_grads": None if edge_weights is None else edge_grads,
+        "shares": shares,
+    }
+    with device_guard(s1):
+        plan.run(s1, values)
+    grads = grad_s0 if want_s0 else none, grad_s1 if want_s1 else none
+    return *grads, shares.sum(1) if want_weights else none, op_grads, edge_grads

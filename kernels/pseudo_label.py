@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import on, power_of_two
+from .launch import device_guard, power_of_two
 
 
 @triton.jit
@@ -77,7 +77,7 @@ def pseudo_labels(teachers: Tensor) -> tuple[Tensor, Tensor]:
     K, N, J = teachers.shape
     p, targets = torch.empty_like(teachers), torch.empty_like(teachers)
     classes = power_of_two(J)
-    with on(teachers):
+    with device_guard(teachers):
         pseudo_labels_kernel[(N,)](teachers, p, targets, K, N, J, classes, num_warps=warps(classes))
     return p, targets
 
@@ -89,7 +89,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tenso
     losses, means = logits.new_empty(V, N), logits.new_empty(V)
     log_probs, grad = torch.empty_like(logits), torch.empty_like(logits)
     classes = power_of_two(J)
-    with on(logits):
+    with device_guard(logits):
         cross_entropy_kernel[(V * N,)](
             logits, targets, losses, log_probs, grad, N, J, weight, classes, num_warps=warps(classes)
         )
@@ -102,6 +102,6 @@ def teacher_cotangent(p: Tensor, tau: Tensor) -> Tensor:
     p, tau = p.contiguous(), tau.contiguous()
     K, N, J = p.shape
     out, classes = torch.empty_like(p), power_of_two(J)
-    with on(p):
+    with device_guard(p):
         teacher_cotangent_kernel[(N, K)](p, tau, out, K, N, J, classes, num_warps=warps(classes))
     return out

@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .launch import ceil_div, on
+from .launch import ceil_div, device_guard
 
 BLOCK = 1024  # positions of a program
 
@@ -42,6 +42,6 @@ def dropout_masks(seeds: Tensor, masks: int, first: int, size: Sequence[int], th
     seeds = seeds.contiguous()
     V, kept = seeds.shape[0], seeds.new_empty((masks, seeds.shape[0], *size), dtype=torch.bool)
     P = kept[0, 0].numel()
-    with on(seeds):
+    with device_guard(seeds):
         dropout_masks_kernel[(ceil_div(P, BLOCK), V, masks)](seeds, kept.view(torch.uint8), P, first, threshold, BLOCK)
     return kept

@@ -17,7 +17,7 @@ FLAGS = ["-DCUDASIM", "-O2", "-g0", "-Wno-psabi", "-Wno-unknown-pragmas", "-Wno-
 def build() -> ModuleType:
     """Compiles what has changed, and loads it."""
     FOLDER.mkdir(parents=True, exist_ok=True)
-    sources = [ROOT / "csrc" / "bindings.cpp", ROOT / "csrc" / "cpu" / "plan.cpp", ROOT / "csrc/tests/sim/cudasim.cpp"]
+    sources = [ROOT / "csrc" / "bindings.cpp", ROOT / "csrc" / "program.cpp", ROOT / "csrc/tests/sim/cudasim.cpp"]
     sources += [unit_of(kernel) for kernel in sorted((ROOT / "csrc" / "cuda").glob("*.cu")) if kernel.stem != "support"]
     os.environ["PATH"] = (
         f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # ninja comes with the environment

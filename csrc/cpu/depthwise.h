@@ -34,9 +34,9 @@ INLINE void depthwise_block(const float* in, int row, size_t phase, const float*
 // into the next row, which is written later: rows go up, columns go down.
 template <int L, int R, int K, int D, int S>
 void depthwise_forward(const float* in, const Padded& p, const float* w, float* out) {
-    const float* origin = in + (PAD - Taps<K, D, S>::reach) * p.row + PAD;
+    const float* origin = in + (p.pad - Taps<K, D, S>::reach) * p.row + p.pad;
     for (int y = 0; y < p.H; y += R)
-        for (int x = p.row - 2 * PAD - L; x >= 0; x -= L) {
+        for (int x = p.row - 2 * p.pad - L; x >= 0; x -= L) {
             F<L> sums[R] = {};
             depthwise_block<L, R, K, D, S, false>(origin + S * y * p.row + x, p.row, p.phase, w, sums);
             for (int r = 0; r < R; r++) store<L>(out + (y + r) * p.W + x, sums[r]);
@@ -54,13 +54,14 @@ template <int L, int R, int K, int D, int PY, int PX>
 INLINE void transposed_block(const float* grad, int row, const float* w, F<L>* sums) {
     using Y = Transposed<K, D, PY>;
     using X = Transposed<K, D, PX>;
+    constexpr int more = (Y::reach + 1) / 2;  // rows of grad past the block's
     unrolled<K>([&](auto j) {
         constexpr int J = j;
         if constexpr (X::has(J)) {
             F<L> taps[K];
             unrolled<K>([&](auto i) { taps[i] = splat<L>(w[i * K + J]); });
-            unrolled<R + 4>([&](auto q) {
-                constexpr int Q = q - 2;  // grad rows -2 .. R + 1
+            unrolled<R + 2 * more>([&](auto q) {
+                constexpr int Q = q - more;
                 F<L> v = load<L>(grad + Q * row + X::at(J));
                 unrolled<K>([&](auto i) {
                     if constexpr (Y::has(i) && Q - Y::at(i) >= 0 && Q - Y::at(i) < R) sums[Q - Y::at(i)] += taps[i] * v;
@@ -78,7 +79,7 @@ INLINE void transposed_phase(const float* grad, const Padded& g, const float* w,
             float* o = out + PX * b.phase + (2 * y + PY) * b.row + x;
             F<L> sums[R];
             for (int r = 0; r < R; r++) sums[r] = load<L>(o + 2 * r * b.row);
-            transposed_block<L, R, K, D, PY, PX>(grad + (y + PAD) * g.row + PAD + x, g.row, w, sums);
+            transposed_block<L, R, K, D, PY, PX>(grad + (y + g.pad) * g.row + g.pad + x, g.row, w, sums);
             for (int r = 0; r < R; r++) store<L>(o + 2 * r * b.row, sums[r]);
         }
 }
@@ -93,7 +94,7 @@ void depthwise_input_gradient(const float* grad, const Padded& g, const float* w
         transposed_phase<L, R, K, D, 1, 1>(grad, g, w, out, b);
         return;
     }
-    const float* origin = grad + (PAD - Taps<K, D, 1>::reach) * g.row + PAD;
+    const float* origin = grad + (g.pad - Taps<K, D, 1>::reach) * g.row + g.pad;
     for (int y = 0; y < g.H; y += R)
         for (int x = 0; x < b.row; x += L) {
             float* o = out + y * b.row + x;
@@ -108,16 +109,16 @@ void depthwise_input_gradient(const float* grad, const Padded& g, const float* w
 template <int L, int R, int K, int D, int S>
 void depthwise_weight_gradient(const float* grad, const Padded& g, const float* in, const Padded& p, float* dw) {
     using T = Taps<K, D, S>;
-    const float* corner = in + (PAD - T::reach) * p.row + PAD;
+    const float* corner = in + (p.pad - T::reach) * p.row + p.pad;
     F<L> sums[round_up(K * K, L)] = {};
     unrolled<K>([&](auto j) {
         constexpr int J = j;
         const float* column = corner + T::phase(J) * p.phase + T::column(J);
         F<L> tap[K] = {};
         for (int y = 0; y < g.H; y += R)
-            for (int x = 0; x < g.row - 2 * PAD; x += L) {
+            for (int x = 0; x < g.row - 2 * g.pad; x += L) {
                 F<L> grads[R];
-                unrolled<R>([&](auto r) { grads[r] = load<L>(grad + (y + r + PAD) * g.row + PAD + x); });
+                unrolled<R>([&](auto r) { grads[r] = load<L>(grad + (y + r + g.pad) * g.row + g.pad + x); });
                 unrolled<T::span(R)>([&](auto q) {
                     constexpr int Q = q;
                     F<L> v = load<L>(column + (S * y + Q) * p.row + x);
@@ -151,7 +152,8 @@ template <int L, int K, int D> Depthwise depthwise_of(int stride) {
 
 template <int L> Depthwise depthwise_of(int kernel, int dilation, int stride) {
     if (kernel == 3) return dilation == 1 ? depthwise_of<L, 3, 1>(stride) : depthwise_of<L, 3, 2>(stride);
-    return dilation == 1 ? depthwise_of<L, 5, 1>(stride) : depthwise_of<L, 5, 2>(stride);
+    if (kernel == 5) return dilation == 1 ? depthwise_of<L, 5, 1>(stride) : depthwise_of<L, 5, 2>(stride);
+    return dilation == 1 ? depthwise_of<L, 7, 1>(stride) : depthwise_of<L, 7, 2>(stride);
 }
 
 // The kernels for outputs of that width.

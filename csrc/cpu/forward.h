@@ -8,22 +8,37 @@ struct Forward : Pass {
     bool replay;
     float* result;  // the nodes
 
-    float* partial_mean(int v, int n) const { return space.partial[0] + size_t(v * N + n) * plan.norms; }
-    float* partial_deviations(int v, int n) const { return space.partial[1] + size_t(v * N + n) * plan.norms; }
+    float* partial_mean(int v, int n) const { return space.partial[0] + size_t(v * N + n) * head.norms; }
+    float* partial_deviations(int v, int n) const { return space.partial[1] + size_t(v * N + n) * head.norms; }
 
     void measure(int v, int n, size_t norm, int channels, const float* z, int count) const {
-        if (!in.training || norm >= plan.measured) return;
+        if (!in.training || norm >= size_t(head.measured)) return;
         for (int c = 0; c < channels; c++)
             moments(z + size_t(c) * count, count, partial_mean(v, n) + norm + c, partial_deviations(v, n) + norm + c);
     }
 
+    // From Padded planes of its inputs after their ReLU; deep: room for compact planes of what the 1x1 convolution reads.
+    void convolve(const rows::Conv& conv, const float* active, const Padded& padded, float* deep, size_t compact, int v, int n) const {
+        const Depthwise depthwise = depthwise_for(conv.kernel, conv.dilation, conv.stride, padded.W);
+        const int taps = conv.kernel * conv.kernel;
+        for (int c = 0; c < conv.ins; c++)
+            depthwise.forward(active + c * padded.plane, padded, weights(v) + conv.depthwise + c * taps, deep + c * compact);
+        multiply(conv, deep, compact, planes(v, n) + conv.z, int(pixels), v, n);
+    }
+
+    // Its 1x1 convolution of planes that are `plane` floats apart, into consecutive pixels.
+    void multiply(const rows::Conv& conv, const float* deep, size_t plane, float* z, int count, int v, int n) const {
+        pointwise({weights(v) + conv.pointwise, conv.ins, 1}, conv.outs, conv.ins, deep, plane, z, count, count);
+        measure(v, n, conv.norm, conv.outs, z, count);
+    }
+
     // Statistics of `channels` channels from `norm` on, from those of the images of `count` pixels.
     void finish(size_t norm, int channels, int count) const {
-        if (norm >= plan.measured) return;
+        if (norm >= size_t(head.measured)) return;
         for (int v = 0; v < V; v++) {
-            float* stats = saved.stats + size_t(v) * 3 * plan.norms + norm;
+            float* stats = saved.stats + size_t(v) * 3 * head.norms + norm;
             for (int c = 0; c < channels; c++) {
-                float *mean = stats + c, *scale = mean + plan.norms, *var = scale + plan.norms;
+                float *mean = stats + c, *scale = mean + head.norms, *var = scale + head.norms;
                 if (!in.training) {
                     *scale = float(1 / __builtin_sqrt(double(*var) + EPS));
                     continue;
@@ -48,38 +63,29 @@ struct Forward : Pass {
         if (from == to || !in.training) return;
         for (int v = 0; v < V; v++)
             for (int row = 0; row < 3; row++) {
-                float* stats = saved.stats + (size_t(v) * 3 + row) * plan.norms;
+                float* stats = saved.stats + (size_t(v) * 3 + row) * head.norms;
                 __builtin_memcpy(stats + to, stats + from, M * sizeof(float));
             }
     }
 
-    void finish_sources(int j) const {
-        const State& s = plan.states[j];
-        int count = int(pixels);
-        for (int e : s.out_edges) {
-            const Edge& edge = plan.edges[e];
-            for (const Mixed& m : edge.ops) {
-                if (m.pool()) {
-                    size_t first = m.op == Op::max_pool ? s.max_norm : s.avg_norm;
-                    if (m.norm == first || !in.training) finish(m.norm, M, count);
-                    share(first, m.norm);
-                }
-                if (m.op == Op::skip && edge.stride == 2) finish(m.reduce.norm, M, count);
-                if (m.conv()) finish(m.first.norm, M, count);
-            }
-            if (edge.aux && edge.stride == 2) finish(edge.aux_reduce.norm, C, count);
-        }
+    void finish(const Rows<rows::Conv>& convs, size_t count) const {
+        for (const rows::Conv& conv : convs) finish(conv.norm, conv.outs, int(count));
     }
 
-    void finish_middles(int j) const {
-        for (int e : plan.states[j].out_edges)
-            for (const Mixed& m : plan.edges[e].ops)
-                if (m.separable()) finish(m.second.norm, M, int(pixels));
+    void finish_sources(int j) const {
+        const rows::State& s = program.states[j];
+        for (const rows::Pool& pool : program.pools_of(s))
+            for (const rows::Use& use : program.uses_of(pool)) {
+                if (pool.norm == rows::OUT) continue;
+                if (use.norm == pool.norm || !in.training) finish(use.norm, M, int(pixels));
+                share(pool.norm, use.norm);
+            }
+        finish(program.convs_of(s), pixels);
     }
 
     void run() const;
 
   private:
     void preprocess() const;
-    void middles(int j) const;
+    void hidden(int j) const;
 };

@@ -1,7 +1,5 @@
 // How planes lie in a thread's scratch memory. Included once per instruction set, inside its namespace.
 
-constexpr int PAD = 4;  // what a dilated 5x5 kernel reaches past the border
-
 constexpr int WIDE = NATIVE > 4 ? 8 : 4;  // lanes of a vector of a plane's row
 
 constexpr int round_up(int n, int unit) { return (n + unit - 1) / unit * unit; }
@@ -14,12 +12,13 @@ constexpr int ROWS = 8;
 // A plane with a border of zeros, as the input of a convolution with outputs of H x W. Stride 2: two planes, the even
 // columns and the odd ones, so that every tap reads consecutive floats.
 struct Padded {
-    int H, W, stride, row;
+    int H, W, stride, pad, row;
     size_t phase, plane;
 
-    Padded(int H, int W, int stride) : H(H), W(W), stride(stride) {
-        row = round_up(W, lanes_for(W)) + 2 * PAD;
-        phase = size_t(stride * round_up(H, ROWS) + 2 * PAD) * row;
+    // pad: what a kernel reaches past the border at most
+    Padded(int H, int W, int stride, int pad) : H(H), W(W), stride(stride), pad(pad) {
+        row = round_up(W, lanes_for(W)) + 2 * pad;
+        phase = size_t(stride * round_up(H, ROWS) + 2 * pad) * row;
         plane = stride * phase;
     }
 };

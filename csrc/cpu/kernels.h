@@ -16,17 +16,17 @@ constexpr double EPS = 1e-5;  // of batch norm
 #include "preprocess.h"
 #include "conv_backward.h"
 #include "sources.h"
-#include "middles.h"
+#include "hidden.h"
 #include "nodes.h"
 #include "scratch.h"
 #include "run_forward.h"
 #include "run_backward.h"
 
-void forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved, float* out) {
-    run_forward(pool, plan, in, replay, saved, out);
+void forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved, float* out) {
+    run_forward(pool, program, in, replay, saved, out);
 }
 
-void backward(const Pool& pool, const Plan& plan, const CellInputs& in, const CellSaved& saved, const float* out,
+void backward(const Pool& pool, const Program& program, const CellInputs& in, const CellSaved& saved, const float* out,
               const float* grad, const CellGradients& wanted) {
-    run_backward(pool, plan, in, saved, out, grad, wanted);
+    run_backward(pool, program, in, saved, out, grad, wanted);
 }

@@ -2,8 +2,8 @@
 // the weights. Arrays are dense and row-major unless a stride is given; strides count floats.
 #pragma once
 
+#include "../program.h"
 #include "blocks.h"
-#include "plan.h"
 #include "pool.h"
 #include "shares.h"
 
@@ -14,12 +14,12 @@ struct CellInputs {
     int V, N;
     const float *s[2];                     // images of the two inputs; without preprocessing, the first two states
     ptrdiff_t learner[2], image[2];        // strides of s
-    const float* weights;                  // (V, plan.weights)
+    const float* weights;                  // (V, head.weights)
     ptrdiff_t weights_row;
     const float* op_weights;               // (V, E, O)
     const float* edge_weights;             // (V, E), or null: 1
     float skip_beta;                       // coefficient of auxiliary skips
-    const uint8_t* dropout;                // (plan.dropouts, V, N, C, H', W') of 0 and 1, or null
+    const uint8_t* dropout;                // (head.dropouts, V, N, C, H', W') of 0 and 1, or null
     float dropout_scale;                   // of what is kept
     bool training;                         // batch statistics; else those of `stats`
 };
@@ -27,26 +27,26 @@ struct CellInputs {
 // What the forward leaves for the backward.
 struct CellSaved {
     float* states;      // (V, N, 2, C, H, W): the preprocessed inputs
-    void* planes;       // (V, N, plan.saved): convolutions and pools before their norms, float32
-    float* stats;       // (V, 3, plan.norms): mean, 1 / deviation, unbiased variance
-    uint8_t* pattern;   // (V, N, plan.pattern)
+    void* planes;       // (V, N, head.saved): convolutions and pools before their norms, float32
+    float* stats;       // (V, 3, head.norms): mean, 1 / deviation, unbiased variance
+    uint8_t* pattern;   // (V, N, head.pattern)
     bool half = false;  // planes of float16, which CUDA alone can
 };
 
 // out (V, N, nodes * C, H', W'). The pattern is replayed, or else recorded. In evaluation, stats holds mean and variance
-// in its rows 0 and 2 and is completed; past plan.measured it holds mean 0 and 1 / deviation 1, always.
-void mixed_cell_forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
+// in its rows 0 and 2 and is completed; past head.measured it holds mean 0 and 1 / deviation 1, always.
+void mixed_cell_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
                         float* out);
 
 struct CellGradients {
     float* s[2];         // as the inputs, same strides; null where not wanted
-    float* weights;      // (V, plan.weights); null where not wanted
+    float* weights;      // (V, head.weights); null where not wanted
     float* op_weights;   // (V, E, O)
     float* edge_weights; // (V, E), or null
 };
 
 // grad and out (V, N, nodes * C, H', W')
-void mixed_cell_backward(const Pool& pool, const Plan& plan, const CellInputs& in, const CellSaved& saved,
+void mixed_cell_backward(const Pool& pool, const Program& program, const CellInputs& in, const CellSaved& saved,
                          const float* out, const float* grad, const CellGradients& gradients);
 
 }  // namespace sgl_fast

@@ -29,82 +29,80 @@ struct Workspace {
 
 struct Pass {
     const Pool& pool;
-    const Plan& plan;
+    const Program& program;
     const CellInputs& in;
     const CellSaved& saved;
     const float* out;
-    int V = in.V, N = in.N, C = plan.cell.channels, M = plan.mixed_channels;
-    size_t pixels = plan.out_pixels(), in_pixels = plan.in_pixels();
+    const rows::Head& head = program.head;
+    int V = in.V, N = in.N, C = head.C, M = head.M, partial = C / M;
+    size_t pixels = program.out_pixels(), in_pixels = program.in_pixels();
     int together = 1;  // images of a learner that one thread takes
+
+    // A plane that windows of that stride read for planes of the nodes' size, with room for the largest kernel's reach.
+    Padded padded(int stride) const { return {head.H_out, head.W_out, stride, program.reach() > 4 ? 8 : 4}; }
 
     const float* input(int which, int v, int n) const { return in.s[which] + v * in.learner[which] + n * in.image[which]; }
     // State j of one image: its planes lie one after the other.
     const float* state(int j, int v, int n) const {
-        if (j >= 2) return out + (size_t(v * N + n) * plan.cell.nodes + j - 2) * C * pixels;
-        if (!plan.cell.preprocess) return input(j, v, n);
-        return saved.states + (size_t(v * N + n) * 2 + j) * C * in_pixels;
+        const size_t offset = program.states[j].offset, image = v * N + n;
+        if (j >= 2) return out + image * program.node_gradients() + offset;
+        return head.preprocess ? saved.states + image * 2 * C * in_pixels + offset : input(j, v, n);
     }
-    float* planes(int v, int n) const { return static_cast<float*>(saved.planes) + size_t(v * N + n) * plan.saved; }
-    uint8_t* pattern(int v, int n) const { return saved.pattern + size_t(v * N + n) * plan.pattern; }
+    float* planes(int v, int n) const { return static_cast<float*>(saved.planes) + size_t(v * N + n) * head.saved; }
+    uint8_t* pattern(int v, int n) const { return saved.pattern + size_t(v * N + n) * head.pattern; }
     const float* weights(int v) const { return in.weights + v * in.weights_row; }
-    const float* mean(int v) const { return saved.stats + size_t(v) * 3 * plan.norms; }
-    const float* scale(int v) const { return mean(v) + plan.norms; }
+    const float* mean(int v) const { return saved.stats + size_t(v) * 3 * head.norms; }
+    const float* scale(int v) const { return mean(v) + head.norms; }
 
-    float edge_weight(int v, const Edge& e) const {
-        return in.edge_weights ? in.edge_weights[size_t(v) * plan.edges.size() + e.index] : 1.f;
+    float edge_weight(int v, int edge) const {
+        return in.edge_weights ? in.edge_weights[size_t(v) * program.edges.size() + edge] : 1.f;
     }
-    float op_weight(int v, const Edge& e, const Mixed& m) const {
-        return in.op_weights[(size_t(v) * plan.edges.size() + e.index) * plan.cell.ops_per_edge + m.index];
+    float op_weight(int v, int edge, int op) const {
+        return op == rows::OUT ? in.skip_beta : in.op_weights[(size_t(v) * program.edges.size() + edge) * head.ops + op];
     }
-    const uint8_t* dropout(const Edge& e, int v, int n) const {
-        if (!in.dropout || e.dropout < 0) return nullptr;
+    // What multiplies the normalised result of a convolution where it is added.
+    float weight(int v, const rows::Conv& conv) const {
+        return conv.edge == rows::OUT ? 1.f : edge_weight(v, conv.edge) * op_weight(v, conv.edge, conv.op);
+    }
+    const uint8_t* dropout(const rows::Edge& e, int v, int n) const {
+        if (!in.dropout || e.dropout == rows::OUT) return nullptr;
         return in.dropout + (size_t(e.dropout * V + v) * N + n) * M * pixels;
     }
 
-    // The planes that an operation's result is before its norm.
-    size_t planes_of(const State& s, const Mixed& m) const {
-        if (m.op == Op::max_pool) return s.max_z;
-        if (m.op == Op::avg_pool) return s.avg_z;
-        if (m.op == Op::skip) return m.reduce.z;
-        return m.separable() ? m.second.z : m.first.z;
-    }
-    // A stride-1 skip has no norm; every other operation ends in one.
-    static bool normed(const Edge& e, const Mixed& m) { return !(m.op == Op::skip && e.stride == 1); }
-
     // PC-DARTS's shuffle: every partial-th channel of a node is a mixed one; which channel of the state bypasses into
     // the node's channel c, and the other way round.
-    bool bypassed(int c) const { return c % plan.cell.partial != 0; }
-    int bypass_of(int c) const { return c % plan.cell.partial * M + c / plan.cell.partial; }
-    int bypass_to(int channel) const { return channel % M * plan.cell.partial + channel / M; }
+    bool bypassed(int c) const { return c % partial != 0; }
+    int bypass_of(int c) const { return c % partial * M + c / partial; }
+    int bypass_to(int channel) const { return channel % M * partial + channel / M; }
     // The plane of a bypassing channel as the edge's node reads it: the state's own, or pooled.
-    const float* bypass_plane(const Edge& e, int channel, int v, int n) const {
-        if (e.stride == 1) return state(e.source, v, n) + channel * pixels;
-        return planes(v, n) + plan.states[e.source].bypass_z + (channel - M) * pixels;
+    const float* bypass_plane(const rows::Edge& e, int channel, int v, int n) const {
+        if (e.bypass == rows::OUT) return state(e.source, v, n) + channel * pixels;
+        return planes(v, n) + e.bypass + (channel - M) * pixels;
     }
 
     // x, or what the dropout of the edge's skip leaves of it, in `room`; x belongs to mixed channel m.
-    const float* dropped(const Edge& e, const float* x, int m, int v, int n, float* room) const {
+    const float* dropped(const rows::Edge& e, const float* x, int m, int v, int n, float* room) const {
         const uint8_t* kept = dropout(e, v, n);
         if (!kept) return x;
         for (size_t i = 0; i < pixels; i++) room[i] = kept[m * pixels + i] ? x[i] * in.dropout_scale : 0.f;
         return room;
     }
 
-    // ReLU of a state's mixed channels, and of a separable convolution's middle, into Padded planes. row: room for one.
+    // ReLU of a state's mixed channels, and of what a second half reads, into Padded planes. row: room for one.
     void activate(int j, int v, int n, bool replay, const Padded& p, float* to, float* row) const {
-        const State& s = plan.states[j];
-        size_t count = size_t(s.H) * s.W, bits = s.H * bit_row(s.W);
+        const rows::State& s = program.states[j];
+        size_t count = size_t(s.height) * s.width, mask = s.height * mask_row(s.width);
         const float* x = state(j, v, n);
         for (int c = 0; c < M; c++)
-            relu_to_padded({x + c * count, 0, 1, pattern(v, n) + s.bits + c * bits, replay}, p, to + c * p.plane, row);
+            relu_to_padded({x + c * count, 0, 1, pattern(v, n) + s.relu_mask + c * mask, replay}, p, to + c * p.plane, row);
     }
-    void activate_middle(const Mixed& m, int v, int n, bool replay, const Padded& p, float* to, float* row) const {
-        size_t bits = p.H * bit_row(p.W);
-        const float* z = planes(v, n) + m.first.z;
+    void activate_hidden(const rows::Conv& half, int v, int n, bool replay, const Padded& p, float* to, float* row) const {
+        size_t mask = p.H * mask_row(p.W);
+        const float* z = planes(v, n) + half.offset;
         for (int c = 0; c < M; c++) {
-            size_t norm = m.first.norm + c;
-            relu_to_padded({z + c * pixels, mean(v)[norm], scale(v)[norm], pattern(v, n) + m.middle_bits + c * bits, replay},
-                           p, to + c * p.plane, row);
+            size_t norm = half.norm_in + c;
+            relu_to_padded({z + c * pixels, mean(v)[norm], scale(v)[norm], pattern(v, n) + half.relu_mask + c * mask, replay}, p,
+                           to + c * p.plane, row);
         }
     }
 

@@ -68,7 +68,7 @@ struct Relu {
 template <int L, bool REPLAY, class To, class Done>
 INLINE void relu_rows(const Relu& r, int H, int W, const To& to, const Done& done) {
     for (int y = 0; y < H; y++) {
-        relu_row<L, REPLAY>(r.from + size_t(y) * W, W, r.mean, r.scale, r.bits + y * bit_row(W), to(y));
+        relu_row<L, REPLAY>(r.from + size_t(y) * W, W, r.mean, r.scale, r.bits + y * mask_row(W), to(y));
         done(y);
     }
 }
@@ -81,7 +81,7 @@ template <class To, class Done> INLINE void relu_rows(const Relu& r, int H, int 
 
 // ReLU of a plane into a Padded one, whose border is left as it is. row: room for one.
 inline void relu_to_padded(const Relu& r, const Padded& p, float* to, float* row) {
-    float* origin = to + PAD * p.row + PAD;
+    float* origin = to + p.pad * p.row + p.pad;
     auto direct = [&](int y) { return origin + y * p.row; };
     auto split = [&](int y) { split_columns(row, 2 * p.W, origin + y * p.row, origin + p.phase + y * p.row); };
     if (p.stride == 1) return relu_rows(r, p.H, p.W, direct, [](int) {});
@@ -95,7 +95,7 @@ inline void relu_to_compact(const Relu& r, int H, int W, float* to) {
 
 // A plane of (S*H) x (S*W) into a Padded one, whose border is left as it is.
 inline void copy_to_padded(const float* from, const Padded& p, float* to) {
-    float* origin = to + PAD * p.row + PAD;
+    float* origin = to + p.pad * p.row + p.pad;
     int H = p.stride * p.H, W = p.stride * p.W;
     for (int y = 0; y < H; y++) {
         const float* row = from + size_t(y) * W;
@@ -106,14 +106,11 @@ inline void copy_to_padded(const float* from, const Padded& p, float* to) {
     }
 }
 
-// The pixels that a factorised reduction reads, as consecutive ones: even rows and columns, odd rows and columns. From
-// a Padded plane of stride 2 and from consecutive pixels.
-inline void subsample(const float* from, const Padded& p, float* even, float* odd) {
-    const float* origin = from + PAD * p.row + PAD;
-    for (int y = 0; y < p.H; y++) {
-        __builtin_memcpy(even + y * p.W, origin + 2 * y * p.row, p.W * sizeof(float));
-        __builtin_memcpy(odd + y * p.W, origin + p.phase + (2 * y + 1) * p.row, p.W * sizeof(float));
-    }
+// The pixels that a half of a factorised reduction reads, as consecutive ones: those of even rows and columns (first 0) or
+// of odd ones (first 1). From a Padded plane of stride 2 and from consecutive pixels.
+inline void subsample(const float* from, const Padded& p, int first, float* to) {
+    const float* origin = from + p.pad * p.row + p.pad + first * (p.phase + p.row);
+    for (int y = 0; y < p.H; y++) __builtin_memcpy(to + y * p.W, origin + 2 * y * p.row, p.W * sizeof(float));
 }
 
 inline void subsample(const float* from, int H, int W, float* even, float* odd) {
@@ -206,7 +203,7 @@ INLINE Sums close_rows(const float* from, int row, const uint8_t* bits, int H, i
     for (int y = 0; y < H; y++)
         for (int x = 0; x < W; x += L) {
             size_t at = size_t(y) * W + x;
-            F<L> g = keep<L>(load<L>(from + y * row + x), bits_at<L>(bits + y * bit_row(W), x));
+            F<L> g = keep<L>(load<L>(from + y * row + x), bits_at<L>(bits + y * mask_row(W), x));
             if (z) {
                 one += g;
                 dot += g * (load_up_to<L>(z + at, W - x) - mean);

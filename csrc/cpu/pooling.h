@@ -11,7 +11,7 @@ template <int SIDE, int STEP> struct Windows {
     // Where pixel t of the windows of an output row starts in a Padded plane.
     static const float* pixel(const float* in, const Padded& p, int y, int t) {
         int i = t / side - border, j = t % side - border, odd = step == 2 ? j & 1 : 0;
-        return in + (step * y + i + PAD) * p.row + PAD + odd * p.phase + (j - odd) / step;
+        return in + (step * y + i + p.pad) * p.row + p.pad + odd * p.phase + (j - odd) / step;
     }
 };
 
@@ -32,7 +32,7 @@ template <int L, class W, bool REPLAY> void max_pool(const float* in, const Padd
     for (int y = 0; y < p.H; y++) {
         const float* pixels[W::pixels];
         for (int t = 0; t < W::pixels; t++) pixels[t] = W::pixel(in, p, y, t);
-        uint8_t* row = codes + y * code_row(p.W);
+        uint8_t* row = codes + y * argmax_row(p.W);
         if (REPLAY) unpack_codes(row, p.W, chosen);
         for (int x = 0; x < p.W; x += L) {
             F<L> best = load<L>(pixels[0] + x);
@@ -68,7 +68,7 @@ INLINE void chosen_phase(const float* grad, const int* chosen, const Padded& g, 
             unrolled<W::pixels>([&](auto t) {
                 constexpr int T = t, i = T / W::side, j = T % W::side;
                 if constexpr (W::has(PY, i) && W::has(PX, j)) {
-                    size_t from = size_t(y + PAD + W::at(PY, i)) * g.row + PAD + x + W::at(PX, j);
+                    size_t from = size_t(y + g.pad + W::at(PY, i)) * g.row + g.pad + x + W::at(PX, j);
                     sum += zero_unless<L>(load_int<L>(chosen + from) == T, load<L>(grad + from));
                 }
             });
@@ -89,7 +89,7 @@ void max_pool_gradient(const float* grad, const int* chosen, const Padded& g, fl
 // out += the gradient in the input, from grad, that of the outputs. chosen: room for a plane as grad's.
 template <class W>
 void max_pool_gradient(const float* grad, const Padded& g, const uint8_t* codes, int* chosen, float* out, const Blocked& b) {
-    for (int y = 0; y < g.H; y++) unpack_codes(codes + y * code_row(g.W), g.W, chosen + (y + PAD) * g.row + PAD);
+    for (int y = 0; y < g.H; y++) unpack_codes(codes + y * argmax_row(g.W), g.W, chosen + (y + g.pad) * g.row + g.pad);
     if (lanes_for(g.W) == WIDE)
         max_pool_gradient<WIDE, W>(grad, chosen, g, out, b);
     else
@@ -126,6 +126,6 @@ inline void avg_pool(const float* in, const Padded& p, float* out, float* sums, 
 // out += the gradient in the input, from grad, consecutive pixels. shares: a Padded plane for them; row: room for one.
 inline void avg_pool_gradient(const float* grad, int stride, const Padded& g, float* shares, float* row, float* out,
                               const Blocked& b) {
-    share_out(grad, g.H, g.W, stride, row, shares + PAD * g.row + PAD, g.row);
+    share_out(grad, g.H, g.W, stride, row, shares + g.pad * g.row + g.pad, g.row);
     depthwise_for(3, 1, stride, g.W).input_gradient(shares, g, ONES, out, b);
 }

@@ -4,51 +4,44 @@
 struct Activated {
     const Pass& pass;
     int which;
-    const Preprocess& p;
+    Rows<rows::Conv> convs;
+    int ins, H, W;        // of the input
+    bool shrink;
     size_t wide, narrow;  // floats of a plane of the input, of the state
-    float *active, *even, *odd;
+    float *active, *halves[2];
 
     Activated(const Pass& pass, int which, Scratch& scratch)
-        : pass(pass), which(which), p(pass.plan.preprocess[which]), wide(compact_plane(p.H, p.W)),
-          narrow(compact_plane(pass.plan.H, pass.plan.W)) {
-        active = scratch.take(p.shrink ? wide : p.channels * wide);
-        even = scratch.take(p.shrink ? p.channels * narrow : 0);
-        odd = scratch.take(p.shrink ? p.channels * narrow : 0);
+        : pass(pass), which(which), convs(pass.program.input_convs(which)), ins(convs[0].ins), H(convs[0].height), W(convs[0].width),
+          shrink(convs[0].stride == 2), wide(compact_plane(H, W)), narrow(compact_plane(pass.head.H, pass.head.W)) {
+        active = scratch.take(shrink ? wide : ins * wide);
+        for (float*& half : halves) half = scratch.take(shrink ? ins * narrow : 0);
     }
 
     void load(int v, int n, bool replay) {
         const float* x = pass.input(which, v, n);
-        uint8_t* bits = pass.pattern(v, n) + p.bits;
-        for (int c = 0; c < p.channels; c++) {
-            float* to = active + (p.shrink ? 0 : c * wide);
-            relu_to_compact({x + size_t(c) * p.H * p.W, 0, 1, bits + c * p.H * bit_row(p.W), replay}, p.H, p.W, to);
-            if (p.shrink) subsample(to, pass.plan.H, pass.plan.W, even + c * narrow, odd + c * narrow);
+        uint8_t* mask = pass.pattern(v, n) + convs[0].relu_mask;
+        for (int c = 0; c < ins; c++) {
+            float* to = active + (shrink ? 0 : c * wide);
+            relu_to_compact({x + size_t(c) * H * W, 0, 1, mask + c * H * mask_row(W), replay}, H, W, to);
+            if (shrink) subsample(to, pass.head.H, pass.head.W, halves[0] + c * narrow, halves[1] + c * narrow);
         }
     }
+
+    // What a 1x1 convolution reads.
+    float* of(const rows::Conv& conv) const { return shrink ? halves[conv.first] : active; }
 };
 
 // One thread's work on the inputs: ReLU, 1x1 convolution.
 struct PreprocessForward {
     const Forward& f;
-    int which;
-    const Preprocess& p;
     Activated in;
 
-    PreprocessForward(const Forward& f, int which, Scratch& scratch)
-        : f(f), which(which), p(f.plan.preprocess[which]), in(f, which, scratch) {}
+    PreprocessForward(const Forward& f, int which, Scratch& scratch) : f(f), in(f, which, scratch) {}
 
     void image(int v, int n) {
-        const float* w = f.weights(v);
-        float* z = const_cast<float*>(f.state(which, v, n));
         in.load(v, n, f.replay);
-        int count = int(f.in_pixels), half = f.C / 2;
-        if (p.shrink) {
-            pointwise({w + p.weight, p.channels, 1}, half, p.channels, in.even, in.narrow, z, count, count);
-            pointwise({w + p.odd, p.channels, 1}, half, p.channels, in.odd, in.narrow, z + half * f.in_pixels, count, count);
-        } else {
-            pointwise({w + p.weight, p.channels, 1}, f.C, p.channels, in.active, in.narrow, z, count, count);
-        }
-        f.measure(v, n, p.norm, f.C, z, count);
+        float* states = f.saved.states + size_t(v * f.N + n) * 2 * f.C * f.in_pixels;
+        for (const rows::Conv& conv : in.convs) f.multiply(conv, in.of(conv), in.narrow, states + conv.z, int(f.in_pixels), v, n);
     }
 };
 
@@ -56,67 +49,58 @@ struct PreprocessForward {
 struct PreprocessBackward {
     const Backward& b;
     int which;
-    const Preprocess& p;
     Activated in;
-    size_t wide, narrow;
     float *dz, *dx, *gram_room;
 
-    PreprocessBackward(const Backward& b, int which, Scratch& scratch)
-        : b(b), which(which), p(b.plan.preprocess[which]), in(b, which, scratch), wide(in.wide),
-          narrow(in.narrow) {
-        dz = scratch.take(b.C * narrow);
-        dx = scratch.take(p.shrink ? wide : p.channels * wide);
-        gram_room = scratch.take(gram_scratch(p.channels, int(b.in_pixels)));
+    PreprocessBackward(const Backward& b, int which, Scratch& scratch) : b(b), which(which), in(b, which, scratch) {
+        dz = scratch.take(b.C * in.narrow);
+        dx = scratch.take(in.shrink ? in.wide : in.ins * in.wide);
+        gram_room = scratch.take(gram_scratch(in.ins, int(b.in_pixels)));
     }
 
     void image(int v, int n) {
         const float *g = b.state_gradient(which, v, n), *x = b.state(which, v, n);
         for (int c = 0; c < b.C; c++) {
-            size_t norm = p.norm + c;
+            size_t norm = in.convs[0].norm + c;
             norm_gradient(g + c * b.in_pixels, x + c * b.in_pixels, b.scale(v)[norm], b.along_one(v)[norm],
-                          b.along_z(v)[norm], 0, dz + c * narrow, int(b.in_pixels));
+                          b.along_z(v)[norm], 0, dz + c * in.narrow, int(b.in_pixels));
         }
         if (b.wanted.weights) weights(v, n);
         if (b.wanted.s[which]) input(v, n);
     }
 
   private:
-    const float* lower() const { return dz + b.C / 2 * narrow; }
+    // Of the results of a convolution.
+    const float* dz_of(const rows::Conv& conv) const { return dz + (conv.norm - in.convs[0].norm) * in.narrow; }
 
     void weights(int v, int n) {
-        float* dw = b.share(v, n);
-        int count = int(b.in_pixels), half = b.C / 2;
         in.load(v, n, true);
-        if (!p.shrink) return gram(dz, narrow, b.C, in.active, narrow, p.channels, count, dw + p.weight, gram_room);
-        gram(dz, narrow, half, in.even, narrow, p.channels, count, dw + p.weight, gram_room);
-        gram(lower(), narrow, half, in.odd, narrow, p.channels, count, dw + p.odd, gram_room);
+        for (const rows::Conv& conv : in.convs)
+            gram(dz_of(conv), in.narrow, conv.outs, in.of(conv), in.narrow, in.ins, int(b.in_pixels), b.share(v, n) + conv.pointwise,
+                 gram_room);
     }
 
     void input(int v, int n) {
-        const float* w = b.weights(v);
-        const uint8_t* bits = b.pattern(v, n) + p.bits;
+        const uint8_t* mask = b.pattern(v, n) + in.convs[0].relu_mask;
         float* to = b.wanted.s[which] + v * b.in.learner[which] + n * b.in.image[which];
-        int count = int(b.in_pixels), half = b.C / 2, ins = p.channels;
-        size_t plane = size_t(p.H) * p.W, plane_bits = p.H * bit_row(p.W);
-        if (p.shrink) {
-            pointwise({w + p.weight, 1, ins}, ins, half, dz, narrow, in.even, narrow, count);
-            pointwise({w + p.odd, 1, ins}, ins, half, lower(), narrow, in.odd, narrow, count);
-        } else {
-            pointwise({w + p.weight, 1, ins}, ins, b.C, dz, narrow, dx, wide, count);
-        }
-        for (int c = 0; c < ins; c++) {
-            if (p.shrink) spread(in.even + c * narrow, in.odd + c * narrow);
-            keep_rows(dx + (p.shrink ? 0 : c * wide), p.W, bits + c * plane_bits, p.H, p.W, to + c * plane);
+        size_t plane = size_t(in.H) * in.W, mask_plane = in.H * mask_row(in.W);
+        for (const rows::Conv& conv : in.convs)
+            pointwise({b.weights(v) + conv.pointwise, 1, in.ins}, in.ins, conv.outs, dz_of(conv), in.narrow, in.shrink ? in.of(conv) : dx,
+                      in.shrink ? in.narrow : in.wide, int(b.in_pixels));
+        for (int c = 0; c < in.ins; c++) {
+            if (in.shrink) spread(in.halves[0] + c * in.narrow, in.halves[1] + c * in.narrow);
+            keep_rows(dx + (in.shrink ? 0 : c * in.wide), in.W, mask + c * mask_plane, in.H, in.W, to + c * plane);
         }
     }
 
-    void spread(const float* from_even, const float* from_odd) {
-        wipe(dx, size_t(p.H) * p.W);
-        for (int y = 0; y < b.plan.H; y++)
-            for (int x = 0; x < b.plan.W; x++) {
-                float* corner = dx + size_t(2 * y) * p.W + 2 * x;
-                corner[0] = from_even[y * b.plan.W + x];
-                corner[p.W + 1] = from_odd[y * b.plan.W + x];
+    void spread(const float* even, const float* odd) {
+        int H = b.head.H, W = b.head.W;
+        wipe(dx, size_t(in.H) * in.W);
+        for (int y = 0; y < H; y++)
+            for (int x = 0; x < W; x++) {
+                float* corner = dx + size_t(2 * y) * in.W + 2 * x;
+                corner[0] = even[y * W + x];
+                corner[in.W + 1] = odd[y * W + x];
             }
     }
 };

@@ -8,15 +8,14 @@ inline void Backward::node(int node) const {
     finish_node(node);
 }
 
-inline void Backward::middles(int j) const {
-    if (!plan.states[j].middles) return;
+inline void Backward::hidden(int j) const {
+    const rows::State& s = program.states[j];
+    if (!s.halves) return;
     on_threads(space, [&](Scratch scratch, int first, int last) {
-        MiddleBackward work(*this, j, scratch);
+        HiddenBackward work(*this, j, scratch);
         each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
     });
-    for (int e : plan.states[j].out_edges)
-        for (const Mixed& m : plan.edges[e].ops)
-            if (m.separable()) finish(m.first.norm, M, pixels);
+    for (const rows::Conv& half : program.halves_of(s)) finish(half.norm_in, M, pixels);
 }
 
 inline void Backward::sources(int j) const {
@@ -33,7 +32,7 @@ inline void Backward::sources(int j) const {
 }
 
 inline void Backward::preprocess() const {
-    for (const Preprocess& p : plan.preprocess) finish(p.norm, C, in_pixels, true);
+    for (int which = 0; which < 2; which++) finish(program.states[which].norm_in, C, in_pixels, true);
     on_threads(space, [&](const Scratch& scratch, int first, int last) {
         for (int which = 0; which < 2; which++) {
             if (!wanted.weights && !wanted.s[which]) continue;
@@ -46,27 +45,26 @@ inline void Backward::preprocess() const {
 
 // Gradients of the operations' and the edges' weights.
 inline void Backward::mixture() const {
-    size_t E = plan.edges.size(), O = plan.cell.ops_per_edge;
+    size_t E = program.edges.size(), O = head.ops;
     wipe(wanted.op_weights, V * E * O);
-    auto total = [&](int v, size_t norm, int channels) {
+    auto total = [&](int v, size_t norm) {
         double sum = 0;
-        for (int c = 0; c < channels; c++) sum += gathered.dot[v * plan.norms + norm + c];
+        for (int c = 0; c < M; c++) sum += gathered.dot[v * head.norms + norm + c];
         return sum;
     };
     for (int v = 0; v < V; v++)
-        for (const Edge& e : plan.edges) {
-            double skips = 0, edge = 0, whole = edge_weight(v, e);
+        for (const rows::Edge& e : program.edges) {
+            double skips = 0, edge = 0, whole = edge_weight(v, e.edge);
             for (int n = 0; n < N; n++) {
-                skips += skip(v, n)[e.index];
-                edge += bypass(v, n)[e.index];
+                skips += skip(v, n)[e.edge];
+                edge += bypass(v, n)[e.edge];
             }
-            for (const Mixed& m : e.ops) {
-                double dot = normed(e, m) ? total(v, m.last_norm(e.stride), M) : skips;
-                wanted.op_weights[(v * E + e.index) * O + m.index] = float(whole * dot);
-                edge += op_weight(v, e, m) * dot;
+            for (const rows::Term& term : program.sum_of(e)) {
+                double dot = term.norm == rows::OUT ? skips : total(v, term.norm);
+                if (term.op != rows::OUT) wanted.op_weights[(v * E + e.edge) * O + term.op] = float(whole * dot);
+                edge += op_weight(v, e.edge, term.op) * dot;
             }
-            if (e.aux) edge += in.skip_beta * (e.stride == 2 ? total(v, e.aux_reduce.norm, C) : skips);
-            if (wanted.edge_weights) wanted.edge_weights[v * E + e.index] = float(edge);
+            if (wanted.edge_weights) wanted.edge_weights[v * E + e.edge] = float(edge);
         }
 }
 
@@ -74,45 +72,46 @@ inline void Backward::run() const {
     if (wanted.weights)
         on_threads(space, [&](const Scratch&, int first, int last) {
             each_image(*this, first, last, [&](int v, int n) {
-                if (n % together == 0) wipe(share(v, n), plan.weights);
+                if (n % together == 0) wipe(share(v, n), head.weights);
             });
         });
-    node(plan.cell.nodes - 1);
-    for (int j = plan.cell.nodes; j >= 0; j--) {
-        middles(j);
+    node(head.nodes - 1);
+    for (int j = head.nodes; j >= 0; j--) {
+        hidden(j);
         sources(j);
     }
-    if (plan.cell.preprocess && past_inputs()) preprocess();
-    if (wanted.weights) add_shares(pool, V, groups(), plan.weights, gathered.weights, wanted.weights);
+    if (head.preprocess && past_inputs()) preprocess();
+    if (wanted.weights) add_shares(pool, V, groups(), head.weights, gathered.weights, wanted.weights);
     mixture();
 }
 
-inline void run_backward(const Pool& pool, const Plan& plan, const CellInputs& in, const CellSaved& saved,
+inline void run_backward(const Pool& pool, const Program& program, const CellInputs& in, const CellSaved& saved,
                          const float* out, const float* grad, const CellGradients& wanted) {
     Workspace space;
     Gathered gathered{};
-    Backward backward{{pool, plan, in, saved, out}, space, gathered, grad, wanted};
-    size_t images = size_t(in.V) * in.N, norms = in.V * plan.norms, middles = 0;
-    for (const State& s : plan.states) middles = s.middles > int(middles) ? s.middles : middles;
+    Backward backward{{pool, program, in, saved, out}, space, gathered, grad, wanted};
+    const rows::Head& head = program.head;
+    size_t images = size_t(in.V) * in.N, norms = size_t(in.V) * head.norms, hidden = 0;
+    for (const rows::State& s : program.states) hidden = s.halves > int(hidden) ? s.halves : hidden;
     if (wanted.weights) backward.together = images_of_share(in.N, backward.pixels);
     size_t threads = backward.threads();
-    space.scratch_floats = scratch_of<PreprocessBackward, SourceBackward, MiddleBackward, NodeBackward>(backward);
+    space.scratch_floats = scratch_of<PreprocessBackward, SourceBackward, HiddenBackward, NodeBackward>(backward);
     struct {
         float** at;
         size_t floats;
     } parts[] = {
         {&space.scratch, threads * space.scratch_floats},
-        {&space.partial[0], images * plan.norms},
-        {&space.partial[1], images * plan.norms},
+        {&space.partial[0], images * head.norms},
+        {&space.partial[1], images * head.norms},
         {&gathered.along_one, norms},
         {&gathered.along_z, norms},
         {&gathered.dot, norms},
-        {&gathered.skip, images * plan.edges.size()},
-        {&gathered.bypass, images * plan.edges.size()},
-        {&gathered.nodes, images * (plan.cell.nodes - 1) * plan.cell.channels * plan.out_pixels()},
-        {&gathered.states, plan.cell.preprocess ? images * 2 * plan.cell.channels * plan.in_pixels() : 0},
-        {&gathered.middles, images * middles * plan.mixed_channels * plan.out_pixels()},
-        {&gathered.weights, wanted.weights ? in.V * backward.groups() * plan.weights : 0},
+        {&gathered.skip, images * program.edges.size()},
+        {&gathered.bypass, images * program.edges.size()},
+        {&gathered.nodes, images * (head.nodes - 1) * head.C * program.out_pixels()},
+        {&gathered.states, head.preprocess ? images * 2 * head.C * program.in_pixels() : 0},
+        {&gathered.hidden, images * hidden * head.M * program.out_pixels()},
+        {&gathered.weights, wanted.weights ? size_t(in.V) * backward.groups() * head.weights : 0},
     };
     size_t total = 0;
     for (const auto& part : parts) total += (part.floats + 15) / 16 * 16;

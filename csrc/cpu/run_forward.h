@@ -8,20 +8,20 @@ inline void Forward::preprocess() const {
             each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
         }
     });
-    for (const Preprocess& p : plan.preprocess) finish(p.norm, C, int(in_pixels));
+    for (int which = 0; which < 2; which++) finish(program.input_convs(which), in_pixels);
 }
 
-inline void Forward::middles(int j) const {
-    if (!plan.states[j].middles) return;
+inline void Forward::hidden(int j) const {
+    if (!program.states[j].halves) return;
     on_threads(space, [&](Scratch scratch, int first, int last) {
-        MiddleForward work(*this, j, scratch);
+        HiddenForward work(*this, j, scratch);
         each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
     });
-    finish_middles(j);
+    finish(program.halves_of(program.states[j]), pixels);
 }
 
 inline void Forward::run() const {
-    if (plan.cell.preprocess) preprocess();
+    if (head.preprocess) preprocess();
     on_threads(space, [&](const Scratch& scratch, int first, int last) {
         for (int j = 0; j < 2; j++) {
             Scratch mine = scratch;
@@ -30,9 +30,9 @@ inline void Forward::run() const {
         }
     });
     for (int j = 0; j < 2; j++) finish_sources(j);
-    for (int j = 0; j < 2; j++) middles(j);
-    for (int node = 0; node < plan.cell.nodes; node++) {
-        bool last_node = node + 1 == plan.cell.nodes;
+    for (int j = 0; j < 2; j++) hidden(j);
+    for (int node = 0; node < head.nodes; node++) {
+        bool last_node = node + 1 == head.nodes;
         on_threads(space, [&](Scratch scratch, int first, int last) {
             NodeForward sum(*this, node, scratch);
             if (last_node) return each_image(*this, first, last, [&](int v, int n) { sum.image(v, n); });
@@ -44,16 +44,16 @@ inline void Forward::run() const {
         });
         if (last_node) break;
         finish_sources(node + 2);
-        middles(node + 2);
+        hidden(node + 2);
     }
 }
 
-inline void run_forward(const Pool& pool, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
+inline void run_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
                         float* out) {
     Workspace space;
-    Forward forward{{pool, plan, in, saved, out}, space, replay, out};
-    size_t partial = size_t(in.V) * in.N * plan.norms;
-    space.scratch_floats = scratch_of<PreprocessForward, SourceForward, MiddleForward, NodeForward>(forward);
+    Forward forward{{pool, program, in, saved, out}, space, replay, out};
+    size_t partial = size_t(in.V) * in.N * program.head.norms;
+    space.scratch_floats = scratch_of<PreprocessForward, SourceForward, HiddenForward, NodeForward>(forward);
     const Block block(forward.threads() * space.scratch_floats + 2 * partial);
     space.scratch = block.memory;
     space.partial[0] = block.memory + forward.threads() * space.scratch_floats;

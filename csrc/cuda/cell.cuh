@@ -1,5 +1,5 @@
 // A cell as the kernels see it: where tensors lie, what a state's pixel is, ReLU patterns, batch statistics. Offsets are
-// those of csrc/cpu/plan.h.
+// those of csrc/program.h.
 #pragma once
 
 #include "device.cuh"

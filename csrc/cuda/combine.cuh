@@ -6,7 +6,7 @@
 
 namespace sgl_fast {
 
-constexpr int MOST_TERMS = 9;       // operations of an edge, and an auxiliary skip
+constexpr int MOST_TERMS = 12;       // operations of an edge, and an auxiliary skip
 constexpr int MOST_IN_EDGES = 17;   // of a node
 
 // One operation's result: saved planes and their norm, or (norm NO_NORM) the state itself.

@@ -24,11 +24,12 @@ struct ConvJob {
     int bits;               // pattern of its ReLU
     int record;             // whether this job is the one that records it
     int depthwise, pointwise;
-    int to_state, z;        // offset of its result: in states, in planes
+    int z;                  // offset of its result: of an input, in the states; else in planes
     int norm;
 
     __host__ __device__ int taps() const { return kernel == 1 ? 0 : kernel * kernel; }  // of a depthwise convolution
-    __host__ __device__ PaddedPlane plane() const { return {stride, out_H, out_W}; }
+    __host__ __device__ int pad() const { return pad_for(kernel / 2 * dilation); }
+    __host__ __device__ PaddedPlane plane() const { return {stride, out_H, out_W, pad()}; }
     __host__ __device__ int padded_floats() const { return kernel == 1 ? 0 : chunk * plane().floats; }
 };
 
@@ -59,9 +60,9 @@ __device__ __forceinline__ Planes planes_from(const CellView& cell, const ConvJo
 // are turned round, as in the gradient of the input.
 template <int K, int D, int S, bool FLIP = false>
 __device__ __forceinline__ float4 depthwise_quad(const float* at, int row, const float* w) {
-    constexpr int start = PAD - K / 2 * D, width = 4 * S + 2 * PAD;
+    constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad;
     float sums[4] = {0, 0, 0, 0};
-#pragma unroll
+#pragma unroll(K <= 5 ? K : 1)
     for (int i = 0; i < K; i++) {
         float window[width];
         read_fours(at + (start + i * D) * row, window);
@@ -76,7 +77,8 @@ __device__ __forceinline__ float4 depthwise_quad(const float* at, int row, const
 template <int S, bool FLIP = false>
 __device__ __forceinline__ float4 depthwise_quad(int kernel, int dilation, const float* at, int row, const float* w) {
     if (kernel == 3) return dilation == 1 ? depthwise_quad<3, 1, S, FLIP>(at, row, w) : depthwise_quad<3, 2, S, FLIP>(at, row, w);
-    return dilation == 1 ? depthwise_quad<5, 1, S, FLIP>(at, row, w) : depthwise_quad<5, 2, S, FLIP>(at, row, w);
+    if (kernel == 5) return dilation == 1 ? depthwise_quad<5, 1, S, FLIP>(at, row, w) : depthwise_quad<5, 2, S, FLIP>(at, row, w);
+    return dilation == 1 ? depthwise_quad<7, 1, S, FLIP>(at, row, w) : depthwise_quad<7, 2, S, FLIP>(at, row, w);
 }
 
 // The same for a job's kernel; w: of the channel.
@@ -175,11 +177,10 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
             write_quad(at.z + ((long long)(out + r) * job.out_H + y) * job.out_W, x, job.out_W, sums[r]);
 }
 
-// Where a job's result goes: a state, or saved planes.
+// Where a job's result goes: the states, or saved planes.
 __device__ __forceinline__ Numbers result_at(const CellView& cell, const ConvJob& job, int image) {
-    if (job.to_state < 0) return cell.planes_of(image) + job.z;
-    const long long plane = ((long long)image * 2 + job.to_state) * cell.C;
-    return {cell.states + plane * job.out_H * job.out_W + job.z, false};
+    if (job.from != From::input) return cell.planes_of(image) + job.z;
+    return {cell.states + (long long)image * 2 * cell.C * job.out_H * job.out_W + job.z, false};
 }
 
 __device__ __forceinline__ ConvPlaces places_of(const CellView& cell, const ConvJob& job, int image) {

@@ -11,14 +11,14 @@ namespace sgl_fast {
 // Floats of shared memory for R channels a thread: planes, sums, 1x1 weights and factors for at most `outs` slopes.
 __host__ __device__ inline int slope_floats(const Target& target, int outs, int R) {
     const Tiling tiling(target.H, target.W);
-    return tiling.groups * R * (PaddedPlane(1, target.out_H, target.out_W).floats + 4 * tiling.lanes + outs) + 4 * outs;
+    return tiling.groups * R * (target.plane().floats + 4 * tiling.lanes + outs) + 4 * outs;
 }
 
 // planes[c] = the sum over o of weight(o, c0 + c) * slope(o), for channels c < count.
 template <int R>
 __device__ __forceinline__ void undo_pointwise(const CellView& cell, const GradView& g, const SlopeJob& job, const Target& target,
                                                int image, int c0, int count, float* weights, float* planes) {
-    const PaddedPlane tile(1, target.out_H, target.out_W);
+    const PaddedPlane tile = target.plane();
     const float* w = cell.weights_of(image / cell.N) + job.pointwise;
     const SlopePlanes slopes(cell, g, job.slope, image);
     SlopeFactors* factors = (SlopeFactors*)(weights + job.outs * count);
@@ -41,7 +41,7 @@ __device__ __forceinline__ void undo_pointwise(const CellView& cell, const GradV
 #pragma unroll
             for (int r = 0; r < R; r++) sums[r] += w[r] * slope;
         }
-        float* to = planes + (y + PAD) * tile.row + x + PAD;
+        float* to = planes + tile.at(y, x);
 #pragma unroll
         for (int r = 0; r < R; r++) *(float4*)(to + (c + r) * tile.floats) = sums[r];
     }
@@ -49,25 +49,26 @@ __device__ __forceinline__ void undo_pointwise(const CellView& cell, const GradV
 }
 
 // What input pixel (y, x) receives through a depthwise convolution of stride 2. plane: of the slopes, with its border.
-__device__ __forceinline__ float undo_strided(const SlopeJob& job, const float* plane, int row, const float* w, int y, int x) {
+__device__ __forceinline__ float undo_strided(const SlopeJob& job, const PaddedPlane& tile, const float* plane, const float* w, int y, int x) {
     const int reach = job.kernel / 2 * job.dilation;
     float total = 0;
     for (int i = 0; i < job.kernel; i++)
         for (int j = 0; j < job.kernel; j++) {
             const int up = y - job.first + reach - i * job.dilation, left = x - job.first + reach - j * job.dilation;
             const float tap = job.kernel == 1 ? 1.0f : w[i * job.kernel + j];
-            if (up % 2 == 0 && left % 2 == 0) total += tap * plane[(up / 2 + PAD) * row + left / 2 + PAD];
+            if (up % 2 == 0 && left % 2 == 0) total += tap * plane[tile.at(up / 2, left / 2)];
         }
     return total;
 }
 
 // What four neighbouring pixels of a row receive.
-__device__ __forceinline__ float4 undo_quad(const SlopeJob& job, const float* plane, int row, const float* w, int y, int x) {
+__device__ __forceinline__ float4 undo_quad(const SlopeJob& job, const PaddedPlane& tile, const float* plane, const float* w, int y, int x) {
     if (job.stride == 2)
-        return make_float4(undo_strided(job, plane, row, w, y, x), undo_strided(job, plane, row, w, y, x + 1),
-                           undo_strided(job, plane, row, w, y, x + 2), undo_strided(job, plane, row, w, y, x + 3));
-    if (job.kernel == 1) return *(const float4*)(plane + (y + PAD) * row + x + PAD);
-    return depthwise_quad<1, true>(job.kernel, job.dilation, plane + y * row + x, row, w);
+        return make_float4(undo_strided(job, tile, plane, w, y, x), undo_strided(job, tile, plane, w, y, x + 1),
+                           undo_strided(job, tile, plane, w, y, x + 2), undo_strided(job, tile, plane, w, y, x + 3));
+    if (job.kernel == 1) return *(const float4*)(plane + tile.at(y, x));
+    const int more = tile.pad - pad_for(job.kernel / 2 * job.dilation);  // border than its windows need
+    return depthwise_quad<1, true>(job.kernel, job.dilation, plane + (y + more) * tile.row + x + more, tile.row, w);
 }
 
 template <int R>
@@ -77,7 +78,7 @@ __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_kernel(CellView cell
     const Target& target = jobs.target[blockIdx.z];
     const int image = blockIdx.y, v = image / cell.N, all = target.all(cell.C);
     const Tiling tiling(target.H, target.W);
-    const PaddedPlane tile(1, target.out_H, target.out_W);
+    const PaddedPlane tile = target.plane();
     const int count = tiling.groups * R, c0 = blockIdx.x * count, last = c0 + count < all ? c0 + count : all;
     if (c0 >= all) return;
     float4* sums = (float4*)(shared + count * tile.floats);  // of each thread's quads, R a thread
@@ -95,7 +96,7 @@ __global__ void __launch_bounds__(CELL_THREADS, 2) gradient_kernel(CellView cell
             const float* taps = cell.weights_of(v) + job.depthwise;
             for (int c = group * R; c < end && q < tiling.quads; c++) {
                 if (c0 + c >= target.channels) break;
-                sums[c * tiling.lanes + mine] += undo_quad(job, shared + c * tile.floats, tile.row,
+                sums[c * tiling.lanes + mine] += undo_quad(job, tile, shared + c * tile.floats,
                                                            taps + (long long)(c0 + c) * job.kernel * job.kernel, y, x);
             }
         }

@@ -10,7 +10,7 @@
 namespace sgl_fast {
 namespace {
 
-constexpr int MOST_OPS = 8;  // of an edge
+constexpr int MOST_OPS = 11;  // of an edge
 
 static_assert(fits_parameters<CellView, GradView, NodeJob>(), "node_slopes_kernel takes the most by value");
 static_assert(fits_parameters<CellView, GradView, void*, int, long long, float*>(), "and the others a table by its pointer");
@@ -18,7 +18,9 @@ static_assert(sizeof(SlopeFactors) == 4 * sizeof(float), "shared memory counts 4
 static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == CORE * CORE, "a block's threads are whole warps, an element of a matrix each");
 static_assert(MOST_CELL_EDGES % WARP == 0, "mixture_kernel has a thread an edge, in whole warps");
 static_assert(PAD >= 5 / 2 * 2 && PAD % 4 == 0, "a dilated 5x5 kernel stays in the border, and quads stay aligned");
-static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5, "taps of the largest kernel, rows of one of two lanes");
+static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5, "taps of the largest kernel of a warp, rows of one of two lanes");
+static_assert(7 <= ROW_TAPS, "a thread's sums hold a row of the largest kernel");
+static_assert(pad_for(7 / 2 * 2) >= 7 / 2 * 2, "a dilated 7x7 kernel stays in its border");
 static_assert(MOST_OPS < MOST_TERMS, "an edge's operations and an auxiliary skip");
 
 constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
@@ -81,7 +83,7 @@ bool choose_band(WeightJob& job) {
 
 // Sets a tile's width and how many channels at a time fit beside it, such that the slopes are read the fewest times.
 int choose_tile(WeightJob& job) {
-    if (wide(job.conv) && choose_band(job)) return wide_weight_floats(job);
+    if (wide(job.conv) && job.conv.taps() <= MOST_TAPS && choose_band(job)) return wide_weight_floats(job);
     const Tiling whole(job.conv.out_H, job.conv.out_W);
     WeightJob best = job;
     best.conv.chunk = 0;
@@ -102,7 +104,7 @@ std::vector<JobGroup> groups_of(const ConvJob* jobs, int count, int most) {
     for (int i = 0; i < count; i++) {
         const ConvJob& one = jobs[i];
         const ConvJob* before = groups.empty() ? nullptr : jobs + groups.back().first;
-        const bool same = before && before->from == one.from && before->index == one.index && one.kernel > 1 &&
+        const bool same = before && before->pad() == one.pad() && before->from == one.from && before->index == one.index && one.kernel > 1 &&
                           before->kernel > 1 && one.chunk == one.ins && before->chunk == before->ins;
         if (same && groups.back().count < most)
             groups.back().count++;
@@ -112,15 +114,17 @@ std::vector<JobGroup> groups_of(const ConvJob* jobs, int count, int most) {
     return groups;
 }
 
+template <class T> void append(std::vector<T>& to, const std::vector<T>& more) { to.insert(to.end(), more.begin(), more.end()); }
+
 struct Forward {
     const Stream& stream;
-    const Plan& plan;
+    const Program& program;
     CellView view;
 
     void run() {
         if (!view.training)
             LAUNCH(evaluation_kernel, static_cast<unsigned>(view.V), CELL_THREADS, 0, stream, view);
-        if (view.preprocess) convolve(preprocess_jobs(plan), {}, 0);
+        if (view.preprocess) convolve(input_jobs(program), {}, 0);
         sources({0, 1});
         for (int node = 0; node < view.nodes; node++) {
             combine(node);
@@ -136,9 +140,9 @@ struct Forward {
         PoolJobs pools{};
         int pool_count = 0;
         for (int j : states) {
-            add_source_jobs(first, plan, j);
-            add_middle_jobs(second, plan, j);
-            add_pool_job(pools, pool_count, plan, j);
+            append(first, source_jobs(program, j));
+            append(second, half_jobs(program, j));
+            add_pool_job(pools, pool_count, program, j);
         }
         convolve(std::move(first), pools, pool_count);
         convolve(std::move(second), {}, 0);
@@ -146,7 +150,7 @@ struct Forward {
 
     void combine(int node) {
         const unsigned parts = blocks_for(int64_t(view.C) * Tiling(view.out_H, view.out_W).quads, CELL_THREADS);
-        const NodeJob job = node_job(plan, node);
+        const NodeJob job = node_job(program, node);
         LAUNCH(combine_kernel, dim3(images(), parts), CELL_THREADS, 0, stream, view, job);
     }
 
@@ -205,33 +209,33 @@ struct Forward {
 
     // Of shared memory: for one mixed channel of a state at least.
     int pool_floats() const {
-        const int one = PaddedPlane(plan.cell.reduction ? 2 : 1, view.out_H, view.out_W).floats;
-        need_shared(one, plan.H, plan.W);
+        const int one = PaddedPlane(view.H / view.out_H, view.out_H, view.out_W).floats;
+        need_shared(one, view.H, view.W);
         return std::max(one, std::min(view.M * one, SHARED_FLOATS));
     }
 };
 
 struct Backward {
     const Stream& stream;
-    const Plan& plan;
+    const Program& program;
     const CellGradients& wanted;
     CellView view;
     GradView grads;
 
     void run() {
-        const NodeJob last = node_job(plan, view.nodes - 1);
+        const NodeJob last = node_job(program, view.nodes - 1);
         LAUNCH(node_slopes_kernel, images(), CELL_THREADS, 0, stream, view, grads, last);
         for (int j = view.nodes; j >= 2; j--) {
-            middles({j});
+            hidden({j});
             sources({j});
         }
         std::vector<int> inputs_wanted;
         for (int j = 0; j < 2; j++)
             if (view.preprocess ? past_inputs() : wanted.s[j] != nullptr) inputs_wanted.push_back(j);
         if (wanted.weights)
-            middles({0, 1});
+            hidden({0, 1});
         else
-            middles(inputs_wanted);
+            hidden(inputs_wanted);
         sources(inputs_wanted);
         if (view.preprocess) inputs();
         if (wanted.weights) weights();
@@ -242,15 +246,15 @@ struct Backward {
     unsigned images() const { return static_cast<unsigned>(view.V * view.N); }
     bool past_inputs() const { return wanted.weights || wanted.s[0] || wanted.s[1]; }
 
-    void middles(const std::vector<int>& states) {
+    void hidden(const std::vector<int>& states) {
         SlopeJobs jobs{};
         int count = 0;
         for (int j : states) {
-            const std::vector<Undo> undos = middle_undos(plan, j);
+            const std::vector<Undo> undos = half_undos(program, j);
             need_at_most("separable convolutions out of two states", count + undos.size(), MOST_TARGETS);
             for (size_t i = 0; i < undos.size(); i++, count++) {
                 jobs.job[count] = slope_job(undos[i]);
-                jobs.target[count] = middle_target(plan, undos[i], middles_before(plan, j) + static_cast<int>(i), count);
+                jobs.target[count] = hidden_target(program, undos[i], program.hidden_of(program.states[j], static_cast<int>(i)), count);
             }
         }
         undo(jobs, count, view.M, view.M);
@@ -262,19 +266,19 @@ struct Backward {
         size_t count = 0;
         for (size_t i = 0; i < states.size(); i++) {
             const int j = states[i];
-            const std::vector<Undo> undos = source_undos(plan, j);
+            const std::vector<Undo> undos = source_undos(program, j);
             need_at_most("convolutions out of two states", count + undos.size(), MOST_SLOPE_JOBS);
             std::transform(undos.begin(), undos.end(), jobs.job + count, slope_job);
-            jobs.target[i] = state_target(plan, j, static_cast<int>(count), static_cast<int>(undos.size()));
-            jobs.state[i] = state_job(plan, j);
+            jobs.target[i] = state_target(program, j, static_cast<int>(count), static_cast<int>(undos.size()));
+            jobs.state[i] = state_job(program, j);
             count += undos.size();
-            if (j >= 2) jobs.node = node_job(plan, j - 2);
+            if (j >= 2) jobs.node = node_job(program, j - 2);
         }
         undo(jobs, static_cast<int>(states.size()), view.C, view.M);
     }
 
     void inputs() {
-        const std::vector<Undo> undos = preprocess_undos(plan);
+        const std::vector<Undo> undos = input_undos(program);
         SlopeJobs jobs{};
         int targets = 0, count = 0, channels = 0;
         for (int which = 0; which < 2; which++) {
@@ -282,15 +286,15 @@ struct Backward {
             const int first = count;
             for (const Undo& undo : undos)
                 if (undo.conv.index == which) jobs.job[count++] = slope_job(undo);
-            jobs.target[targets++] = input_target(plan, which, first, count - first);
-            channels = std::max(channels, plan.preprocess[which].channels);
+            jobs.target[targets++] = input_target(program, which, first, count - first);
+            channels = std::max(channels, program.input_convs(which)[0].ins);
         }
         undo(jobs, targets, channels, view.C);
     }
 
     void mixture() {
-        need_at_most("edges", plan.edges.size(), MOST_CELL_EDGES);
-        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, view, grads, on_device(mixture_job(plan)),
+        need_at_most("edges", program.edges.size(), MOST_CELL_EDGES);
+        LAUNCH(mixture_kernel, static_cast<unsigned>(view.V), MOST_CELL_EDGES, 0, stream, view, grads, on_device(mixture_job(program)),
                wanted.op_weights, wanted.edge_weights);
     }
 
@@ -317,7 +321,7 @@ struct Backward {
         for (int t = 0; t < targets; t++) {
             const Target& target = jobs.target[t];
             const BandShape shape(target);
-            floats = std::max({floats, shape.floats(outs), PaddedPlane(1, target.out_H, target.out_W).floats});
+            floats = std::max({floats, shape.floats(outs), target.plane().floats});
             parts = std::max(parts, blocks_for(channels, shape.channels));
         }
         allow_shared(wide_gradient_kernel, floats * sizeof(float));
@@ -344,16 +348,16 @@ struct Backward {
 
     void weights() {
         std::vector<Undo> undos;
-        if (view.preprocess) undos = preprocess_undos(plan);
+        if (view.preprocess) undos = input_undos(program);
         for (int j = 0; j <= view.nodes; j++)
-            for (const auto& some : {source_undos(plan, j), middle_undos(plan, j)}) undos.insert(undos.end(), some.begin(), some.end());
+            for (const auto& some : {source_undos(program, j), half_undos(program, j)}) append(undos, some);
         const int groups = std::min(view.N, IMAGE_GROUPS);
-        float* shares = stream.room<float>(size_t(view.V) * groups * plan.weights);
+        float* shares = stream.room<float>(size_t(view.V) * groups * program.head.weights);
         for (size_t first = 0; first < undos.size(); first += MOST_WEIGHT_JOBS)
             weights(undos.data() + first, std::min<size_t>(MOST_WEIGHT_JOBS, undos.size() - first), groups, shares);
-        if (plan.weights)
-            LAUNCH(add_shares_kernel, dim3(blocks_for(plan.weights, CELL_THREADS), view.V), CELL_THREADS, 0, stream, groups,
-                   static_cast<long long>(plan.weights), shares, wanted.weights);
+        if (program.head.weights)
+            LAUNCH(add_shares_kernel, dim3(blocks_for(program.head.weights, CELL_THREADS), view.V), CELL_THREADS, 0, stream, groups,
+                   static_cast<long long>(program.head.weights), shares, wanted.weights);
     }
 
     void weights(const Undo* undos, size_t count, int groups, float* shares) {
@@ -367,18 +371,19 @@ struct Backward {
         allow_shared(weight_gradient_kernel, floats * sizeof(float));
         LAUNCH(weight_gradient_kernel, dim3(chunks, view.V * groups, static_cast<unsigned>(count)), CELL_THREADS,
                floats * sizeof(float), stream, view, grads, on_device(jobs), groups,
-               static_cast<long long>(plan.weights), shares);
+               static_cast<long long>(program.head.weights), shares);
     }
 };
 
 }  // namespace
 
-void mixed_cell_forward(const Stream& stream, const Plan& plan, const CellInputs& in, bool replay, const CellSaved& saved,
+void mixed_cell_forward(const Stream& stream, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
                         float* out) {
-    need_at_most("operations an edge", plan.cell.ops_per_edge, MOST_OPS);
+    need_at_most("operations an edge", program.head.ops, MOST_OPS);
     need_at_most("images of all learners", size_t(in.V) * in.N, MOST_IMAGES);
-    Forward forward{stream, plan, view_of(plan, in, replay, saved, out)};
-    const size_t norms = size_t(in.V) * plan.norms;
+    const rows::Head& head = program.head;
+    Forward forward{stream, program, view_of(program, in, replay, saved, out)};
+    const size_t norms = size_t(in.V) * head.norms;
     forward.view.partial_mean = stream.room<float>(in.N * norms);
     forward.view.partial_deviations = stream.room<float>(in.N * norms);
     forward.view.tickets = stream.room<unsigned>(norms);
@@ -386,27 +391,27 @@ void mixed_cell_forward(const Stream& stream, const Plan& plan, const CellInputs
     forward.run();
 }
 
-void mixed_cell_backward(const Stream& stream, const Plan& plan, const CellInputs& in, const CellSaved& saved, const float* out,
+void mixed_cell_backward(const Stream& stream, const Program& program, const CellInputs& in, const CellSaved& saved, const float* out,
                          const float* grad, const CellGradients& wanted) {
-    Backward backward{stream, plan, wanted, view_of(plan, in, true, saved, const_cast<float*>(out)), {}};
-    const size_t images = size_t(in.V) * in.N, norms = in.V * plan.norms, edges = plan.edges.size();
-    const int middles = middles_before(plan, plan.states.size());
+    const rows::Head& head = program.head;
+    Backward backward{stream, program, wanted, view_of(program, in, true, saved, const_cast<float*>(out)), {}};
+    const size_t images = size_t(in.V) * in.N, norms = in.V * head.norms, edges = program.edges.size();
     GradView& g = backward.grads;
     const auto room = [&](size_t floats) { return stream.room<float>(floats); };
     g.grad = grad;
-    g.nodes = room(images * (plan.cell.nodes - 1) * plan.cell.channels * plan.out_pixels());
-    g.states = room(plan.cell.preprocess ? images * 2 * plan.cell.channels * plan.in_pixels() : 0);
-    g.middles = room(images * middles * plan.mixed_channels * plan.out_pixels());
-    g.middle_count = middles;
+    g.nodes = room(images * (head.nodes - 1) * head.C * program.out_pixels());
+    g.states = room(head.preprocess ? images * 2 * head.C * program.in_pixels() : 0);
+    g.hidden = room(images * program.hidden() * head.M * program.out_pixels());
+    g.hidden_count = program.hidden();
     for (int i = 0; i < 2; i++) g.s[i] = wanted.s[i];
     g.along_one = room(norms);
     g.along_z = room(norms);
     g.dot = room(norms);
-    g.partial_one = room(images * plan.norms);
-    g.partial_z = room(images * plan.norms);
+    g.partial_one = room(images * head.norms);
+    g.partial_z = room(images * head.norms);
     g.skip = room(images * edges);
     g.bypass = room(images * edges);
-    const size_t own = in.V * (plan.norms + plan.cell.nodes), tickets = own + plan.cell.nodes * images;
+    const size_t own = in.V * (head.norms + head.nodes), tickets = own + head.nodes * images;
     g.tickets = stream.room<unsigned>(tickets);
     g.image_tickets = g.tickets + own;
     zero(stream, g.tickets, tickets * sizeof(unsigned));

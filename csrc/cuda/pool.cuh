@@ -40,7 +40,7 @@ struct Window3 {
     int row, top, left, H, W;
 
     __device__ Window3(const float* padded, const PaddedPlane& plane, const Planes& from, int stride, int y, int x)
-        : at(padded + (stride * y - 1 + PAD) * plane.row + stride * x - 1 + PAD), row(plane.row), top(stride * y - 1),
+        : at(padded + plane.at(stride * y - 1, stride * x - 1)), row(plane.row), top(stride * y - 1),
           left(stride * x - 1), H(from.H), W(from.W) {}
     __device__ bool has(int t) const {
         const int y = top + t / 3, x = left + t % 3;

@@ -9,7 +9,7 @@ namespace sgl_fast {
 // - 1; an average pool's share of each pixel of its windows.
 __device__ __forceinline__ void pool_slopes(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
                                             bool max, int image, int c0, int count, float* planes) {
-    const PaddedPlane tile(1, target.out_H, target.out_W);
+    const PaddedPlane tile = target.plane();
     const Tiling out(target.out_H, target.out_W);
     for (int i = threadIdx.x; i < count * out.quads; i += CELL_THREADS) {
         const int c = i / out.quads, q = i % out.quads, y = q / out.quads_in_row, x = q % out.quads_in_row * 4;
@@ -24,7 +24,7 @@ __device__ __forceinline__ void pool_slopes(const CellView& cell, const GradView
             total += slopes.quad(slopes.factors(cell, g, c0 + c), c0 + c, y, x, target.out_W);
         }
         const auto share = [&](int column) { return max ? 1 : inside(y, state.stride, target.H) * inside(column, state.stride, target.W); };
-        *(float4*)(planes + c * tile.floats + (y + PAD) * tile.row + x + PAD) =
+        *(float4*)(planes + c * tile.floats + tile.at(y, x)) =
             make_float4(total.x / share(x), total.y / share(x + 1), total.z / share(x + 2), total.w / share(x + 3));
     }
 }
@@ -33,7 +33,7 @@ __device__ __forceinline__ void pool_slopes(const CellView& cell, const GradView
 // with its border of zeros.
 __device__ __forceinline__ float undo_pool(const Target& target, int stride, bool chosen, const unsigned char* codes, int channel,
                                            int y, int x, const float* plane) {
-    const PaddedPlane tile(1, target.out_H, target.out_W);
+    const PaddedPlane tile = target.plane();
     const int odd = stride - 1;
     float total = 0;
 #pragma unroll
@@ -41,7 +41,7 @@ __device__ __forceinline__ float undo_pool(const Target& target, int stride, boo
         const int up = y + 1 - t / 3, left = x + 1 - t % 3, oy = up >> odd, ox = left >> odd;
         if ((up | left) & odd || oy < 0 || ox < 0 || oy >= target.out_H || ox >= target.out_W) continue;
         if (chosen && code_at(codes, channel, target.out_H, target.out_W, oy, ox) != t) continue;
-        total += plane[(oy + PAD) * tile.row + ox + PAD];
+        total += plane[tile.at(oy, ox)];
     }
     return total;
 }
@@ -106,7 +106,7 @@ __device__ __forceinline__ void add_quads(const CellView& cell, const GradView& 
 // Adds what a state receives past the convolutions to its channels c0 .. c0 + count - 1.
 __device__ __forceinline__ void add_rest(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
                                          int image, int c0, int count, float* planes) {
-    const PaddedPlane tile(1, target.out_H, target.out_W);
+    const PaddedPlane tile = target.plane();
     const int here = cell.M - c0 < count ? cell.M - c0 : count;
     for (int max = 1; max >= 0; max--) {
         if ((max ? state.max_z : state.avg_z) < 0 || here <= 0) continue;

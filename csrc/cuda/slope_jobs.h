@@ -1,4 +1,4 @@
-// The jobs of a cell's backward, written from its plan.
+// The jobs of a cell's backward, written from its program.
 #pragma once
 
 #include <vector>
@@ -20,115 +20,87 @@ inline SlopeJob slope_job(const Undo& undo) {
     return {undo.slope, c.outs, c.kernel, c.dilation, c.stride, c.first, c.depthwise, c.pointwise};
 }
 
-// Middle gradients are numbered through all states up to j, since the weights' gradients come after all of them.
-inline int middles_before(const Plan& plan, size_t j) {
-    int count = 0;
-    for (size_t i = 0; i < j; i++) count += plan.states[i].middles;
-    return count;
-}
-
-// Slopes of conv jobs in the order in which cell_jobs.h writes them.
-inline Slope slope_of(Above above, int index, const ConvJob& job, int channel, int edge, int op) {
-    return {above, index, channel, job.z, job.norm, edge, op};
-}
-
-inline std::vector<Undo> preprocess_undos(const Plan& plan) {
-    std::vector<Undo> undos;
-    for (const ConvJob& job : preprocess_jobs(plan)) {
-        const int channel = job.norm - static_cast<int>(plan.preprocess[job.index].norm);
-        undos.push_back({job, slope_of(Above::state, job.index, job, channel, -1, -1)});
+// Whose gradient the result of a convolution receives.
+inline Slope slope_of(const Program& program, const rows::Conv& conv, const ConvJob& job) {
+    Slope slope{Above::node, 0, 0, conv.z, conv.norm, conv.edge, conv.op};
+    if (job.from == From::input) {
+        slope.above = Above::state;
+        slope.index = conv.reads;
+        slope.channel = conv.norm - program.states[conv.reads].norm_in;
+    } else if (conv.edge == rows::OUT) {
+        slope.above = Above::hidden;
+        slope.index = program.hidden_of(conv);
+    } else {
+        slope.index = program.edges[conv.edge].node;
+        slope.channel = static_cast<int>(conv.grad % (program.head.C * program.out_pixels())) / conv.grad_step;
     }
+    return slope;
+}
+
+inline std::vector<Undo> undos_of(const Program& program, const std::vector<ConvJob>& jobs, const rows::Conv* conv) {
+    std::vector<Undo> undos;
+    for (const ConvJob& job : jobs) undos.push_back({job, slope_of(program, *conv++, job)});
     return undos;
 }
 
-inline std::vector<Undo> source_undos(const Plan& plan, int j) {
-    std::vector<ConvJob> jobs;
-    add_source_jobs(jobs, plan, j);
-    std::vector<Undo> undos;
-    auto next = [&] { return jobs[undos.size()]; };
-    auto reduction = [&](const Edge& e, int op) {
-        const int norm = next().norm;
-        for (int half = 0; half < 2; half++) {
-            const ConvJob job = next();
-            undos.push_back({job, slope_of(Above::node, e.node, job, job.norm - norm, e.index, op)});
-        }
-    };
-    for (int index : plan.states[j].out_edges) {
-        const Edge& e = plan.edges[index];
-        for (const Mixed& m : e.ops) {
-            if (m.op == Op::skip && e.stride == 2) reduction(e, m.index);
-            if (!m.conv()) continue;
-            const ConvJob job = next();
-            undos.push_back({job, m.separable() ? slope_of(Above::middle, middles_before(plan, j) + m.middle, job, 0, -1, -1)
-                                                : slope_of(Above::node, e.node, job, 0, e.index, m.index)});
-        }
-        if (e.aux && e.stride == 2) reduction(e, -1);
-    }
-    return undos;
+inline std::vector<Undo> input_undos(const Program& program) {
+    return undos_of(program, input_jobs(program), program.input_convs(0).first);
 }
 
-inline std::vector<Undo> middle_undos(const Plan& plan, int j) {
-    std::vector<ConvJob> jobs;
-    add_middle_jobs(jobs, plan, j);
-    std::vector<Undo> undos;
-    for (int index : plan.states[j].out_edges) {
-        const Edge& e = plan.edges[index];
-        for (const Mixed& m : e.ops) {
-            if (!m.separable()) continue;
-            const ConvJob job = jobs[undos.size()];
-            undos.push_back({job, slope_of(Above::node, e.node, job, 0, e.index, m.index)});
-        }
-    }
-    return undos;
+inline std::vector<Undo> source_undos(const Program& program, int j) {
+    return undos_of(program, source_jobs(program, j), program.convs_of(program.states[j]).first);
 }
 
-inline Target middle_target(const Plan& plan, const Undo& undo, int middle, int job) {
-    return {To::middle, middle, plan.out_H, plan.out_W, plan.out_H, plan.out_W, plan.mixed_channels, job, 1, undo.conv.bits,
-            undo.conv.index, undo.conv.from_norm};
+inline std::vector<Undo> half_undos(const Program& program, int j) {
+    return undos_of(program, half_jobs(program, j), program.halves_of(program.states[j]).first);
 }
 
-inline Target state_target(const Plan& plan, int j, int first, int jobs) {
-    const State& s = plan.states[j];
-    const bool normed = j < 2 && plan.cell.preprocess;
-    return {To::state, j, s.H, s.W, s.out_H, s.out_W, plan.mixed_channels, first, jobs,
-            s.active ? static_cast<int>(s.bits) : -1, 0, normed ? static_cast<int>(plan.preprocess[j].norm) : NO_NORM};
+inline Target hidden_target(const Program& program, const Undo& undo, int hidden, int job) {
+    const rows::Head& head = program.head;
+    return {To::hidden, hidden, head.H_out, head.W_out, head.H_out, head.W_out, head.M, job, 1, undo.conv.bits, undo.conv.index,
+            undo.conv.from_norm, undo.conv.pad()};
 }
 
-inline Target input_target(const Plan& plan, int which, int first, int jobs) {
-    const Preprocess& p = plan.preprocess[which];
-    return {To::input, which, p.H, p.W, plan.H, plan.W, p.channels, first, jobs, static_cast<int>(p.bits), 0, NO_NORM};
+inline Target state_target(const Program& program, int j, int first, int jobs) {
+    const rows::State& s = program.states[j];
+    return {To::state, j, s.height, s.width, program.head.H_out, program.head.W_out, program.head.M, first, jobs, s.relu_mask, 0, s.norm_in, pad_for(program.reach_of(s))};
 }
 
-inline MixtureJob mixture_job(const Plan& plan) {
+inline Target input_target(const Program& program, int which, int first, int jobs) {
+    const rows::Conv& conv = program.input_convs(which)[0];
+    return {To::input, which, conv.height, conv.width, program.head.H, program.head.W, conv.ins, first, jobs, conv.relu_mask, 0, NO_NORM, PAD};
+}
+
+inline MixtureJob mixture_job(const Program& program) {
     MixtureJob job{};
-    for (const Edge& e : plan.edges) {
-        const InEdge edge = in_edge(plan, e);
-        MixtureEdge& to = job.edge[e.index];
+    for (const rows::Edge& e : program.edges) {
+        const InEdge edge = in_edge(program, e);
+        MixtureEdge& to = job.edge[e.edge];
         to.terms = edge.terms;
         for (int t = 0; t < edge.terms; t++) to.term[t] = {edge.term[t].op, edge.term[t].norm};
     }
     return job;
 }
 
-inline StateJob state_job(const Plan& plan, int j) {
-    const State& s = plan.states[j];
+inline StateJob state_job(const Program& program, int j) {
+    const rows::State& s = program.states[j];
     StateJob job{};
     job.stride = s.stride;
-    job.max_z = s.max_pool ? static_cast<int>(s.max_z) : -1;
-    job.avg_z = s.avg_pool ? static_cast<int>(s.avg_z) : -1;
-    job.codes = static_cast<int>(s.codes);
-    job.bypass_codes = static_cast<int>(s.bypass_codes);
-    need_at_most("edges out of a state", s.out_edges.size(), MOST_EDGES);
-    for (int index : s.out_edges) {
-        const Edge& e = plan.edges[index];
-        OutEdge edge{e.index, e.node, -1, e.dropout, e.aux && e.stride == 1, -1, 0, -1, 0};
-        for (const Mixed& m : e.ops) {
-            if (m.op == Op::skip && e.stride == 1) edge.skip_op = m.index;
-            if (m.op == Op::max_pool) edge.max_op = m.index, edge.max_norm = static_cast<int>(m.norm);
-            if (m.op == Op::avg_pool) edge.avg_op = m.index, edge.avg_norm = static_cast<int>(m.norm);
-        }
-        job.edge[job.edges++] = edge;
+    job.max_z = job.avg_z = -1;
+    need_at_most("edges out of a state", s.edges, MOST_EDGES);
+    for (const rows::Edge& e : program.out_edges_of(s))
+        job.edge[job.edges++] = {e.edge, e.node, e.skip, e.dropout, e.aux, -1, 0, -1, 0};
+    for (const rows::Pool& pool : program.pools_of(s)) {
+        (pool.is_max ? job.max_z : job.avg_z) = pool.z;
+        if (pool.is_max) job.codes = pool.argmax;
+        for (const rows::Use& use : program.uses_of(pool))
+            for (OutEdge& edge : job.edge) {
+                if (&edge - job.edge >= job.edges || edge.edge != use.edge) continue;
+                (pool.is_max ? edge.max_op : edge.avg_op) = use.op;
+                (pool.is_max ? edge.max_norm : edge.avg_norm) = use.norm;
+            }
     }
+    for (const rows::Pool& pool : program.bypass_of(s)) job.bypass_codes = pool.argmax;
     return job;
 }
 

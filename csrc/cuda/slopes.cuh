@@ -10,8 +10,8 @@ struct GradView {
     const float* grad;         // (V, N, nodes, C, pixels): of the output
     float* nodes;              // (V, N, nodes - 1, C, pixels): of the nodes but the last
     float* states;             // (V, N, 2, C, H, W): of the preprocessed inputs
-    float* middles;            // (V, N, middles, M, pixels): of separable convolutions' ReLUs
-    int middle_count;
+    float* hidden;             // (V, N, hidden activations, M, pixels): of what second halves of separable convolutions read
+    int hidden_count;
     float* s[2];               // of the inputs, strides as theirs; null where not wanted
     float *along_one, *along_z, *dot;    // (V, norms): mean of g; mean of g * (z - mean) / variance; sum of g * normalised z
     float *partial_one, *partial_z;      // (V, N, norms): an image's sums of g and of g * (z - mean)
@@ -27,12 +27,12 @@ __device__ __forceinline__ const float* node_gradient(const CellView& cell, cons
     return g.nodes + ((long long)image * (cell.nodes - 1) + node) * plane;
 }
 
-enum class Above { node, middle, state };
+enum class Above { node, hidden, state };
 
 // Whose gradient a norm's output receives, times which weight; the norm's input is z.
 struct Slope {
     Above above;
-    int index;        // of the node, the middle, the state
+    int index;        // of the node, the hidden activation, the state
     int channel;      // the first one
     int z, norm;
     int edge, op;     // of the weight; edge -1: 1; op -1: the auxiliary skip
@@ -61,8 +61,8 @@ struct SlopePlanes {
         if (s.above == Above::node) {
             g_step = cell.C / cell.M * pixels;
             g = node_gradient(cell, grads, s.index, image) + s.channel * g_step;
-        } else if (s.above == Above::middle) {
-            g = grads.middles + ((long long)image * grads.middle_count + s.index) * cell.M * pixels;
+        } else if (s.above == Above::hidden) {
+            g = grads.hidden + ((long long)image * grads.hidden_count + s.index) * cell.M * pixels;
         } else {
             const long long plane = ((long long)image * 2 + s.index) * cell.C + s.channel;
             g = grads.states + plane * in_pixels;

@@ -18,19 +18,21 @@ struct SlopeJob {
     int depthwise, pointwise;
 };
 
-enum class To { middle, state, input };
+enum class To { hidden, state, input };
 
 // What receives: the sum over jobs first_job .. first_job + jobs - 1, where its ReLU is open; a state receives more.
 struct Target {
     To to;
-    int index;                    // which middle, state or input
+    int index;                    // which hidden activation, state or input
     int H, W, out_H, out_W;       // of its planes, and of the slopes
     int channels;                 // with a ReLU and convolutions; a state has C in all
     int first_job, jobs;
     int bits;                     // pattern of its ReLU; -1: none
     int z, norm;                  // the norm that it is the result of; NO_NORM: none
+    int pad;                      // of planes of slopes: what the windows of its jobs need
     int band, cores;              // of wide_gradient.cuh: rows of slopes, sixteens of channels at a time
 
+    __host__ __device__ PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
     __host__ __device__ int all(int C) const { return to == To::state ? C : channels; }
 };
 
@@ -58,8 +60,8 @@ struct SlopeJobs {
 __device__ __forceinline__ float* target_plane(const CellView& cell, const GradView& g, const Target& target, int image, int channel) {
     const long long pixels = (long long)target.H * target.W;
     const int v = image / cell.N, n = image % cell.N;
-    if (target.to == To::middle)
-        return g.middles + (((long long)image * g.middle_count + target.index) * cell.M + channel) * pixels;
+    if (target.to == To::hidden)
+        return g.hidden + (((long long)image * g.hidden_count + target.index) * cell.M + channel) * pixels;
     if (target.to == To::state && target.index >= 2)
         return g.nodes + (((long long)image * (cell.nodes - 1) + target.index - 2) * cell.C + channel) * pixels;
     if (target.to == To::state && cell.preprocess)
@@ -72,7 +74,7 @@ __device__ __forceinline__ float* target_plane(const CellView& cell, const GradV
 __device__ __forceinline__ void target_slopes(const CellView& cell, const GradView& g, const Target& target, int image, int c0, int count) {
     const int pixels = target.H * target.W;
     for (int c = c0 + warp(); c < c0 + count; c += CELL_WARPS) {
-        const Numbers z = target.to == To::middle
+        const Numbers z = target.to == To::hidden
                               ? cell.planes_of(image) + target.z + (long long)c * pixels
                               : Numbers{cell.states + (((long long)image * 2 + target.index) * cell.C + c) * pixels, false};
         norm_slopes(cell, g, image, target.norm + c, target_plane(cell, g, target, image, c), z, target.H, target.W);

@@ -12,7 +12,7 @@ namespace sgl_fast {
 struct WeightShared {
     float4 *slopes, *deep;  // (outs, lanes), (ins, lanes)
     float *padded, *taps;   // of the chunk
-    float *pointwise, *depthwise;  // sums: (parts, outs, ins), (parts, ins, MOST_TAPS)
+    float *pointwise, *depthwise;  // sums: (parts, outs, ins), (parts, ins, most_taps)
     SlopeFactors* factors;
     int floats;
 
@@ -27,7 +27,7 @@ struct WeightShared {
         factors = (SlopeFactors*)room(4 * job.outs());
         padded = room(job.conv.padded_floats());
         pointwise = room(job.parts() * job.outs() * job.ins());
-        depthwise = room(job.conv.taps() ? job.parts() * job.ins() * MOST_TAPS : 0);
+        depthwise = room(job.conv.taps() ? job.parts() * job.ins() * job.most_taps() : 0);
         taps = room(job.conv.chunk * job.conv.taps());
     }
 };
@@ -81,6 +81,19 @@ __device__ __forceinline__ void pointwise_sums(const WeightJob& job, const Tilin
     }
 }
 
+// Sums as below for the taps of one channel of a large kernel, a row of them at a time.
+__device__ __forceinline__ void large_sums(const ConvJob& conv, const Tiling& tiling, bool adds, bool has, const float4& slope,
+                                           const float* at, int row, float* sums) {
+    const int width = tiling.lanes < WARP ? tiling.lanes : WARP, tap = lane() % width;
+#pragma unroll 1
+    for (int i = 0; i < conv.kernel; i++) {
+        float products[ROW_TAPS] = {};
+        if (has) row_products(conv, i, slope, at, row, products);
+        const float total = halve(products, width);
+        if (adds && tap < conv.kernel) sums[i * conv.kernel + tap] += total;
+    }
+}
+
 // sums[c][tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads. weights: 1x1, of the
 // first channel of the chunk.
 __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tiling& tiling, int count, int q0, const float* weights,
@@ -88,22 +101,26 @@ __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tilin
     const ConvJob& conv = job.conv;
     const PaddedPlane plane = conv.plane();
     const int q = q0 + tiling.mine(), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-    float* sums = shared.depthwise + warp() % job.parts() * job.ins() * MOST_TAPS;
+    float* sums = shared.depthwise + warp() % job.parts() * job.ins() * job.most_taps();
     for (int first = 0; first < count; first += tiling.groups) {
         const int c = first + tiling.group();
+        const bool has = c < count && q < tiling.quads;
+        float4 slope = make_float4(0, 0, 0, 0);
+        for (int o = 0; o < conv.outs && has; o++)
+            slope += weights[(long long)o * conv.ins + c] * shared.slopes[o * tiling.lanes + tiling.mine()];
+        const float* at = shared.padded + c * plane.floats + conv.stride * (y * plane.row + x);
+        float* to = sums + c * job.most_taps();
+        if (conv.taps() > MOST_TAPS) {
+            large_sums(conv, tiling, c < count, has, slope, at, plane.row, to);
+            continue;
+        }
         float products[32];
 #pragma unroll
         for (int i = 0; i < 32; i++) products[i] = 0;
-        if (c < count && q < tiling.quads) {
-            float4 slope = make_float4(0, 0, 0, 0);
-            for (int o = 0; o < conv.outs; o++)
-                slope += weights[(long long)o * conv.ins + c] * shared.slopes[o * tiling.lanes + tiling.mine()];
-            const float* at = shared.padded + c * plane.floats + conv.stride * (y * plane.row + x);
-            tap_products<false>(conv, 0, slope, at, plane.row, products);
-        }
+        if (has) tap_products<false>(conv, 0, slope, at, plane.row, products);
         if (tiling.lanes >= WARP) {
             const float total = halve(products, WARP);
-            if (c < count && lane() < conv.taps()) sums[c * MOST_TAPS + lane()] += total;
+            if (c < count && lane() < conv.taps()) to[lane()] += total;
             continue;
         }
         float low[16], high[16];
@@ -114,8 +131,8 @@ __device__ __forceinline__ void depthwise_sums(const WeightJob& job, const Tilin
         }
         const float totals[2] = {halve(low, 16), halve(high, 16)};
         const int tap = lane() % 16;
-        if (c < count && tap < conv.taps()) sums[c * MOST_TAPS + tap] += totals[0];
-        if (c < count && 16 + tap < conv.taps()) sums[c * MOST_TAPS + 16 + tap] += totals[1];
+        if (c < count && tap < conv.taps()) to[tap] += totals[0];
+        if (c < count && 16 + tap < conv.taps()) to[16 + tap] += totals[1];
     }
 }
 
@@ -160,7 +177,7 @@ __device__ __forceinline__ void weight_gradient(const CellView& cell, const Grad
     const ConvJob& conv = job.conv;
     const int count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk, taps = conv.taps();
     const WeightShared shared(job, memory);
-    const int pointwise = job.outs() * job.ins(), depthwise = job.ins() * MOST_TAPS;
+    const int pointwise = job.outs() * job.ins(), depthwise = job.ins() * job.most_taps();
     clear(memory, shared.floats / 4 * 4);
     __syncthreads();
     const float* weights = cell.weights_of(images.v) + conv.depthwise + c0 * taps;
@@ -174,7 +191,7 @@ __device__ __forceinline__ void weight_gradient(const CellView& cell, const Grad
     }
     for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS)
         dw[conv.depthwise + (long long)c0 * taps + i] =
-            over_parts(shared.depthwise + i / taps * MOST_TAPS + i % taps, job.parts(), depthwise);
+            over_parts(shared.depthwise + i / taps * job.most_taps() + i % taps, job.parts(), depthwise);
 }
 
 // shares (V * groups, weights): of each group of images. The table is not __restrict__: the compiler would then hold more of the

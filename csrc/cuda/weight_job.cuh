@@ -20,6 +20,8 @@ struct WeightJob {
     __host__ __device__ int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
     __host__ __device__ int parts() const { return lanes > WARP ? lanes / WARP : 1; }  // warps that share a sum
     __host__ __device__ int outs() const { return (conv.outs + SIDE - 1) / SIDE * SIDE; }
+    // Room for the sums of a channel's taps.
+    __host__ __device__ int most_taps() const { return conv.taps() > MOST_TAPS ? conv.taps() : MOST_TAPS; }
     __host__ __device__ int ins() const { return (conv.chunk + SIDE - 1) / SIDE * SIDE; }
 };
 
@@ -44,7 +46,7 @@ struct ImageGroup {
 // Otherwise one thread takes all K.
 template <bool HALF, int K, int D, int S, int N>
 __device__ __forceinline__ void tap_products(int side, const float4& slope, const float* at, int row, float (&products)[N]) {
-    constexpr int start = PAD - K / 2 * D, width = 4 * S + 2 * PAD, rows = HALF ? K / 2 + 1 : K;
+    constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad, rows = HALF ? K / 2 + 1 : K;
     const float slopes[4] = {slope.x, slope.y, slope.z, slope.w};
     const int first = HALF ? side * rows : 0;
 #pragma unroll
@@ -71,6 +73,29 @@ template <bool HALF, int N>
 __device__ __forceinline__ void tap_products(const ConvJob& job, int side, const float4& slope, const float* at, int row, float (&products)[N]) {
     if (job.kernel == 3) tap_products<HALF, 3>(job, side, slope, at, row, products);
     else tap_products<HALF, 5>(job, side, slope, at, row, products);
+}
+
+constexpr int ROW_TAPS = 8;  // room for the taps of a row of a large kernel
+
+// products[j] += slope * what tap j of row i of a large kernel reads.
+template <int K, int D, int S>
+__device__ __forceinline__ void row_products(int i, const float4& slope, const float* at, int row, float (&products)[ROW_TAPS]) {
+    constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad;
+    const float slopes[4] = {slope.x, slope.y, slope.z, slope.w};
+    float window[width];
+    read_fours(at + (start + i * D) * row, window);
+#pragma unroll
+    for (int j = 0; j < K; j++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) products[j] += slopes[e] * window[start + S * e + j * D];
+}
+
+__device__ __forceinline__ void row_products(const ConvJob& job, int i, const float4& slope, const float* at, int row,
+                                             float (&products)[ROW_TAPS]) {
+    if (job.stride == 1 && job.dilation == 1) row_products<7, 1, 1>(i, slope, at, row, products);
+    else if (job.stride == 1) row_products<7, 2, 1>(i, slope, at, row, products);
+    else if (job.dilation == 1) row_products<7, 1, 2>(i, slope, at, row, products);
+    else row_products<7, 2, 2>(i, slope, at, row, products);
 }
 
 }  // namespace sgl_fast

@@ -24,7 +24,7 @@ struct BandShape {
 
     __host__ __device__ explicit BandShape(const Target& target)
         : rows(target.band), channels(target.cores * CORE), tiling(target.H / target.out_H * rows, target.W),
-          plane(spread({1, rows, target.out_W})) {}
+          plane(spread({1, rows, target.out_W, target.pad})) {}
     __host__ __device__ int floats(int outs) const { return CELL_WARPS * CORE * CORE + channels * plane.floats + outs * (channels + 4); }
     __host__ __device__ bool in_registers() const { return channels * tiling.quads <= MOST_QUADS * CELL_THREADS; }
 };
@@ -77,11 +77,11 @@ __device__ __forceinline__ void undo_core(const SlopeJob& job, const SlopePlanes
             add_scaled(sum, range.down / LIFT, part);
         }
         shared.tile.put(sum);
-        float* plane = shared.planes + (c + WarpTile::row()) * shape.plane.floats + PAD;
+        float* plane = shared.planes + (c + WarpTile::row()) * shape.plane.floats;
 #pragma unroll
         for (int i = 0; i < WarpTile::MINE; i++) {
             const int q = tile * WarpTile::QUADS + WarpTile::quad(i);
-            if (q < rows.quads) *(float4*)(plane + (rows.y(q) - y0 + PAD) * shape.plane.row + rows.x(q)) = shared.tile.get(i);
+            if (q < rows.quads) *(float4*)(plane + shape.plane.at(rows.y(q) - y0, rows.x(q))) = shared.tile.get(i);
         }
     }
 }
@@ -124,7 +124,7 @@ __device__ __forceinline__ void undo_band(const CellView& cell, const GradView& 
         __syncthreads();
         const float* taps = cell.weights_of(v) + job.depthwise + (long long)c0 * job.kernel * job.kernel;
         sums.each(shape, [&](float4& sum, int c, int y, int x) {
-            sum += undo_quad(job, shared.planes + c * shape.plane.floats, shape.plane.row, taps + c * job.kernel * job.kernel, y, x);
+            sum += undo_quad(job, shape.plane, shared.planes + c * shape.plane.floats, taps + c * job.kernel * job.kernel, y, x);
         });
     }
     sums.each(shape, [&](const float4& sum, int c, int y, int x) {
@@ -136,7 +136,7 @@ __device__ __forceinline__ void undo_band(const CellView& cell, const GradView& 
 // As add_rest, in as many channels at a time as `room` floats hold.
 __device__ __forceinline__ void add_rest_in_parts(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
                                                   int image, int c0, int end, int room, float* planes) {
-    const PaddedPlane plane(1, target.out_H, target.out_W);
+    const PaddedPlane plane = target.plane();
     const int most = room / plane.floats;
     __syncthreads();
     clear(planes, (most < end - c0 ? most : end - c0) * plane.floats);

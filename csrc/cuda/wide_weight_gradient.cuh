@@ -19,7 +19,7 @@ __host__ __device__ inline int wide_slots(const ConvJob& conv) {
 }
 
 __host__ __device__ inline PaddedPlane band_plane(const WeightJob& job) {
-    return spread({job.conv.stride, job.band, job.conv.out_W});
+    return spread({job.conv.stride, job.band, job.conv.out_W, job.conv.pad()});
 }
 
 // Where things lie in shared memory.

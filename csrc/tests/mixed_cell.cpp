@@ -9,57 +9,35 @@
 #include "../cpu/mixed_cell.h"
 #endif
 
+#include "../../build/programs.h"
 #include "check.h"
 
 using namespace sgl_fast;
 
 struct Batch {
-    CellShape shape;
-    int V, N, H, W;
+    Program program;
+    int V, N;
 };
 
-static CellShape cell(int channels, int partial, bool reduction, bool shrink0, bool aux, bool preprocess) {
-    CellShape shape{6, 5, channels, 2, partial, reduction, shrink0, aux, preprocess, true, {}, 8};
-    const std::vector<Op> all{Op::none, Op::max_pool, Op::avg_pool, Op::skip, Op::sep3, Op::sep5, Op::dil3, Op::dil5};
-    shape.ops.assign(5, all);
-    return shape;
-}
-
-static CellShape few_operations(CellShape shape) {
-    shape.ops.assign(5, {Op::max_pool, Op::skip, Op::sep3});
-    shape.ops_per_edge = 3;
-    return shape;
-}
-
-static CellShape bare_pools(CellShape shape) {
-    shape.pool_norm = false;
-    return shape;
-}
-
-static CellShape one_operation(CellShape shape) {
-    shape.nodes = 1;
-    shape.ops.assign(2, {Op::dil3});
-    shape.ops_per_edge = 1;
-    return shape;
-}
-
 struct Run {
-    Batch b;
-    Plan plan{b.shape, b.H, b.W};
-    size_t images = size_t(b.V) * b.N, nodes = images * b.shape.nodes * b.shape.channels * plan.out_pixels();
+    const Batch& b;
+    const Program& program = b.program;
+    const rows::Head& head = program.head;
+    size_t images = size_t(b.V) * b.N, nodes = images * program.node_gradients();
     Floats s[2], weights, mixture, edges, grad;
     Floats out, states, stats;
     std::vector<uint8_t> planes, pattern;
     bool half = false;
 
     explicit Run(const Batch& batch) : b(batch) {
-        const bool raw = b.shape.preprocess;
-        const int scale = raw && b.shape.shrink0 ? 4 : 1;
-        s[0] = normal(images * (raw ? b.shape.c_prev_prev : b.shape.channels) * scale * plan.in_pixels());
-        s[1] = normal(images * (raw ? b.shape.c_prev : b.shape.channels) * plan.in_pixels());
-        weights = normal(b.V * plan.weights);
-        mixture = normal(b.V * plan.edges.size() * b.shape.ops_per_edge);
-        edges = normal(b.V * plan.edges.size());
+        for (int which = 0; which < 2; which++) {
+            size_t floats = head.C * program.in_pixels();
+            for (const rows::Conv& conv : program.input_convs(which)) floats = size_t(conv.ins) * conv.height * conv.width;
+            s[which] = normal(images * floats);
+        }
+        weights = normal(b.V * head.weights);
+        mixture = normal(b.V * program.edges.size() * head.ops);
+        edges = normal(b.V * program.edges.size());
         grad = normal(nodes);
     }
 
@@ -73,7 +51,7 @@ struct Run {
             in.learner[i] = in.image[i] * b.N;
         }
         in.weights = weights.data();
-        in.weights_row = plan.weights;
+        in.weights_row = head.weights;
         in.op_weights = mixture.data();
         in.edge_weights = edges.data();
         in.skip_beta = 0.5f;
@@ -84,13 +62,13 @@ struct Run {
 
     template <class Queue> void forward(const Queue& pool, bool replay) {
         out.assign(nodes, NAN);  // what nobody writes shows
-        states.assign(b.shape.preprocess ? images * 2 * b.shape.channels * plan.in_pixels() : 0, NAN);
-        planes.assign(images * plan.saved * (half ? 2 : 4), 0xff);  // NaN in either precision
-        stats.assign(b.V * 3 * plan.norms, 0);
+        states.assign(head.preprocess ? images * 2 * head.C * program.in_pixels() : 0, NAN);
+        planes.assign(images * head.saved * (half ? 2 : 4), 0xff);  // NaN in either precision
+        stats.assign(b.V * 3 * head.norms, 0);
         for (int v = 0; v < b.V; v++)
-            for (size_t c = plan.measured; c < plan.norms; c++) stats[(v * 3 + 1) * plan.norms + c] = 1;
-        pattern.resize(images * plan.pattern);
-        mixed_cell_forward(pool, plan, inputs(), replay, saved(), out.data());
+            for (int c = head.measured; c < head.norms; c++) stats[(v * 3 + 1) * head.norms + c] = 1;
+        pattern.resize(images * head.pattern);
+        mixed_cell_forward(pool, program, inputs(), replay, saved(), out.data());
     }
 
     double loss() const {
@@ -110,7 +88,7 @@ static double dot(const Floats& a, const Floats& b) {
 template <class Queue> static Floats backward(Run& run, const Queue& pool) {
     Floats d0(run.s[0].size()), d1(run.s[1].size()), dw(run.weights.size()), dops(run.mixture.size()), de(run.edges.size());
     const CellGradients wanted{{d0.data(), d1.data()}, dw.data(), dops.data(), de.data()};
-    mixed_cell_backward(pool, run.plan, run.inputs(), run.saved(), run.out.data(), run.grad.data(), wanted);
+    mixed_cell_backward(pool, run.program, run.inputs(), run.saved(), run.out.data(), run.grad.data(), wanted);
     repeats("output", run.out);
     for (const Floats* one : {&d0, &d1, &dw, &dops, &de}) repeats("gradient", *one);
     return dw;
@@ -176,18 +154,18 @@ int main() {
 #endif
     return each_way([] {
         if (brief) {
-            check({few_operations(cell(4, 2, true, false, false, true)), 1, 2, 4, 6}, queue(1));
-            return check({one_operation(cell(16, 1, false, false, false, false)), 1, 1, 3, 4}, queue(1));
+            check({programs::brief_reduction(), 1, 2}, queue(1));
+            return check({programs::brief(), 1, 1}, queue(1));
         }
         for (int count : counts) {
-            check({cell(8, 1, false, false, false, true), 2, 3, 7, 7}, queue(count));
-            check({cell(12, 1, true, true, true, true), 1, 2, 10, 6}, queue(count));
-            check({cell(16, 4, true, false, false, true), 2, 2, 8, 12}, queue(count));
-            check({cell(20, 4, false, false, false, false), 2, 2, 5, 18}, queue(count));
-            check({cell(16, 1, false, false, false, true), 1, 2, 6, 9}, queue(count));
-            check({cell(32, 1, true, false, false, false), 1, 1, 8, 8}, queue(count));
-            check({few_operations(cell(16, 1, false, false, false, false)), 1, 1, 10, 38}, queue(count));
-            check({bare_pools(cell(8, 1, true, false, false, true)), 2, 2, 6, 10}, queue(count));
+            check({programs::normal(), 2, 3}, queue(count));
+            check({programs::reduction_with_skips(), 1, 2}, queue(count));
+            check({programs::partial_reduction(), 2, 2}, queue(count));
+            check({programs::partial(), 2, 2}, queue(count));
+            check({programs::many_channels(), 1, 2}, queue(count));
+            check({programs::many_channels_reduction(), 1, 1}, queue(count));
+            check({programs::few_operations(), 1, 1}, queue(count));
+            check({programs::bare_pools(), 2, 2}, queue(count));
         }
     });
 }

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..integers import whole
 from ..limits import LIMITS
-from ..spaces import KINDS, PRIMITIVES, Space, edges_of
+from ..spaces import CODES, KINDS, PRIMITIVES, Space, edges_of
 from .derivation import DERIVATIONS, SKIP, EdgeScores, Pairs, choose_cell, edge_scores, probabilities
 from .text import CALL, last_call
 
 if TYPE_CHECKING:
     from ..spaces.arch import Arch
 
-# what a published genotype may name: 7x7 only in NASNet and AmoebaNet, noise only in the space S4
-EVAL_OPS = (*PRIMITIVES, "sep_conv_7x7", "conv_7x1_1x7", "noise")
+# what a published genotype may name: 7x1 after 1x7 only in NASNet and AmoebaNet
+EVAL_OPS = (*CODES, "conv_7x1_1x7")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 

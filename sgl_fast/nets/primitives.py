@@ -100,6 +100,5 @@ def conv_7x1_1x7(channels: int, stride: int) -> nn.Sequential:
 
 OPS: dict[str, Callable[[int, int], nn.Module]] = {
     **{name: partial(candidate, row) for name, row in OPERATIONS.items()},
-    "sep_conv_7x7": partial(candidate, Operation(7, halves=2)),
     "conv_7x1_1x7": conv_7x1_1x7,
 }

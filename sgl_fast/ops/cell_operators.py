@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -10,24 +11,33 @@ from torch import Tensor
 
 from ..backends.choice import compiled
 from ..backends.precision import check_precision
-from ..kernels.launch import kept_in
-from ..kernels.plan import plan_of
+from ..kernels.launch import storage_dtype
 from ..reference.cell import Cell
 from . import flops
 from .cell_numbers import bare_channels, check_inputs, described, mask_size, masks_of, need
+from .plan import program_of
 from .registry import register
 
 STEM = "mixed_cell"
+TABLES = "convs", "pools", "uses", "edges", "out_edges", "terms", "states"  # of a program, for C++
 INPUTS = "Tensor s0, Tensor s1, Tensor weights, Tensor op_weights, Tensor? edge_weights"
 FIVE = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
 
 
-def sizes(cell: list[int], H: int, W: int, backend: str = "cpu") -> tuple[int, int, int, int]:
+def sizes(cell: list[int], H: int, W: int) -> tuple[int, int, int, int]:
     """Weights and norm channels of a learner (bare pools' too), numbers and pattern bytes that an image leaves."""
-    if backend == "triton":
-        return plan_of(tuple(cell), int(H), int(W)).sizes
-    weights, channels, saved, pattern = compiled().mixed_cell_sizes(list(cell), int(H), int(W))[:4]
-    return weights, channels, saved, pattern
+    return program_of(tuple(cell), int(H), int(W)).sizes
+
+
+@lru_cache(maxsize=1024)
+def _compiled_program(make: Callable[..., Any], cell: tuple[int, ...], H: int, W: int) -> Any:
+    """The program for the compiled kernels, which check its rows once."""
+    program = program_of(cell, H, W)
+    return make(program.head, *(getattr(program, table) for table in TABLES))
+
+
+def _for_kernels(cell: list[int], *rest: Any) -> tuple[Any, ...]:
+    return _compiled_program(compiled().Program, tuple(cell), *rest[1].shape[3:]), *rest
 
 
 def _check(
@@ -59,21 +69,18 @@ def _check_triton(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> None:
     check_precision(rest[-1], "triton", s1.device)
     if (pattern := rest[4]) is not None:
         V, N, _, H, W = s1.shape
-        need(pattern, "pattern", (V, N, sizes(cell, H, W, "triton")[3]), s1, torch.uint8)
+        need(pattern, "pattern", (V, N, sizes(cell, H, W)[3]), s1, torch.uint8)
 
 
-def _fake(backend: str) -> Callable[..., tuple[Tensor, ...]]:
-    def fake(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        V, N, H, W = s1.shape[0], s1.shape[1], s1.shape[3], s1.shape[4]
-        C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
-        norms, saved, bytes_ = sizes(cell, H, W, backend)[1:]
-        out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
-        states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
-        pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
-        planes = s1.new_empty(V, N, saved, dtype=kept_in(rest[-1]))
-        return out, states, planes, s1.new_empty(V, 3, norms), pattern
-
-    return fake
+def _fake(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    V, N, H, W = s1.shape[0], s1.shape[1], s1.shape[3], s1.shape[4]
+    C, nodes, reduction, preprocess = cell[2], cell[3], cell[5], cell[8]
+    norms, saved, bytes_ = sizes(cell, H, W)[1:]
+    out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
+    states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
+    pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
+    planes = s1.new_empty(V, N, saved, dtype=storage_dtype(rest[-1]))
+    return out, states, planes, s1.new_empty(V, 3, norms), pattern
 
 
 def _half(precision: str, device: torch.device) -> bool:
@@ -86,11 +93,10 @@ FORWARD = register(
     f"mixed_cell(int[] cell, {INPUTS}, Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta,"
     f" float dropout_scale, str precision) -> {FIVE}",
     _check,
-    _fake("cpu"),
+    _fake,
     STEM,
-    fake_triton=_fake("triton"),
     check_triton=_check_triton,
-    arguments=lambda *args: (*args[:-1], _half(args[-1], args[2].device)),
+    arguments=lambda *args: (*_for_kernels(*args[:-1]), _half(args[-1], args[2].device)),
 )
 
 
@@ -127,9 +133,9 @@ def _check_backward(
 
 def _check_triton_backward(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> None:
     V, N, _, H, W = s1.shape
-    saved, pattern = sizes(cell, H, W, "triton")[2:]
+    saved, pattern = sizes(cell, H, W)[2:]
     check_precision(rest[-1], "triton", s1.device)
-    need(rest[6], "planes", (V, N, saved), s1, kept_in(rest[-1]))
+    need(rest[6], "planes", (V, N, saved), s1, storage_dtype(rest[-1]))
     need(rest[8], "pattern", (V, N, pattern), s1, torch.uint8)
 
 
@@ -173,7 +179,7 @@ BACKWARD = register(
     STEM,
     fake_triton=_fake_backward(_contiguous),
     check_triton=_check_triton_backward,
-    arguments=lambda *args: (*args[:16], *args[17:-1]),
+    arguments=lambda *args: _for_kernels(*args[:16], *args[17:-1]),
     stored=(9,),
 )
 flops.counted(flops.cell_forward, FORWARD.compiled, FORWARD.triton)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from torch.utils.flop_counter import conv_flop_count, register_flop_formula
 
-from ..kernels.plan import OUT, plan_of
+from .plan import program_of
+from .rows import OUT
 
 Shape = Sequence[int]
 
@@ -37,15 +38,16 @@ class Layer(NamedTuple):
 
 
 def cell_layers(cell: list[int], s1: Shape) -> Iterator[Layer]:
-    plan = plan_of(tuple(cell), int(s1[3]), int(s1[4]))
-    for conv in plan.inputs:
-        yield Layer(conv.ins * conv.outs * plan.H * plan.W, 0, conv.source - 2, True)
-    for j, state in enumerate(plan.states):
-        for conv in (*state.convs, *state.halves):
+    program = program_of(tuple(cell), int(s1[3]), int(s1[4]))
+    for conv in (program.convs[row] for row in program.inputs):
+        yield Layer(conv.ins * conv.outs * program.H * program.W, 0, conv.reads - 2, True)
+    for j in range(program.nodes + 1):
+        convs = program.state_convs(j)
+        for i, conv in enumerate((*convs, *program.state_halves(j))):
             depthwise = conv.depthwise != OUT
             if depthwise:
-                yield Layer(conv.ins * conv.kernel**2 * plan.out_pixels, conv.ins, j, conv.source != OUT)
-            yield Layer(conv.ins * conv.outs * plan.out_pixels, 0, j, not depthwise)
+                yield Layer(conv.ins * conv.kernel**2 * program.out_pixels, conv.ins, j, i < len(convs))
+            yield Layer(conv.ins * conv.outs * program.out_pixels, 0, j, not depthwise)
 
 
 def cell_forward(cell: list[int], s0: Shape, s1: Shape, *_: Any, out_shape: Any) -> int:

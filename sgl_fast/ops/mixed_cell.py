@@ -61,7 +61,7 @@ def mixed_cell(
     pattern = None
     if context.pattern is not None and context.pattern.recorded:
         V, N, _, H, W = s1.shape
-        pattern = context.pattern.replay((V, N, sizes(fused, H, W, name)[3]), torch.uint8)
+        pattern = context.pattern.replay((V, N, sizes(fused, H, W)[3]), torch.uint8)
     dropout, scale = _dropout(cell, context, s1, name)
     inputs = s0, s1, weights, op_weights, edge_weights
     apply = _FUSED["triton" if name == "triton" else "compiled"]

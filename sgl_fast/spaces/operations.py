@@ -43,6 +43,8 @@ OPERATIONS = {
     "sep_conv_5x5": Operation(5, halves=2),
     "dil_conv_3x3": Operation(3, dilation=2, halves=1),
     "dil_conv_5x5": Operation(5, dilation=2, halves=1),
+    "sep_conv_7x7": Operation(7, halves=2),
+    "dil_conv_7x7": Operation(7, dilation=2, halves=1),
     "noise": Operation(noise=True),
 }
 CODES = tuple(OPERATIONS)

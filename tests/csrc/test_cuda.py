@@ -17,9 +17,9 @@ from bench import cuda_work, model
 from bench.cuda_launches import CellLaunches
 from sgl_fast.backends.choice import use_backend
 from sgl_fast.data.batch import Batch
-from sgl_fast.kernels.plan import plan_of
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell, numbers
+from sgl_fast.ops.plan import program_of
 from sgl_fast.reference.cell import section_of
 from sgl_fast.reference.layers import PassContext
 from sgl_fast.reference.pattern import Pattern
@@ -138,7 +138,7 @@ def counting(simulated: ModuleType) -> Iterator[None]:
 def test_the_count_is_of_what_is_launched(name: str, simulated: ModuleType) -> None:
     """bench counts the launchers' kernels, blocks and shared memory, with and without the weights' gradients."""
     setting = SETTINGS[name]
-    plan = plan_of(tuple(numbers(setting.cell)), setting.H, setting.W)
+    plan = program_of(tuple(numbers(setting.cell)), setting.H, setting.W)
     for want_weights in (True, False):
         inputs = draw_inputs(setting).at(torch.float32)
         leaves = [None if t is None else t.detach().requires_grad_() for t in inputs.tensors]

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,10 @@ def test_planted_faults_are_seen(name: str, tree: Path, simulated: object) -> No
     assert text.count(right) >= 1
     source.write_text(text.replace(right, wrong, 1), encoding="utf-8")
     path = f"build/simulate/{sanitizer}/{program}"
-    built = subprocess.run(["make", path, "CXX=g++ -w"], cwd=tree, capture_output=True, text=True, timeout=600)
+    programs = f"PROGRAMS=PYTHONPATH={ROOT} {sys.executable} csrc/tests/programs.py"
+    built = subprocess.run(
+        ["make", path, "CXX=g++ -w", programs], cwd=tree, capture_output=True, text=True, timeout=600
+    )
     assert built.returncode == 0, built.stderr
     stop = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}
     done = subprocess.run([tree / path], cwd=tree, env=stop, capture_output=True, text=True, timeout=600)

@@ -116,17 +116,20 @@ def test_float16_ends_at_its_largest_number() -> None:
 
 def test_products_of_tf32_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """By every launch of both directions that has such products; one for tf32, else three."""
-    from sgl_fast.kernels import cell, cell_backward, cell_forward
+    from sgl_fast.kernels.cell import dot_precision
+    from sgl_fast.kernels.cell_backward import Backward
+    from sgl_fast.kernels.cell_forward import Forward
+    from sgl_fast.kernels.launch import LaunchPlan
 
-    asked = []
-    for module in (cell_forward, cell_backward):
-        spy = lambda precision, device, module=module: asked.append((module, precision)) or "ieee"  # noqa: E731
-        monkeypatch.setattr(module, "products", spy)
+    plans, run = [], LaunchPlan.run
+    monkeypatch.setattr(LaunchPlan, "run", lambda self, *args: plans.append(self) or run(self, *args))
     passed(*small_cell(), precision="tf32")
-    assert {precision for _, precision in asked} == {"tf32"}
-    assert {module for module, _ in asked} == {cell_forward, cell_backward}
+    assert {type(plan) for plan in plans} == {Forward, Backward}
+    for plan in plans:
+        tiles = [launch.constant["TILE"] for launch in plan.launches if "TILE" in launch.constant]
+        assert {tile.products for tile in tiles} == {"tf32"}
     device = torch.device("cpu")
-    assert (cell.products("tf32", device), cell.products("float32", device)) == ("tf32", "tf32x3")
+    assert (dot_precision("tf32", device), dot_precision("float32", device)) == ("tf32", "tf32x3")
 
 
 def test_tiles_change_no_number() -> None:
@@ -148,3 +151,32 @@ def test_codes_of_pools_whose_last_byte_is_half_full() -> None:
     want = run(setting, inputs.at(torch.float64), op.reference.mixed_cell)
     found = run(setting, inputs.at(torch.float32), functools.partial(op.mixed_cell, backend="triton"))
     assert max(errors(found, want)) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["normal", "partial channels, reduction", "after a reduction"])
+def test_patterns_are_those_of_the_compiled_kernels(name: str, extension: None) -> None:
+    """One records, the other replays: the same bytes, and the passes of a pattern of its own."""
+    fresh()
+    setting = dataclasses.replace(tiny(SETTINGS[name], "triton"), replay=False, W=6 if "reduction" in name else 9)
+    if reason := why_not_interpreted():
+        pytest.skip(reason)
+    inputs = draw_inputs(setting).at(torch.float32)
+    tensors = [None if t is None else t.detach() for t in inputs.tensors]
+    moved = [tensors[0] * 1.3 + 0.1, tensors[1] * 1.3 + 0.1, *tensors[2:]]
+    section, kinks, found = section_of(setting.cell), [], []
+
+    def run_with(pattern: Pattern, given: list[Tensor | None], backend: str) -> Tensor:
+        pattern.start()
+        out = op.mixed_cell(setting.cell, section, *given, PassContext(pattern=pattern), backend=backend)
+        pattern.finish()
+        return out
+
+    for recorder, replayer in (("cpu", "triton"), ("triton", "cpu")):
+        pattern = Pattern()
+        run_with(pattern, tensors, recorder)
+        kinks.append(pattern.kinks[0])
+        found.append([run_with(pattern, moved, backend) for backend in (recorder, replayer)])
+    assert torch.equal(*kinks)
+    for own, others in found:
+        torch.testing.assert_close(others, own, rtol=1e-4, atol=1e-4)
+    assert (found[0][0] - run_with(Pattern(), moved, "cpu")).abs().max() > 1e-3, "the pattern made a difference"

@@ -31,7 +31,7 @@ def test_every_architecture_has_its_tiles() -> None:
     assert all(set(kernels) == set(KERNELS) for kernels in tables.values())
     assert tiles_of("pool", CPU) == tables["default"]["pool"]  # the interpreter's
     with assumed(80, {"pool": Tiles(8, 8, 1)}):
-        assert tiles_of("pool", CPU) == (8, 8, 1, 3) and tiles_of("rest", CPU) == tables["80"]["rest"]
+        assert tiles_of("pool", CPU) == (8, 8, 1, 3) and tiles_of("combine", CPU) == tables["80"]["combine"]
 
 
 def test_the_table_is_what_was_measured() -> None:
@@ -50,12 +50,12 @@ def test_the_table_is_what_was_measured() -> None:
 def test_a_file_goes_before_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of its own architectures and kernels; a GPU takes the newest architecture that is not newer than it is."""
     path = tmp_path / "tiles.json"
-    path.write_text(json.dumps({"89": {"pool": [32, 8, 2, 1]}, "80": {"rest": [16, 4, 1, 2]}}))
+    path.write_text(json.dumps({"89": {"pool": [32, 8, 2, 1]}, "80": {"pool_skip_dgrad": [16, 4, 1, 2]}}))
     before = {arch: at(arch) for arch in (86, 89, 90)}
     monkeypatch.setenv(VARIABLE, str(path))
     assert at(89) == (32, 8, 2, 1)
     assert (at(86), at(90)) == (before[86], before[90])
-    assert at(89, "rest") == at(86, "rest") and at(80, "rest") == (16, 4, 1, 2)
+    assert at(89, "pool_skip_dgrad") == at(86, "pool_skip_dgrad") and at(80, "pool_skip_dgrad") == (16, 4, 1, 2)
     assert at(120) == before[90] and at(60) == read_tables(None)["default"]["pool"]
 
 
@@ -70,7 +70,7 @@ BAD: list[tuple[Any, str]] = [
     ({"80": {"pool": [64, 16, 4, 0]}}, "1 to 8 stages"),
     ({"80": {"pool": [64, 16, 4.0, 3]}}, "got"),
     ({"80": {"pool": [2048, 16, 4, 3]}}, "up to 1024"),
-    ({"80": {"undo_dot": [8, 16, 4, 3]}}, "undo_dot: need"),
+    ({"80": {"pointwise_dgrad_dot": [8, 16, 4, 3]}}, "pointwise_dgrad_dot: need"),
 ]
 
 
@@ -136,8 +136,8 @@ def test_the_best_by_the_compiler() -> None:
 
 def test_the_best_by_time() -> None:
     one, two, three = (Tiles(n, 16, 4) for n in (64, 32, 16))
-    times = {"pool": {one: 1.0, two: 0.99, three: 2.0}, "rest": {one: 1.0, two: 0.9, three: 0.5}}
-    assert tune_triton.better(times) == {"rest": three}
+    times = {"pool": {one: 1.0, two: 0.99, three: 2.0}, "pool_skip_dgrad": {one: 1.0, two: 0.9, three: 0.5}}
+    assert tune_triton.better(times) == {"pool_skip_dgrad": three}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")

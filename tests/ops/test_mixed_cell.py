@@ -172,13 +172,8 @@ def test_operators_are_registered_properly(extension: None) -> None:
 
 
 def test_tritons_operators_are_registered_properly(extension: None) -> None:
-    """Its plan, written in Python, is that of the compiled kernels but for the patterns, which are its own."""
     if reason := why_not_interpreted():
         pytest.skip(reason)
-    for name, setting in SETTINGS.items():
-        cell = op.numbers(setting.cell)
-        sizes = op.sizes(cell, setting.H, setting.W, "triton"), op.sizes(cell, setting.H, setting.W)
-        assert sizes[0][:3] == sizes[1][:3], name
     fresh()
     setting = dataclasses.replace(SETTINGS["partial channels"], V=1, N=2, H=2, W=2)
     cell = dataclasses.replace(setting.cell, nodes=1, ops=(("sep_conv_3x3",), ("max_pool_3x3",)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...spaces import KINDS, PRIMITIVES
+from ...spaces import CODES, KINDS
 from .canvas import inches, plain, save
 from .style import COLOURS, FAINT, INK, OTHER, TITLES, state_name
 
@@ -67,7 +67,7 @@ def _round_up(value: float) -> float:
 
 def _order(ops: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
     found = {op for kind in KINDS for edge in ops[kind] for op in edge}
-    return [op for op in PRIMITIVES if op in found] + sorted(found - set(PRIMITIVES))
+    return [op for op in CODES if op in found] + sorted(found - set(CODES))
 
 
 def _legend_entry(ax: Axes, x: float, y: float, op: str) -> None:

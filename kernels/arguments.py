@@ -1,0 +1,148 @@
+"""What kernels are given: structures of pointers and strides, and the columns of a program's rows by name.
+
+A structure is a NamedTuple, whose fields Triton passes one by one; None is known when a kernel is compiled.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import triton.language as tl
+
+from ..ops import rows
+
+
+class Columns(tl.constexpr):  # type: ignore[misc]
+    """Positions of a row's columns: CONV.z is 14, len(CONV) the width. All of them are part of a kernel's cache key."""
+
+    def __init__(self, row: Any) -> None:
+        super().__init__(row(*range(len(row._fields))))
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name in ("value", "type"):
+            raise AttributeError(name)
+        return getattr(self.value, name)
+
+    def __len__(self) -> int:
+        return len(self.value)
+
+
+CONV, POOL, USE, MOMENTS = Columns(rows.Conv), Columns(rows.Pool), Columns(rows.Use), Columns(rows.Moments)
+EDGE, TERM, STATE = Columns(rows.Edge), Columns(rows.Term), Columns(rows.State)
+TARGET, NORM_GRAD = Columns(rows.Target), Columns(rows.NormGrad)
+
+
+class Images(NamedTuple):
+    """Activations (V, N, channels, H, W), each image dense: numbers from learner to learner and image to image."""
+
+    ptr: Any
+    learner: Any
+    image: Any
+
+
+class Pair(NamedTuple):
+    """Where rows read (or write), by their column `reads`: s0 and s1, or one place twice."""
+
+    first: Images
+    second: Images
+
+
+class PerImage(NamedTuple):
+    """What each of V * N images has: numbers from image to image."""
+
+    ptr: Any
+    step: Any
+
+
+class Result(NamedTuple):
+    """Activations z before their norms, and the gradient dy of what the norms make of them."""
+
+    z: PerImage
+    dy: PerImage
+
+
+class Weights(NamedTuple):
+    """(V, P): numbers from learner to learner."""
+
+    ptr: Any
+    learner: Any
+
+
+class Norms(NamedTuple):
+    """Of `count` channels a learner, each (V, 3, count).
+
+    stats  mean, 1 / deviation, unbiased variance
+    grads  mean_dy, mean_dy_xhat / deviation, sum of dy * xhat; in a backward
+    """
+
+    stats: Any
+    count: Any
+    grads: Any = None
+
+
+class Mixture(NamedTuple):
+    """op_weights (V, edges, ops), edge_weights (V, edges) or None; skip_beta weighs auxiliary skips."""
+
+    op_weights: Any
+    edge_weights: Any
+    edges: Any
+    ops: Any
+    skip_beta: Any
+
+
+class Dropout(NamedTuple):
+    """masks (masks, V, N, M, H', W') of 0 and 1 or None, and the scale of what is kept."""
+
+    masks: Any
+    scale: Any
+
+
+class Size(NamedTuple):
+    """Of results, in pixels."""
+
+    height: Any
+    width: Any
+
+
+class Shape(NamedTuple):
+    """Images V * N, N of a learner, channels C of a node, M of them mixed, pixels of a node."""
+
+    images: Any
+    N: Any
+    C: Any
+    M: Any
+    pixels: Any
+
+
+class Shares(NamedTuple):
+    """Gradients of weights (V, groups, P), each from one group of a learner's images."""
+
+    ptr: Any
+    step: Any
+    groups: Any
+
+
+class Block(NamedTuple):
+    """What one program of a kernel has at a time."""
+
+    channels: int
+    pixels: int
+
+
+class Tile(NamedTuple):
+    """Of 1x1 convolutions: inputs and pixels at a time, all outputs; whether by tl.dot, and with which products."""
+
+    ins: int
+    outs: int
+    pixels: int
+    dot: bool
+    products: str
+
+
+class StateRows(NamedTuple):
+    """Rows of states, and of what leaves them: pools with their uses, edges in the order of their sources."""
+
+    states: Any
+    pools: Any
+    uses: Any
+    edges: Any
