@@ -10,7 +10,8 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
 PROGRAMS := PYTHONPATH=. $(RUN) csrc/tests/programs.py
-KERNELS := $(wildcard csrc/cpu/* csrc/program.*)
+SHARED := $(wildcard csrc/*.h) csrc/program.cpp
+KERNELS := $(wildcard csrc/cpu/*) $(SHARED)
 CUDA_KERNELS := $(wildcard csrc/cuda/*)
 CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
@@ -62,10 +63,15 @@ build/programs.h: csrc/tests/programs.py $(wildcard sgl_fast/ops/*.py sgl_fast/s
 	mkdir -p $(@D)
 	$(PROGRAMS) > $@
 
-build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(KERNELS)
+SANITIZE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
+CPU_OBJECTS := $(patsubst csrc/%.cpp,build/sanitize/%.o,csrc/program.cpp $(wildcard csrc/cpu/*.cpp))
+
+$(CPU_OBJECTS): build/sanitize/%.o: csrc/%.cpp $(KERNELS)
 	mkdir -p $(@D)
-	$(CXX) -std=c++17 -O1 -g1 -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
-		-Wno-psabi $< csrc/program.cpp $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp shares.cpp) -o $@
+	$(SANITIZE) -c $< -o $@
+
+$(SANITIZED): build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CPU_OBJECTS)
+	$(SANITIZE) $< $(CPU_OBJECTS) -o $@
 
 # What can be proven of the CUDA kernels without a GPU.
 gates: environment resources simulate
@@ -104,8 +110,8 @@ build/simulate/thread/libcuda.so: $(CUDA_KERNELS) $(SIMULATOR)
 	$(SIMULATE) -DCUDASIM -DCUDASIM_TSAN -fPIC -c csrc/tests/sim/cudasim.cpp -o $@.simulator.o
 	$(SIMULATE) -DCUDASIM $(THREAD) -fPIC -shared csrc/tests/sim/libcuda.cpp $@.simulator.o -o $@
 
-build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h build/simulate/address/libcuda.so
+build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(SHARED) build/simulate/address/libcuda.so
 	$(SIMULATE) -DSIMULATED $(ADDRESS) $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so -Wl,-rpath,'$$ORIGIN' -ldl -o $@
 
-build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h build/simulate/thread/libcuda.so
+build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(SHARED) build/simulate/thread/libcuda.so
 	$(SIMULATE) -DSIMULATED $(THREAD) $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so -Wl,-rpath,'$$ORIGIN' -ldl -o $@

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+import sgl_fast
 
 
 def images(seed: int, K: int = 0, channels: int = 3) -> Tensor:
@@ -41,3 +44,16 @@ def twins(model: nn.Module) -> tuple[nn.Module, nn.Module]:
             if any(word in name for word in ("alpha", "beta", "normal", "reduce")):
                 p.copy_(torch.randn_like(p))
     return model, copy.deepcopy(model)
+
+
+def equal_after(change: Callable[[nn.Module], object], model: nn.Module) -> sgl_fast.dropin.CellReport:
+    """After the change the model is what it would be without acceleration, and was before."""
+    original = sgl_fast.restore(copy.deepcopy(model))
+    before = one_pass(original, images(1))["logits"], one_pass(model, images(1))["logits"]
+    assert torch.allclose(*before, rtol=1e-4, atol=1e-6)
+    for one in (model, original):
+        change(one.cells[0])
+    after = one_pass(original, images(1))
+    assert not torch.allclose(before[0], after["logits"], rtol=1e-2), "the change changes nothing"
+    assert distance(after, one_pass(model, images(1))) < (1e-5, "")
+    return sgl_fast.report(model)[0]

@@ -1,4 +1,5 @@
-// Where a call's tensors are and where its kernels run: one struct a device, each made of the call's first tensor.
+// Where a call's tensors are and where its kernels run: one struct a device, made from the call's first tensor. `queue`
+// is what the operators of csrc/*.h take first.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -10,18 +11,15 @@
 
 #include <vector>
 
-#include "../cpu/augment.h"
+#include "../augment.h"
 #include "../cpu/blocks.h"
-#include "../cpu/flat_update.h"
-#include "../cpu/mixed_cell.h"
-#include "../cpu/pseudo_label.h"
-#include "../cpu/skip_dropout.h"
-#include "../cuda/augment.h"
+#include "../cpu/pool.h"
 #include "../cuda/driver.h"
-#include "../cuda/flat_update.h"
-#include "../cuda/mixed_cell.h"
-#include "../cuda/pseudo_label.h"
-#include "../cuda/skip_dropout.h"
+#include "../cuda/launch.h"
+#include "../flat_update.h"
+#include "../mixed_cell.h"
+#include "../pseudo_label.h"
+#include "../skip_dropout.h"
 
 namespace sgl_fast {
 
@@ -49,12 +47,13 @@ struct CpuCall {
 
     static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) { return at::empty(sizes, options); }
 
-    // A new tensor in memory that is used again when it is gone.
+    // A new tensor from the caching allocator of blocks.h.
     Tensor large(IntArrayRef sizes) const {
         size_t floats = 1;
         for (int64_t size : sizes) floats *= size;
         float* block = take_block(floats);
-        return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
+        return at::from_blob(
+            block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
     }
 };
 

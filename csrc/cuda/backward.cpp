@@ -4,7 +4,6 @@
 
 #include "backward_jobs.h"
 #include "kernels.h"
-#include "mixed_cell.h"
 #include "shared_memory.h"
 #include "table.h"
 

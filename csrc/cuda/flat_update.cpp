@@ -1,6 +1,7 @@
-#include "flat_update.h"
+#include "../flat_update.h"
 
 #include "kernels.h"
+#include "launch.h"
 
 namespace sgl_fast {
 namespace {
@@ -36,8 +37,8 @@ void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* w
     LAUNCH(perturb_kernel, stream, grid_of(K, P), FLAT_THREADS, 0, P, r, weights, direction, squares, both, eps);
 }
 
-void quotient(const Stream& stream, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
-    LAUNCH(quotient_kernel, stream, grid_of(K, P), FLAT_THREADS, 0, P, both, eps, out);
+void central_difference(const Stream& stream, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
+    LAUNCH(central_difference_kernel, stream, grid_of(K, P), FLAT_THREADS, 0, P, both, eps, out);
 }
 
 }  // namespace sgl_fast

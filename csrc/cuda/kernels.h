@@ -26,12 +26,12 @@ KERNEL sgd_kernel(long long P, float momentum, float weight_decay, float clip, c
                   float* norms);
 KERNEL perturb_kernel(long long P, float r, const float* weights, const float* direction, const double* squares, float* both,
                       float* eps);
-KERNEL quotient_kernel(long long P, const float* both, const float* eps, float* out);
+KERNEL central_difference_kernel(long long P, const float* both, const float* eps, float* out);
 
 KERNEL pseudo_labels_kernel(long long K, long long N, long long J, const float* teachers, float* p, float* targets);
 KERNEL cross_entropy_kernel(long long N, long long J, float weight, const float* logits, const float* targets, float* loss,
                             float* log_probs, float* grad);
-KERNEL teacher_cotangent_kernel(long long K, long long N, long long J, const float* p, const float* tau, float* cotangent);
+KERNEL pseudo_label_vjp_kernel(long long K, long long N, long long J, const float* p, const float* tau, float* cotangent);
 
 KERNEL augment_kernel(long long M, int C, int H, int W, int crop, int cutout, long long image, long long channel,
                       const unsigned char* images, const long long* draws, const float* levels, float* out);
@@ -56,8 +56,8 @@ KERNEL alpha_beta_grad_kernel(CellView cell, GradView grads, const AlphaBetaJob*
 
 // All of them, in the order above.
 #define SGL_FAST_KERNELS(X) \
-    X(squares_kernel) X(norms_kernel) X(sgd_kernel) X(perturb_kernel) X(quotient_kernel) \
-    X(pseudo_labels_kernel) X(cross_entropy_kernel) X(teacher_cotangent_kernel) X(augment_kernel) \
+    X(squares_kernel) X(norms_kernel) X(sgd_kernel) X(perturb_kernel) X(central_difference_kernel) \
+    X(pseudo_labels_kernel) X(cross_entropy_kernel) X(pseudo_label_vjp_kernel) X(augment_kernel) \
     X(dropout_masks_kernel) X(convolve_kernel_1) X(convolve_kernel_2) X(convolve_kernel_4) X(convolve_kernel_8) \
     X(combine_kernel) X(evaluation_kernel) X(node_sums_kernel) X(dgrad_kernel_1) X(dgrad_kernel_2) \
     X(dgrad_kernel_4) X(wgrad_kernel) X(add_shares_kernel) X(alpha_beta_grad_kernel)

@@ -1,6 +1,7 @@
-#include "pseudo_label.h"
+#include "../pseudo_label.h"
 
 #include "kernels.h"
+#include "launch.h"
 
 namespace sgl_fast {
 
@@ -13,8 +14,8 @@ void pseudo_labels(const Stream& stream, int64_t K, int64_t N, int64_t J, const 
     LAUNCH(pseudo_labels_kernel, stream, Grid{blocks_for(N, LABEL_WARPS)}, LABEL_WARPS * WARP, 0, K, N, J, teachers, p, targets);
 }
 
-void teacher_cotangent(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* p, const float* tau, float* cotangent) {
-    LAUNCH(teacher_cotangent_kernel, stream, Grid{blocks_for(K * N, LABEL_WARPS)}, LABEL_WARPS * WARP, 0, K, N, J, p, tau, cotangent);
+void pseudo_label_vjp(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* p, const float* tau, float* cotangent) {
+    LAUNCH(pseudo_label_vjp_kernel, stream, Grid{blocks_for(K * N, LABEL_WARPS)}, LABEL_WARPS * WARP, 0, K, N, J, p, tau, cotangent);
 }
 
 }  // namespace sgl_fast

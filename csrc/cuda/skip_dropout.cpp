@@ -1,6 +1,7 @@
-#include "skip_dropout.h"
+#include "../skip_dropout.h"
 
 #include "kernels.h"
+#include "launch.h"
 
 namespace sgl_fast {
 

@@ -1,10 +1,6 @@
 // augment.h against its definition, on odd sizes, windows and squares at every border.
 
-#ifdef SIMULATED
-#include "../cuda/augment.h"
-#else
-#include "../cpu/augment.h"
-#endif
+#include "../augment.h"
 
 #include "check.h"
 

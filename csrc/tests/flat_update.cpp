@@ -1,10 +1,6 @@
 // Every operation of flat_update.h against its formula in double, on odd sizes.
 
-#ifdef SIMULATED
-#include "../cuda/flat_update.h"
-#else
-#include "../cpu/flat_update.h"
-#endif
+#include "../flat_update.h"
 
 #include "check.h"
 
@@ -52,12 +48,12 @@ template <class Queue> static void check_differences(int64_t K, int64_t P, const
         want_both[K * P + i] = w[i] - step;
     }
     close("perturbed weights", both, want_both);
-    quotient(pool, K, P, both.data(), eps.data(), dz.data());
+    central_difference(pool, K, P, both.data(), eps.data(), dz.data());
     for (int64_t i = 0; i < K * P; i++) {
         const double span = eps[i / P] > 0 ? 2.0 * eps[i / P] : 1.0;
         want_slope[i] = (double(both[i]) - both[K * P + i]) / span;
     }
-    close("quotient", dz, want_slope);
+    close("central_difference", dz, want_slope);
 }
 
 int main() {

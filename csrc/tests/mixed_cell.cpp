@@ -3,11 +3,9 @@
 
 #ifdef SIMULATED
 #include "../cuda/jobs.h"
-#include "../cuda/mixed_cell.h"
 #include "../cuda/table.h"
-#else
-#include "../cpu/mixed_cell.h"
 #endif
+#include "../mixed_cell.h"
 
 #include "../../build/programs.h"
 #include "check.h"

@@ -1,10 +1,6 @@
 // skip_dropout.h against its formula in 64 bits, on odd sizes, seeds at the ends of their range and thresholds.
 
-#ifdef SIMULATED
-#include "../cuda/skip_dropout.h"
-#else
-#include "../cpu/skip_dropout.h"
-#endif
+#include "../skip_dropout.h"
 
 #include "check.h"
 

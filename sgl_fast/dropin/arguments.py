@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -14,7 +13,8 @@ from torch import Tensor, nn
 Path = tuple[Any, ...]
 FROM_WEIGHTS = ("nonzero", "positive", "largest")
 OWN = "parameters of the cell itself"
-PLAIN = (int, float, bool, str, type(None))
+PLAIN = (int, float, complex, bool, str, bytes, type(None))  # told by their values
+BOTH = (False, True)
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Reading:
     skip_rate  of an extra skip, where no argument carries it
     rule       which operations the original computes: all; of each edge those whose weight is not 0, is positive or is
                the largest one; the one that an index tensor names; those whose number, beside the weights, is not 0
-    by         that tensor, or those numbers
+    by         those weights, that tensor, or those numbers
     """
 
     states: tuple[Path, Path]
@@ -37,14 +37,7 @@ class Reading:
     fixed: tuple[tuple[Path, Any], ...] = ()
     skip_rate: float = 1.0
     rule: str = "all"
-    by: Path | None = None
-
-
-def bind(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Every argument by its name, defaults too. TypeError as a call's."""
-    bound = signature.bind(*args, **kwargs)
-    bound.apply_defaults()
-    return dict(bound.arguments)
+    by: Path = ()
 
 
 def items(value: Any) -> list[tuple[Any, Any]] | None:
@@ -63,6 +56,10 @@ def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     else:
         for key, item in inner:
             yield from leaves(item, (*path, key))
+
+
+def tensors_of(value: Any) -> list[tuple[Path, Tensor]]:
+    return [(path, leaf) for path, leaf in leaves(value) if isinstance(leaf, Tensor)]
 
 
 def get(value: Any, path: Path) -> Any:
@@ -89,24 +86,13 @@ def replaced(value: Any, change: Mapping[Path, Any], path: Path = ()) -> Any:
     return tuple(new.values()) if isinstance(value, tuple) else list(new.values())
 
 
-def groups(value: Any, size: int, path: Path = ()) -> Iterator[Path]:
-    """The outermost tensors, or containers of nothing but tensors, that hold `size` numbers."""
-    found = [leaf for _, leaf in leaves(value)]
-    if found and all(map(is_weight, found)) and sum(t.numel() for t in found) == size:
+def groups(value: Any, fits: Callable[[list[Any]], bool], path: Path = ()) -> Iterator[Path]:
+    """The outermost parts, containers or leaves, whose leaves fit."""
+    if fits([leaf for _, leaf in leaves(value)]):
         yield path
         return
     for key, item in items(value) or ():
-        yield from groups(item, size, (*path, key))
-
-
-def numbers_of(value: Any, size: int, path: Path = ()) -> Iterator[Path]:
-    """The outermost containers of nothing but that many numbers."""
-    inner = items(value)
-    if inner and [type(leaf) for _, leaf in leaves(value)] == [float] * size:
-        yield path
-        return
-    for key, item in inner or ():
-        yield from numbers_of(item, size, (*path, key))
+        yield from groups(item, fits, (*path, key))
 
 
 def is_weight(value: Any) -> bool:
@@ -121,6 +107,10 @@ def is_state(value: Any) -> bool:
     return isinstance(value, Tensor) and value.dim() == 4
 
 
+def within(path: Path, parts: Iterable[Path]) -> bool:
+    return any(path[: len(part)] == part for part in parts)
+
+
 def readings(
     arguments: Mapping[str, Any], widths: Sequence[int], aux_skip: bool, rates: Sequence[float] = (1.0,)
 ) -> list[Reading]:
@@ -128,48 +118,41 @@ def readings(
 
     rates   of an extra skip, where no argument is it
     """
+
+    def weights(size: int) -> list[Path]:
+        return list(groups(arguments, lambda part: all(map(is_weight, part)) and sum(t.numel() for t in part) == size))
+
     found = list(leaves(arguments))
     states = [path for path, value in found if is_state(value)]
     if len(states) != 2:
         raise ValueError(f"need two states (N, C, H, W) among its arguments; got {len(states)}")
-    ops = list(groups(arguments, sum(widths)))
+    ops, edges = weights(sum(widths)), weights(len(widths))
     if not ops:
-        sizes = [tuple(v.shape) for _, v in found if isinstance(v, Tensor) and not is_state(v)]
+        sizes = [tuple(t.shape) for _, t in tensors_of(arguments) if not is_state(t)]
         raise ValueError(f"need {sum(widths)} op weights of its {len(widths)} edges; got tensors {sizes}")
-    edges = [*groups(arguments, len(widths))]
     indices = [path for path, value in found if is_index(value) and value.numel() == len(widths)]
+    numbers = list(groups(arguments, lambda part: [*map(type, part)] == [float] * sum(widths)))
+    plain = [(path, value) for path, value in found if isinstance(value, PLAIN)]
     for path, value in found:
-        known = any(path[: len(group)] == group for group in [*ops, *edges]) or path in [*states, *indices]
-        if not known and not isinstance(value, PLAIN):
-            raise ValueError(f"argument {'.'.join(map(str, path))}: {type(value).__name__} is not understood")
-    plain = tuple((path, value) for path, value in found if isinstance(value, PLAIN))
-    mirrors = list(numbers_of(arguments, sum(widths)))
-
-    def mirrored(path: Path) -> bool:
-        return any(path[: len(group)] == group for group in mirrors)
-
-    single = [path for path, value in plain if type(value) in (int, float) and not mirrored(path)]
-    scalars = single if aux_skip else []
-    rules: list[tuple[str, Path | None]] = [("named", path) for path in indices]
-    rules += [*(("numbers", path) for path in mirrors), ("all", None), *((rule, None) for rule in FROM_WEIGHTS)]
-    skips = [*((path, 1.0) for path in scalars), *((None, rate) for rate in rates)]
+        if not within(path, [*states, *ops, *edges, *indices]) and not isinstance(value, PLAIN):
+            raise ValueError(f"argument {dotted(path)}: {type(value).__name__} is not understood")
+    scalars = [path for path, value in plain if type(value) in (int, float) and not within(path, numbers)]
+    skips = [*((path, 1.0) for path in scalars if aux_skip), *((None, rate) for rate in rates)]
+    rules: list[tuple[str, Path]] = [*(("named", path) for path in indices), *(("numbers", path) for path in numbers)]
+    rules += [("all", ()), *((rule, ()) for rule in FROM_WEIGHTS)]
     orders = [(states[0], states[1]), (states[1], states[0])]
-    return [
-        Reading(order, op, beta, skip, soft, beta_soft, fixed(plain, skip, by), rate, rule, by)
-        for (rule, by), order, op, beta, (skip, rate), soft, beta_soft in product(
-            rules, orders, ops, [*edges, None], skips, BOTH, BOTH
-        )
-        if beta != op and not (beta is None and beta_soft) and not (soft and rule != "all")
-    ]
+    read = []
+    for (rule, by), order, op, beta, (skip, rate), soft, beta_soft in product(
+        rules, orders, ops, [*edges, None], skips, BOTH, BOTH
+    ):
+        if beta != op and not (beta is None and beta_soft) and not (soft and rule != "all"):
+            fixed = tuple(one for one in plain if not within(one[0], [by or op, skip or op]))
+            read.append(Reading(order, op, beta, skip, soft, beta_soft, fixed, rate, rule, by or op))
+    return read
 
 
-def fixed(plain: Iterable[tuple[Path, Any]], *others: Path | None) -> tuple[tuple[Path, Any], ...]:
-    """The plain values that are none of those."""
-    known = [path for path in others if path is not None]
-    return tuple((path, value) for path, value in plain if not any(path[: len(one)] == one for one in known))
-
-
-BOTH = (False, True)
+def dotted(path: Path) -> str:
+    return ".".join(map(str, path))
 
 
 def softmax_rows(weights: Tensor, widths: Sequence[int]) -> Tensor:

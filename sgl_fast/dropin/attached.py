@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 from typing import Any
 
 from torch import nn
 
-from .arguments import OWN, PLAIN, bind, get, leaves
+from .arguments import PLAIN, get, leaves
 from .calls import misfit, surroundings, unplain
 from .code import foreign
 from .compute import Request, backend_for, request
@@ -18,7 +19,7 @@ from .matching import Match
 from .reach import original_type
 from .report import KEPT, CellReport
 from .sampled import plan_of_call
-from .trial import Refused, own, signature_of
+from .trial import Refused, arguments_of
 from .verify import Proof, prove
 from .watch import Watch
 
@@ -30,32 +31,28 @@ SHARE = 0.01  # of the time
 
 @dataclass
 class Outcome:
-    """What was settled for a cell with some settings: a proof, or the reason why there is none."""
+    """What was settled for a cell with some settings and plain arguments: a proof, or the reason why there is none."""
 
     settings: str
+    fixed: tuple[tuple[Any, Any], ...]
     proof: Proof | None = None
-    fixed: tuple[Any, ...] = ()
     reason: str = ""
 
     def fits(self, settings: str, arguments: Mapping[str, Any]) -> bool:
         try:
-            fixed = self.proof.reading.fixed if self.proof else self.fixed
-            return settings == self.settings and all(get(arguments, path) == value for path, value in fixed)
+            return settings == self.settings and all(get(arguments, path) == value for path, value in self.fixed)
         except (LookupError, TypeError):
             return False
 
 
 @dataclass
 class Attached:
-    """watch   None until the first look at the cell
-    lost       why the cell was given back to the original for good
-    """
+    """lost   why the cell was given back to the original for good"""
 
     match: Match
     report: CellReport
     backend: str | None
     verify: bool
-    watch: Watch | None = None
     outcomes: list[Outcome] = field(default_factory=list)
     credit: int = PAUSE * SAVED
     lost: str = ""
@@ -65,13 +62,12 @@ class Attached:
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy looks for itself."""
-        return {**self.__dict__, "watch": None}
+        return {name: value for name, value in vars(self).items() if name != "watch"}
 
-    @property
-    def watched(self) -> Watch:
-        if self.watch is None:
-            self.watch = Watch(self.match.module)
-        return self.watch
+    @cached_property
+    def watch(self) -> Watch:
+        """ValueError where what the cell reads cannot be followed."""
+        return Watch(self.match.module)
 
     def request(self, cell: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Request | None:
         """A request for the fused cell, or None where the original must answer: the report says why."""
@@ -85,17 +81,14 @@ class Attached:
 
     def make(self, cell: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Request | str:
         self.credit = min(self.credit + 1, PAUSE * SAVED)
+        arguments = arguments_of(self.match, forward, args, kwargs)
         try:
-            if trouble := self.watched.trouble(cell):
+            if trouble := self.watch.trouble(cell) or unplain(value for _, value in leaves(arguments)):
                 return trouble
+            outcome = self.outcome(self.watch.settings(), forward, arguments)
         except ValueError as error:
             return str(error)
-        arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(self.match)}
-        if odd := unplain(value for _, value in leaves(arguments)):
-            return odd
-        outcome = self.outcome(forward, arguments)
-        proof = outcome.proof
-        if proof is None:
+        if (proof := outcome.proof) is None:
             return outcome.reason
         if self.due() and (changed := self.ask_again(proof, forward)):
             return changed
@@ -110,43 +103,42 @@ class Attached:
 
     def modes(self) -> set[bool]:
         """Whether the cell's own modules train, where their code asks."""
-        if "training" not in self.watched.reads:
+        if "training" not in self.watch.reads:
             return set()
-        return {m.training for m in self.watched.modules if foreign(original_type(m).__module__)}
+        return {m.training for m in self.watch.modules if foreign(original_type(m).__module__)}
 
-    def outcome(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
-        """What is settled for the settings of now."""
-        try:
-            settings = self.watched.settings()
-        except ValueError as error:
-            return Outcome("", reason=str(error))
+    def outcome(self, settings: str, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
+        """What is settled for these settings."""
         for known in reversed(self.outcomes):
             if known.fits(settings, arguments):
                 return known
         if self.credit < PAUSE:
-            return Outcome(settings, reason=f"its settings change too often: {self.watched.changed}")
+            return Outcome(settings, (), reason=f"its settings change too often: {self.watch.changed}")
         return self.settle(forward, arguments)
 
     def settle(self, forward: Callable[..., Any], arguments: Mapping[str, Any]) -> Outcome:
         """Verifies the cell as it is set now."""
-        fixed = tuple((path, value) for path, value in leaves(arguments) if isinstance(value, PLAIN))
-        outcome = Outcome("", fixed=fixed)
         start = perf_counter()
+        outcome = Outcome("", tuple((path, value) for path, value in leaves(arguments) if isinstance(value, PLAIN)))
         try:
-            watch = self.watched
-            outcome.settings = watch.settings()
-            rates = list(watch.numbers.values())
-            outcome.proof = prove(self.match, forward, arguments, self.backend, self.verify, rates)
-            if watch.settings() != outcome.settings:
-                raise Refused(f"its forward changes what it reads: {watch.changed}")
-            self.report.accept(outcome.proof.difference, any(outcome.proof.plan.skips))
+            outcome.settings = self.watch.settings()
+            rates = list(self.watch.numbers.values())
+            proof = prove(self.match, forward, arguments, self.backend, self.verify, rates)
+            if self.watch.settings() != outcome.settings:
+                raise Refused(f"its forward changes what it reads: {self.watch.changed}")
+            outcome.proof, outcome.fixed = proof, proof.reading.fixed
         except (Refused, ValueError) as error:
-            outcome.proof, outcome.reason = None, str(error)
-            if not any(known.proof for known in self.outcomes):
-                self.report.status, self.report.reason = KEPT, str(error)
+            outcome.reason = str(error)
         self.report.seconds += perf_counter() - start
-        self.outcomes = [*self.outcomes[1 - OUTCOMES :], outcome]
         self.credit -= PAUSE
+        return self.keep(outcome)
+
+    def keep(self, outcome: Outcome) -> Outcome:
+        if outcome.proof is not None:
+            self.report.accept(outcome.proof.difference, any(outcome.proof.plan.skips))
+        elif not any(known.proof for known in self.outcomes):
+            self.report.status, self.report.reason = KEPT, outcome.reason
+        self.outcomes = [*self.outcomes[1 - OUTCOMES :], outcome]
         return outcome
 
     def due(self) -> bool:

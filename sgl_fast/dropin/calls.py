@@ -57,12 +57,10 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any], training:
     parameters = plan.parameters()
     if odd := unplain(parameters):
         return odd
-    devices = {t.device for t in (s0, s1, *parameters)}
-    if len(devices) > 1:
-        return f"tensors on {', '.join(sorted(map(str, devices)))}"
-    dtypes = {t.dtype for t in (s0, s1, *parameters)}
-    if len(dtypes) > 1:
-        return f"states and weights of several dtypes: {', '.join(sorted(map(str, dtypes)))}"
+    kinds = {(t.device, t.dtype) for t in (s0, s1, *parameters)}
+    if len(kinds) > 1:
+        names = sorted(f"{str(dtype).removeprefix('torch.')} on {device}" for device, dtype in kinds)
+        return f"states and weights of several kinds: {', '.join(names)}"
     if len({norm.training for norm in plan.norms}) > 1:
         return "some of its batch norms train, others do not"
     if len({(n.track_running_stats, n._buffers["running_mean"] is None) for n in plan.norms}) > 1:
@@ -77,13 +75,7 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any], training:
         return f"dropout of its skips: {sorted(rates)}"
     if plan.norms and plan.norms[0].training and s1[:, 0].numel() <= (4 if plan.cell.kind == "reduce" else 1):
         return "one value a channel"
-    return wrong_sizes(plan, s0, s1)
-
-
-def wrong_sizes(plan: Plan, s0: Tensor, s1: Tensor) -> str | None:
     factor = 2 if plan.cell.shrink0 else 1
     even = plan.cell.kind == "normal" or not (s1.shape[2] % 2 or s1.shape[3] % 2)
     fit = bool(plan.preprocess) or s0.shape[2:] == torch.Size(factor * n for n in s1.shape[2:])
-    if not (even and fit):
-        return f"sizes {tuple(s0.shape[2:])} and {tuple(s1.shape[2:])} of its states"
-    return None
+    return None if even and fit else f"sizes {tuple(s0.shape[2:])} and {tuple(s1.shape[2:])} of its states"

@@ -5,52 +5,45 @@ from __future__ import annotations
 import dis
 import sys
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from types import CodeType
 
 # By these any attribute may be read.
 OPEN = {"getattr", "vars", "__dict__", "eval", "exec", "attrgetter"}
 _PLAIN = (int, float, complex, bool, str, bytes, type(None), type(Ellipsis))
+_GLOBALS = {"LOAD_GLOBAL", "LOAD_NAME", "DELETE_GLOBAL", "STORE_GLOBAL"}
 _OURS = {"torch", "numpy", "torchvision", "triton", "sgl_fast", "builtins", *sys.stdlib_module_names}
 
 
-@dataclass
+@dataclass(frozen=True)
 class Named:
     """names   attributes, and strings that could be one
     mark       tells two codes apart, in other processes, too
     """
 
-    names: set[str] = field(default_factory=set)
-    globals: set[str] = field(default_factory=set)
-    imports: set[str] = field(default_factory=set)
-    mark: int = 0
+    names: set[str]
+    globals: set[str]
+    imports: set[str]
+    mark: int
 
 
 @cache
 def named_by(code: CodeType) -> Named:
     """What a code and the codes within it name."""
-    found = Named()
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME", "DELETE_GLOBAL", "STORE_GLOBAL"):
-            found.globals.add(str(step.argval))
-        elif step.opname == "IMPORT_NAME":
-            found.imports.add(str(step.argval))
-    found.names |= set(code.co_names) - found.globals
-    told = [code.co_code.hex(), repr(code.co_names)]
-    for value in code.co_consts:
-        if isinstance(value, CodeType):
-            inner = named_by(value)
-            found.names |= inner.names
-            found.globals |= inner.globals
-            found.imports |= inner.imports
-            told.append(str(inner.mark))
-        elif isinstance(value, str) and value.isidentifier():
-            found.names.add(value)
-        if isinstance(value, _PLAIN):
-            told.append(repr(value))
-    found.mark = zlib.crc32("\n".join(told).encode())
-    return found
+    inner = [named_by(value) for value in code.co_consts if isinstance(value, CodeType)]
+    strings = {value for value in code.co_consts if isinstance(value, str) and value.isidentifier()}
+    constants = [value for value in code.co_consts if isinstance(value, _PLAIN)]
+    steps = [(step.opname, str(step.argval)) for step in dis.get_instructions(code)]
+    globals_ = {name for step, name in steps if step in _GLOBALS}
+    imports = {name for step, name in steps if step == "IMPORT_NAME"}
+    told = code.co_code.hex(), code.co_names, constants, [one.mark for one in inner]
+    return Named(
+        (set(code.co_names) - globals_ | strings).union(*(one.names for one in inner)),
+        globals_.union(*(one.globals for one in inner)),
+        imports.union(*(one.imports for one in inner)),
+        zlib.crc32(repr(told).encode()),
+    )
 
 
 @cache

@@ -22,6 +22,7 @@ from .arguments import Reading, flat, get, softmax_rows
 from .plan import Plan
 
 MixedCell = Callable[..., Tensor]
+STATISTICS = ("running_mean", "running_var")
 KINKS: ContextVar[Pattern | None] = ContextVar("kinks", default=None)  # recorded or replayed by the cells that run
 
 
@@ -74,34 +75,35 @@ def request(plan: Plan, reading: Reading, arguments: Mapping[str, Any], backend:
         s0, s1 = (module(x) for module, x in zip(plan.preprocess, (s0, s1), strict=True))
     ops = flat(get(arguments, reading.ops)).to(s1)
     if reading.ops_softmax:
-        ops = softmax_rows(ops, plan.widths)
+        ops = softmax_rows(ops, plan.match.widths)
     if plan.columns is not None:
         ops = ops.index_select(0, plan.columns.to(ops.device))
     betas = None
     if reading.betas is not None:
         betas = flat(get(arguments, reading.betas)).to(s1)
-        if plan.order != list(range(len(plan.order))):
-            betas = betas[plan.order]
+        if plan.match.order != sorted(plan.match.order):
+            betas = betas[plan.match.order]
         if reading.betas_softmax:
             betas = softmax_rows(betas, [len(edges_of(node)) for node in range(plan.cell.nodes)])
     skip_beta = reading.skip_rate if reading.skip_beta is None else float(get(arguments, reading.skip_beta))
     training = not plan.norms or plan.norms[0].training or not plan.tracked
     dropout = plan.skips[0].p if plan.skips and plan.skips[0] is not None and plan.skips[0].training else 0.0
-    shape = len(plan.widths), len(plan.cell.ops[0])
+    shape = len(plan.cell.ops), len(plan.cell.ops[0])
     weights = Flat.apply(len(plan.convs), *plan.parameters()) if plan.convs else s1.new_zeros(0)
     return Request(plan, s0, s1, weights, ops.view(shape), betas, skip_beta, training, dropout, backend)
 
 
 def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[Tensor]:
     """(N, nodes * C, H', W') of each request; they share their key. Updates the running statistics of each."""
-    plan, first = requests[0].plan, requests[0]
-    plans = [r.plan for r in requests]
-    tracking = plan.tracked and (plan.updated or not first.training)
-    shifts = torch.stack([p.shift() for p in plans]) if tracking and any(p.biased for p in plans) else None
-    running = gather(plans, shifts) if tracking else None
+    first, plans = requests[0], [r.plan for r in requests]
+    plan = plans[0]
+    running = shifts = None
+    if plan.tracked and (plan.updated or not first.training):
+        mean, var = (torch.stack([torch.cat(p.buffers(name)) for p in plans]) for name in STATISTICS)
+        if any(p.biased for p in plans):  # left out here, so that the means are less what the biases add to them
+            shifts = torch.stack([p.shift() for p in plans])
+        running = RunningStats(mean if shifts is None else mean - shifts, var)
     seeds = torch.randint(2**62, (len(requests),), device=first.s1.device) if first.dropout else None
-    context = PassContext(first.training, running, KINKS.get(), first.dropout, seeds)
-    betas = None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None])
     out = (cell or fused(first.backend))(
         plan.cell,
         plan.section,
@@ -109,16 +111,24 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
         together([r.s1 for r in requests]),
         torch.stack([r.weights for r in requests]),
         torch.stack([r.ops for r in requests]),
-        betas,
-        context,
+        None if first.betas is None else torch.stack([r.betas for r in requests if r.betas is not None]),
+        PassContext(first.training, running, KINKS.get(), first.dropout, seeds),
         first.skip_beta,
     )
     if running is not None and first.training:
-        scatter(plans, running, shifts)
-    if plan.counting:
-        count(plans)
+        scatter(plans, running.mean if shifts is None else running.mean + shifts, running.var)
+    if plan.counting and (counts := [count for p in plans for count in p.buffers("num_batches_tracked")]):
+        torch._foreach_add_(counts, 1)
     kept = plan.kept * plan.cell.channels
     return [handed_out(out[v, :, -kept:]) for v in range(len(requests))]
+
+
+@torch.no_grad()
+def scatter(plans: Sequence[Plan], *statistics: Tensor) -> None:
+    """Writes the statistics, (V, S) each, back into the models' own batch norms."""
+    for name, rows in zip(STATISTICS, statistics, strict=True):
+        for plan, row in zip(plans, rows, strict=True):
+            torch._foreach_copy_(plan.buffers(name), row.split([norm.num_features for norm in plan.norms]))
 
 
 def fused(backend: str) -> MixedCell:
@@ -186,30 +196,6 @@ class Held(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         return grad, None
-
-
-def gather(plans: Sequence[Plan], shifts: Tensor | None) -> RunningStats:
-    """(V, S) each, in the order of the section's norms; the means less what the biases, left out here, add to them."""
-    mean = torch.stack([torch.cat(p.buffers("running_mean")) for p in plans])
-    var = torch.stack([torch.cat(p.buffers("running_var")) for p in plans])
-    return RunningStats(mean if shifts is None else mean - shifts, var)
-
-
-@torch.no_grad()
-def scatter(plans: Sequence[Plan], running: RunningStats, shifts: Tensor | None) -> None:
-    """Writes the statistics back into the models' own batch norms."""
-    means = running.mean if shifts is None else running.mean + shifts
-    for v, plan in enumerate(plans):
-        sizes = [norm.num_features for norm in plan.norms]
-        for name, rows in (("running_mean", means), ("running_var", running.var)):
-            torch._foreach_copy_(plan.buffers(name), rows[v].split(sizes))
-
-
-@torch.no_grad()
-def count(plans: Sequence[Plan]) -> None:
-    """One more batch, of every norm that counts."""
-    if counts := [count for plan in plans for count in plan.buffers("num_batches_tracked")]:
-        torch._foreach_add_(counts, 1)
 
 
 class Flat(torch.autograd.Function):

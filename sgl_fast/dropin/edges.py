@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
-from .candidates import Candidate, read
-from .leaves import describe, has_tensors, leaves_of, letter
+from .candidates import Candidate, describe, has_tensors, leaves_of, read
 
 LISTS = (nn.ModuleList, nn.ModuleDict)
 PARAMETERS = (nn.ParameterList, nn.ParameterDict)
@@ -23,10 +23,14 @@ class Edge:
 
     path: str
     candidates: list[Candidate]
-    index: int = 0
-    first: int = 0
+    index: int
+    first: int
     aux: Candidate | None = None
     problem: str | None = None
+
+    @property
+    def strides(self) -> set[Any]:
+        return {c.stride for c in [*self.candidates, self.aux] if c is not None and c.op != "none"}
 
 
 def op_lists(module: nn.Module) -> list[nn.Module]:
@@ -37,16 +41,14 @@ def op_lists(module: nn.Module) -> list[nn.Module]:
     if below or type(module).__module__.startswith("torch."):
         return below
     several = len(list(module.children())) > 1 and mostly_candidates(module)
-    return [module] if several and any(set(read(c).letters) & set("dma") for c in module.children()) else []
+    return [module] if several and any(read(child).computes for child in module.children()) else []
 
 
 def mostly_candidates(module: nn.Module) -> bool:
     """More than half are known, or half of them and one of those is no skip."""
     found = [read(child) for child in module.children()]
     known = [one for one in found if one.op is not None]
-    return len(known) * 2 > len(found) or (
-        len(known) * 2 == len(found) > 0 and any(set(one.letters) & set("dma") for one in known)
-    )
+    return 2 * len(known) + any(one.computes for one in known) > len(found)
 
 
 def parts_of(module: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
@@ -59,12 +61,12 @@ def parts_of(module: nn.Module) -> Iterator[tuple[nn.Module, list[nn.Module]]]:
             yield child, lists
 
 
-def read_edge(module: nn.Module, ops: nn.Module, path: str) -> Edge:
+def read_edge(module: nn.Module, ops: nn.Module, path: str, index: int, first: int) -> Edge:
     """module: the mixed op; ops: its list of candidates, or the module itself."""
-    edge = Edge(path, [read(child) for child in ops.children()])
+    edge = Edge(path, [read(child) for child in ops.children()], index, first)
     beside = list(leaves_beside(module, ops))
     aux = [m for m in beside if has_tensors(m)]
-    if "".join(map(letter, aux)) == "ppn":
+    if Candidate(aux).letters == "ppn":
         edge.aux = read(nn.Sequential(*aux))
     elif aux:
         edge.problem = f"{describe(aux)} beside the candidate operations"
@@ -96,7 +98,3 @@ def own_parameters(module: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
         if parameter is not None:
             found.setdefault(key, []).insert(0, (module, key))
     return found
-
-
-def strides_of(edge: Edge) -> set[int | None]:
-    return {c.stride for c in [*edge.candidates, edge.aux] if c is not None and c.op != "none"}

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from ..backends.choice import asked_for
-from .arguments import OWN, bind
-from .attached import Attached, Outcome
-from .borrow import Copy, apart, borrowed
+from .attached import Attached
+from .borrow import apart, borrowed
 from .matching import Match, arranged, cells_of
 from .patched import KEY, patch, unpatch
-from .plan import make_plan
 from .report import KEPT, WAITING, CellReport, Report
-from .trial import own, signature_of
+from .trial import arguments_of
 from .watch import hooked
 
 REPORT = "_sgl_fast_report"
@@ -67,23 +65,21 @@ def accelerate(
     asked_for(backend)
     restore(model)
     matches = cells_of(model, method=method)
-    attached = [Attached(m, CellReport(m.path or "the model itself", m.kind, KEPT), backend, verify) for m in matches]
-    proven = attached_of(like) if like is not None else {}
-    for one in attached:
-        one.report.reason = unfit(one.match, method) or ""
-        if not one.report.reason and one.match.path in proven:
+    entries = [CellReport(m.path or "the model itself", m.kind, KEPT, unfit(m, method) or "") for m in matches]
+    pairs = zip(matches, entries, strict=True)
+    fit = [Attached(match, entry, backend, verify) for match, entry in pairs if not entry.reason]
+    proven = {} if like is None else {path: vars(m)[KEY] for path, m in like.named_modules() if KEY in vars(m)}
+    for one in fit:
+        if one.match.path in proven:
             take_over(one, proven[one.match.path])
-    unknown = any(not one.report.reason and not one.outcomes for one in attached)
-    calls = observe(model, matches, example, method) if unknown else {}
-    for one in attached:
-        if not one.report.reason:
-            install(one, method, calls)
-    cells = [one.report for one in attached]
-    found = model.__dict__[REPORT] = Report(cells)
+    calls = {} if all(one.outcomes for one in fit) else observe(model, matches, example, method)
+    for one in fit:
+        install(one, method, calls)
+    found = model.__dict__[REPORT] = Report(entries)
     if strict and found.accelerated < max(len(found), 1):
         restore(model)
         raise ValueError(f"need every cell accelerated; got\n{found}")
-    if not any(cell.status != KEPT for cell in cells):
+    if all(cell.status == KEPT for cell in found):
         warnings.warn(f"nothing is accelerated\n{found}", stacklevel=2)
     return model
 
@@ -113,11 +109,6 @@ def report(model: nn.Module) -> Report:
     return Report([cell for one in found for cell in one])
 
 
-def attached_of(model: nn.Module) -> dict[str, Attached]:
-    """Of the accelerated cells, by their paths."""
-    return {name: m.__dict__[KEY] for name, m in model.named_modules() if KEY in m.__dict__}
-
-
 def unfit(match: Match, method: str) -> str | None:
     """Why a cell is kept, from its structure alone."""
     cell = match.module
@@ -137,31 +128,23 @@ def install(attached: Attached, method: str, calls: Calls) -> None:
         return
     entry.status, entry.reason = WAITING, "verified at its first call"
     if match.path in calls:
-        args, kwargs = calls[match.path]
-        arguments = {**bind(signature_of(forward), args, kwargs), OWN: own(match)}
-        if attached.settle(forward, arguments).proof is None:
+        outcome = attached.settle(forward, arguments_of(match, forward, *calls[match.path]))
+        if outcome.proof is None:
             unpatch(match.module)
 
 
 def take_over(attached: Attached, other: Attached) -> None:
     """What was proven of an equal cell; nothing where this one is not equal."""
-    settings, found = attached.watched.settings(), []
+    settings = attached.watch.settings()
     for outcome in other.outcomes:
-        if outcome.proof is None or outcome.settings != settings:
+        if (proof := outcome.proof) is None or outcome.settings != settings:
             continue
-        cell, kept = outcome.proof.plan.cell, outcome.proof.plan.kept
         try:
-            match = arranged(attached.match, outcome.proof.plan.order)
-            plan = replace(make_plan(match, cell.channels, cell.aux_skip), kept=kept)
+            plan = replace(proof.plan, match=arranged(attached.match, proof.plan.match.order))
         except (ValueError, IndexError):
             continue
-        if plan.cell == cell and plan.widths == outcome.proof.plan.widths:
-            found.append(Outcome(settings, replace(outcome.proof, plan=plan), outcome.fixed))
-    attached.outcomes = found
-    if found:
-        proof = found[-1].proof
-        assert proof is not None
-        attached.report.accept(proof.difference, any(proof.plan.skips))
+        if plan.cell == proof.plan.cell and plan.match.widths == proof.plan.match.widths:
+            attached.keep(replace(outcome, proof=replace(proof, plan=plan)))
 
 
 def observe(model: nn.Module, matches: Sequence[Match], example: Sequence[Any], method: str) -> Calls:
@@ -171,39 +154,24 @@ def observe(model: nn.Module, matches: Sequence[Match], example: Sequence[Any], 
         return {}
     conv = next(m for m in model.modules() if isinstance(m, nn.Conv2d))
     shapes = [(2, conv.in_channels, side, side) for side in SIDES]
+    calls: list[Calls] = []
+
+    def recorded(path: str, original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        calls[-1].setdefault(path, (args, kwargs))
+        return original(*args, **kwargs)
 
     def run() -> Calls:
-        found: Calls = {}
-        with borrowed(model, False, Copy()), torch.no_grad():
+        with borrowed(model, False), torch.no_grad():
+            for m in matches:
+                if method not in vars(m.module) and hasattr(m.module, method):
+                    vars(m.module)[method] = partial(recorded, m.path, getattr(m.module, method))
             for inputs in [example] if example else ([torch.randn(s).to(parameter)] for s in shapes):
-                calls: Calls = {}
-                with recorded(matches, method, calls):
-                    try:
-                        model(*inputs)
-                        return calls
-                    except Exception:  # a stranger's model: what it cannot take tells nothing more
-                        found = calls if len(calls) >= len(found) else found
-        return found
+                calls.append({})
+                try:
+                    model(*inputs)
+                    return calls[-1]
+                except Exception:  # a stranger's model: what it cannot take tells nothing more
+                    continue
+        return max(reversed(calls), key=len)
 
     return apart(run, parameter.device)
-
-
-@contextmanager
-def recorded(matches: Sequence[Match], method: str, calls: Calls) -> Iterator[None]:
-    """The first call of each cell, by whatever way it is called."""
-
-    def recorder(path: str, original: Any) -> Any:
-        def call(*args: Any, **kwargs: Any) -> Any:
-            calls.setdefault(path, (args, kwargs))
-            return original(*args, **kwargs)
-
-        return call
-
-    cells = [m for m in matches if method not in m.module.__dict__ and hasattr(m.module, method)]
-    for m in cells:
-        m.module.__dict__[method] = recorder(m.path, getattr(m.module, method))
-    try:
-        yield
-    finally:
-        for m in cells:
-            del m.module.__dict__[method]

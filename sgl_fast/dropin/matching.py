@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 from torch import nn
 
 from ..spaces import edges_of, is_pool, num_edges
-from .candidates import Candidate, conv_problem, norm_problem
-from .edges import PARAMETERS, Edge, op_lists, own_parameters, parts_of, read_edge, strides_of
-from .leaves import has_tensors, leaves_of, letter
+from .candidates import Candidate, has_tensors, leaves_of, side_of
+from .edges import PARAMETERS, Edge, op_lists, own_parameters, parts_of, read_edge
 
 MOST_NODES = 16
 
@@ -36,7 +36,16 @@ class Match:
     kind: str = "normal"
     channels: int | None = None
     problem: str | None = None
-    covered: int = field(default=0)
+
+    @cached_property
+    def order(self) -> list[int]:
+        """Of each edge, node by node, its place in the model."""
+        return [edge.index for edge in self.edges]
+
+    @cached_property
+    def widths(self) -> list[int]:
+        """Candidates of each edge, in the model's order."""
+        return [len(edge.candidates) for edge in sorted(self.edges, key=lambda edge: edge.index)]
 
 
 def cells_of(module: nn.Module, path: str = "", method: str = "forward") -> list[Match]:
@@ -50,7 +59,7 @@ def cells_of(module: nn.Module, path: str = "", method: str = "forward") -> list
     prefix = f"{path}." if path else ""
     below = [m for name, child in module.named_children() for m in cells_of(child, prefix + name, method)]
     below = list({id(m.module): m for m in reversed(below)}.values())[::-1]  # a module may lie in two places
-    complete = sum(m.covered for m in below) >= len(lists)
+    complete = sum(len(m.edges) for m in below) >= len(lists)
     return below if match is None or complete else [match]
 
 
@@ -69,66 +78,55 @@ def match_cell(module: nn.Module, path: str) -> Match:
     beside = []
     for child, lists in parts_of(module):
         if lists:
-            edge = read_edge(child, lists[0], names[id(lists[0])])
-            edge.index, edge.first = len(edges), sum(len(e.candidates) for e in edges)
-            edges.append(edge)
+            first = sum(len(edge.candidates) for edge in edges)
+            edges.append(read_edge(child, lists[0], names[id(lists[0])], len(edges), first))
         else:
             beside.append(child)
     tensors = [m for m in beside if has_tensors(m) and not isinstance(m, PARAMETERS)]
-    match = Match(path, module, edges, tensors, own_parameters(module), covered=len(edges))
-    nodes = [n for n in range(1, MOST_NODES) if num_edges(n) == len(edges)]
-    if not nodes:
+    match = Match(path, module, edges, tensors, own_parameters(module))
+    match.nodes = next((n for n in range(1, MOST_NODES) if num_edges(n) == len(edges)), 0)
+    if not match.nodes:
         match.problem = f"{len(edges)} mixed ops; need 2, 5, 9, 14, ... for 1, 2, 3, 4, ... nodes"
         return match
-    match.nodes = nodes[0]
     match.preprocess = read_preprocess(match.beside)
-    match.kind = "reduce" if 2 in strides_of(edges[0]) else "normal"
+    match.kind = "reduce" if 2 in edges[0].strides else "normal"
     channels = {c.channels for e in edges for c in e.candidates if c.channels}
-    if len(channels) < 2:
-        match.channels = channels.pop() if channels else 0
-    dropout = any(isinstance(m, nn.Dropout) for child in beside for m in child.modules())
-    problems = [shape_problem(one) for one in arrangements(match)]
-    match.problem = edge_problem(edges) or (problems[0] if all(problems) else None) or beside_problem(match)
-    if dropout and match.problem is None:
-        match.problem = "dropout beside the mixed ops"
+    match.channels = None if len(channels) > 1 else max(channels, default=0)
+    match.problem = next(problems(match, beside), None)
     return match
 
 
 def read_preprocess(beside: Sequence[nn.Module]) -> Candidate | None:
     """A 1x1 convolution or a factorised reduction, then a 1x1 convolution."""
-    leaves = [leaf for m in beside for leaf in leaves_of(m)]
-    letters = "".join(map(letter, leaves)).replace("b", "")
-    convs = [m for m in leaves if isinstance(m, nn.Conv2d)]
-    norms = [m for m in leaves if isinstance(m, nn.BatchNorm2d)]
-    strides = [tuple(c.stride) for c in convs]
-    plain = {"pnpn": [(1, 1)] * 2, "ppnpn": [(2, 2), (2, 2), (1, 1)]}
-    if plain.get(letters) != strides or any(map(conv_problem, convs)) or any(map(norm_problem, norms)):
-        return None
-    return Candidate("preprocess", letters, convs, norms, channels=norms[0].num_features)
+    found = Candidate([leaf for m in beside for leaf in leaves_of(m)], "preprocess")
+    strides = {"pnpn": [1, 1], "ppnpn": [2, 2, 1]}.get(found.letters.replace("b", ""))
+    fits = strides == [side_of(conv.stride) for conv in found.convs] and not found.layer_problem()
+    return found if fits else None
 
 
-def edge_problem(edges: Sequence[Edge]) -> str | None:
-    """The first thing that does not fit in a mixed op."""
-    for edge in edges:
+def problems(match: Match, beside: Sequence[nn.Module]) -> Iterator[str]:
+    """What does not fit, from the mixed ops to what stands beside them."""
+    for edge in match.edges:
         if edge.problem:
-            return f"{edge.path}: {edge.problem}"
-        for index, candidate in enumerate(edge.candidates):
-            if candidate.problem:
-                return f"{edge.path}.{index}: {candidate.problem}"
+            yield f"{edge.path}: {edge.problem}"
+        yield from (f"{edge.path}.{i}: {c.problem}" for i, c in enumerate(edge.candidates) if c.problem)
         ops = [c.op for c in edge.candidates]
-        twice = [op for op in ops if ops.count(op) > 1]
-        if twice:
-            return f"{edge.path}: {twice[0]} twice"
-    return mixed_pools(edges)
-
-
-def mixed_pools(edges: Sequence[Edge]) -> str | None:
-    """The first pool without a batch norm where others have one."""
-    pools = [(e, i, c) for e in edges for i, c in enumerate(e.candidates) if is_pool(str(c.op))]
-    bare = [f"{e.path}.{i}: {c.op}" for e, i, c in pools if not c.norms]
-    if len(bare) in (0, len(pools)):
-        return None
-    return f"{bare[0]} without a batch norm, which other pools have; need one after each pool, or after none"
+        yield from (f"{edge.path}: {op} twice" for op in ops if ops.count(op) > 1)
+    places = [(f"{e.path}.{i}: {c.op}", c) for e in match.edges for i, c in enumerate(e.candidates)]
+    pools = [(place, c.norms) for place, c in places if is_pool(str(c.op))]
+    bare = [place for place, norms in pools if not norms]
+    if 0 < len(bare) < len(pools):
+        yield f"{bare[0]} without a batch norm, which other pools have; need one after each pool, or after none"
+    shapes = [shape_problem(one) for one in arrangements(match)]
+    if shapes[0] and all(shapes):
+        yield shapes[0]
+    if match.preprocess is None and len(match.beside) not in (0, 2):
+        yield f"{len(match.beside)} modules with tensors beside the mixed ops; need the 2 of the preprocessing, or none"
+    read = [c for _, c in places] + ([match.preprocess] if match.preprocess else [])
+    if len({norm.track_running_stats for c in read for norm in c.norms}) > 1:
+        yield "batch norms with and without running statistics"
+    if any(isinstance(m, nn.Dropout) for child in beside for m in child.modules()):
+        yield "dropout beside the mixed ops"
 
 
 def arrangements(match: Match) -> Iterator[Match]:
@@ -148,22 +146,7 @@ def shape_problem(match: Match) -> str | None:
         return "mixed ops of different channels"
     for node in range(match.nodes):
         for source, index in enumerate(edges_of(node)):
-            stride = 2 if match.kind == "reduce" and source < 2 else 1
-            if strides_of(match.edges[index]) - {stride}:
-                return (
-                    f"{match.edges[index].path}: stride {max(map(str, strides_of(match.edges[index])))}; need {stride}"
-                )
-    return None
-
-
-def beside_problem(match: Match) -> str | None:
-    if match.preprocess is None and len(match.beside) not in (0, 2):
-        return (
-            f"{len(match.beside)} modules with tensors beside the mixed ops; need the 2 of the preprocessing, or none"
-        )
-    norms = [n for e in match.edges for c in e.candidates for n in c.norms]
-    if match.preprocess:
-        norms += match.preprocess.norms
-    if len({n.track_running_stats for n in norms}) > 1:
-        return "batch norms with and without running statistics"
+            edge, stride = match.edges[index], 2 if match.kind == "reduce" and source < 2 else 1
+            if edge.strides - {stride}:
+                return f"{edge.path}: stride {max(map(str, edge.strides))}; need {stride}"
     return None

@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections.abc import Callable, Mapping, Sequence, Set
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from types import FunctionType, MethodType, ModuleType
@@ -16,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .arguments import PLAIN
 from .code import OPEN, foreign, installed, named_by, package_of
 
 Probe = Callable[[], Any]
-PLAIN = (int, float, complex, bool, str, bytes, type(None))
 MARK = "_sgl_fast_original"  # the class that an accelerated one stands for
 SMALL = 1024  # numbers of an array that are compared by value
 MOST, LONG = 20_000, 200  # values that are followed, characters of one
@@ -34,12 +35,25 @@ def original_type(value: Any) -> Any:
     return getattr(type(value), MARK, type(value))
 
 
+@dataclass
+class Held:
+    """Attributes that are followed where the code names them; done: those that were.
+
+    library   nothing in its functions and values is followed
+    """
+
+    place: str
+    table: Mapping[str, Any]
+    hidden: set[str]
+    library: bool
+    done: set[str] = field(default_factory=set)
+
+
 class Reach:
     """content   what was found, in plain words by its place
     numbers      those that are floating-point numbers
     tables       (keys, dictionary): attributes, to be compared as they are, and dictionaries to be counted
     probes       functions of no argument whose values are to be compared
-    tensors      that are no parameters or buffers of the cell
     names        what the code names as attributes
     ValueError where there is more than can be followed.
     """
@@ -49,14 +63,10 @@ class Reach:
         self.numbers: dict[str, float] = {}
         self.tables: list[tuple[tuple[str, ...], Mapping[str, Any]]] = []
         self.probes: list[Probe] = []
-        self.tensors: list[Tensor] = []
         self.names: set[str] = {"forward"}
-        self._holders: list[tuple[str, Mapping[str, Any], set[str], set[str]]] = []
+        self._held: list[Held] = []
         self._optional: list[tuple[Mapping[str, Any], str]] = []
-        self._libraries: list[ModuleType] = []
-        self._done: dict[str, set[str]] = {}
-        self._seen: dict[int, str] = {}
-        self._kept: list[Any] = []  # what is known by its id has to live
+        self._seen: dict[int, tuple[str, Any]] = {}  # by id, so that they have to live
         modules = dict(cell.named_modules())
         self._inside = {id(m) for m in modules.values()}
         kinds = list({original_type(m) for m in modules.values()})
@@ -83,70 +93,64 @@ class Reach:
         """Follows a value by its kind, each once."""
         if isinstance(value, (float, np.floating)):
             self.numbers[place] = float(value)
-        if isinstance(value, (*PLAIN, np.generic, Enum)) or (type(value) is tuple and all(map(_plain, value))):
+        plain = type(value) is tuple and all(isinstance(one, PLAIN) for one in value)
+        if plain or isinstance(value, (*PLAIN, np.generic, Enum)):
             self.say(place, repr(value))
-            return
-        if id(value) in self._seen:
-            self.say(place, f"as {self._seen[id(value)]}")
-            return
-        if id(value) in self._inside:
-            return
-        self._seen[id(value)] = place
-        self._kept.append(value)
-        next(follow for kinds, follow in _FOLLOW if isinstance(value, kinds))(self, place, value)
+        elif id(value) in self._seen:
+            self.say(place, f"as {self._seen[id(value)][0]}")
+        elif id(value) not in self._inside:
+            self._seen[id(value)] = place, value
+            next(follow for kinds, follow in _FOLLOW if isinstance(value, kinds))(self, place, value)
 
     def module(self, place: str, module: nn.Module) -> None:
         """A layer of torch's: all of its settings. Any other: what the code names of it."""
         if foreign(original_type(module).__module__):
-            self._hold(place, module.__dict__, _OWN_KEYS)
+            self._hold(place, module.__dict__, _OWN_KEYS | _OURS)
             self._type(original_type(module))
-            for key, buffer in module._buffers.items():  # numbers of the trial's stand in for those of other dtypes
-                if buffer is not None and not buffer.is_floating_point():
-                    self.value(f"{place}.{key}", buffer)
+            buffers = {f"{place}.{key}": t for key, t in module._buffers.items() if t is not None}
+            self._each({name: t for name, t in buffers.items() if not t.is_floating_point()})  # those a trial replaces
             return
         follows = isinstance(module, nn.Dropout) and id(module) in self._inside  # a call reads the rate of its skips
         hidden = _OWN_KEYS | ({"p"} if follows else set())
         keys = tuple(key for key in module.__dict__ if key not in hidden)
-        self._compare(keys, module.__dict__)
+        self.tables.append((keys, module.__dict__))
         for key in keys:
             value = module.__dict__[key]
-            follow = self.say if isinstance(value, PLAIN) else self.value
-            follow(f"{place}.{key}", repr(value) if follow == self.say else value)
+            if isinstance(value, PLAIN):
+                self.say(f"{place}.{key}", repr(value))
+            else:
+                self.value(f"{place}.{key}", value)
         for table in (module._parameters, module._buffers):
             for key, tensor in table.items():
                 if key not in _ALWAYS or tensor is None:
                     self._optional.append((table, key))
                 self.say(f"{place}.{key}", "None" if tensor is None else "is there")
 
-    def _compare(self, keys: tuple[str, ...], table: Mapping[str, Any]) -> None:
-        if keys:
-            self.tables.append((keys, table))
-
     def _type(self, kind: type) -> None:
         """The attributes of a class and its bases that the code names, and what Python calls by itself."""
         for one in kind.__mro__:
             if self._follows(one.__module__) and id(one) not in self._seen:
-                self._seen[id(one)] = one.__qualname__
+                self._seen[id(one)] = one.__qualname__, one
                 self.names |= _IMPLICIT & set(vars(one))
-                self._hold(one.__qualname__, vars(one), set())
+                self._hold(one.__qualname__, vars(one))
 
-    def _hold(self, place: str, attributes: Mapping[str, Any], hidden: set[str]) -> None:
-        self._holders.append((place, attributes, hidden, set()))
+    def _hold(self, place: str, table: Mapping[str, Any], hidden: set[str] = _OURS, library: bool = False) -> None:
+        self._held.append(Held(place, table, hidden, library))
 
     def _expand(self) -> None:
         """Follows the attributes that the code names, until it names no more."""
         known = -1
-        while known != (known := len(self.names) + len(self._holders) + len(self._libraries)):
+        while known != (known := len(self.names) + len(self._held)):
             everything = bool(self.names & OPEN)
-            for library in list(self._libraries):
-                self._of_library(library)
-            for place, held, hidden, done in list(self._holders):
-                wanted = (set(held) if everything else self.names & set(held)) - hidden - done - _OURS
-                done |= wanted
+            for held in list(self._held):
+                wanted = set(held.table) if everything and not held.library else self.names & set(held.table)
+                wanted -= held.hidden | held.done
+                held.done |= wanted
                 for key in sorted(map(str, wanted)):
-                    self.value(f"{place}.{key}", held[key])
-        for _, held, _, done in self._holders:
-            self._compare(tuple(sorted(done)), held)
+                    follow = self._of_library if held.library else self.value
+                    follow(f"{held.place}.{key}", held.table[key])
+        for held in self._held:
+            self.tables.append((tuple(sorted(held.done)), held.table))
 
     def _items(self, place: str, value: Any) -> None:
         """Of a list, tuple, set or dictionary: all."""
@@ -155,49 +159,46 @@ class Reach:
         ordered = sorted(value, key=repr) if copied is frozenset else value
         pairs = list(value.items() if copied is dict else enumerate(ordered))
         self.say(place, f"{type(value).__name__} of {len(pairs)}")
-        for key, item in pairs:
-            self.value(f"{place}[{key!r}]", item)
+        self._each({f"{place}[{key!r}]": item for key, item in pairs})
 
     def _tensor(self, place: str, value: Tensor) -> None:
-        self.tensors.append(value)
+        self.probes.append(partial(state_of, value))
         self.say(place, f"tensor {value.dtype} {tuple(value.shape)} {state_of(value)}")
 
     def _array(self, place: str, value: np.ndarray) -> None:
-        held = f"array {value.dtype} {value.shape} "
         if value.size > SMALL or value.dtype.hasobject:
             raise ValueError(f"{place} is an array of {value.size} {value.dtype}; need at most {SMALL} numbers")
         self.probes.append(value.tobytes)
-        self.say(place, held + value.tobytes().hex())
+        self.say(place, f"array {value.dtype} {value.shape} {value.tobytes().hex()}")
 
     def _function(self, place: str, value: FunctionType) -> None:
         cells = value.__closure__ or ()
-        self.probes.append(lambda: (value.__code__, value.__defaults__, value.__kwdefaults__, *map(_held, cells)))
+        self.probes.append(lambda: (value.__code__, value.__defaults__, value.__kwdefaults__, *map(_content, cells)))
         if not self._follows(value.__module__):
             self.say(place, f"{value.__module__}.{value.__qualname__}")
             return
-        named = named_by(value.__code__)
+        named, table = named_by(value.__code__), value.__globals__
         self.say(place, f"{value.__qualname__} {named.mark}")
         self.names |= named.names
-        by_name = named.names if named.globals & {"globals", "eval", "exec"} else set()
-        names, table = sorted(named.globals | by_name), value.__globals__
+        names = sorted(named.globals | (named.names if named.globals & {"globals", "eval", "exec"} else set()))
         self.probes.append(lambda: [table.get(name) for name in names])
-        for name in names:
-            if name in table:
-                self.value(f"{value.__module__}.{name}", table[name])
-        for name in named.imports & set(sys.modules):
-            self.value(name, sys.modules[name])
-        for name, cell in zip(value.__code__.co_freevars, cells, strict=True):
-            self.value(f"{place}:{name}", _held(cell))
-        for name in ("__defaults__", "__kwdefaults__", "__wrapped__"):
-            if (inner := getattr(value, name, None)) is not None:
-                self.value(f"{place}.{name}", inner)
+        self._each({f"{value.__module__}.{name}": table[name] for name in names if name in table})
+        self._each({name: sys.modules[name] for name in named.imports & set(sys.modules)})
+        self._each({f"{place}:{n}": _content(c) for n, c in zip(value.__code__.co_freevars, cells, strict=True)})
+        self._attributes(place, value, "__defaults__", "__kwdefaults__", "__wrapped__")
+
+    def _each(self, values: Mapping[str, Any]) -> None:
+        for place, value in values.items():
+            self.value(place, value)
+
+    def _attributes(self, place: str, value: Any, *names: str) -> None:
+        found = {f"{place}.{name}": getattr(value, name, None) for name in names}
+        self._each({name: inner for name, inner in found.items() if inner is not None})
 
     def _wrapped(self, place: str, value: Any) -> None:
         """Methods, properties, partial functions: what is within."""
         self.say(place, type(value).__name__)
-        for name in ("fget", "__func__", "__self__", "func", "args", "keywords"):
-            if (inner := getattr(value, name, None)) is not None:
-                self.value(f"{place}.{name}", inner)
+        self._attributes(place, value, "fget", "__func__", "__self__", "func", "args", "keywords")
 
     def _kind(self, place: str, value: type) -> None:
         self.say(place, f"{value.__module__}.{value.__qualname__}")
@@ -207,27 +208,18 @@ class Reach:
 
     def _package(self, place: str, value: ModuleType) -> None:
         self.say(place, value.__name__)
-        if self._follows(value.__name__):
-            self._hold(value.__name__, vars(value), set())
-        else:
-            self._libraries.append(value)
+        self._hold(value.__name__, vars(value), library=not self._follows(value.__name__))
 
-    def _of_library(self, library: ModuleType) -> None:
-        """Functions and plain values that the code names, as they are; nothing in them is followed."""
-        held = vars(library)
-        keys = tuple(sorted(self.names & set(held) - self._done.setdefault(library.__name__, set())))
-        self._done[library.__name__] |= set(keys)
-        self._compare(keys, held)
-        for key in keys:
-            value, place = held[key], f"{library.__name__}.{key}"
-            if isinstance(value, ModuleType):
-                self.value(place, value)
-            elif library is os and key in ("environ", "getenv"):
-                self.value("os.environ", os.environ)
-            elif isinstance(value, PLAIN):
-                self.say(place, repr(value))
-            else:
-                self.say(place, f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', id(value))}")
+    def _of_library(self, place: str, value: Any) -> None:
+        """Functions and plain values that the code names, as they are."""
+        if isinstance(value, ModuleType) or value is os.environ:
+            self.value(place, value)
+        elif value is os.getenv:
+            self.value("os.environ", os.environ)
+        elif isinstance(value, PLAIN):
+            self.say(place, repr(value))
+        else:
+            self.say(place, f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', id(value))}")
 
     def _outside(self, place: str, value: nn.Module) -> None:
         """A module that is none of the cell's: of torch's, all tensors and modules in it; else those that are named."""
@@ -235,30 +227,25 @@ class Reach:
         self.module(place, value)
         for table in (value._parameters, value._buffers, value._modules):
             if foreign(original_type(value).__module__):
-                self._hold(place, table, set())
+                self._hold(place, table)
             else:
-                self._compare(tuple(table), table)
-                for key, item in table.items():
-                    self.value(f"{place}.{key}", item)
+                self.tables.append((tuple(table), table))
+                self._each({f"{place}.{key}": item for key, item in table.items()})
 
     def _object(self, place: str, value: Any) -> None:
         """Its attributes that the code names, and its class; what has none is known by what it prints."""
-        kind = type(value)
+        kind, told = type(value), repr(value)
         self._type(kind)
         slots = [name for one in kind.__mro__ for name in _slots(one) if hasattr(value, name)]
+        self._attributes(place, value, *slots, "__wrapped__")
         if slots:
             self.probes.append(lambda: [getattr(value, name, None) for name in slots])
-        for name in slots:
-            self.value(f"{place}.{name}", getattr(value, name))
         if hasattr(value, "__dict__"):
-            self._hold(place, value.__dict__, set())
+            self._hold(place, value.__dict__)
         elif isinstance(value, (ContextVar, weakref.ref)):
             get = partial(value.get, None) if isinstance(value, ContextVar) else value
             self.probes.append(get)
             self.value(f"{place}()", get())
-        if (inner := getattr(value, "__wrapped__", None)) is not None:
-            self.value(f"{place}.__wrapped__", inner)
-        told = repr(value)
         module = getattr(value, "__module__", None)
         if callable(value) and hasattr(value, "__qualname__") and not foreign(module):
             told = f"{module}.{value.__qualname__}"  # in C
@@ -278,11 +265,7 @@ def state_of(tensor: Tensor) -> Any:
     return tensor.detach().flatten().tolist()
 
 
-def _plain(value: Any) -> bool:
-    return isinstance(value, PLAIN)
-
-
-def _held(cell: Any) -> Any:
+def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:  # not filled yet

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from .install import REPORT, accelerate
 from .patched import KEY, Accelerated
@@ -34,7 +35,12 @@ class Stack(nn.Module):
             raise ValueError(f"need {K} of each further argument; got {[len(values) for values in more]}")
         inputs = images if images.dim() == 5 else [images] * K
         calls = zip(self.models, inputs, *more, strict=True)
-        return stacked(together([partial(model, *arguments) for model, *arguments in calls]))
+        results = together([partial(model, *arguments) for model, *arguments in calls])
+        return tree_map(stacked, *results)
+
+
+def stacked(*parts: Any) -> Any:
+    return torch.stack(parts) if isinstance(parts[0], Tensor) else list(parts)
 
 
 def stack(models: Sequence[nn.Module]) -> Stack:
@@ -51,41 +57,30 @@ def stack(models: Sequence[nn.Module]) -> Stack:
         if not isinstance(model, nn.Module) or REPORT not in model.__dict__:
             accelerate(model)
     for k, model in enumerate(models[1:], 1):
-        difference = tensors_differ(models[0], model) or cells_differ(models[0], model)
-        if difference:
-            raise ValueError(f"need models of one structure; model {k} differs from model 0: {difference}")
+        if differs := difference(models[0], model):
+            raise ValueError(f"need models of one structure; model {k} differs from model 0: {differs}")
     return Stack(models)
 
 
-def tensors_differ(first: nn.Module, other: nn.Module) -> str | None:
-    a, b = ({k: tuple(t.shape) for k, t in m.state_dict().items()} for m in (first, other))
-    for name in [*a, *b]:
-        if a.get(name) != b.get(name):
-            return f"{name} {b.get(name, 'is not there')}, not {a.get(name, 'there')}"
-    return None
-
-
-def cells_differ(first: nn.Module, other: nn.Module) -> str | None:
-    ours = edges_of_cells(first)
-    for path, ops in edges_of_cells(other).items():
-        if ops != ours.get(path, ops):
-            return f"{path} has {ops}, not {ours[path]}"
+def difference(first: nn.Module, other: nn.Module) -> str | None:
+    """How two models differ: the shape of a tensor, or the operations of an edge that is accelerated in both."""
+    shapes = [{name: tuple(t.shape) for name, t in model.state_dict().items()} for model in (first, other)]
+    for name in [*shapes[0], *shapes[1]]:
+        ours, theirs = (one.get(name, "not there") for one in shapes)
+        if ours != theirs:
+            return f"{name} {theirs}, not {ours}"
+    edges = [edges_of_cells(model) for model in (first, other)]
+    for path in [path for path in edges[0] if path in edges[1]]:
+        if edges[0][path] != edges[1][path]:
+            return f"{path} has {edges[1][path]}, not {edges[0][path]}"
     return None
 
 
 def edges_of_cells(model: nn.Module) -> dict[str, list[str]]:
-    """The operations of every edge of the accelerated cells, in the model's order."""
+    """The operations of every edge of the accelerated cells, by its path."""
     cells = [(name, m.__dict__[KEY].match) for name, m in model.named_modules() if isinstance(m, Accelerated)]
     return {
         f"{name}.{edge.path}": [f"{c.op} (stride {c.stride})" for c in edge.candidates]
         for name, match in cells
         for edge in match.edges
     }
-
-
-def stacked(results: Sequence[Any]) -> Any:
-    if isinstance(results[0], Tensor):
-        return torch.stack(list(results))
-    if isinstance(results[0], (tuple, list)):
-        return tuple(stacked(column) for column in zip(*results, strict=True))
-    return list(results)

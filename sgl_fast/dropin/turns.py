@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import Any
 
 import torch
@@ -31,54 +33,42 @@ def submit(request: Request) -> Tensor:
 
 
 class Turn:
-    """One model's thread; it runs between `step` and the next cell, in the caller's autograd modes."""
+    """One model's thread, which runs between `step` and the next cell, in the caller's autograd modes.
 
-    def __init__(self, run: Callable[[], Any]) -> None:
-        self.run, self.modes = run, modes()
-        self.go, self.back = threading.Semaphore(0), threading.Semaphore(0)
+    answer    to the cell that waits; anything starts the thread, None ends it
+    request   of that cell, None when the model is through
+    """
+
+    def __init__(self, threads: Executor, run: Callable[[], Any]) -> None:
+        self.answer: Any = ()
         self.request: Request | None = None
-        self.answer: Tensor | None = None
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.done = self.abandoned = False
-        context = contextvars.copy_context()
-        self.thread = threading.Thread(target=context.run, args=(self.main,), daemon=True)
-        self.thread.start()
+        self.answers: SimpleQueue[Any] = SimpleQueue()
+        self.requests: SimpleQueue[Request | None] = SimpleQueue()
+        self.future = threads.submit(contextvars.copy_context().run, self.main, run, modes())
+        self.future.add_done_callback(lambda _: self.requests.put(None))
 
-    def step(self) -> None:
-        """Lets the thread run until its next cell or its end."""
-        self.go.release()
-        self.back.acquire()
-        if self.error is not None:
-            raise self.error
-
-    def main(self) -> None:
-        self.go.acquire()
+    def main(self, run: Callable[[], Any], modes: Callable[[], ExitStack]) -> Any:
+        self.wait()
         _here.turn = self
-        try:
-            if not self.abandoned:
-                with self.modes():
-                    self.result = self.run()
-        except Abandoned:
-            pass
-        except BaseException as error:  # raised again by `step`, in the caller's thread
-            self.error = error
-        self.done, self.request = True, None
-        self.back.release()
+        with modes():
+            return run()
 
-    def meet(self, request: Request) -> Tensor:
-        self.request = request
-        self.back.release()
-        self.go.acquire()
-        if self.abandoned or self.answer is None:
+    def wait(self) -> Any:
+        if (answer := self.answers.get()) is None:
             raise Abandoned
-        answer, self.answer = self.answer, None
         return answer
 
-    def abandon(self) -> None:
-        self.abandoned = True
-        self.go.release()
-        self.thread.join()
+    def meet(self, request: Request) -> Tensor:
+        self.requests.put(request)
+        answer: Tensor = self.wait()
+        return answer
+
+    def step(self) -> None:
+        """Lets the thread run until its next cell or its end, whose error it raises."""
+        self.answers.put(self.answer)
+        self.request = self.requests.get()
+        if self.request is None:
+            self.future.result()
 
 
 def modes() -> Callable[[], ExitStack]:
@@ -99,26 +89,21 @@ def modes() -> Callable[[], ExitStack]:
 
 def together(runs: Sequence[Callable[[], Any]]) -> list[Any]:
     """The results of the runs; cells that they reach together are computed as one."""
-    turns = [Turn(run) for run in runs]
-    running = turns
-    try:
-        while running:
-            for turn in running:
-                turn.step()
-            running = [turn for turn in running if not turn.done]
-            for group in meetings(running):
-                for turn, answer in zip(group, compute([t.request for t in group if t.request]), strict=True):
-                    turn.answer = answer
-    finally:
-        for turn in turns:
-            turn.abandon()
-    return [turn.result for turn in turns]
-
-
-def meetings(turns: Sequence[Turn]) -> list[list[Turn]]:
-    """Turns whose requests can be one."""
-    groups: dict[Any, list[Turn]] = {}
-    for turn in turns:
-        if turn.request is not None:
-            groups.setdefault(turn.request.key, []).append(turn)
-    return list(groups.values())
+    with ThreadPoolExecutor(len(runs)) as threads:
+        turns = running = [Turn(threads, run) for run in runs]
+        try:
+            while running:
+                for turn in running:
+                    turn.step()
+                groups: dict[Any, list[Turn]] = {}  # of requests that can be one
+                for turn in running:
+                    if turn.request is not None:
+                        groups.setdefault(turn.request.key, []).append(turn)
+                running = [turn for turn in running if turn.request is not None]
+                for group in groups.values():
+                    for turn, answer in zip(group, compute([t.request for t in group if t.request]), strict=True):
+                        turn.answer = answer
+        finally:
+            for turn in turns:
+                turn.answers.put(None)
+    return [turn.future.result() for turn in turns]

@@ -9,8 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from time import perf_counter
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from torch import Tensor, nn
 
 from ..reference import mixed_cell as reference
 from ..reference.cell import Cell
-from .arguments import FROM_WEIGHTS, OWN, Reading, get, leaves, readings, replaced
+from .arguments import FROM_WEIGHTS, OWN, Reading, get, readings, replaced, tensors_of
 from .borrow import apart
 from .compute import MixedCell, backend_for, compute, fused, request
 from .matching import Match, arrangements, shape_problem
-from .plan import Plan, make_plan
+from .plan import Plan
 from .sampled import plan_of_call
 from .trial import Refused, Setup, Yield, bound, compare, told, trial
 
@@ -43,7 +42,6 @@ class Proof:
 
     difference   the largest one in float64, relative; None where nothing was compared
     shapes       of the trial's arguments
-    seconds      that it took
     """
 
     plan: Plan
@@ -51,7 +49,6 @@ class Proof:
     difference: float | None = None
     shapes: Mapping[str, Any] = field(default_factory=dict)
     yielded: dict[Setup, Tensor] = field(default_factory=dict)
-    seconds: float = 0.0
 
     def again(self, match: Match, forward: Forward, training: bool) -> str | None:
         """What the model's cell yields otherwise than it did, in the mode; None where nothing."""
@@ -61,13 +58,10 @@ class Proof:
         device = next(iter(match.module.parameters())).device
 
         def run() -> str | None:
-            arguments = {**on(device, self.shapes), OWN: []}
             try:
-                now = told(trial(match, arguments, partial(bound, forward, match.module), setup))
+                now = told(Verification(match, forward, on(device, self.shapes)).theirs(setup))
             except Refused as refused:
                 return str(refused)
-            except Exception as error:  # a stranger's code
-                return f"{type(error).__name__}: {str(error):.120}"
             before = self.yielded[setup]
             if now.shape != before.shape:
                 return "its parameters"
@@ -91,7 +85,6 @@ def prove(
     arguments   of one real call: their nesting and shapes count, not their numbers
     rates       numbers that the cell reads, one of which may be the rate of its extra skip
     """
-    start = perf_counter()
     try:
         found = list(guesses(match, arguments, rates))
     except ValueError as error:
@@ -101,35 +94,27 @@ def prove(
     state: Tensor = get(arguments, found[0][1].states[1])
 
     def run() -> Proof:
-        verification = Verification(match, forward, arguments)
+        given = {name: value for name, value in arguments.items() if name != OWN}
+        verification = Verification(match, forward, given)
         proof = verification.meaning(found)
         verification.rounding(proof, *backend_for(backend, state.device, torch.float32))
         return proof
 
-    proof = apart(run, state.device)
-    proof.seconds = perf_counter() - start
-    return proof
+    return apart(run, state.device)
 
 
 def guesses(match: Match, arguments: Mapping[str, Any], rates: Sequence[float]) -> Iterator[tuple[Plan, Reading]]:
     """Every plan and reading that fits the shapes, likeliest first. ValueError where there is none."""
-    widths = [len(e.candidates) for e in match.edges]
-    plans: dict[tuple[int, int, bool], Plan] = {}
     others = sorted({rate for rate in rates if rate not in (0.0, 1.0)})[:RATES]
-    for number, one in enumerate(arrangements(match)):
-        for aux_skip in aux_choices(one) if shape_problem(one) is None else ():
-            for reading in readings(arguments, widths, aux_skip, [1.0, *others, 0.0] if aux_skip else [1.0]):
-                key = number, channels_of(one, arguments, reading), aux_skip
-                if key not in plans:
-                    plans[key] = make_plan(one, *key[1:])
-                yield plans[key], reading
-
-
-def aux_choices(match: Match) -> Sequence[bool]:
-    """Whether to read an extra skip on every edge: an identity leaves no trace in the tree."""
     if any(edge.aux for edge in match.edges):
-        return (True,)
-    return (False, True) if match.kind == "normal" else (False,)
+        choices: tuple[bool, ...] = (True,)
+    else:  # an identity leaves no trace in the tree
+        choices = (False, True) if match.kind == "normal" else (False,)
+    for one in arrangements(match):
+        plan_of = cache(partial(Plan, one))
+        for aux_skip in choices if shape_problem(one) is None else ():
+            for reading in readings(arguments, match.widths, aux_skip, [1.0, *others, 0.0] if aux_skip else [1.0]):
+                yield plan_of(channels_of(one, arguments, reading), aux_skip), reading
 
 
 def channels_of(match: Match, arguments: Mapping[str, Any], reading: Reading) -> int:
@@ -142,9 +127,8 @@ def channels_of(match: Match, arguments: Mapping[str, Any], reading: Reading) ->
 
 def on(device: torch.device, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors of the same shapes there, which take no memory; everything else as it is."""
-    tensors = {path: value for path, value in leaves(arguments) if isinstance(value, Tensor)}
-    shapes = {path: torch.zeros((), dtype=t.dtype, device=device).expand(t.shape) for path, t in tensors.items()}
-    return dict(replaced({key: value for key, value in arguments.items() if key != OWN}, shapes))
+    shapes = {p: torch.zeros((), dtype=t.dtype, device=device).expand(t.shape) for p, t in tensors_of(arguments)}
+    return dict(replaced(arguments, shapes))
 
 
 def setup_of(reading: Reading) -> Setup:
@@ -154,62 +138,59 @@ def setup_of(reading: Reading) -> Setup:
 
 
 class Verification:
-    """Runs the model's cell and the fused one on the same numbers."""
+    """Runs the model's cell and the fused one on the same numbers.
 
-    def __init__(self, match: Match, forward: Forward, arguments: Mapping[str, Any]) -> None:
-        self.match, self.arguments = match, arguments
-        self.forward = partial(bound, forward, match.module)
-        self._theirs: dict[Setup, Yield] = {}
+    given   arguments of a call, without the cell's own parameters
+    """
+
+    def __init__(self, match: Match, forward: Forward, given: Mapping[str, Any]) -> None:
+        self.match, self.forward, self.given = match, partial(bound, forward, match.module), given
+        self.theirs = cache(self.run_theirs)
 
     def meaning(self, found: Found) -> Proof:
         """The first plan and reading under which nothing differs."""
         failures = []
         self.settled(Setup(True))
+        names = {f"gradient of {name}" for name, _ in self.match.module.named_parameters()}
         for plan, reading in sorted(found, key=lambda one: one[1].rule in FROM_WEIGHTS):
             setup = setup_of(reading)
-            if setup.sampled and not self.skips(setup):
-                break
             try:
-                plan = replace(plan, kept=self.kept(plan, setup))
+                theirs = self.theirs(setup)
+                if setup.sampled and theirs.keys() >= names:
+                    break  # weights of 0 leave no parameter without a gradient
+                nodes, rest = divmod(theirs["output"].shape[1], plan.cell.channels)
+                plan = replace(plan, kept=plan.cell.nodes if rest else min(nodes, plan.cell.nodes))
                 worst, what = max(self.differences(plan, reading, reference.mixed_cell, setup))
             except Refused as error:
                 if setup == Setup(True):
                     raise
                 worst, what = float("inf"), str(error)  # those numbers are no rate of a skip, or no weights
             if worst <= MEANING:
-                return self.proof(plan, reading, setup, worst)
+                told_of = {one: told(self.theirs(one)) for one in (setup, replace(setup, training=False))}
+                return Proof(plan, reading, worst, on(torch.device("meta"), self.given), told_of)
             failures.append((worst, what))
         said = next((what for worst, what in failures if worst < float("inf")), failures[0][1])
         raise Refused(f"verification: {said}")
-
-    def skips(self, setup: Setup) -> bool:
-        """Whether weights of 0 leave parameters without a gradient."""
-        names = [f"gradient of {name}" for name, _ in self.match.module.named_parameters()]
-        return any(name not in self.theirs(setup) for name in names)
-
-    def proof(self, plan: Plan, reading: Reading, setup: Setup, worst: float) -> Proof:
-        setups = [replace(setup, training=training) for training in (True, False)]
-        yielded = {one: told(self.theirs(one)) for one in setups}
-        return Proof(plan, reading, worst, on(torch.device("meta"), self.arguments), yielded)
 
     def settled(self, setup: Setup) -> None:
         """Refused where the model's cell draws random numbers: twice the same call is not the same then."""
         first = self.theirs(setup)["output"]
         for generator in (torch.manual_seed, random.seed, np.random.seed):
             generator(setup.seed + 1)
-        if not torch.allclose(self.run_theirs(setup, gradients=False)["output"], first):
+        if not torch.allclose(self.theirs(replace(setup, gradients=False))["output"], first):
             raise Refused("its forward draws random numbers (drop path? noise?); at a rate of 0 it can be taken")
 
     def rounding(self, proof: Proof, backend: str, unfit: str | None) -> None:
         """Several draws, since in float32 an element within rounding of a kink may fall on its other side."""
         plan, reading = proof.plan, proof.reading
-        if unfit or backend == "reference" or (plan.cell, backend, reading.rule == "all") in _PROVEN:
+        proven = plan.cell, backend, reading.rule == "all"
+        if unfit or backend == "reference" or proven in _PROVEN:
             return
         for seed in SEEDS:
             setup = replace(setup_of(reading), dtype=torch.float32, seed=seed)
             worst, what = max(self.differences(plan, reading, fused(backend), setup))
             if worst <= ROUNDING:
-                _PROVEN.add((plan.cell, backend, reading.rule == "all"))
+                _PROVEN.add(proven)
                 return
         raise Refused(f"verification of backend {backend}: {what}")
 
@@ -224,12 +205,11 @@ class Verification:
 
         found = []
         for training in (True, False):
-            setup = replace(setup, training=training)
             gradients = training or not (plan.tracked and plan.biased)  # with those the original answers
+            setup = replace(setup, training=training, gradients=gradients)
             theirs = self.theirs(replace(setup, dtype=torch.float64))
-            theirs = {name: t for name, t in theirs.items() if gradients or not name.startswith("gradient")}
             try:
-                ours = trial(self.match, self.arguments, run, setup, gradients)
+                ours = trial(self.match, self.given, run, setup)
             except Exception as error:  # a reading that does not fit fails in any way, and is then no reading
                 return [(float("inf"), f"{type(error).__name__}: {str(error):.120}")]
             worst, what = compare(theirs, ours)
@@ -238,21 +218,10 @@ class Verification:
                 break
         return found
 
-    def theirs(self, setup: Setup) -> Yield:
-        if setup not in self._theirs:
-            self._theirs[setup] = self.run_theirs(setup)
-        return self._theirs[setup]
-
-    def run_theirs(self, setup: Setup, gradients: bool = True) -> Yield:
+    def run_theirs(self, setup: Setup) -> Yield:
         try:
-            return trial(self.match, self.arguments, self.forward, setup, gradients)
+            return trial(self.match, self.given, self.forward, setup)
         except Refused:
             raise
         except Exception as error:  # a stranger's code: whatever it raises is the reason
             raise Refused(f"its own forward on a trial: {type(error).__name__}: {str(error):.120}") from error
-
-    def kept(self, plan: Plan, setup: Setup) -> int:
-        """Nodes whose states the cell returns."""
-        out = self.theirs(setup)["output"]
-        nodes, rest = divmod(out.shape[1], plan.cell.channels)
-        return plan.cell.nodes if rest else min(nodes, plan.cell.nodes)

@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from .borrow import HOOKS
-from .reach import Reach, state_of
+from .reach import Reach
 
 
 class Watch:
@@ -44,7 +44,7 @@ class Watch:
         self.content, self.numbers, self.reads = reach.content, reach.numbers, reach.names
         self.mark = hashlib.sha1(repr(sorted(reach.content.items())).encode()).hexdigest()
         self._reach = reach
-        self._getters = [(itemgetter(*keys), table) for keys, table in reach.tables]
+        self._getters = [(itemgetter(*keys), table) for keys, table in reach.tables if keys]
         dictionaries = [*(m.__dict__ for m in self.modules), *(table for _, table in reach.tables)]
         self._dictionaries = list({id(table): table for table in dictionaries}.values())
         self._last = self._values()
@@ -75,7 +75,6 @@ class Watch:
             list(map(len, self._dictionaries)),
             [get(table) for get, table in self._getters],
             [probe() for probe in self._reach.probes],
-            [state_of(tensor) for tensor in self._reach.tensors],
         ]
 
 
