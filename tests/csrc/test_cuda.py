@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import threading
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from torch import Tensor
 
 from bench import cuda_work, model
 from bench.cuda_launches import CellLaunches
-from sgl_fast.backends.choice import use_backend
+from sgl_fast.backends.choice import compiled, use_backend
 from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell, numbers
@@ -152,3 +154,41 @@ def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup) -> None:
     if not setup.space.endswith("imagenet"):
         net = Supernet(space(setup.space))
         assert 0.9 < (forward.flops + forward.products / 3) / (2 * setup.images * model.pass_macs(net)) < 1.1
+
+
+def backward_of(name: str) -> tuple[Tensor, ...]:
+    """One cell, forward and backward."""
+    setting = SETTINGS[name]
+    inputs = draw_inputs(setting).at(torch.float32)
+    leaves = [None if t is None else t.detach().requires_grad_() for t in inputs.tensors]
+    out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend="cpu")
+    return torch.autograd.grad(out, [leaf for leaf in leaves if leaf is not None], inputs.grad)
+
+
+def test_a_capture_meets_nothing_that_is_forbidden(simulated: StandIn) -> None:
+    """Neither a cell that was never launched: no module, attribute or allocation on the stream that is captured."""
+    with simulated.capturing():
+        assert all(grad.isfinite().all() for grad in backward_of("normal"))
+    with simulated.capturing():
+        assert simulated.library.cuModuleLoadData(ctypes.byref(ctypes.c_void_p()), None) == 900
+
+
+def test_a_thread_has_no_context_at_first(simulated: StandIn) -> None:
+    want = torch.ones(2, 40).norm(dim=1)
+    found: list[Tensor] = []
+    norms = compiled().row_norms  # the simulated one
+    thread = threading.Thread(target=lambda: found.append(norms(torch.ones(2, 40))))
+    thread.start()
+    thread.join()
+    assert torch.equal(found[0], want)
+
+
+def test_what_the_driver_refuses_is_an_error(simulated: StandIn) -> None:
+    """More shared memory than a block may have: the size is named before anything is launched."""
+    setting = SETTINGS["normal"]
+    tensors = [t for t in draw_inputs(setting).at(torch.float32).tensors if t is not None]
+    s0, s1 = (t[:1, :1, :, :1, :1].expand(1, 1, -1, 300, 300).contiguous() for t in tensors[:2])
+    with pytest.raises(RuntimeError, match="bytes of shared memory; got 300 x 300"):
+        mixed_cell(
+            setting.cell, section_of(setting.cell), s0, s1, *(t[:1] for t in tensors[2:]), PassContext(), backend="cpu"
+        )
