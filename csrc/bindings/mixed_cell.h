@@ -18,8 +18,9 @@ inline Tensor aligned(const Tensor& tensor) {
     return on_16_bytes ? tensor : tensor.clone();
 }
 
-// The tensor, or a contiguous copy, such that each image is dense and rows of whole quads are aligned. disjoint: no two
-// images may be one memory, since a gradient of the same strides will be written.
+// The tensor, or a copy, such that each image is dense and rows of whole quads are aligned; the copy has the tensor's
+// strides where these fit, else it is contiguous. disjoint: no two images may be one memory, since a gradient of the same
+// strides will be written.
 inline Tensor dense_images(const char* name, const Tensor& tensor, at::Device device, IntArrayRef sizes,
                            bool disjoint) {
     need_tensor(name, tensor, device, at::kFloat, sizes);
