@@ -46,7 +46,11 @@ def examine(name: str) -> bool | None:
     if name == "reference":
         say(name, "ready")
         return True
-    error = error_of(name)
+    try:
+        error = error_of(name)
+    except Exception as broken:  # whatever a machine lacks, it is said in a line
+        say(name, f"BROKEN: {type(broken).__name__}: {str(broken).strip().splitlines()[0] if str(broken) else ''}")
+        return False
     well = error <= MOST_ERROR
     say(name, f"{'ready' if well else 'WRONG'}: gradients of a small net within {error:.0e} of float64{kind_of(name)}")
     return well

@@ -65,7 +65,7 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
         except RuntimeError as error:
-            if ranks.count() == 1:
+            if ranks.count() == 1 or not ranks.is_silence(error):
                 raise
             return say_last(PROG, RuntimeError(f"another process does not answer ({str(error).splitlines()[0]})"), run)
 

@@ -20,7 +20,7 @@ class Tape(TorchDispatchMode):
 
     device_type = "cpu"
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         super().__init__()
         self.calls: list[tuple[Any, Any, Any, list[Any]]] = []
         self._made: set[int] = set()  # storages that the recording made
@@ -38,6 +38,10 @@ class Tape(TorchDispatchMode):
         self._made |= {storage(t) for t in results if isinstance(t, Tensor)} - {storage(t) for t in given}
         self.calls.append((function, args, kwargs, results))
         return result
+
+    @classmethod
+    def warm(cls, run: Callable[[], Any], device: torch.device) -> Any:
+        return run()
 
     def record(self, run: Callable[[], Any]) -> Any:
         with self:

@@ -98,6 +98,19 @@ def test_a_backend_that_computes_wrongly(capsys: pytest.CaptureFixture[str], mon
     assert "WRONG: gradients of a small net within" in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("extension")
+def test_a_backend_that_breaks_is_said_in_a_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(name: str) -> float:
+        raise RuntimeError("Failed to find C compiler. Please specify\nvia CC")
+
+    monkeypatch.setattr(doctor, "error_of", broken)
+    assert doctor.main([]) == 1
+    said = capsys.readouterr().out
+    assert "BROKEN: RuntimeError: Failed to find C compiler. Please specify\n" in said and "via CC" not in said
+
+
 def test_a_missing_backend_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
     monkeypatch.setattr(backends, "_cuda", {})

@@ -88,6 +88,7 @@ class Stages:
         drop = self.rules.drops[self.stage]
         self.edge_ops = [drop_ops(n.space, self.search.arch, k, drop) for k, n in enumerate(self.search.nets)]
         self.stage += 1
+        del self.search  # its memory, before the next one needs as much
         self.search = self._search()
 
     def state_dict(self) -> dict[str, Any]:

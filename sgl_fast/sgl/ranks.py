@@ -34,6 +34,12 @@ def joined(device: str) -> Iterator[str]:
         dist.destroy_process_group()
 
 
+def is_silence(error: RuntimeError) -> bool:
+    """Whether it says that another process is gone or does not answer; gloo's errors have no type of their own."""
+    said = ("gloo", "Connection", "imed out", "Timeout")
+    return isinstance(error, dist.DistError) or any(words in str(error) for words in said)
+
+
 def is_main() -> bool:
     """Whether this process is the one that writes."""
     return count() == 1 or dist.get_rank() == 0

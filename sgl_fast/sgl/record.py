@@ -65,7 +65,7 @@ class Record(Mapping[str, Any]):
             self._values = torch.empty(report.values.shape, dtype=report.values.dtype, pin_memory=True)
             self._values.copy_(report.values, non_blocking=True)
             self._arrived = torch.cuda.Event()
-            self._arrived.record()
+            self._arrived.record(torch.cuda.current_stream(report.values.device))
 
     @property
     def known(self) -> bool:

@@ -27,7 +27,7 @@ from .record import Record, Report
 from .schedule import Epoch, epoch_of
 from .state_check import check_count, check_like, own
 from .step import Update, sgl_step
-from .step_graph import CudaGraph, GraphedSteps, StepInputs
+from .step_graph import CudaGraph, GraphedSteps, StepInputs, on
 from .virtual_learners import VirtualLearners, one_hot
 
 Values = dict[str, Tensor]
@@ -83,7 +83,7 @@ class Search:
         statistics = torch.zeros(K, max(n.num_statistics for n in self.nets), device=device, dtype=dtype)
         self.running = RunningStats(statistics, torch.ones_like(statistics))
         self.steps = 0
-        self._graph_wanted, self._graphs = graph, GraphedSteps(self, self.recorder)
+        self._graph_wanted, self._graphs = graph, GraphedSteps(self.recorder)
         if graph and (self.w.device.type != self.recorder.device_type or ranks.count() > 1):
             raise ValueError(f"need a CUDA device and one process for a graph; got {self.w.device}, {ranks.count()}")
 
@@ -102,14 +102,15 @@ class Search:
         learner; nothing of the state has changed then. Of a graph's step, it comes with the next one, or when the
         record is read.
         """
-        if self.graphed:
-            return self._graphs.step(batch)
-        self.synchronize()
-        return self.eager_step(batch)
+        with on(self.w.device):
+            if self.graphed:
+                return self._graphs.step(self, batch)
+            self.synchronize()
+            return self.eager_step(batch)
 
     def synchronize(self) -> None:
         """Waits for the last step. FloatingPointError, and back to the state before it, where that is not finite."""
-        self._graphs.synchronize()
+        self._graphs.synchronize(self)
 
     def tensors(self) -> list[Tensor]:
         """The whole state but the count of steps."""
@@ -154,7 +155,7 @@ class Search:
         for name in ("architect", "architect_v"):
             setattr(self, name, ArchAdam.restored(state[name], device))
         self.running = RunningStats(*(own(t, device) for t in state["running"]))
-        self.steps, self._graphs = state["steps"], GraphedSteps(self, self.recorder)
+        self.steps, self._graphs = state["steps"], GraphedSteps(self.recorder)
 
     @property
     def now(self) -> Epoch:
@@ -249,8 +250,8 @@ class Search:
         if now.dropout or self.noisy:
             draw = torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
             seeds = upload(draw_seeds(5 * len(self.w), draw), self.w.device)
-        rates = torch.tensor([now.lr_w, now.lr_v], dtype=self.w.dtype)
-        lr_w, lr_v = upload(rates, self.w.device)
+        # apart: a kernel may depend on where its memory starts, and a graph's copies start at even addresses
+        lr_w, lr_v = (upload(torch.tensor(lr, dtype=self.w.dtype), self.w.device) for lr in (now.lr_w, now.lr_v))
         return StepInputs(lr_w, lr_v, seeds)
 
     def _move_first(self, passes: Passes, batch: Batch, inputs: StepInputs, norms: Values) -> Values:

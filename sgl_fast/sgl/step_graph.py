@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -43,20 +47,54 @@ class Owner(Protocol):
 
 
 class CudaGraph:
-    """What a function launches on the current device, once, and again at every replay, on the same memory."""
+    """What a function launches on one device, once, and again at every replay, on the same memory."""
 
     device_type = "cuda"
 
-    def __init__(self) -> None:
-        self._graph = torch.cuda.CUDAGraph()
+    def __init__(self, device: torch.device) -> None:
+        self._graph, self._device = torch.cuda.CUDAGraph(), device
+
+    @classmethod
+    def warm(cls, run: Callable[[], Any], device: torch.device) -> Any:
+        """Calls it on the stream that captures use: what libraries set up at first use, they set up there."""
+        stream, now = _stream(device), torch.cuda.current_stream(device)
+        stream.wait_stream(now)
+        with torch.cuda.stream(stream):
+            result = run()
+        now.wait_stream(stream)
+        return result
 
     def record(self, run: Callable[[], Report]) -> Report:
-        """Runs nothing on the device; other threads may (a batch that is decoded meanwhile)."""
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
-            return run()
+        """Runs nothing on the device; other threads may (a batch that is decoded meanwhile).
+
+        RuntimeError where something cannot be captured. A graph that the garbage collector destroys in the middle
+        would end the capture: it is run before, and not meanwhile.
+        """
+        gc.collect()
+        gc.disable()
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("error", message=".*CUDA Graph is empty")  # of another device's stream
+                stream = _stream(self._device)
+                with torch.cuda.graph(self._graph, stream=stream, capture_error_mode="thread_local"):
+                    return run()
+        except UserWarning as warning:
+            raise RuntimeError(str(warning)) from warning
+        finally:
+            gc.enable()
 
     def replay(self) -> None:
         self._graph.replay()
+
+
+def on(device: torch.device) -> AbstractContextManager[Any]:
+    """Makes a CUDA device the current one: graphs and events belong to that."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+
+
+@cache
+def _stream(device: torch.device) -> torch.cuda.Stream:
+    return torch.cuda.Stream(device)
 
 
 class StepGraph:
@@ -67,15 +105,14 @@ class StepGraph:
 
     def __init__(self, owner: Owner, batch: Batch, inputs: StepInputs, graph: CudaGraph) -> None:
         owner.replace_tensors([t.clone() for t in owner.tensors()])  # nobody else holds what replays write to
-        self._owner, self._graph = owner, graph
-        self._state = owner.tensors()
+        self._graph, self._state = graph, owner.tensors()
         self._batch, self._inputs = Batch(*_clones(batch)), StepInputs(*_clones(inputs))
         self._intact = torch.ones((), dtype=torch.bool, device=self._state[0].device)
-        self._report = graph.record(self._run)
+        self._report = graph.record(lambda: self._run(owner))
 
-    def fits(self) -> bool:
+    def fits(self, owner: Owner) -> bool:
         """Whether the owner's tensors are those of the capture."""
-        return all(kept is now for kept, now in zip(self._state, self._owner.tensors(), strict=True))
+        return all(kept is now for kept, now in zip(self._state, owner.tensors(), strict=True))
 
     def step(self, batch: Batch, inputs: StepInputs) -> Report:
         """Launches it; the report's values are those of this step until the next one."""
@@ -86,12 +123,12 @@ class StepGraph:
         self._graph.replay()
         return self._report
 
-    def _run(self) -> Report:
+    def _run(self, owner: Owner) -> Report:
         try:
-            report = self._owner.run(self._batch, self._inputs)
-            after = self._owner.tensors()
+            report = owner.run(self._batch, self._inputs)
+            after = owner.tensors()
         finally:
-            self._owner.replace_tensors(self._state)
+            owner.replace_tensors(self._state)
         self._intact.logical_and_(report.finite())
         for old, new in zip(self._state, after, strict=True):
             if old is not new:
@@ -102,45 +139,58 @@ class StepGraph:
 class GraphedSteps:
     """Steps by graphs: the first one of a kind is launched kernel by kernel, the second captured, one graph at a time.
 
-    A record is read when the next step is under way, so that the device does not wait for the host.
+    A record is read when the next step is under way, so that the device does not wait for the host. Where a step cannot
+    be captured, that is said once, and all later ones are launched. Nothing here holds the owner, which may then be
+    freed, its graph with it, as soon as nobody else holds it.
     """
 
-    def __init__(self, owner: Owner, recorder: Callable[[], CudaGraph]) -> None:
-        self._owner, self._recorder = owner, recorder
+    def __init__(self, recorder: type[CudaGraph]) -> None:
+        self._recorder = recorder
         self._kind: Any = None
         self._graph: StepGraph | None = None
         self._late: Record | None = None
+        self._works = True
 
-    def step(self, batch: Batch) -> Mapping[str, Any]:
+    def step(self, owner: Owner, batch: Batch) -> Mapping[str, Any]:
         """FloatingPointError where the step before was not finite; that one and this one changed nothing."""
         batch.check()
-        kind = self._owner.graph_key(batch)
-        if kind != self._kind:
-            self.synchronize()
+        kind, device = owner.graph_key(batch), owner.tensors()[0].device
+        if kind != self._kind or not self._works:
+            self.synchronize(owner)
             self._kind, self._graph = kind, None
-            return self._owner.eager_step(batch)
-        inputs = self._owner.next_inputs()
-        if self._graph is None or not self._graph.fits():
+            return self._recorder.warm(lambda: owner.eager_step(batch), device)  # type: ignore[no-any-return]
+        inputs = owner.next_inputs()
+        if self._graph is None or not self._graph.fits(owner):
             self._graph = None  # its memory, before the next one needs as much
-            self._graph = StepGraph(self._owner, batch, inputs, self._recorder())
-        before, self._late = self._late, Record(self._graph.step(batch, inputs), self._owner.steps)
+            try:
+                self._graph = StepGraph(owner, batch, inputs, self._recorder(device))
+            except RuntimeError as error:
+                self._give_up(error)
+                return self.step(owner, batch)
+        before, self._late = self._late, Record(self._graph.step(batch, inputs), owner.steps)
         record = self._late
         if before is not None:
-            self._check(before)
-        self._owner.count_step()
+            self._check(owner, before)
+        owner.count_step()
         return record
 
-    def synchronize(self) -> None:
+    def synchronize(self, owner: Owner) -> None:
         """Reads the last record; see `step`."""
         late, self._late = self._late, None
         if late is not None:
-            self._check(late)
+            self._check(owner, late)
 
-    def _check(self, record: Record) -> None:
+    def _give_up(self, error: RuntimeError) -> None:
+        self._works = False
+        reason = str(error).partition("\n")[0]
+        text = f"a search step cannot be captured as a graph ({reason}): every kernel is launched from now on"
+        warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+    def _check(self, owner: Owner, record: Record) -> None:
         try:
             record.read()
         except FloatingPointError:
-            self._owner.steps, self._late, self._graph = record.step, None, None
+            owner.steps, self._late, self._graph = record.step, None, None
             raise
 
 

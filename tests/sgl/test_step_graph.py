@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +21,10 @@ import sgl_fast
 from sgl_fast.backends.choice import use_backend
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.search import main
+from sgl_fast.sgl import step_graph
 from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.search import Search
+from sgl_fast.sgl.step_graph import GraphedSteps
 
 SIZES = {"channels": 8, "layers": 3, "nodes": 2, "num_classes": 5}
 
@@ -179,3 +185,79 @@ def test_the_command_writes_the_same_run_by_a_graph(tmp_path: Path, monkeypatch:
         assert (tmp_path / "graphed" / name).read_bytes() == (tmp_path / "launched" / name).read_bytes()
     a, b = (torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("launched", "graphed"))
     assert torch.equal(a["search"]["w"], b["search"]["w"]) and a["search"]["steps"] == b["search"]["steps"] == 8
+
+
+class Broken(Tape):
+    """A graph that cannot be captured."""
+
+    def record(self, run: Callable[[], Any]) -> Any:
+        super().record(run)
+        raise RuntimeError("operation not permitted when stream is capturing\nmore words")
+
+
+def test_a_capture_that_fails_is_said_once_and_steps_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    launched, graphed = searches("pc_darts")
+    graphed._graphs = GraphedSteps(Broken)  # type: ignore[arg-type]
+    for s in (launched, graphed):
+        s.step(batch(0))
+    launched.step(batch(1))
+    with pytest.warns(RuntimeWarning, match=r"as a graph \(operation not permitted when stream is capturing\): every"):
+        graphed.step(batch(1))
+    for step in range(2, 4):
+        for s in (launched, graphed):
+            s.step(batch(step))
+    assert same(launched, graphed)
+
+
+def test_a_search_that_nobody_holds_is_freed_at_once() -> None:
+    """Its graph with it: the garbage collector would destroy that in the middle of another capture."""
+    gc.collect()
+    gc.disable()
+    try:
+        _, graphed = searches("pc_darts")
+        for step in range(3):
+            graphed.step(batch(step))
+        freed = weakref.ref(graphed._graphs._graph._graph)  # type: ignore[union-attr]
+        gone = weakref.ref(graphed)
+        graphed.synchronize()
+        del graphed, _
+        assert gone() is None and freed() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_no_garbage_is_collected_in_a_capture(monkeypatch: pytest.MonkeyPatch, failing: bool) -> None:
+    """On the device of the state, by a stream of that; an empty graph is an error, the collector is back after it."""
+    seen: dict[str, Any] = {}
+
+    @contextmanager
+    def capture(graph: Any, stream: Any, capture_error_mode: str) -> Iterator[None]:
+        seen.update(collecting=gc.isenabled(), stream=stream)
+        yield
+        if failing:
+            warnings.warn("The CUDA Graph is empty. This usually means that ...", stacklevel=1)
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: "graph")
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(step_graph, "_stream", lambda device: f"stream of {device}")
+    graph = step_graph.CudaGraph(torch.device("cuda:1"))
+    if failing:
+        with pytest.raises(RuntimeError, match="CUDA Graph is empty"):
+            graph.record(lambda: "report")  # type: ignore[arg-type, return-value]
+    else:
+        assert graph.record(lambda: "report") == "report"  # type: ignore[arg-type, return-value, comparison-overlap]
+    assert seen == {"collecting": False, "stream": "stream of cuda:1"} and gc.isenabled()
+
+
+def test_a_search_works_on_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[Any] = []
+    monkeypatch.setattr(torch.cuda, "device", lambda device: entered.append(device) or nullcontext())
+    with step_graph.on(torch.device("cuda:1")), step_graph.on(torch.device("cpu")):
+        assert entered == [torch.device("cuda:1")]
+
+
+def test_inputs_start_where_their_copies_do() -> None:
+    """Triton compiles another kernel for memory at an odd place, which a capture cannot load."""
+    inputs = searches("pc_darts")[0].next_inputs()
+    assert {t.storage_offset() for t in (inputs.lr_w, inputs.lr_v)} == {0}
