@@ -1,8 +1,10 @@
-"""A matched cell as the fused operation takes it: its layout, and which module gives which piece."""
+"""A matched cell as the fused operation takes it: its layout, which module gives which piece, what a call computes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -10,10 +12,19 @@ from torch import Tensor, nn
 
 from ..reference.cell import Cell, section_of
 from ..spaces import CODES, is_pool
+from .arguments import FROM_WEIGHTS, Reading, flat, get, leaves
 from .matching import Match
 
 Choice = tuple[tuple[int, ...], ...]  # of each edge, in the model's order, the operations that are computed
 KNOWN = 64  # plans of choices that are kept
+TINY = 1e-6  # no weight nearer to 0 was tried, and somebody's bound may lie there
+# Whether the original computes an operation, by its weight or number and those of its edge.
+RULES: dict[str, Callable[[float, Sequence[float]], bool]] = {
+    "nonzero": lambda weight, _: weight != 0,
+    "positive": lambda weight, _: weight > 0,
+    "largest": lambda weight, row: weight == max(row),
+    "numbers": lambda number, _: number != 0,
+}
 
 
 @dataclass
@@ -98,6 +109,26 @@ class Plan:
             self.known[choice] = replace(self, choice=choice)
         return self.known[choice]
 
+    def of_call(self, reading: Reading, arguments: Mapping[str, Any]) -> Plan | str:
+        """The plan of the operations that a call computes, or why the original must answer."""
+        if reading.rule == "all":
+            return self
+        widths, values = self.match.widths, numbers_of(get(arguments, reading.by))
+        if reading.rule == "named":
+            if not all(0 <= i < width for i, width in zip(values, widths, strict=True)):
+                return "an index of no operation"
+            return self.sampled(tuple((int(i),) for i in values))
+        if not all(value == 0 or abs(value) >= TINY for value in values):
+            return "an op weight nearer to 0 than was tried"
+        if reading.rule in FROM_WEIGHTS and reading.betas and not flat(get(arguments, reading.betas)).all():
+            return "an edge weight of exactly 0"
+        rows = [values[end - width : end] for end, width in zip(accumulate(widths), widths, strict=True)]
+        computed = RULES[reading.rule]
+        choice = tuple(tuple(i for i, value in enumerate(row) if computed(value, row)) for row in rows)
+        if reading.rule == "largest" and any(len(ops) > 1 for ops in choice):
+            return "op weights of which two are the largest"
+        return self.sampled(choice) if all(choice) else "an edge none of whose operations is computed"
+
     @property
     def tracked(self) -> bool:
         """Whether the batch norms have running statistics, whatever track_running_stats says by now."""
@@ -141,3 +172,9 @@ class Plan:
         """Of every batch norm that has it."""
         found = [norm._buffers[name] for norm in self.norms]
         return [buffer for buffer in found if buffer is not None]
+
+
+def numbers_of(value: Any) -> list[float]:
+    """Of a tensor, or of nested containers of tensors and numbers."""
+    found = (leaf.flatten().tolist() if isinstance(leaf, Tensor) else [leaf] for _, leaf in leaves(value))
+    return [number for numbers in found for number in numbers]
