@@ -123,20 +123,17 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
         PassContext(first.training, running, KINKS.get(), first.dropout, seeds),
         first.skip_beta,
     )
-    if running is not None and first.training:
-        scatter(plans, running.mean if shifts is None else running.mean + shifts, running.var)
-    if plan.counting and (counts := [count for p in plans for count in p.buffers("num_batches_tracked")]):
-        torch._foreach_add_(counts, 1)
+    with torch.no_grad():
+        if running is not None and first.training:
+            means = running.mean if shifts is None else running.mean + shifts
+            for p, *rows in zip(plans, means, running.var, strict=True):
+                sizes = [norm.num_features for norm in p.norms]
+                for name, row in zip(STATISTICS, rows, strict=True):
+                    torch._foreach_copy_(p.buffers(name), row.split(sizes))
+        if plan.counting and (counts := [count for p in plans for count in p.buffers("num_batches_tracked")]):
+            torch._foreach_add_(counts, 1)
     kept = plan.kept * plan.cell.channels
     return [handed_out(out[v, :, -kept:]) for v in range(len(requests))]
-
-
-@torch.no_grad()
-def scatter(plans: Sequence[Plan], *statistics: Tensor) -> None:
-    """Writes the statistics, (V, S) each, back into the models' own batch norms."""
-    for name, rows in zip(STATISTICS, statistics, strict=True):
-        for plan, row in zip(plans, rows, strict=True):
-            torch._foreach_copy_(plan.buffers(name), row.split([norm.num_features for norm in plan.norms]))
 
 
 def backend_for(asked: str | None, device: torch.device, dtype: torch.dtype) -> tuple[str, str | None]:

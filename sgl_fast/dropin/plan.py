@@ -29,7 +29,7 @@ RULES: dict[str, Callable[[float, Sequence[float]], bool]] = {
 
 @dataclass
 class Plan:
-    """match      arranged
+    """match         its edges node by node
     channels      of the states after preprocessing
     choice        None for all operations
     kept          nodes whose states the cell returns, the last ones; 0 for all
@@ -65,12 +65,12 @@ class Plan:
         ]
         O = max(map(len, edges))
         ops = tuple(("none",) * (O - len(edge)) + tuple(str(c.op) for _, c in edge) for edge in edges)
-        first_of = zip(match.edges, edges, strict=True)  # a padded place takes the edge's first weight
-        columns = [e.first + i for e, edge in first_of for i in [*[0] * (O - len(edge)), *(i for i, _ in edge)]]
+        pairs = list(zip(match.edges, edges, strict=True))  # a padded place takes the edge's first weight
+        columns = [e.first + i for e, edge in pairs for i in [*[0] * (O - len(edge)), *(i for i, _ in edge)]]
         straight = columns == list(range(sum(match.widths)))
         self.columns = None if straight else torch.tensor(columns, device="cpu")
         used = [pre] if pre else []
-        for e, edge in zip(match.edges, edges, strict=True):
+        for e, edge in pairs:
             used += [*(c for _, c in edge), *([e.aux] if e.aux else [])]
         self.convs = [conv for c in used for conv in c.convs]
         self.norms = [norm for c in used for norm in c.norms]

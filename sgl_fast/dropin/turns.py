@@ -65,6 +65,7 @@ class Turn:
     def step(self) -> None:
         """Lets the thread run until its next cell or its end, whose error it raises."""
         self.answers.put(self.answer)
+        self.answer = None  # else it would be held while the model goes on
         self.request = self.requests.get()
         if self.request is None:
             self.future.result()

@@ -43,8 +43,9 @@ class Watch:
         self.changed = min(different, key=len, default=self.changed)
         self.content, self.numbers, self.reads, self.probes = reach.content, reach.numbers, reach.names, reach.probes
         self.mark = hashlib.sha1(repr(sorted(reach.content.items())).encode()).hexdigest()
-        self._getters = [(itemgetter(*keys), table) for keys, table in reach.tables if keys]
-        dictionaries = [*(m.__dict__ for m in self.modules), *(table for _, table in reach.tables)]
+        tables = [(keys, table) for keys, table in reach.tables if keys]
+        self._getters = [(itemgetter(*keys), table) for keys, table in tables]
+        dictionaries = [*(m.__dict__ for m in self.modules), *(table for _, table in tables)]
         self._dictionaries = list({id(table): table for table in dictionaries}.values())
         self._last = self._values()
 
