@@ -10,7 +10,8 @@ READY := $(VENV)/.ready
 BUILT := $(VENV)/.built
 RUN := $(VENV)/bin/python
 PROGRAMS := PYTHONPATH=. $(RUN) csrc/tests/programs.py
-KERNELS := $(wildcard csrc/cpu/* csrc/program.*)
+SHARED := $(wildcard csrc/*.h) csrc/program.cpp
+KERNELS := $(wildcard csrc/cpu/*) $(SHARED)
 CUDA_KERNELS := $(wildcard csrc/cuda/*)
 CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
@@ -63,10 +64,15 @@ build/programs.h: csrc/tests/programs.py $(wildcard sgl_fast/ops/*.py sgl_fast/s
 	mkdir -p $(@D)
 	$(PROGRAMS) > $@
 
-build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(KERNELS)
+SANITIZE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -pthread -fsanitize=address,undefined -fno-sanitize-recover=all
+CPU_OBJECTS := $(patsubst csrc/%.cpp,build/sanitize/%.o,csrc/program.cpp $(wildcard csrc/cpu/*.cpp))
+
+$(CPU_OBJECTS): build/sanitize/%.o: csrc/%.cpp $(KERNELS)
 	mkdir -p $(@D)
-	$(CXX) -std=c++17 -O1 -g1 -Wall -Werror -fsanitize=address,undefined -fno-sanitize-recover=all -pthread \
-		-Wno-psabi $< csrc/program.cpp $(wildcard csrc/cpu/$**.cpp) $(addprefix csrc/cpu/,blocks.cpp isa.cpp shares.cpp) -o $@
+	$(SANITIZE) -c $< -o $@
+
+$(SANITIZED): build/sanitize/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CPU_OBJECTS)
+	$(SANITIZE) $< $(CPU_OBJECTS) -o $@
 
 # What can be proven of the CUDA kernels without a GPU.
 gates: environment resources simulate
@@ -89,11 +95,11 @@ simulate: $(SIMULATED:%=build/simulate/address/%) $(SIMULATED:%=build/simulate/t
 SIMULATOR := csrc/tests/sim/cudasim.cpp
 SIMULATE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -Wno-unknown-pragmas -DCUDASIM
 
-build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(SHARED) $(wildcard csrc/tests/sim/*)
 	mkdir -p $(@D)
 	$(SIMULATE) -fsanitize=address,undefined -fno-sanitize-recover=all $< $(SIMULATOR) csrc/program.cpp -o $@
 
-build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(wildcard csrc/tests/sim/*)
+build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(SHARED) $(wildcard csrc/tests/sim/*)
 	mkdir -p $(@D)
 	$(SIMULATE) -DCUDASIM_TSAN -c $(SIMULATOR) -o $@.simulator.o
 	$(SIMULATE) -fsanitize=thread $< $@.simulator.o csrc/program.cpp -o $@

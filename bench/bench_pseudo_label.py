@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_labels, teacher_cotangent
+from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_label_vjp, pseudo_labels
 
 from .eager.learner import others, pair_loss
 from .interleave import Interleave, Row
@@ -48,7 +48,7 @@ def test_cotangent_of_the_teachers(K: int, J: int, device: str, settings: Settin
         return torch.autograd.grad(torch.stack(losses).sum(), apart[0])
 
     row = Row("pseudo_label: teachers' cotangent", shape_of(teachers), "eager pairs")
-    interleave(row, lambda: teacher_cotangent(p, log_probs), baseline)
+    interleave(row, lambda: pseudo_label_vjp(p, log_probs), baseline)
 
 
 def drawn(K: int, N: int, J: int, device: str) -> Tensor:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from sgl_fast.ops import mixed_cell as fused
-from sgl_fast.ops.flat_update import perturb, quotient, row_norms, sgd
-from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_labels, teacher_cotangent
+from sgl_fast.ops.flat_update import central_difference, perturb, row_norms, sgd
+from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_label_vjp, pseudo_labels
 from sgl_fast.reference import mixed_cell as reference
 from sgl_fast.testing import draw_inputs, draw_setting, run
 
@@ -61,7 +61,7 @@ def pseudo_label(draw: random.Random) -> Compute:
     def compute(dtype: torch.dtype, backend: str) -> Named:
         p, targets = pseudo_labels(teachers.to(dtype), backend)
         loss, log_probs, grad = cross_entropy(students.to(dtype), torch.softmax(teachers, -1).to(dtype), 1.0, backend)
-        cotangent = teacher_cotangent(torch.softmax(teachers, -1).to(dtype), students.to(dtype), backend)
+        cotangent = pseudo_label_vjp(torch.softmax(teachers, -1).to(dtype), students.to(dtype), backend)
         return {"p": p, "targets": targets, "loss": loss, "log_probs": log_probs, "grad": grad, "cotangent": cotangent}
 
     return compute
@@ -77,7 +77,7 @@ def flat_update(draw: random.Random) -> Compute:
         new, buffer, _ = sgd(W, G, B, 0.1, 0.9, 3e-4, 5.0, backend)
         found = {"weights": new, "buffer": buffer, "norms": row_norms(G, backend)}
         found["perturbed"], found["eps"] = perturb(W, G, 0.01, backend)
-        return found | {"quotient": quotient(both.to(dtype), eps.to(dtype), backend)}
+        return found | {"central_difference": central_difference(both.to(dtype), eps.to(dtype), backend)}
 
     return compute
 

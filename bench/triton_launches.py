@@ -151,11 +151,11 @@ def launches_of_the_rest() -> Iterable[Launch]:
     with catching() as found:
         flat_update.sgd(rows, rows, rows, torch.empty(()), 0.9, 3e-4, 5.0)
         flat_update.perturb(rows, rows, 0.01)
-        flat_update.quotient(rows, torch.empty(1))
+        flat_update.central_difference(rows, torch.empty(1))
         flat_update.row_norms(rows)
         pseudo_label.pseudo_labels(logits)
         pseudo_label.cross_entropy(logits, logits, 1.0)
-        pseudo_label.teacher_cotangent(logits, logits)
+        pseudo_label.pseudo_label_vjp(logits, logits)
         pixels = torch.empty(1000, 3, 32, 32, dtype=torch.uint8)
         augment.augment(pixels, torch.arange(50 * 6).view(50, 6), torch.empty(3, 256), 4, 16)
         skip_dropout.dropout_masks(torch.arange(2), 14, 0, (50, 16, 32, 32), 5_000_000)

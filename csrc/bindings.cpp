@@ -1,5 +1,5 @@
-// The extension module. Each function is the kernel of an operator of sgl_fast.ops, where shapes and dtypes are explained:
-// those of the CPU in the module itself, those of CUDA in its part `cuda`, if it was built with nvcc.
+// The extension module. Each function is the kernel of an operator of sgl_fast.ops, where shapes and dtypes are
+// explained: those of the CPU in the module itself, those of CUDA in its part `cuda`, if it was built with nvcc.
 //
 // With CUDASIM the module computes by the CUDA kernels, simulated, on CPU tensors.
 
@@ -38,7 +38,8 @@ template <class Call> void bind(py::module_& m) {
 // Since the last call: each launch's kernel, blocks and bytes of dynamic shared memory.
 std::vector<std::tuple<std::string, size_t, size_t>> launched() {
     std::vector<std::tuple<std::string, size_t, size_t>> rows;
-    for (const cudasim::Launch& launch : cudasim::launched) rows.emplace_back(launch.kernel, launch.blocks, launch.shared);
+    for (const cudasim::Launch& launch : cudasim::launched)
+        rows.emplace_back(launch.kernel, launch.blocks, launch.shared);
     cudasim::launched.clear();
     return rows;
 }

@@ -107,7 +107,7 @@ def perturb_kernel(
 
 
 @triton.jit
-def quotient_kernel(both, eps, out, P, BLOCK: tl.constexpr):
+def central_difference_kernel(both, eps, out, P, BLOCK: tl.constexpr):
     k = tl.program_id(1).to(tl.int64)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     at, here = k * P + i, i < P
@@ -163,11 +163,11 @@ def perturb(weights: Tensor, direction: Tensor, r: float) -> tuple[Tensor, Tenso
     return both, eps
 
 
-def quotient(both: Tensor, eps: Tensor) -> Tensor:
+def central_difference(both: Tensor, eps: Tensor) -> Tensor:
     """(both[:K] - both[K:]) / (2 eps), 0 divided by 1 where eps is 0; (2K, P), (K) -> (K, P)"""
     both, eps = both.contiguous(), eps.contiguous()
     K, P = eps.shape[0], both.shape[1]
     out = both.new_empty(K, P)
     with device_guard(both):
-        quotient_kernel[(ceil_div(P, BLOCK), K)](both, eps, out, P, BLOCK)
+        central_difference_kernel[(ceil_div(P, BLOCK), K)](both, eps, out, P, BLOCK)
     return out

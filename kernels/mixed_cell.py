@@ -58,7 +58,7 @@ def mixed_cell_backward(
     dropout: Tensor | None,
     out: Tensor,
     states: Tensor,
-    planes: Tensor,
+    saved: Tensor,
     stats: Tensor,
     pattern: Tensor,
     grad: Tensor,
@@ -88,7 +88,7 @@ def mixed_cell_backward(
     values = call.values | {
         "out": out.contiguous(),
         "states": states.contiguous(),
-        "saved": planes.contiguous(),
+        "saved": saved.contiguous(),
         "stats": stats.contiguous(),
         "pattern": pattern.contiguous(),
         "gradients": gradients,

@@ -55,7 +55,7 @@ def mean_kernel(losses, means, N, IMAGES: tl.constexpr):
 
 
 @triton.jit
-def teacher_cotangent_kernel(p, tau, out, K, N, J, CLASSES: tl.constexpr):
+def pseudo_label_vjp_kernel(p, tau, out, K, N, J, CLASSES: tl.constexpr):
     """out (K, N, J); a program an image and a teacher."""
     n, k, j = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.arange(0, CLASSES)
     others = tl.zeros((CLASSES,), tl.float32)
@@ -97,11 +97,11 @@ def cross_entropy(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tenso
     return means, log_probs, grad
 
 
-def teacher_cotangent(p: Tensor, tau: Tensor) -> Tensor:
+def pseudo_label_vjp(p: Tensor, tau: Tensor) -> Tensor:
     """(K, N, J)"""
     p, tau = p.contiguous(), tau.contiguous()
     K, N, J = p.shape
     out, classes = torch.empty_like(p), power_of_two(J)
     with device_guard(p):
-        teacher_cotangent_kernel[(N, K)](p, tau, out, K, N, J, classes, num_warps=warps(classes))
+        pseudo_label_vjp_kernel[(N, K)](p, tau, out, K, N, J, classes, num_warps=warps(classes))
     return out

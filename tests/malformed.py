@@ -68,10 +68,10 @@ def others() -> list[tuple[Any, list[Any]]]:
         (flat_update._row_norms, [rows]),
         (flat_update._sgd, [rows, rows, rows, torch.tensor(0.1), 0.9, 3e-4, 5.0]),
         (flat_update._perturb, [rows, rows, 0.01]),
-        (flat_update._quotient, [rows, torch.rand(2)]),
+        (flat_update._central_difference, [rows, torch.rand(2)]),
         (pseudo_label._pseudo_labels, [logits]),
         (pseudo_label._cross_entropy, [logits, logits, 0.5]),
-        (pseudo_label._teacher_cotangent, [logits, logits]),
+        (pseudo_label._pseudo_label_vjp, [logits, logits]),
         (augment._augment, [images, draws, torch.randn(3, 256), 1, 2]),
         (skip_dropout._dropout_masks, [torch.tensor([1, 2, 3]), 2, 0, [2, 3, 4, 5], 2**20]),
     ]

@@ -89,7 +89,7 @@ class Pairwise:
                 one.backwards += 2
                 return list(torch.autograd.grad(loss, list(one.alphas.parameters())))
 
-        return quotient(at(1), at(-1), self.eps[k])
+        return central_difference(at(1), at(-1), self.eps[k])
 
     def cross(self, k: int, batch: Batch) -> Tensors:
         """Eqs (9)-(11): u_k summed over the pairs, then the quotient at v +- eps' u_k."""
@@ -104,7 +104,7 @@ class Pairwise:
                 one.backwards += 1
                 return list(torch.autograd.grad(loss, list(one.alphas.parameters())))
 
-        return quotient(at(1), at(-1), eps)
+        return central_difference(at(1), at(-1), eps)
 
     def pair(self, j: int, k: int, batch: Batch) -> Tensors:
         """Learner j's part of u_k: the quotient over w_j +- of the gradients in v'_k, through the pseudo-labels."""
@@ -117,14 +117,14 @@ class Pairwise:
             one.backwards += 1
             return list(torch.autograd.grad(F.cross_entropy(logits, labels), list(one.v.parameters())))
 
-        return quotient(at(1), at(-1), self.eps[j])
+        return central_difference(at(1), at(-1), self.eps[j])
 
 
 def weights_of(net: Supernet) -> Tensors:
     return [parameter.detach().clone() for parameter in net.parameters()]
 
 
-def quotient(plus: Tensors, minus: Tensors, eps: float) -> Tensors:
+def central_difference(plus: Tensors, minus: Tensors, eps: float) -> Tensors:
     """(plus - minus) / (2 eps)"""
     return list(torch._foreach_div(torch._foreach_sub(plus, minus), 2 * eps))
 

@@ -14,13 +14,15 @@ Tensor augment_of(const Tensor& images, const Tensor& draws, const Tensor& level
     need_tensor("images", images, call.device, at::kByte, size);
     need_tensor("draws", draws, call.device, at::kLong, {N, 6});
     TORCH_CHECK(H * W <= 256 * 65535 && crop >= 0 && crop < 1 << 20 && cutout >= 0 && cutout < 1 << 20,
-                "need at most 16,776,960 pixels, crop and cutout from 0 to 2^20; got ", H, " x ", W, ", ", crop, ", ", cutout);
+                "need at most 16,776,960 pixels, crop and cutout from 0 to 2^20; got ", H, " x ", W, ", ", crop, ", ",
+                cutout);
     const bool dense = images.stride(3) == 1 && images.stride(2) == W;
     const Tensor pixels = dense ? images : images.contiguous(), table = draws.contiguous();
     const Tensor values = checked(call, "levels", levels, {C, 256});
     Tensor batch = empty(call, {N, C, H, W});
     const Augmentation how{size[0], N, C, H, W, crop, cutout, pixels.stride(0), pixels.stride(1)};
-    augment(call.queue, how, pixels.const_data_ptr<uint8_t>(), table.const_data_ptr<int64_t>(), data(values), out(batch));
+    augment(call.queue, how, pixels.const_data_ptr<uint8_t>(), table.const_data_ptr<int64_t>(), data(values),
+            out(batch));
     return batch;
 }
 

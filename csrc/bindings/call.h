@@ -1,4 +1,5 @@
-// Where a call's tensors are and where its kernels run: one struct a device, each made of the call's first tensor.
+// Where a call's tensors are and where its kernels run: one struct a device, made from the call's first tensor. `queue`
+// is what the operators of csrc/*.h take first.
 #pragma once
 
 #include <ATen/Parallel.h>
@@ -12,18 +13,15 @@
 
 #include <vector>
 
-#include "../cpu/augment.h"
+#include "../augment.h"
 #include "../cpu/blocks.h"
-#include "../cpu/flat_update.h"
-#include "../cpu/mixed_cell.h"
-#include "../cpu/pseudo_label.h"
-#include "../cpu/skip_dropout.h"
+#include "../cpu/pool.h"
+#include "../flat_update.h"
+#include "../mixed_cell.h"
+#include "../pseudo_label.h"
+#include "../skip_dropout.h"
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)
-#include "../cuda/augment.h"
-#include "../cuda/flat_update.h"
-#include "../cuda/mixed_cell.h"
-#include "../cuda/pseudo_label.h"
-#include "../cuda/skip_dropout.h"
+#include "../cuda/launch.h"
 #endif
 
 namespace sgl_fast {
@@ -54,12 +52,13 @@ struct CpuCall {
 
     static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) { return at::empty(sizes, options); }
 
-    // A new tensor in memory that is used again when it is gone.
+    // A new tensor from the caching allocator of blocks.h.
     Tensor large(IntArrayRef sizes) const {
         size_t floats = 1;
         for (int64_t size : sizes) floats *= size;
         float* block = take_block(floats);
-        return at::from_blob(block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
+        return at::from_blob(
+            block, sizes, [](void* memory) { give_block(static_cast<float*>(memory)); }, at::kFloat);
     }
 };
 
@@ -68,14 +67,14 @@ struct CpuCall {
 #if defined(CUDASIM) || defined(SGL_FAST_CUDA)
 
 // Memory of a call's kernels, which torch keeps until they are done.
-struct Rooms {
+struct Workspace {
     at::Device device;
-    std::vector<Tensor> held{};
+    std::vector<Tensor> buffers{};
 
-    static void* more(void* rooms, size_t bytes) {
-        auto& [device, held] = *static_cast<Rooms*>(rooms);
-        held.push_back(at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(device).dtype(at::kByte)));
-        return held.back().mutable_data_ptr();
+    static void* allocate(void* workspace, size_t bytes) {
+        auto& [device, buffers] = *static_cast<Workspace*>(workspace);
+        buffers.push_back(at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(device).dtype(at::kByte)));
+        return buffers.back().mutable_data_ptr();
     }
 };
 
@@ -88,8 +87,8 @@ struct CudaCall {
     static constexpr bool stores_half = true;
     at::Device device;
     c10::cuda::CUDAGuard guard{device};
-    Rooms rooms{device};
-    Stream queue{c10::cuda::getCurrentCUDAStream(device.index()), Rooms::more, &rooms};
+    Workspace workspace{device};
+    Stream queue{c10::cuda::getCurrentCUDAStream(device.index()), Workspace::allocate, &workspace};
 
     explicit CudaCall(const Tensor& tensor) : device(device_of(tensor, at::kCUDA)) {}
     CudaCall(const CudaCall&) = delete;
@@ -106,8 +105,8 @@ struct CudaCall {
 struct SimulatedCall {
     static constexpr bool stores_half = true;
     at::Device device;
-    Rooms rooms{device};
-    Stream queue{nullptr, Rooms::more, &rooms};
+    Workspace workspace{device};
+    Stream queue{nullptr, Workspace::allocate, &workspace};
 
     explicit SimulatedCall(const Tensor& tensor) : device(device_of(tensor, at::kCPU)) {}
     SimulatedCall(const SimulatedCall&) = delete;

@@ -10,10 +10,11 @@ namespace py = pybind11;
 using at::IntArrayRef;
 using at::Tensor;
 
-inline void need_tensor(const char* name, const Tensor& tensor, at::Device device, at::ScalarType type, IntArrayRef sizes) {
+inline void need_tensor(const char* name, const Tensor& tensor, at::Device device, at::ScalarType type,
+                        IntArrayRef sizes) {
     TORCH_CHECK(tensor.device() == device && tensor.scalar_type() == type && tensor.sizes() == sizes, "need ", name,
-                " of size ", sizes, ", ", type, " on ", device, "; got ", tensor.sizes(), ", ", tensor.scalar_type(), " on ",
-                tensor.device());
+                " of size ", sizes, ", ", type, " on ", device, "; got ", tensor.sizes(), ", ", tensor.scalar_type(),
+                " on ", tensor.device());
 }
 
 // The tensor, contiguous, once it is a float32 tensor of these sizes on the call's device.

@@ -11,13 +11,18 @@ inline Convolution convolution_shape(IntArrayRef x, IntArrayRef weight, int64_t 
     const int64_t most = int64_t(1) << 20;
     for (int64_t size : {x[1], x[2], x[3], weight[0], stride, groups})
         TORCH_CHECK(size > 0 && size < most, "need sizes, stride and groups from 1 to 2^20; got ", size);
-    const bool fits = weight[0] % groups == 0 && x[1] == groups * weight[1] && weight[2] == weight[3] && weight[2] % 2 == 1;
-    TORCH_CHECK(fits && stride < 3 && weight[2] < 64, "need x (N, groups * ins, H, W), weight (groups * outs, ins, k, k), k odd, "
-                "stride 1 or 2; got ", x, ", ", weight, ", stride ", stride, ", groups ", groups);
+    const bool fits =
+        weight[0] % groups == 0 && x[1] == groups * weight[1] && weight[2] == weight[3] && weight[2] % 2 == 1;
+    TORCH_CHECK(fits && stride < 3 && weight[2] < 64,
+                "need x (N, groups * ins, H, W), weight (groups * outs, ins, k, k), k odd, "
+                "stride 1 or 2; got ",
+                x, ", ", weight, ", stride ", stride, ", groups ", groups);
     return {x[0], groups, weight[1], weight[0] / groups, weight[2], stride, x[2], x[3]};
 }
 
-inline std::vector<int64_t> convolution_out(const Convolution& s) { return {s.N, s.groups * s.outs, s.out_H(), s.out_W()}; }
+inline std::vector<int64_t> convolution_out(const Convolution& s) {
+    return {s.N, s.groups * s.outs, s.out_H(), s.out_W()};
+}
 
 inline Tensor convolution_of(const Tensor& x, const Tensor& weight, int64_t stride, int64_t groups) {
     const CpuCall call(x);
@@ -28,7 +33,8 @@ inline Tensor convolution_of(const Tensor& x, const Tensor& weight, int64_t stri
     return result;
 }
 
-inline Tensor convolution_input_of(const Tensor& grad, const Tensor& weight, int64_t stride, int64_t groups, IntArrayRef x) {
+inline Tensor convolution_input_of(const Tensor& grad, const Tensor& weight, int64_t stride, int64_t groups,
+                                   IntArrayRef x) {
     const CpuCall call(grad);
     TORCH_CHECK(x.size() == 4, "need 4 sizes of x; got ", x);
     const Tensor w = checked(call, "weight", weight, sizes_of(weight, 4));
@@ -39,7 +45,8 @@ inline Tensor convolution_input_of(const Tensor& grad, const Tensor& weight, int
     return dx;
 }
 
-inline Tensor convolution_weight_of(const Tensor& grad, const Tensor& x, int64_t stride, int64_t groups, IntArrayRef weight) {
+inline Tensor convolution_weight_of(const Tensor& grad, const Tensor& x, int64_t stride, int64_t groups,
+                                    IntArrayRef weight) {
     const CpuCall call(grad);
     TORCH_CHECK(weight.size() == 4, "need 4 sizes of weight; got ", weight);
     const Tensor in = checked(call, "x", x, sizes_of(x, 4));

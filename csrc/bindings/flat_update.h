@@ -39,13 +39,13 @@ template <class Call> std::tuple<Tensor, Tensor> perturb_of(const Tensor& weight
     return {both, eps};
 }
 
-template <class Call> Tensor quotient_of(const Tensor& both, const Tensor& eps) {
+template <class Call> Tensor central_difference_of(const Tensor& both, const Tensor& eps) {
     const Call call(both);
     const IntArrayRef size = sizes_of(both, 2);
     const int64_t K = size[0] / 2;
     const Tensor x = checked(call, "both", both, {2 * K, size[1]}), e = checked(call, "eps", eps, {K});
     Tensor result = empty(call, {K, size[1]});
-    quotient(call.queue, K, size[1], data(x), data(e), out(result));
+    central_difference(call.queue, K, size[1], data(x), data(e), out(result));
     return result;
 }
 
@@ -54,7 +54,7 @@ template <class Call> void bind_flat_update(py::module_& m) {
     m.def("row_norms", &row_norms_of<Call>, released());
     m.def("sgd", &sgd_of<Call>, released());
     m.def("perturb", &perturb_of<Call>, released());
-    m.def("quotient", &quotient_of<Call>, released());
+    m.def("central_difference", &central_difference_of<Call>, released());
 }
 
 }  // namespace sgl_fast

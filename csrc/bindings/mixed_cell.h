@@ -12,19 +12,23 @@
 
 namespace sgl_fast {
 
-// The tensor, or a copy, that starts where kernels may read four floats at once.
+// The tensor, or a copy, at an address from which kernels may read four floats at once.
 inline Tensor aligned(const Tensor& tensor) {
-    const bool is = reinterpret_cast<uintptr_t>(tensor.const_data_ptr<float>()) % 16 == 0;
-    return is ? tensor : tensor.clone();
+    const bool on_16_bytes = reinterpret_cast<uintptr_t>(tensor.const_data_ptr<float>()) % 16 == 0;
+    return on_16_bytes ? tensor : tensor.clone();
 }
 
-// The tensor, or a copy, such that each image is dense, and aligned if its rows are. apart: no two images are one memory, as
-// where a gradient of the same strides is written; such a copy has the strides of the tensor, or is contiguous.
-inline Tensor dense_images(const char* name, const Tensor& tensor, at::Device device, IntArrayRef sizes, bool apart) {
+// The tensor, or a copy, such that each image is dense and rows of whole quads are aligned; the copy has the tensor's
+// strides where these fit, else it is contiguous. disjoint: no two images may be one memory, since a gradient of the same
+// strides will be written.
+inline Tensor dense_images(const char* name, const Tensor& tensor, at::Device device, IntArrayRef sizes,
+                           bool disjoint) {
     need_tensor(name, tensor, device, at::kFloat, sizes);
     const bool dense = tensor.stride(4) == 1 && tensor.stride(3) == sizes[4] && tensor.stride(2) == sizes[3] * sizes[4];
-    const bool even = sizes[4] % 4 != 0 || (tensor.stride(0) % 4 == 0 && tensor.stride(1) % 4 == 0);
-    return aligned(dense && even && !(apart && !tensor.is_non_overlapping_and_dense()) ? tensor : tensor.contiguous());
+    const bool steps_of_quads = sizes[4] % 4 != 0 || (tensor.stride(0) % 4 == 0 && tensor.stride(1) % 4 == 0);
+    return aligned(dense && steps_of_quads && !(disjoint && !tensor.is_non_overlapping_and_dense())
+                       ? tensor
+                       : tensor.contiguous());
 }
 
 // A cell's tensors, checked, and the pointers to them.
@@ -85,8 +89,8 @@ struct Cell {
 
 using Maybe = std::optional<Tensor>;
 
-// (V, 3, norms), for the forward to complete: the statistics `running` of batch norms if given, and those of the norms that
-// change nothing.
+// (V, 3, norms), which the forward completes: `running` in evaluation, and mean 0, scale 1 of norms that change
+// nothing.
 template <class Call> Tensor statistics_of(const Call& call, const rows::Head& head, int64_t V, const Maybe& running) {
     const int64_t norms = head.norms, measured = head.measured;
     Tensor stats = empty(call, {V, 3, norms});
@@ -100,46 +104,52 @@ template <class Call> Tensor statistics_of(const Call& call, const rows::Head& h
 }
 
 template <class Call>
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(
-        const Program& program, const Tensor& s0, const Tensor& s1, const Tensor& weights,
-        const Tensor& op_weights, const Maybe& edge_weights, const Maybe& running, const Maybe& pattern,
-        const Maybe& dropout, double skip_beta, double dropout_scale, bool half) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(const Program& program, const Tensor& s0,
+                                                                 const Tensor& s1, const Tensor& weights,
+                                                                 const Tensor& op_weights, const Maybe& edge_weights,
+                                                                 const Maybe& running, const Maybe& pattern,
+                                                                 const Maybe& dropout, double skip_beta,
+                                                                 double dropout_scale, bool half) {
     const Call call(s1);
     TORCH_CHECK(!half || Call::stores_half, "need backend 'cuda' or 'triton' for float16 between forward and backward");
     const Cell c(call, program, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, !running);
     const int64_t V = c.inputs.V, N = c.inputs.N, bytes = program.head.pattern;
     Tensor states = call.large(c.states_size());
-    const std::vector<int64_t> kept{V, N, program.head.saved};
-    Tensor planes = half ? empty(call, kept, at::kHalf) : call.large(kept);
+    const std::vector<int64_t> size{V, N, program.head.saved};
+    Tensor activations = half ? empty(call, size, at::kHalf) : call.large(size);
     Tensor stats = statistics_of(call, program.head, V, running);
     if (pattern) need_tensor("pattern", *pattern, call.device, at::kByte, {V, N, bytes});
-    Tensor bits = pattern ? pattern->clone(at::MemoryFormat::Contiguous) : empty(call, {V, N, bytes}, at::kByte);
+    Tensor masks = pattern ? pattern->clone(at::MemoryFormat::Contiguous) : empty(call, {V, N, bytes}, at::kByte);
     Tensor result = empty(call, c.out_size());
-    const CellSaved saved{out(states), planes.mutable_data_ptr(), out(stats), bits.mutable_data_ptr<uint8_t>(), half};
+    const CellSaved saved{out(states), activations.mutable_data_ptr(), out(stats), masks.mutable_data_ptr<uint8_t>(),
+                          half};
     mixed_cell_forward(call.queue, program, c.inputs, pattern.has_value(), saved, out(result));
-    return {result, states, planes, stats, bits};
+    return {result, states, activations, stats, masks};
 }
 
 template <class Call>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
-        const Program& program, const Tensor& s0, const Tensor& s1, const Tensor& weights,
-        const Tensor& op_weights, const Maybe& edge_weights, const Maybe& dropout, const Tensor& result,
-        const Tensor& states, const Tensor& planes, const Tensor& stats, const Tensor& pattern, const Tensor& grad,
-        double skip_beta, double dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights) {
+    const Program& program, const Tensor& s0, const Tensor& s1, const Tensor& weights, const Tensor& op_weights,
+    const Maybe& edge_weights, const Maybe& dropout, const Tensor& result, const Tensor& states,
+    const Tensor& activations, const Tensor& stats, const Tensor& pattern, const Tensor& grad, double skip_beta,
+    double dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights) {
     const Call call(s1);
     const Cell c(call, program, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, training,
                  want_s0, want_s1);
-    const int64_t V = c.inputs.V, N = c.inputs.N, P = program.head.weights, bytes = program.head.pattern, norms = program.head.norms;
+    const int64_t V = c.inputs.V, N = c.inputs.N, P = program.head.weights, bytes = program.head.pattern,
+                  norms = program.head.norms;
     const Tensor y = aligned(checked(call, "out", result, c.out_size()));
     const Tensor g = aligned(checked(call, "grad", grad, c.out_size()));
-    const Tensor kept_states = checked(call, "states", states, c.states_size());
-    const bool half = Call::stores_half && planes.scalar_type() == at::kHalf;
-    need_tensor("planes", planes, call.device, half ? at::kHalf : at::kFloat, {V, N, program.head.saved});
-    const Tensor kept_planes = planes.contiguous(), kept_stats = checked(call, "stats", stats, {V, 3, norms});
+    const Tensor dense_states = checked(call, "states", states, c.states_size());
+    const bool half = Call::stores_half && activations.scalar_type() == at::kHalf;
+    need_tensor("saved", activations, call.device, half ? at::kHalf : at::kFloat, {V, N, program.head.saved});
+    const Tensor dense_activations = activations.contiguous(),
+                 dense_stats = checked(call, "stats", stats, {V, 3, norms});
     need_tensor("pattern", pattern, call.device, at::kByte, {V, N, bytes});
-    const Tensor bits = pattern.contiguous();
-    const CellSaved saved{const_cast<float*>(data(kept_states)), const_cast<void*>(kept_planes.const_data_ptr()),
-                          const_cast<float*>(data(kept_stats)), const_cast<uint8_t*>(bits.const_data_ptr<uint8_t>()), half};
+    const Tensor masks = pattern.contiguous();
+    const CellSaved saved{const_cast<float*>(data(dense_states)), const_cast<void*>(dense_activations.const_data_ptr()),
+                          const_cast<float*>(data(dense_stats)), const_cast<uint8_t*>(masks.const_data_ptr<uint8_t>()),
+                          half};
     const auto like = [&](const Tensor& t) {
         return at::empty_strided(t.sizes(), t.strides(), at::TensorOptions(call.device).dtype(at::kFloat));
     };

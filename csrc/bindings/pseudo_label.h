@@ -27,12 +27,12 @@ template <class Call> std::tuple<Tensor, Tensor> pseudo_labels_of(const Tensor& 
     return {p, targets};
 }
 
-template <class Call> Tensor teacher_cotangent_of(const Tensor& p, const Tensor& tau) {
+template <class Call> Tensor pseudo_label_vjp_of(const Tensor& p, const Tensor& tau) {
     const Call call(p);
     const IntArrayRef size = sizes_of(p, 3);
     const Tensor a = checked(call, "p", p, size), b = checked(call, "tau", tau, size);
     Tensor cotangent = empty(call, size);
-    teacher_cotangent(call.queue, size[0], size[1], size[2], data(a), data(b), out(cotangent));
+    pseudo_label_vjp(call.queue, size[0], size[1], size[2], data(a), data(b), out(cotangent));
     return cotangent;
 }
 
@@ -40,7 +40,7 @@ template <class Call> void bind_pseudo_label(py::module_& m) {
     using released = py::call_guard<py::gil_scoped_release>;
     m.def("cross_entropy", &cross_entropy_of<Call>, released());
     m.def("pseudo_labels", &pseudo_labels_of<Call>, released());
-    m.def("teacher_cotangent", &teacher_cotangent_of<Call>, released());
+    m.def("pseudo_label_vjp", &pseudo_label_vjp_of<Call>, released());
 }
 
 }  // namespace sgl_fast

@@ -1,15 +1,15 @@
+// Dense convolutions of N images, square kernels of odd size, zeros around the image, float32 and contiguous: what a
+// network has outside its cells. Every sum is taken in one order, on any number of threads.
 #pragma once
 
 #include <cstdint>
 
-#include "pool.h"
-
-// Dense convolutions of N images, square kernels of odd size, zeros around the image, float32 and contiguous: what a
-// network has outside its cells. Every sum is taken in one order, on any number of threads.
 namespace sgl_fast {
 
+struct Pool;  // pool.h
+
 struct Convolution {
-    int64_t N, groups, ins, outs;  // channels of one group
+    int64_t N, groups, ins, outs;  // ins and outs: channels of one group
     int64_t kernel, stride, H, W;  // of an input
 
     int64_t out_H() const { return (H - 1) / stride + 1; }

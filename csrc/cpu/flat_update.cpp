@@ -1,9 +1,12 @@
-#include "flat_update.h"
+#include "../flat_update.h"
 
+#include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
-#define SGL_FAST_LOOPS "flat_update_loops.h"
-#include "each_isa.h"
+#include "kernels.h"
+#include "pool.h"
 
 namespace sgl_fast {
 namespace {
@@ -14,8 +17,7 @@ constexpr int64_t grain = 4;     // blocks below which another thread costs more
 int64_t blocks_of(int64_t P) { return (P + block - 1) / block; }
 
 // Calls body(b, k, offset, count) for every block b: floats offset to offset + count of all, which are in row k.
-template <class Body>
-void for_blocks(const Pool& pool, int64_t K, int64_t P, const Body& body) {
+template <class Body> void for_blocks(const Pool& pool, int64_t K, int64_t P, const Body& body) {
     const int64_t blocks = blocks_of(P);
     split(pool, K * blocks, grain, [&](int64_t begin, int64_t end) {
         for (int64_t b = begin; b < end; ++b) {
@@ -26,12 +28,11 @@ void for_blocks(const Pool& pool, int64_t K, int64_t P, const Body& body) {
 }
 
 std::vector<double> norms_of(const Pool& pool, int64_t K, int64_t P, const float* rows) {
-    const auto squares = SGL_FAST_PICK(sum_of_squares);
+    const auto squares = kernels().sum_of_squares;
     const int64_t blocks = blocks_of(P);
     std::vector<double> sums(K * blocks), norms(K);
-    for_blocks(pool, K, P, [&](int64_t b, int64_t, int64_t offset, int64_t count) {
-        sums[b] = squares(count, rows + offset);
-    });
+    for_blocks(pool, K, P,
+               [&](int64_t b, int64_t, int64_t offset, int64_t count) { sums[b] = squares(count, rows + offset); });
     for (int64_t k = 0; k < K; ++k) {
         double total = 0;
         for (int64_t b = 0; b < blocks; ++b) total += sums[k * blocks + b];
@@ -57,33 +58,33 @@ float clip_scale(double norm, float clip) {
 }  // namespace
 
 void row_norms(const Pool& pool, int64_t K, int64_t P, const float* rows, float* norms) {
-    const std::vector<double> found = norms_of(pool, K, P, rows);
-    std::copy(found.begin(), found.end(), norms);
+    const std::vector<double> doubles = norms_of(pool, K, P, rows);
+    std::copy(doubles.begin(), doubles.end(), norms);
 }
 
 void sgd(const Pool& pool, int64_t K, int64_t P, const Sgd& settings, const float* lr, const float* weights,
          const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms) {
-    const std::vector<double> found = norms_of(pool, K, P, grad);
-    std::copy(found.begin(), found.end(), norms);
-    const auto run = SGL_FAST_PICK(sgd_run);
+    const std::vector<double> grad_norms = norms_of(pool, K, P, grad);
+    std::copy(grad_norms.begin(), grad_norms.end(), norms);
+    const auto run = kernels().sgd_run;
     for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
-        const float scale = clip_scale(found[k], settings.clip);
+        const float scale = clip_scale(grad_norms[k], settings.clip);
         run(count, settings, *lr, scale, weights + i, grad + i, buffer + i, new_weights + i, new_buffer + i);
     });
 }
 
 void perturb(const Pool& pool, int64_t K, int64_t P, float r, const float* weights, const float* direction, float* both,
              float* eps) {
-    const std::vector<double> found = norms_of(pool, K, P, direction);
-    for (int64_t k = 0; k < K; ++k) eps[k] = radius_over(r, found[k]);
-    const auto run = SGL_FAST_PICK(perturb_run);
+    const std::vector<double> direction_norms = norms_of(pool, K, P, direction);
+    for (int64_t k = 0; k < K; ++k) eps[k] = radius_over(r, direction_norms[k]);
+    const auto run = kernels().perturb_run;
     for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
         run(count, eps[k], weights + i, direction + i, both + i, both + K * P + i);
     });
 }
 
-void quotient(const Pool& pool, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
-    const auto run = SGL_FAST_PICK(quotient_run);
+void central_difference(const Pool& pool, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
+    const auto run = kernels().central_difference_run;
     for_blocks(pool, K, P, [&](int64_t, int64_t k, int64_t i, int64_t count) {
         run(count, eps[k] == 0 ? 1.0f : 2 * eps[k], both + i, both + K * P + i, out + i);
     });

@@ -1,7 +1,16 @@
-// Runs of consecutive floats. Included once per instruction set: see each_isa.h.
+// Runs of consecutive floats.
+#pragma once
 
-double sum_of_squares(int64_t count, const float* x) {
-    constexpr int half = lanes / 2, width = 4 * half;
+#include <cstdint>
+#include <cstring>
+
+#include "../flat_update.h"
+#include "simd.h"
+
+ISA_NAMESPACE_BEGIN
+
+inline double sum_of_squares(int64_t count, const float* x) {
+    constexpr int half = NATIVE / 2, width = 4 * half;
     typedef double Doubles __attribute__((vector_size(8 * half)));
     typedef float Floats __attribute__((vector_size(4 * half)));
     Doubles sums[4] = {};
@@ -20,9 +29,9 @@ double sum_of_squares(int64_t count, const float* x) {
     return total;
 }
 
-void sgd_run(int64_t count, const Sgd& s, float lr, float scale, const float* __restrict weights,
-             const float* __restrict grad, const float* __restrict buffer, float* __restrict new_weights,
-             float* __restrict new_buffer) {
+inline void sgd_run(int64_t count, const Sgd& s, float lr, float scale, const float* __restrict weights,
+                    const float* __restrict grad, const float* __restrict buffer, float* __restrict new_weights,
+                    float* __restrict new_buffer) {
     const float momentum = s.momentum, weight_decay = s.weight_decay;
     for (int64_t i = 0; i < count; i++) {
         const float b = momentum * buffer[i] + scale * grad[i] + weight_decay * weights[i];
@@ -31,8 +40,8 @@ void sgd_run(int64_t count, const Sgd& s, float lr, float scale, const float* __
     }
 }
 
-void perturb_run(int64_t count, float eps, const float* __restrict weights, const float* __restrict direction,
-                 float* __restrict plus, float* __restrict minus) {
+inline void perturb_run(int64_t count, float eps, const float* __restrict weights, const float* __restrict direction,
+                        float* __restrict plus, float* __restrict minus) {
     for (int64_t i = 0; i < count; i++) {
         const float step = eps * direction[i];
         plus[i] = weights[i] + step;
@@ -40,7 +49,9 @@ void perturb_run(int64_t count, float eps, const float* __restrict weights, cons
     }
 }
 
-void quotient_run(int64_t count, float span, const float* __restrict plus, const float* __restrict minus,
-                  float* __restrict out) {
+inline void central_difference_run(int64_t count, float span, const float* __restrict plus,
+                                   const float* __restrict minus, float* __restrict out) {
     for (int64_t i = 0; i < count; i++) out[i] = (plus[i] - minus[i]) / span;
 }
+
+ISA_NAMESPACE_END

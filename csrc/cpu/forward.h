@@ -1,38 +1,48 @@
-// The forward of a cell, image by image between batch norms. Included once per instruction set, inside its namespace.
+// The forward of a cell, image by image between batch norms.
 //
-// Phases, each over all images: preprocess | states 0 and 1: convolutions and pools on their out-edges | second halves of
-// their separable convolutions | node 0, then its convolutions and pools | ... | last node.
+// Phases, each over all images: preprocess | states 0 and 1: convolutions and pools on their out-edges | second halves
+// of their separable convolutions | node 0, then its convolutions and pools | ... | last node.
+#pragma once
+
+#include "depthwise.h"
+#include "pass.h"
+#include "pointwise.h"
+
+ISA_NAMESPACE_BEGIN
 
 struct Forward : Pass {
     const Workspace& space;
     bool replay;
-    float* result;  // the nodes
+    float* nodes;  // what Pass reads as `out`
 
     float* partial_mean(int v, int n) const { return space.partial[0] + size_t(v * N + n) * head.norms; }
     float* partial_deviations(int v, int n) const { return space.partial[1] + size_t(v * N + n) * head.norms; }
 
+    // Moments of an image's channels, for the statistics of norms from `norm` on.
     void measure(int v, int n, size_t norm, int channels, const float* z, int count) const {
         if (!in.training || norm >= size_t(head.measured)) return;
         for (int c = 0; c < channels; c++)
             moments(z + size_t(c) * count, count, partial_mean(v, n) + norm + c, partial_deviations(v, n) + norm + c);
     }
 
-    // From Padded planes of its inputs after their ReLU; deep: room for compact planes of what the 1x1 convolution reads.
-    void convolve(const rows::Conv& conv, const float* active, const Padded& padded, float* deep, size_t compact, int v, int n) const {
+    // Depthwise, then 1x1, from Padded planes after their ReLU. depthwise_out: scratch for compact planes.
+    void convolve(const rows::Conv& conv, const float* active, const Padded& padded, float* depthwise_out,
+                  size_t compact, int v, int n) const {
         const Depthwise depthwise = depthwise_for(conv.kernel, conv.dilation, conv.stride, padded.W);
         const int taps = conv.kernel * conv.kernel;
         for (int c = 0; c < conv.ins; c++)
-            depthwise.forward(active + c * padded.plane, padded, weights(v) + conv.depthwise + c * taps, deep + c * compact);
-        multiply(conv, deep, compact, planes(v, n) + conv.z, int(pixels), v, n);
+            depthwise.forward(active + c * padded.plane, padded, weights(v) + conv.depthwise + c * taps,
+                              depthwise_out + c * compact);
+        convolve_1x1(conv, depthwise_out, compact, activations(v, n) + conv.z, int(pixels), v, n);
     }
 
-    // Its 1x1 convolution of planes that are `plane` floats apart, into consecutive pixels.
-    void multiply(const rows::Conv& conv, const float* deep, size_t plane, float* z, int count, int v, int n) const {
-        pointwise({weights(v) + conv.pointwise, conv.ins, 1}, conv.outs, conv.ins, deep, plane, z, count, count);
+    // From planes that are `plane` floats apart into consecutive pixels.
+    void convolve_1x1(const rows::Conv& conv, const float* x, size_t plane, float* z, int count, int v, int n) const {
+        pointwise({weights(v) + conv.pointwise, conv.ins, 1}, conv.outs, conv.ins, x, plane, z, count, count);
         measure(v, n, conv.norm, conv.outs, z, count);
     }
 
-    // Statistics of `channels` channels from `norm` on, from those of the images of `count` pixels.
+    // Statistics of norms from `norm` on, from the moments of the images of `count` pixels.
     void finish(size_t norm, int channels, int count) const {
         if (norm >= size_t(head.measured)) return;
         for (int v = 0; v < V; v++) {
@@ -58,13 +68,13 @@ struct Forward : Pass {
         }
     }
 
-    // Pools are computed once a state: their other norms copy the first one's.
-    void share(size_t from, size_t to) const {
-        if (from == to || !in.training) return;
+    // A state is pooled once for all of its edges: the other edges' norms copy the first one's statistics.
+    void copy_statistics(size_t source, size_t target) const {
+        if (source == target || !in.training) return;
         for (int v = 0; v < V; v++)
             for (int row = 0; row < 3; row++) {
                 float* stats = saved.stats + (size_t(v) * 3 + row) * head.norms;
-                __builtin_memcpy(stats + to, stats + from, M * sizeof(float));
+                __builtin_memcpy(stats + target, stats + source, M * sizeof(float));
             }
     }
 
@@ -78,7 +88,7 @@ struct Forward : Pass {
             for (const rows::Use& use : program.uses_of(pool)) {
                 if (pool.norm == rows::OUT) continue;
                 if (use.norm == pool.norm || !in.training) finish(use.norm, M, int(pixels));
-                share(pool.norm, use.norm);
+                copy_statistics(pool.norm, use.norm);
             }
         finish(program.convs_of(s), pixels);
     }
@@ -89,3 +99,5 @@ struct Forward : Pass {
     void preprocess() const;
     void hidden(int j) const;
 };
+
+ISA_NAMESPACE_END

@@ -1,10 +1,16 @@
-// 1x1 convolutions of one image, and the gradients of their weights. Included once per instruction set, inside its
-// namespace.
+// 1x1 convolutions of one image and their weight gradients; a dgrad is the convolution by the transpose.
+#pragma once
 
-// The element (o, c) of a matrix of weights, or of its transpose.
+#include <cstddef>
+
+#include "geometry.h"
+
+ISA_NAMESPACE_BEGIN
+
+// A matrix of weights, or its transpose: element (o, c) is first[o * o_stride + c * c_stride].
 struct Weights {
-    const float* at;
-    ptrdiff_t o, c;
+    const float* first;
+    ptrdiff_t o_stride, c_stride;
 };
 
 // PB whole vectors of pixels, or (WHOLE false) one of n pixels, for CB output channels.
@@ -14,30 +20,31 @@ INLINE void pointwise_block(Weights w, int ins, const float* in, size_t in_plane
     F<L> sums[CB * PB];
 #pragma GCC unroll 16
     for (int i = 0; i < CB * PB; i++) sums[i] = F<L>{};
-    for (int c = 0; c < ins; c++, in += in_plane, w.at += w.c) {
+    for (int c = 0; c < ins; c++, in += in_plane, w.first += w.c_stride) {
         F<L> v[PB];
 #pragma GCC unroll 2
         for (int p = 0; p < PB; p++) v[p] = load<L>(in + p * L);
 #pragma GCC unroll 8
         for (int o = 0; o < CB; o++)
 #pragma GCC unroll 2
-            for (int p = 0; p < PB; p++) sums[o * PB + p] += w.at[o * w.o] * v[p];
+            for (int p = 0; p < PB; p++) sums[o * PB + p] += w.first[o * w.o_stride] * v[p];
     }
 #pragma GCC unroll 8
     for (int o = 0; o < CB; o++)
 #pragma GCC unroll 2
         for (int p = 0; p < PB; p++) {
-            float* to = out + o * out_plane + p * L;
+            float* pixels = out + o * out_plane + p * L;
             F<L> total = sums[o * PB + p];
             if constexpr (WHOLE)
-                store<L>(to, ADD ? total + load<L>(to) : total);
+                store<L>(pixels, ADD ? total + load<L>(pixels) : total);
             else
-                store_first<L>(to, ADD ? total + load_first<L>(to, n) : total, n);
+                store_first<L>(pixels, ADD ? total + load_first<L>(pixels, n) : total, n);
         }
 }
 
 template <int CB, bool ADD>
-INLINE void pointwise_rows(Weights w, int ins, const float* in, size_t in_plane, float* out, size_t out_plane, int pixels) {
+INLINE void pointwise_rows(Weights w, int ins, const float* in, size_t in_plane, float* out, size_t out_plane,
+                           int pixels) {
     constexpr int L = NATIVE;
     int x = 0;
     for (; x + 2 * L <= pixels; x += 2 * L)
@@ -54,7 +61,7 @@ inline void pointwise(Weights w, int outs, int ins, const float* in, size_t in_p
     constexpr int MANY = NATIVE == 16 ? 8 : 4;
     int o = 0;
     auto next = [&](int channels) {
-        w.at += channels * w.o;
+        w.first += channels * w.o_stride;
         out += channels * out_plane;
         o += channels;
     };
@@ -79,31 +86,32 @@ inline void sums_of_16(const F<NATIVE>* v, float* sums) {
     for (int i = 0; i < 16; i += L) store<L>(sums + i, sum_each<L>(halves + i));
 }
 
-// sums[4 * i + j] += grad[i] * in[j], a vector of each; of n pixels where it is not whole.
-template <bool WHOLE> INLINE void gram_step(const float* const* grad, const float* const* in, int x, int n, F<NATIVE>* sums) {
+// sums[4 * i + j] += dy[i] * in[j], a vector of each; of n pixels where it is not whole.
+template <bool WHOLE>
+INLINE void wgrad_step(const float* const* dy, const float* const* in, int x, int n, F<NATIVE>* sums) {
     constexpr int L = NATIVE;
     F<L> a[4], b[4];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        a[i] = WHOLE ? load<L>(grad[i] + x) : load_first<L>(grad[i] + x, n);
+        a[i] = WHOLE ? load<L>(dy[i] + x) : load_first<L>(dy[i] + x, n);
         b[i] = WHOLE ? load<L>(in[i] + x) : load_first<L>(in[i] + x, n);
     }
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) sums[i] += a[i / 4] * b[i % 4];
 }
 
-// dw[o][c] += sum over x of grad[o][x] * in[c][x] for 4 x 4 channels, of which `outs` x `ins` exist.
-inline void gram_block(const float* grad, size_t grad_plane, int outs, const float* in, size_t in_plane, int ins,
-                       int pixels, float* dw, int dw_row) {
+// dw[o][c] += sum over x of dy[o][x] * in[c][x] for 4 x 4 channels, of which `outs` x `ins` exist.
+inline void wgrad_block(const float* dy, size_t dy_plane, int outs, const float* in, size_t in_plane, int ins,
+                        int pixels, float* dw, int dw_row) {
     const float *g[4], *v[4];
     for (int i = 0; i < 4; i++) {
-        g[i] = grad + (i < outs ? i : 0) * grad_plane;
+        g[i] = dy + (i < outs ? i : 0) * dy_plane;
         v[i] = in + (i < ins ? i : 0) * in_plane;
     }
     F<NATIVE> sums[16] = {};
     int x = 0;
-    for (; x + NATIVE <= pixels; x += NATIVE) gram_step<true>(g, v, x, 0, sums);
-    if (x < pixels) gram_step<false>(g, v, x, pixels - x, sums);
+    for (; x + NATIVE <= pixels; x += NATIVE) wgrad_step<true>(g, v, x, 0, sums);
+    if (x < pixels) wgrad_step<false>(g, v, x, pixels - x, sums);
     float totals[16];
     sums_of_16(sums, totals);
     for (int i = 0; i < outs; i++)
@@ -130,18 +138,18 @@ inline void transpose(const float* in, size_t in_plane, int channels, int pixels
         }
 }
 
-// Room that `gram` needs.
-inline size_t gram_scratch(int ins, int pixels) { return size_t(round_up(ins, 16)) * pixels; }
+// Floats of scratch that pointwise_wgrad needs.
+inline size_t wgrad_scratch(int ins, int pixels) { return size_t(round_up(ins, 16)) * pixels; }
 
-// dw[o][c] += sum over x of grad[o][x] * in[c][x]: the gradient of a 1x1 convolution's weights. Few channels: dot
-// products along pixels; many: an outer product a pixel, vectors along channels.
-inline void gram(const float* grad, size_t grad_plane, int outs, const float* in, size_t in_plane, int ins, int pixels,
-                 float* dw, float* scratch) {
+// dw[o][c] += sum over x of dy[o][x] * in[c][x]. Few channels: dot products along pixels; many: an outer product a
+// pixel, vectors along channels.
+inline void pointwise_wgrad(const float* dy, size_t dy_plane, int outs, const float* in, size_t in_plane, int ins,
+                            int pixels, float* dw, float* scratch) {
     if (ins >= 16) {
         int row = round_up(ins, 16);
         transpose(in, in_plane, ins, pixels, scratch, row);
-        for (int x = 0; x < pixels; x += 128) {  // short sums, for float32's sake
-            Weights part{grad + x, ptrdiff_t(grad_plane), 1};
+        for (int x = 0; x < pixels; x += 128) {  // short sums lose fewer bits of float32
+            Weights part{dy + x, ptrdiff_t(dy_plane), 1};
             int n = pixels - x < 128 ? pixels - x : 128;
             pointwise<true>(part, outs, n, scratch + size_t(x) * row, row, dw, ins, ins);
         }
@@ -149,6 +157,8 @@ inline void gram(const float* grad, size_t grad_plane, int outs, const float* in
     }
     for (int o = 0; o < outs; o += 4)
         for (int c = 0; c < ins; c += 4)
-            gram_block(grad + o * grad_plane, grad_plane, outs - o < 4 ? outs - o : 4, in + c * in_plane, in_plane,
-                       ins - c < 4 ? ins - c : 4, pixels, dw + size_t(o) * ins + c, ins);
+            wgrad_block(dy + o * dy_plane, dy_plane, outs - o < 4 ? outs - o : 4, in + c * in_plane, in_plane,
+                        ins - c < 4 ? ins - c : 4, pixels, dw + size_t(o) * ins + c, ins);
 }
+
+ISA_NAMESPACE_END

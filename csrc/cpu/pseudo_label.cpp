@@ -1,9 +1,9 @@
-#include "pseudo_label.h"
+#include "../pseudo_label.h"
 
 #include <vector>
 
-#define SGL_FAST_LOOPS "pseudo_label_loops.h"
-#include "each_isa.h"
+#include "kernels.h"
+#include "pool.h"
 
 namespace sgl_fast {
 namespace {
@@ -15,7 +15,7 @@ int64_t grain(int64_t J) { return 1 + 16384 / J; }
 
 void cross_entropy(const Pool& pool, int64_t V, int64_t N, int64_t J, float weight, const float* logits,
                    const float* targets, float* loss, float* log_probs, float* grad) {
-    const auto row = SGL_FAST_PICK(cross_entropy_row);
+    const auto row = kernels().cross_entropy_row;
     std::vector<double> losses(V * N);
     split(pool, V * N, grain(J), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i)
@@ -28,10 +28,9 @@ void cross_entropy(const Pool& pool, int64_t V, int64_t N, int64_t J, float weig
     }
 }
 
-void pseudo_labels(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* teachers, float* p,
-                   float* targets) {
-    const auto softmax = SGL_FAST_PICK(softmax_row);
-    const auto others = SGL_FAST_PICK(others_row);
+void pseudo_labels(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* teachers, float* p, float* targets) {
+    const auto softmax = kernels().softmax_row;
+    const auto others = kernels().leave_one_out_row;
     split(pool, N, 1 + grain(J) / K, [&](int64_t begin, int64_t end) {
         for (int64_t n = begin; n < end; ++n) {
             for (int64_t k = 0; k < K; ++k) softmax(J, teachers + (k * N + n) * J, p + (k * N + n) * J);
@@ -40,10 +39,10 @@ void pseudo_labels(const Pool& pool, int64_t K, int64_t N, int64_t J, const floa
     });
 }
 
-void teacher_cotangent(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* p, const float* tau,
-                       float* cotangent) {
-    const auto others = SGL_FAST_PICK(others_row);
-    const auto pull_back = SGL_FAST_PICK(pull_back_row);
+void pseudo_label_vjp(const Pool& pool, int64_t K, int64_t N, int64_t J, const float* p, const float* tau,
+                      float* cotangent) {
+    const auto others = kernels().leave_one_out_row;
+    const auto pull_back = kernels().softmax_vjp_row;
     split(pool, K * N, grain(J), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
             others(K, i / N, J, N * J, tau + i % N * J, cotangent + i * J);

@@ -1,10 +1,19 @@
-// The phases of the forward, one after the other. Included once per instruction set, inside its namespace.
+// The phases of the forward, one after the other.
+#pragma once
+
+#include "blocks.h"
+#include "hidden.h"
+#include "nodes.h"
+#include "preprocess.h"
+#include "sources.h"
+
+ISA_NAMESPACE_BEGIN
 
 inline void Forward::preprocess() const {
     on_threads(space, [&](const Scratch& scratch, int first, int last) {
         for (int which = 0; which < 2; which++) {
-            Scratch mine = scratch;
-            PreprocessForward work(*this, which, mine);
+            Scratch reused = scratch;
+            PreprocessForward work(*this, which, reused);
             each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
         }
     });
@@ -24,8 +33,8 @@ inline void Forward::run() const {
     if (head.preprocess) preprocess();
     on_threads(space, [&](const Scratch& scratch, int first, int last) {
         for (int j = 0; j < 2; j++) {
-            Scratch mine = scratch;
-            SourceForward work(*this, j, mine);
+            Scratch reused = scratch;
+            SourceForward work(*this, j, reused);
             each_image(*this, first, last, [&](int v, int n) { work.image(v, n); });
         }
     });
@@ -48,15 +57,17 @@ inline void Forward::run() const {
     }
 }
 
-inline void run_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
-                        float* out) {
+inline void run_forward(const Pool& pool, const Program& program, const CellInputs& in, bool replay,
+                        const CellSaved& saved, float* out) {
     Workspace space;
     Forward forward{{pool, program, in, saved, out}, space, replay, out};
     size_t partial = size_t(in.V) * in.N * program.head.norms;
-    space.scratch_floats = scratch_of<PreprocessForward, SourceForward, HiddenForward, NodeForward>(forward);
+    space.scratch_floats = scratch_floats<PreprocessForward, SourceForward, HiddenForward, NodeForward>(forward);
     const Block block(forward.threads() * space.scratch_floats + 2 * partial);
     space.scratch = block.memory;
     space.partial[0] = block.memory + forward.threads() * space.scratch_floats;
     space.partial[1] = space.partial[0] + partial;
     forward.run();
 }
+
+ISA_NAMESPACE_END

@@ -1,5 +1,9 @@
-// Vectors of L floats, L = 4, 8 or 16. Included once per instruction set, inside its namespace, with SGL_FAST_AVX2 or
-// SGL_FAST_AVX512 defined: g++ does not set its own macros inside a target pragma.
+// Vectors of L floats, L = 4, 8 or 16.
+#pragma once
+
+#include "isa_namespace.h"
+
+ISA_NAMESPACE_BEGIN
 
 template <int L> struct Vec {
     typedef float F __attribute__((vector_size(4 * L)));
@@ -10,7 +14,8 @@ template <int L> struct Vec {
 template <int L> using F = typename Vec<L>::F;
 template <int L> using I = typename Vec<L>::I;
 
-#define INLINE inline __attribute__((always_inline))
+#define ALWAYS_INLINE __attribute__((always_inline))
+#define INLINE inline ALWAYS_INLINE
 
 template <int L> INLINE F<L> load(const float* p) { return *(const typename Vec<L>::LooseF*)p; }
 template <int L> INLINE void store(float* p, F<L> v) { *(typename Vec<L>::LooseF*)p = v; }
@@ -168,3 +173,5 @@ template <int N, int I_ = 0, class Fn> INLINE void unrolled(Fn&& f) {
         unrolled<N, I_ + 1>(f);
     }
 }
+
+ISA_NAMESPACE_END

@@ -1,6 +1,7 @@
-#include "augment.h"
+#include "../augment.h"
 
 #include "augment.cuh"
+#include "launch.h"
 
 namespace sgl_fast {
 
@@ -9,7 +10,7 @@ void augment(const Stream& stream, const Augmentation& how, const uint8_t* image
     const int C = static_cast<int>(how.C), H = static_cast<int>(how.H), W = static_cast<int>(how.W);
     const dim3 grid(static_cast<unsigned>(how.N), blocks_for(how.H * how.W, AUGMENT_THREADS));
     LAUNCH(augment_kernel, grid, AUGMENT_THREADS, 0, stream, how.M, C, H, W,
-           static_cast<int>(how.crop), static_cast<int>(how.cutout), how.image, how.channel, images,
+           static_cast<int>(how.crop), static_cast<int>(how.cutout), how.image_stride, how.channel_stride, images,
            reinterpret_cast<const long long*>(draws), levels, out);
 }
 

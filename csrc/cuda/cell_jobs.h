@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "../cpu/mixed_cell.h"
+#include "../mixed_cell.h"
 #include "combine.cuh"
 #include "convolve.cuh"
 #include "pool.cuh"
@@ -50,7 +50,7 @@ inline CellView view_of(const Program& program, const CellInputs& in, bool repla
     view.dropout_scale = in.dropout_scale;
     view.dropout = in.dropout;
     view.states = saved.states;
-    view.planes = {saved.planes, saved.half};
+    view.planes = {saved.activations, saved.half};
     view.stats = saved.stats;
     view.out = out;
     view.pattern = saved.pattern;

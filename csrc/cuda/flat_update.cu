@@ -1,6 +1,7 @@
-#include "flat_update.h"
+#include "../flat_update.h"
 
 #include "flat_update.cuh"
+#include "launch.h"
 
 namespace sgl_fast {
 namespace {
@@ -37,8 +38,8 @@ void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* w
            eps);
 }
 
-void quotient(const Stream& stream, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
-    LAUNCH(quotient_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, both, eps, out);
+void central_difference(const Stream& stream, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
+    LAUNCH(central_difference_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, both, eps, out);
 }
 
 }  // namespace sgl_fast

@@ -86,7 +86,7 @@ perturb_kernel(long long P, float r, const float* weights, const float* directio
     }
 }
 
-__global__ void __launch_bounds__(FLAT_THREADS) quotient_kernel(long long P, const float* both, const float* eps, float* out) {
+__global__ void __launch_bounds__(FLAT_THREADS) central_difference_kernel(long long P, const float* both, const float* eps, float* out) {
     const Part part(P);
     const float span = eps[part.k] == 0 ? 1.0f : 2 * eps[part.k];
     const long long other = gridDim.y * P;

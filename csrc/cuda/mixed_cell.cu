@@ -1,9 +1,10 @@
-#include "mixed_cell.h"
+#include "../mixed_cell.h"
 
 #include <algorithm>
 #include <stdexcept>
 #include <vector>
 
+#include "launch.h"
 #include "slope_jobs.h"
 #include "table.h"
 

@@ -1,6 +1,7 @@
-#include "pseudo_label.h"
+#include "../pseudo_label.h"
 
 #include "pseudo_label.cuh"
+#include "launch.h"
 
 namespace sgl_fast {
 
@@ -15,8 +16,8 @@ void pseudo_labels(const Stream& stream, int64_t K, int64_t N, int64_t J, const 
            targets);
 }
 
-void teacher_cotangent(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* p, const float* tau, float* cotangent) {
-    LAUNCH(teacher_cotangent_kernel, blocks_for(K * N, LABEL_WARPS), LABEL_WARPS * WARP, 0, stream, K, N, J, p, tau,
+void pseudo_label_vjp(const Stream& stream, int64_t K, int64_t N, int64_t J, const float* p, const float* tau, float* cotangent) {
+    LAUNCH(pseudo_label_vjp_kernel, blocks_for(K * N, LABEL_WARPS), LABEL_WARPS * WARP, 0, stream, K, N, J, p, tau,
            cotangent);
 }
 

@@ -75,7 +75,7 @@ cross_entropy_kernel(long long N, long long J, float weight, const float* logits
 
 // p, tau, cotangent (K, N, J); a warp a row.
 __global__ void __launch_bounds__(LABEL_WARPS * WARP)
-teacher_cotangent_kernel(long long K, long long N, long long J, const float* p, const float* tau, float* cotangent) {
+pseudo_label_vjp_kernel(long long K, long long N, long long J, const float* p, const float* tau, float* cotangent) {
     const long long row = (long long)blockIdx.x * LABEL_WARPS + warp();
     if (row >= K * N) return;
     const long long k = row / N, n = row % N;

@@ -1,6 +1,7 @@
-#include "skip_dropout.h"
+#include "../skip_dropout.h"
 
 #include "skip_dropout.cuh"
+#include "launch.h"
 
 namespace sgl_fast {
 

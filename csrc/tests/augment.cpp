@@ -5,7 +5,7 @@
 
 #include "../cuda/augment.cu"
 #else
-#include "../cpu/augment.h"
+#include "../augment.h"
 #endif
 
 #include "check.h"

@@ -5,7 +5,7 @@
 
 #include "../cuda/flat_update.cu"
 #else
-#include "../cpu/flat_update.h"
+#include "../flat_update.h"
 #endif
 
 #include "check.h"
@@ -54,12 +54,12 @@ template <class Queue> static void check_differences(int64_t K, int64_t P, const
         want_both[K * P + i] = w[i] - step;
     }
     close("perturbed weights", both, want_both);
-    quotient(pool, K, P, both.data(), eps.data(), slope.data());
+    central_difference(pool, K, P, both.data(), eps.data(), slope.data());
     for (int64_t i = 0; i < K * P; i++) {
         const double span = eps[i / P] > 0 ? 2.0 * eps[i / P] : 1.0;
         want_slope[i] = (double(both[i]) - both[K * P + i]) / span;
     }
-    close("quotient", slope, want_slope);
+    close("central_difference", slope, want_slope);
 }
 
 int main() {

@@ -6,7 +6,7 @@
 
 #include "../cuda/mixed_cell.cu"
 #else
-#include "../cpu/mixed_cell.h"
+#include "../mixed_cell.h"
 #endif
 
 #include "../../build/programs.h"

@@ -5,7 +5,7 @@
 
 #include "../cuda/pseudo_label.cu"
 #else
-#include "../cpu/pseudo_label.h"
+#include "../pseudo_label.h"
 #endif
 
 #include "check.h"
@@ -43,7 +43,7 @@ template <class Queue> static void check(int64_t K, int64_t N, int64_t J, const 
     Floats loss(K), log_probs(x.size()), grad(x.size()), got_p(x.size()), targets(x.size()), cotangent(x.size());
     cross_entropy(pool, K, N, J, 0.3f, x.data(), t.data(), loss.data(), log_probs.data(), grad.data());
     pseudo_labels(pool, K, N, J, x.data(), got_p.data(), targets.data());
-    teacher_cotangent(pool, K, N, J, got_p.data(), t.data(), cotangent.data());
+    pseudo_label_vjp(pool, K, N, J, got_p.data(), t.data(), cotangent.data());
     const Doubles tau = others(t, K);
     Doubles want_loss(K), want_log_probs(x.size()), want_grad(x.size()), want_cotangent(x.size());
     for (int64_t row = 0; row < K * N; row++) {

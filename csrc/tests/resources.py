@@ -23,8 +23,8 @@ ARCHS = (70, 80, 90)
 REGISTERS, THREADS = 65536, 2048  # of a multiprocessor, of each of these
 PARAMETERS = 4096  # bytes of a kernel, which every driver takes; more needs CUDA 12.1 and driver R530
 KERNELS = {
-    "flat_update.cuh": ["squares_kernel", "norms_kernel", "sgd_kernel", "perturb_kernel", "quotient_kernel"],
-    "pseudo_label.cuh": ["pseudo_labels_kernel", "cross_entropy_kernel", "teacher_cotangent_kernel"],
+    "flat_update.cuh": ["squares_kernel", "norms_kernel", "sgd_kernel", "perturb_kernel", "central_difference_kernel"],
+    "pseudo_label.cuh": ["pseudo_labels_kernel", "cross_entropy_kernel", "pseudo_label_vjp_kernel"],
     "skip_dropout.cuh": ["dropout_masks_kernel"],
     "augment.cuh": ["augment_kernel"],
     "convolve.cuh": [f"convolve_kernel<{R}>" for R in (1, 2, 4, 8)],

@@ -5,7 +5,7 @@
 
 #include "../cuda/skip_dropout.cu"
 #else
-#include "../cpu/skip_dropout.h"
+#include "../skip_dropout.h"
 #endif
 
 #include "check.h"

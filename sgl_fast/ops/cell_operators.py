@@ -79,8 +79,8 @@ def _fake(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) -> tuple[Tensor, 
     out = s1.new_empty(V, N, nodes * C, H // 2 if reduction else H, W // 2 if reduction else W)
     states = s1.new_empty(V, N, 2 * preprocess, C, H, W)
     pattern = s1.new_empty(V, N, bytes_, dtype=torch.uint8)
-    planes = s1.new_empty(V, N, saved, dtype=storage_dtype(rest[-1]))
-    return out, states, planes, s1.new_empty(V, 3, norms), pattern
+    activations = s1.new_empty(V, N, saved, dtype=storage_dtype(rest[-1]))
+    return out, states, activations, s1.new_empty(V, 3, norms), pattern
 
 
 def _half(precision: str, device: torch.device) -> bool:
@@ -110,7 +110,7 @@ def _check_backward(
     dropout: Tensor | None,
     out: Tensor,
     states: Tensor,
-    planes: Tensor,
+    saved: Tensor,
     stats: Tensor,
     pattern: Tensor,
     grad: Tensor,
@@ -135,7 +135,7 @@ def _check_triton_backward(cell: list[int], s0: Tensor, s1: Tensor, *rest: Any) 
     V, N, _, H, W = s1.shape
     saved, pattern = sizes(cell, H, W)[2:]
     check_precision(rest[-1], "triton", s1.device)
-    need(rest[6], "planes", (V, N, saved), s1, storage_dtype(rest[-1]))
+    need(rest[6], "saved", (V, N, saved), s1, storage_dtype(rest[-1]))
     need(rest[8], "pattern", (V, N, pattern), s1, torch.uint8)
 
 
@@ -171,7 +171,7 @@ def _fake_backward(of_state: Callable[[Tensor], Tensor]) -> Callable[..., tuple[
 
 
 BACKWARD = register(
-    f"mixed_cell_backward(int[] cell, {INPUTS}, Tensor? dropout, Tensor out, Tensor states, Tensor planes,"
+    f"mixed_cell_backward(int[] cell, {INPUTS}, Tensor? dropout, Tensor out, Tensor states, Tensor saved,"
     " Tensor stats, Tensor pattern, Tensor grad, float skip_beta, float dropout_scale, bool training, bool replayed,"
     f" bool want_s0, bool want_s1, bool want_weights, str precision) -> {FIVE}",
     _check_backward,

@@ -60,14 +60,14 @@ _perturb: Operator[tuple[Tensor, Tensor]] = register(
     STEM,
     reference.perturb,
 )
-_quotient: Operator[Tensor] = register(
-    "quotient(Tensor both, Tensor eps) -> Tensor",
+_central_difference: Operator[Tensor] = register(
+    "central_difference(Tensor both, Tensor eps) -> Tensor",
     _check_quotient,
     lambda both, eps: both.new_empty(eps.shape[0], both.shape[1]),
     STEM,
-    reference.quotient,
+    reference.central_difference,
 )
-refuse_gradients(_row_norms, _sgd, _perturb, _quotient)
+refuse_gradients(_row_norms, _sgd, _perturb, _central_difference)
 
 
 def row_norms(rows: Tensor, backend: str | None = None) -> Tensor:
@@ -105,10 +105,10 @@ def perturb(weights: Tensor, direction: Tensor, r: float, backend: str | None = 
     return _perturb.on(choose(backend, weights.device, weights.dtype))(weights, direction, r)
 
 
-def quotient(both: Tensor, eps: Tensor, backend: str | None = None) -> Tensor:
+def central_difference(both: Tensor, eps: Tensor, backend: str | None = None) -> Tensor:
     """(both[:K] - both[K:]) / (2 eps), 0 divided by 1 where eps is 0; (2K, ...), (K) -> (K, ...)."""
     rows = both.flatten(1)
-    found = _quotient.on(choose(backend, rows.device, rows.dtype))(rows, eps)
+    found = _central_difference.on(choose(backend, rows.device, rows.dtype))(rows, eps)
     return found.view(-1, *both.shape[1:])
 
 

@@ -36,14 +36,14 @@ _cross_entropy: Operator[tuple[Tensor, Tensor, Tensor]] = register(
     STEM,
     reference.cross_entropy,
 )
-_teacher_cotangent: Operator[Tensor] = register(
-    "teacher_cotangent(Tensor p, Tensor tau) -> Tensor",
+_pseudo_label_vjp: Operator[Tensor] = register(
+    "pseudo_label_vjp(Tensor p, Tensor tau) -> Tensor",
     lambda p, tau: _check("p", p, "tau", tau),
     lambda p, tau: p.new_empty(p.shape),
     STEM,
-    reference.teacher_cotangent,
+    reference.pseudo_label_vjp,
 )
-refuse_gradients(_pseudo_labels, _cross_entropy, _teacher_cotangent)
+refuse_gradients(_pseudo_labels, _cross_entropy, _pseudo_label_vjp)
 
 
 def pseudo_labels(teachers: Tensor, backend: str | None = None) -> tuple[Tensor, Tensor]:
@@ -62,10 +62,10 @@ def cross_entropy(
     return _cross_entropy.on(choose(backend, logits.device, logits.dtype))(logits, targets, weight)
 
 
-def teacher_cotangent(p: Tensor, tau: Tensor, backend: str | None = None) -> Tensor:
+def pseudo_label_vjp(p: Tensor, tau: Tensor, backend: str | None = None) -> Tensor:
     """What the pseudo-labels p pass on to the teachers' logits, all (K, N, J).
 
     The gradient in them of -mean_n sum over k, j != k, c of p[j] * tau[k]: with tau the students' log-probabilities, of
     the sum of the losses; with a derivative of those, of the cross term of eq (10).
     """
-    return _teacher_cotangent.on(choose(backend, p.device, p.dtype))(p, tau)
+    return _pseudo_label_vjp.on(choose(backend, p.device, p.dtype))(p, tau)

@@ -28,7 +28,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weight: float = 1.0) -> tuple
     return loss, log_probs, grad
 
 
-def teacher_cotangent(p: Tensor, tau: Tensor) -> Tensor:
+def pseudo_label_vjp(p: Tensor, tau: Tensor) -> Tensor:
     """Of sum_k loss_k in the teachers' logits, where tau are the students' log-probabilities; all (K, N, J)."""
     others = leave_one_out(tau)
     return -p * (others - (p * others).sum(-1, keepdim=True)) / p.shape[1]
@@ -72,7 +72,7 @@ def perturb(weights: Tensor, direction: Tensor, r: float) -> tuple[Tensor, Tenso
     return torch.cat([weights + step, weights - step]), eps
 
 
-def quotient(both: Tensor, eps: Tensor) -> Tensor:
+def central_difference(both: Tensor, eps: Tensor) -> Tensor:
     """(both[:K] - both[K:]) / (2 eps), the difference itself where eps is 0; (2K, P), (K) -> (K, P)."""
     plus, minus = both.chunk(2)
     return (plus - minus) / torch.where(eps == 0, 1.0, 2 * eps).unsqueeze(1)

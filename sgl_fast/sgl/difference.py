@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..ops.flat_update import perturb, quotient
+from ..ops.flat_update import central_difference, perturb
 from ..spaces.arch import Arch, select_rows
 from . import exact
 from .options import Options
@@ -70,8 +70,8 @@ def difference(passes: Passes, rows: VirtualLearners, direction: Tensor, options
         None if rows.seeds is None else rows.seeds.repeat(2),
     )
     got = passes.gradients(doubled, arch=True, precision=options.precision)
-    arch = got.arch.map(lambda t: quotient(t, eps, passes.backend))
-    tau = quotient(got.log_probs, eps, passes.backend)
+    arch = got.arch.map(lambda t: central_difference(t, eps, passes.backend))
+    tau = central_difference(got.log_probs, eps, passes.backend)
     if rows.arch_grad is None or rows.log_probs is None or passes.options.precision != options.precision:
         return Derivative(arch, tau)
     roundoff = ROUNDOFF[options.precision] if got.loss.dtype == torch.float32 else torch.finfo(got.loss.dtype).eps / 2

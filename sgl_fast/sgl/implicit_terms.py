@@ -8,7 +8,7 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-from ..ops.pseudo_label import teacher_cotangent
+from ..ops.pseudo_label import pseudo_label_vjp
 from ..spaces.arch import Arch
 from .difference import Derivative, derivative
 from .options import Options
@@ -63,7 +63,7 @@ def implicit_terms(passes: Passes, base: Base, g: Tensor, options: Options, K: i
     explicit = options.explicit_pseudo_label_grad
     if options.teacher == "frozen" or (options.teacher == "self" and not explicit):
         return total(terms)
-    u, direct = passes.vjp(base.teachers, teacher_cotangent(base.p, pseudo.log_probs, passes.backend))
+    u, direct = passes.vjp(base.teachers, pseudo_label_vjp(base.p, pseudo.log_probs, passes.backend))
     others = None if pseudo.error is None else pseudo.error.amax().expand(K)  # of their log-probabilities
     if options.teacher == "preliminary":
         cross = derivative(passes, base.rows_train.select(range(K)), u, options)

@@ -81,7 +81,7 @@ def test_pseudo_labels(gpu: str) -> None:
     for backend, device, dtype in (("reference", "cpu", torch.float64), (gpu, DEVICE, torch.float32)):
         p, targets = pseudo_label.pseudo_labels(teachers.to(device, dtype), backend)
         entropies = pseudo_label.cross_entropy(logits.to(device, dtype), targets, 1.0, backend)
-        results.append([p, targets, *entropies, pseudo_label.teacher_cotangent(p, entropies[1], backend)])
+        results.append([p, targets, *entropies, pseudo_label.pseudo_label_vjp(p, entropies[1], backend)])
     assert off(results[1], results[0]) < 1e-6
 
 

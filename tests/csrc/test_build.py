@@ -94,7 +94,7 @@ def test_a_failing_compile_fails_the_build(tree: Path) -> None:
 def test_kernels_under_the_sanitizers(tree: Path) -> None:
     shutil.copy(ROOT / "Makefile", tree)
     done = subprocess.run(
-        ["make", "sanitize", f"RUN={sys.executable}"], cwd=tree, capture_output=True, text=True, timeout=1500
+        ["make", "-j2", "sanitize", f"RUN={sys.executable}"], cwd=tree, capture_output=True, text=True, timeout=1500
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("passed: plain") == len(list((ROOT / "csrc" / "tests").glob("*.cpp")))

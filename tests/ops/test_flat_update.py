@@ -12,7 +12,7 @@ from trials import close, fresh, threads
 
 from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import flat_update
-from sgl_fast.ops.flat_update import perturb, quotient, row_norms, sgd
+from sgl_fast.ops.flat_update import central_difference, perturb, row_norms, sgd
 from sgl_fast.reference import flat as reference_flat
 
 DTYPES = {"reference": (torch.float64, torch.float32), "cpu": (torch.float32,), "triton": (torch.float32,)}
@@ -95,14 +95,14 @@ def test_quotients(backend: str) -> None:
         both, eps = torch.randn(6, *shape).double(), torch.tensor([0.5, 0.0, 1e-3], dtype=torch.float64)
         want = (both[:3] - both[3:]) / torch.tensor([1.0, 1.0, 2e-3], dtype=torch.float64).view(3, *[1] * len(shape))
         for dtype in DTYPES[backend]:
-            close(quotient(both.to(dtype), eps.to(dtype), backend), want)
+            close(central_difference(both.to(dtype), eps.to(dtype), backend), want)
 
 
 CALLS: dict[str, Callable[..., Any]] = {
     "row_norms": lambda w, g, b, backend: row_norms(w, backend),
     "sgd": lambda w, g, b, backend: sgd(w, g, b, 0.1, 0.9, 3e-4, 5.0, backend),
     "perturb": lambda w, g, b, backend: perturb(w, g, 0.01, backend),
-    "quotient": lambda w, g, b, backend: quotient(w, g[: len(w) // 2, 0].contiguous(), backend),
+    "central_difference": lambda w, g, b, backend: central_difference(w, g[: len(w) // 2, 0].contiguous(), backend),
 }
 
 
@@ -136,7 +136,7 @@ def test_errors_say_what_is_needed() -> None:
         perturb(x, x.double(), 0.1)
     for both, eps in ((x, x[0]), (x[:3], x[0, :1]), (x, x[0, :2].double())):
         with pytest.raises(ValueError, match=r"need both \(2K, \.\.\.\) and eps \(K\) of one dtype"):
-            quotient(both, eps)
+            central_difference(both, eps)
 
 
 def operators() -> dict[str, tuple[object, tuple[object, ...]]]:
@@ -145,7 +145,7 @@ def operators() -> dict[str, tuple[object, tuple[object, ...]]]:
         "row_norms": (flat_update._row_norms.compiled, (x,)),
         "sgd": (flat_update._sgd.compiled, (x, x, x, torch.tensor(0.1), 0.9, 3e-4, 5.0)),
         "perturb": (flat_update._perturb.compiled, (x, x, 0.1)),
-        "quotient": (flat_update._quotient.compiled, (x, torch.rand(2))),
+        "central_difference": (flat_update._central_difference.compiled, (x, torch.rand(2))),
     }
 
 
@@ -164,7 +164,7 @@ def test_operators_guard_their_memory() -> None:
         lambda: compiled().sgd(x, x, x[:2], torch.tensor(0.1), 0.9, 0.0, 0.0),
         lambda: compiled().sgd(x, x, x, torch.ones(2), 0.9, 0.0, 0.0),
         lambda: compiled().perturb(x, x[:, :2], 0.1),
-        lambda: compiled().quotient(x, x[0]),
+        lambda: compiled().central_difference(x, x[0]),
     ):
         with pytest.raises(RuntimeError, match="need .* of size .*, Float on cpu"):
             call()
@@ -174,7 +174,7 @@ def test_operators_guard_their_memory() -> None:
 def test_traced() -> None:
     def step(w: Tensor, g: Tensor) -> tuple[Tensor, ...]:
         both, eps = perturb(w, g, 0.01)
-        return (*sgd(w, g, w, 0.1, 0.9, 3e-4, 5.0), quotient(both, eps))
+        return (*sgd(w, g, w, 0.1, 0.9, 3e-4, 5.0), central_difference(both, eps))
 
     w, g = torch.randn(2, 30), torch.randn(2, 30)
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
@@ -222,9 +222,9 @@ def test_directions_that_are_no_numbers_or_hardly(backend: str) -> None:
     torch.testing.assert_close(eps.double(), want, rtol=1e-6, atol=0, equal_nan=True)
     step = want[:, None] * v.double()
     torch.testing.assert_close(both.double(), torch.cat([w + step, w - step]), rtol=1e-6, atol=1e-7, equal_nan=True)
-    slope = quotient(both, eps, backend)
+    slope = central_difference(both, eps, backend)
     assert torch.equal(slope.isnan().all(1), want.isnan()) and torch.equal(slope.isnan().any(1), want.isnan())
     assert not slope[want == 0].any()
     spoilt = both.clone()
     spoilt[0, 7] = float("nan")
-    assert quotient(spoilt, eps, backend)[0].isnan().nonzero().tolist() == [[7]]
+    assert central_difference(spoilt, eps, backend)[0].isnan().nonzero().tolist() == [[7]]

@@ -149,10 +149,10 @@ def test_the_other_operators(backend: str) -> None:
         (flat_update.row_norms, [rows]),
         (flat_update.sgd, [rows, rows + 1, rows - 1, torch.tensor(0.1), 0.9, 3e-4, 5.0]),
         (flat_update.perturb, [rows, rows + 1, 0.01]),
-        (flat_update.quotient, [rows, torch.rand(2)]),
+        (flat_update.central_difference, [rows, torch.rand(2)]),
         (pseudo_label.pseudo_labels, [logits]),
         (pseudo_label.cross_entropy, [logits, logits.softmax(-1), 0.5]),
-        (pseudo_label.teacher_cotangent, [logits.softmax(-1), logits]),
+        (pseudo_label.pseudo_label_vjp, [logits.softmax(-1), logits]),
         (augment.augment, [images, draws, torch.randn(3, 256), 1, 2]),
         (skip_dropout.dropout_masks, [torch.tensor([1, 2**40, 3]), 2, 0, (2, 3, 4, 5), 0.3]),
     ]

@@ -10,7 +10,7 @@ from trials import close, fresh, threads
 
 from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import pseudo_label
-from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_labels, teacher_cotangent
+from sgl_fast.ops.pseudo_label import cross_entropy, pseudo_label_vjp, pseudo_labels
 
 DTYPES = {"reference": (torch.float64, torch.float32), "cpu": (torch.float32,), "triton": (torch.float32,)}
 SIZES = [(2, 50, 10), (3, 5, 100), (1, 1, 1), (1, 7, 1), (4, 1, 1000)]
@@ -59,7 +59,7 @@ def test_the_cotangent_is_that_of_the_losses(backend: str) -> None:
         loss = sum((-(p[j] * tau[k]).sum(-1).mean() for j, k in pairs), 0 * x.sum())
         (want,) = torch.autograd.grad(loss, x)
         for dtype in DTYPES[backend]:
-            got = teacher_cotangent(p.detach().to(dtype), tau.to(dtype), backend)
+            got = pseudo_label_vjp(p.detach().to(dtype), tau.to(dtype), backend)
             if size[0] == 1 or size[2] == 1:
                 assert not got.any()
             else:  # a certain class: what is left of the difference of two numbers as large as tau
@@ -93,7 +93,7 @@ def test_inputs_need_not_be_contiguous(backend: str) -> None:
     fresh()
     x, t = logits(3, 8, 20).float(), torch.rand(3, 8, 20)
     wide, wide_t = (torch.stack([a, a], 3)[..., 0] for a in (x, t))
-    for op, inputs, strided in ((cross_entropy, (x, t), (wide, wide_t)), (teacher_cotangent, (t, x), (wide_t, wide))):
+    for op, inputs, strided in ((cross_entropy, (x, t), (wide, wide_t)), (pseudo_label_vjp, (t, x), (wide_t, wide))):
         torch.testing.assert_close(op(*inputs, backend=backend), op(*strided, backend=backend))
 
 
@@ -105,7 +105,7 @@ def test_threads_do_not_matter(backend: str, count: int) -> None:
     x, t = logits(3, 40, 1001).float(), torch.rand(3, 40, 1001)
 
     def all_of_them() -> list[Tensor]:
-        return [*pseudo_labels(x, backend), *cross_entropy(x, t, 0.7, backend), teacher_cotangent(t, x, backend)]
+        return [*pseudo_labels(x, backend), *cross_entropy(x, t, 0.7, backend), pseudo_label_vjp(t, x, backend)]
 
     once = all_of_them()
     with threads(count):
@@ -121,7 +121,7 @@ def test_errors_say_what_is_needed() -> None:
     with pytest.raises(ValueError, match=r"need targets \(2, 3, 4\) torch.float32, as logits; got \(2, 3, 3\)"):
         cross_entropy(x, x[..., 1:])
     with pytest.raises(ValueError, match="need tau .*; got .* torch.float64"):
-        teacher_cotangent(x, x.double())
+        pseudo_label_vjp(x, x.double())
 
 
 def operators() -> dict[str, tuple[object, tuple[object, ...]]]:
@@ -129,7 +129,7 @@ def operators() -> dict[str, tuple[object, tuple[object, ...]]]:
     return {
         "pseudo_labels": (pseudo_label._pseudo_labels.compiled, (x,)),
         "cross_entropy": (pseudo_label._cross_entropy.compiled, (x, t, 0.5)),
-        "teacher_cotangent": (pseudo_label._teacher_cotangent.compiled, (x, t)),
+        "pseudo_label_vjp": (pseudo_label._pseudo_label_vjp.compiled, (x, t)),
     }
 
 

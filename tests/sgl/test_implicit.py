@@ -214,7 +214,7 @@ def test_mutants_of_exact_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 MUTANTS = {
-    "/ 2 * eps": ("quotient(t, eps", "quotient(t, 2 * eps"),
+    "/ 2 * eps": ("central_difference(t, eps", "central_difference(t, 2 * eps"),
     "the norm of one tensor": (
         "direction, r, passes.backend)",
         "direction, r, passes.backend); eps = r / direction[:, :99].norm(dim=1)",
@@ -226,7 +226,7 @@ MUTANTS = {
     "no cross term": ("        add(options.xi_w", "        (options.xi_w"),
     "lam left out": ("options.xi_w * options.xi_v * options.lam", "options.xi_w * options.xi_v"),
     "softmax without its Jacobian": (
-        "teacher_cotangent(base.p, pseudo",
+        "pseudo_label_vjp(base.p, pseudo",
         "(lambda p, tau, _: -p * (tau.sum(0) - tau) / len(p[0]))(base.p, pseudo",
     ),
 }
