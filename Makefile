@@ -17,7 +17,7 @@ CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 SIMULATED := $(filter-out convolution,$(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp)))
 
-.PHONY: search test bench gpu lint environment sanitize gates resources simulate
+.PHONY: search test bench gpu lint environment sanitize gates resources archive simulate
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
@@ -44,10 +44,9 @@ $(READY): pyproject.toml setup.py
 	SGL_FAST_NO_EXT=1 $(VENV)/bin/pip install --quiet --no-build-isolation --editable ".[test]"
 	touch $@
 
-$(BUILT): $(READY) $(KERNELS) $(CUDA_KERNELS) csrc/bindings.cpp $(wildcard csrc/bindings/*)
+$(BUILT): $(READY) $(KERNELS) $(filter %.cpp %.h,$(CUDA_KERNELS)) csrc/bindings.cpp $(wildcard csrc/bindings/*)
 	mkdir -p build
 	$(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
-	@grep "^sgl_fast: " build/build.log || true
 	touch $@
 
 # Everything worth knowing of a GPU, in at most ten minutes, into bench/results: build, tests, timings, profile, tools. It
@@ -80,26 +79,39 @@ gates: environment resources simulate
 
 # Registers, shared memory and stack of every kernel, as recorded in csrc/cuda/resources.md and kernels/resources.md.
 resources: $(CUDA12)/.ready environment
-	$(PYTHON) csrc/tests/resources.py $(CUDA12) $(RESOURCES)
+	$(NVRTC) PYTHONPATH=. $(RUN) csrc/tests/resources.py $(RESOURCES)
 	$(RUN) tests/triton_resources.py $(RESOURCES)
 
+# The machine code of the CUDA kernels for every architecture, into the package: wheels carry it. Without it kernels are
+# compiled at first use.
+archive: $(CUDA12)/.ready environment
+	$(NVRTC) PYTHONPATH=. $(RUN) csrc/tests/resources.py --archive sgl_fast/cubins.zip
+
+NVRTC := SGL_FAST_NVRTC=$(CUDA12)/nvidia/cuda_nvrtc/lib/libnvrtc.so.12
 $(CUDA12)/.ready:
-	$(PYTHON) -m pip install --quiet --no-deps --target $(CUDA12) nvidia-cuda-nvrtc-cu12==12.9.86 \
-		nvidia-cuda-nvcc-cu12==12.9.86 nvidia-cuda-runtime-cu12==12.9.79 nvidia-cuda-cccl-cu12==12.9.27
+	$(PYTHON) -m pip install --quiet --no-deps --target $(CUDA12) nvidia-cuda-nvrtc-cu12==12.9.86
 	touch $@
 
-# The kernels by simulated threads: every read and write watched, then every pair of threads.
+# The kernels by simulated threads, through a stand-in for the driver: every read and write watched, then every pair of threads.
 simulate: $(SIMULATED:%=build/simulate/address/%) $(SIMULATED:%=build/simulate/thread/%)
-	set -e; for program in $^; do echo $$program; $$program; done
+	set -e; for program in $^; do echo $$program; SGL_FAST_LIBCUDA=$$(dirname $$program)/libcuda.so $$program; done
 
-SIMULATOR := csrc/tests/sim/cudasim.cpp
-SIMULATE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -Wno-unknown-pragmas -DCUDASIM
+SIMULATE := $(CXX) -std=c++17 -O1 -g1 -Wall -Werror -Wno-psabi -Wno-unknown-pragmas
+SIMULATOR := $(wildcard csrc/tests/sim/*)
+ADDRESS := -fsanitize=address,undefined -fno-sanitize-recover=all
+THREAD := -fsanitize=thread
 
-build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(SHARED) $(wildcard csrc/tests/sim/*)
+build/simulate/address/libcuda.so: $(CUDA_KERNELS) $(SIMULATOR)
 	mkdir -p $(@D)
-	$(SIMULATE) -fsanitize=address,undefined -fno-sanitize-recover=all $< $(SIMULATOR) csrc/program.cpp -o $@
+	$(SIMULATE) -DCUDASIM $(ADDRESS) -fPIC -shared $(filter csrc/tests/sim/%.cpp,$^) -o $@
 
-build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(CUDA_KERNELS) $(SHARED) $(wildcard csrc/tests/sim/*)
+build/simulate/thread/libcuda.so: $(CUDA_KERNELS) $(SIMULATOR)
 	mkdir -p $(@D)
-	$(SIMULATE) -DCUDASIM_TSAN -c $(SIMULATOR) -o $@.simulator.o
-	$(SIMULATE) -fsanitize=thread $< $@.simulator.o csrc/program.cpp -o $@
+	$(SIMULATE) -DCUDASIM -DCUDASIM_TSAN -fPIC -c csrc/tests/sim/cudasim.cpp -o $@.simulator.o
+	$(SIMULATE) -DCUDASIM $(THREAD) -fPIC -shared csrc/tests/sim/libcuda.cpp $@.simulator.o -o $@
+
+build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(SHARED) build/simulate/address/libcuda.so
+	$(SIMULATE) -DSIMULATED $(ADDRESS) $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so -Wl,-rpath,'$$ORIGIN' -ldl -o $@
+
+build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(SHARED) build/simulate/thread/libcuda.so
+	$(SIMULATE) -DSIMULATED $(THREAD) $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so -Wl,-rpath,'$$ORIGIN' -ldl -o $@

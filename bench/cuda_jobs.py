@@ -1,11 +1,12 @@
 """How csrc/cuda cuts a cell: which convolutions share a launch, in which tiles, with how much shared memory.
 
-As csrc/cuda/mixed_cell.cu does, from the cell's plan; tests/csrc/test_cuda.py compares both, launch by launch.
+As csrc/cuda/forward.cpp and backward.cpp do, from the cell's plan; tests/csrc/test_cuda.py compares both, launch by
+launch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,8 +14,8 @@ from sgl_fast.ops.plan import Program
 from sgl_fast.ops.rows import Conv
 
 THREADS, WARPS, MATRIX, PAD = 256, 8, 16, 4  # of a block; a side of a matrix of tensor cores; border of a plane
-SHARED_FLOATS, WIDE_FLOATS, BAND_FLOATS, WEIGHT_BAND_FLOATS = 11 << 10, 16 << 10, 11900, 12288
-MOST_CORES, GROUP_JOBS, IMAGE_GROUPS, SWEEP, LANE_TAPS, MOST_TAPS = 4, 4, 4, 2, 15, 25
+SHARED_FLOATS, BAND_FLOATS = 11 << 10, 12288
+MOST_SIXTEENS, GROUP_JOBS, IMAGE_GROUPS, SWEEP, LANE_TAPS, MOST_TAPS = 4, 4, 4, 2, 15, 25
 
 
 def ceil(a: int, b: int) -> int:
@@ -67,8 +68,7 @@ class Job:
     record: bool = False
     chunk: int = 0  # input channels at a time
     lanes: int = 0  # of the weights' gradient: along a tile's quads; 0: by tensor cores
-    band: int = 0  # then rows and sixteens of channels at a time
-    cores: int = 0
+    band: int = 0  # then rows at a time
 
     @property
     def taps(self) -> int:
@@ -77,10 +77,6 @@ class Job:
     @property
     def pad(self) -> int:
         return PAD if self.conv.kernel // 2 * self.conv.dilation <= PAD else 2 * PAD
-
-    @property
-    def wide(self) -> bool:
-        return self.conv.ins % MATRIX == 0 and self.conv.outs % MATRIX == 0
 
     @property
     def padded_floats(self) -> int:
@@ -120,7 +116,7 @@ def hidden_jobs(plan: Program, j: int) -> list[Job]:
 
 
 def outs_a_thread(jobs: Sequence[Job]) -> int:
-    """R of convolve_kernel<R>."""
+    """R of convolve_kernel_R."""
     most = max((ceil(j.conv.outs, Tiling.of(j.H_out, j.W_out).groups) for j in jobs), default=1)
     return next(R for R in (1, 2, 4, 8) if most <= R or R == 8)
 
@@ -138,36 +134,13 @@ def chunk_for(job: Job, R: int) -> int:
     return floats()
 
 
-class WideShape(NamedTuple):
-    tiling: Tiling
-    outs: int  # of a sweep
-
-    @classmethod
-    def of(cls, job: Job) -> WideShape:
-        tiling = Tiling.of(job.H_out, job.W_out, 128)
-        rows = WARPS * 4 // (4 * tiling.lanes // MATRIX)
-        return cls(tiling, MATRIX * min(rows, job.conv.outs // MATRIX))
-
-
-def wide_chunk_for(job: Job) -> int:
-    shape = WideShape.of(job)
-
-    def floats() -> int:
-        return shape.outs * (4 * shape.tiling.lanes + MATRIX) + job.padded_floats + job.chunk * job.taps
-
-    job.chunk = MATRIX
-    while job.chunk > 1 and floats() > WIDE_FLOATS:
-        job.chunk //= 2
-    return floats()
-
-
-def grouped(jobs: Iterable[Job], most: int) -> list[list[Job]]:
+def grouped(jobs: Iterable[Job]) -> list[list[Job]]:
     """Jobs that read the same planes, if those fit into a block whole."""
     groups: list[list[Job]] = []
     for job in jobs:
-        group = groups[-1] if groups else [job] * most
+        group = groups[-1] if groups else [job] * GROUP_JOBS
         whole = all(j.taps and j.chunk == j.conv.ins for j in (job, group[0]))
-        if len(group) < most and whole and (group[0].source[:2], group[0].pad) == (job.source[:2], job.pad):
+        if len(group) < GROUP_JOBS and whole and (group[0].source[:2], group[0].pad) == (job.source[:2], job.pad):
             group.append(job)
         else:
             groups.append([job])
@@ -196,40 +169,14 @@ class Target:
     all: int  # channels, those without convolutions too
     jobs: list[Job] = field(default_factory=list)
     normed: bool = False
-    band: int = 0
-    cores: int = 0
 
     @property
     def pad(self) -> int:
         return max((job.pad for job in self.jobs), default=PAD)
 
-    def wide(self, outs: int) -> bool:
-        """Whether tensor cores do it; sets how they cut it."""
-        even = all(j.conv.outs % MATRIX == 0 and self.channels % MATRIX == 0 for j in self.jobs)
-        return bool(self.jobs) and even and fit_band(self, self.H_out, self.channels, lambda: self.fits(outs))
-
-    def fits(self, outs: int) -> bool:
-        tiling = Tiling.of(self.H // self.H_out * self.band, self.W)
-        return self.cores * MATRIX * tiling.quads <= 4 * THREADS and self.band_floats(outs) <= BAND_FLOATS
-
-    def band_floats(self, outs: int) -> int:
-        channels = self.cores * MATRIX
-        return WARPS * MATRIX**2 + channels * spread(padded(1, self.band, self.W_out, self.pad)) + outs * (channels + 4)
-
     def floats(self, outs: int, R: int) -> int:
         tiling = Tiling.of(self.H, self.W)
         return tiling.groups * R * (padded(1, self.H_out, self.W_out, self.pad) + 4 * tiling.lanes + outs) + 4 * outs
-
-
-def fit_band(cut: Target | Job, height: int, channels: int, fits: Callable[[], bool]) -> bool:
-    """Rows and sixteens of channels at a time, as many as fit; False where one of each does not."""
-    cut.band, cut.cores = height, MOST_CORES
-    while cut.cores > 1 and (channels % (cut.cores * MATRIX) or not fits()):
-        cut.cores //= 2
-    while cut.band > 1 and not fits():
-        cut.band -= 1
-    cut.band = ceil(height, ceil(height, cut.band))
-    return fits()
 
 
 def hidden_targets(plan: Program, j: int) -> list[Target]:
@@ -259,24 +206,36 @@ def weight_floats(job: Job) -> int:
     return floats + (parts * ins * max(MOST_TAPS, job.taps) if job.taps else 0) + job.chunk * job.taps
 
 
-def wide_weight_floats(job: Job) -> int:
+def tensor_core_floats(job: Job) -> int:
     plane = spread(padded(job.conv.stride, job.band, job.W_out, job.pad)) if job.taps else 0
     floats = 2 * WARPS * MATRIX**2 + job.conv.outs * (job.chunk + 4) + job.chunk * (plane + job.taps)
     return max(floats, THREADS * LANE_TAPS if job.taps else 0)
 
 
-def wide_weight_fits(job: Job) -> bool:
-    job.chunk, slots = job.cores * MATRIX, job.cores
+def band_fits(job: Job) -> bool:
+    slots = job.chunk // MATRIX
     while slots * MATRIX * SWEEP * MATRIX < job.chunk * job.conv.outs:
         slots *= 2
-    return slots <= WARPS and wide_weight_floats(job) <= WEIGHT_BAND_FLOATS
+    return slots <= WARPS and tensor_core_floats(job) <= BAND_FLOATS
+
+
+def choose_band(job: Job) -> bool:
+    """Rows and sixteens of channels at a time, as many as fit; False where one of each does not."""
+    if job.conv.ins % MATRIX or job.conv.outs % MATRIX or job.taps > MOST_TAPS:
+        return False
+    job.lanes, job.band, job.chunk = 0, job.H_out, MOST_SIXTEENS * MATRIX
+    while job.chunk > MATRIX and (job.conv.ins % job.chunk or not band_fits(job)):
+        job.chunk //= 2
+    while job.band > 1 and not band_fits(job):
+        job.band -= 1
+    job.band = ceil(job.H_out, ceil(job.H_out, job.band))
+    return band_fits(job)
 
 
 def weight_tile_for(job: Job) -> int:
     """Sets a tile and how many channels fit beside it, such that gradients are read the fewest times; floats."""
-    if job.wide and job.taps <= MOST_TAPS and fit_band(job, job.H_out, job.conv.ins, lambda: wide_weight_fits(job)):
-        job.lanes = 0
-        return wide_weight_floats(job)
+    if choose_band(job):
+        return tensor_core_floats(job)
     best = (0, 0)
     lanes = Tiling.of(job.H_out, job.W_out).lanes
     while lanes >= 16:

@@ -5,15 +5,13 @@ ReLU patterns, pool codes, weights and statistics, a few percent, are left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 
 from sgl_fast.ops.plan import Program
 from sgl_fast.ops.rows import OUT
 
 from . import cuda_jobs as jobs_of
-from .cuda_jobs import GROUP_JOBS, IMAGE_GROUPS, MATRIX, SWEEP, THREADS, Job, Target, Tiling, WideShape, ceil
+from .cuda_jobs import IMAGE_GROUPS, MATRIX, SWEEP, THREADS, Job, Target, Tiling, ceil
 
 Key = tuple[bool, int]
 
@@ -95,35 +93,23 @@ class CellLaunches:
         if not jobs and not pools:
             return
         floats = jobs_of.pool_floats(self.plan) if pools else 0
-        wide, R, seen, work = bool(jobs) and all(j.wide for j in jobs), jobs_of.outs_a_thread(jobs), set(), Work()
+        R, seen, work = jobs_of.outs_a_thread(jobs), set(), Work()
         for job in jobs:
-            floats = max(floats, jobs_of.wide_chunk_for(job) if wide else jobs_of.chunk_for(job, R))
-        if not wide:
-            jobs = sorted(jobs, key=lambda job: job.conv.kernel == 1)
-        groups = jobs_of.grouped(jobs, 1 if wide else GROUP_JOBS)
+            floats = max(floats, jobs_of.chunk_for(job, R))
+        groups = jobs_of.grouped(sorted(jobs, key=lambda job: job.conv.kernel == 1))
         for group in groups:
             for job in group:
-                fresh = job.source not in seen
+                work += self._convolution(job, R, job is group[0], job.source not in seen)
                 seen.add(job.source)
-                work += self._wide_conv(job, fresh) if wide else self._narrow_conv(job, R, job is group[0], fresh)
         for j in pools:
             work += self._pool(j)
-        kernel = "wide_kernel" if wide else "convolve_kernel<R>"
-        self._launch(kernel, (len(groups) + len(pools)) * self.images, floats, work)
+        self._launch(f"convolve_kernel_{R}", (len(groups) + len(pools)) * self.images, floats, work)
 
-    def _narrow_conv(self, job: Job, R: int, first: bool, fresh: bool) -> Work:
+    def _convolution(self, job: Job, R: int, first: bool, fresh: bool) -> Work:
         tiling = Tiling.of(job.H_out, job.W_out)
         sweeps = ceil(job.conv.outs, tiling.groups * R)
         flops = 2 * job.conv.ins * job.H_out * job.W_out * (sweeps * job.taps + job.conv.outs)
         return self._conv(job, flops, sweeps, sweeps * tiling.tiles if job.chunk < job.conv.ins else first, fresh)
-
-    def _wide_conv(self, job: Job, fresh: bool) -> Work:
-        shape = WideShape.of(job)
-        sweeps = ceil(job.conv.outs, shape.outs)
-        products = 2 * job.conv.ins * job.H_out * job.W_out  # with every tap, with every output
-        work = self._conv(job, products * sweeps * job.taps, sweeps, sweeps * shape.tiling.tiles, fresh)
-        work.products = 3 * products * job.conv.outs
-        return work
 
     def _pool(self, j: int) -> Work:
         state = self.plan.states[j]
@@ -153,18 +139,18 @@ class CellLaunches:
 
     def backward(self, weights: bool = True) -> list[Launch]:
         plan = self.plan
-        self._launch("node_slopes_kernel", self.images, 0, self._node_sums(plan.nodes - 1))
+        self._launch("node_sums_kernel", self.images, 0, self._node_sums(plan.nodes - 1))
         groups = [[j] for j in range(plan.nodes, 1, -1)] + [[0, 1]]
         for states in groups:
             hidden = [t for j in states for t in jobs_of.hidden_targets(plan, j)]
-            self._gradients(hidden, self.M, self.M)
-            self._gradients([jobs_of.state_target(plan, j) for j in states], self.C, self.M)
+            self._dgrad(hidden, self.M, self.M)
+            self._dgrad([jobs_of.state_target(plan, j) for j in states], self.C, self.M)
         if plan.preprocess:
             targets = jobs_of.input_targets(plan)
-            self._gradients(targets, max(t.channels for t in targets), self.C)
+            self._dgrad(targets, max(t.channels for t in targets), self.C)
         if weights:
             self._weights()
-        self._launch("mixture_kernel", self.V, 0, Work())
+        self._launch("alpha_beta_grad_kernel", self.V, 0, Work())
         return self.launches
 
     def _node_sums(self, node: int) -> Work:
@@ -172,43 +158,29 @@ class CellLaunches:
         asked, distinct = (planes + floats) * self.pixels, (floats + self.C) * self.pixels
         return Work(4 * planes * self.pixels, asked, distinct)
 
-    def _gradients(self, targets: list[Target], channels: int, outs: int) -> None:
+    def _dgrad(self, targets: list[Target], channels: int, outs: int) -> None:
         """channels, outs: the most of a target, of a gradient that it receives."""
         if not targets:
             return
-        if all(t.wide(outs) for t in targets):
-            self._wide_gradients(targets, channels, outs)
-        else:
-            self._narrow_gradients(targets, channels, outs)
-
-    def _wide_gradients(self, targets: list[Target], channels: int, outs: int) -> None:
-        work, seen = Work(), set[Key]()
-        floats = max(max(t.band_floats(outs), jobs_of.padded(1, t.H_out, t.W_out, t.pad)) for t in targets)
-        parts = max(ceil(channels, t.cores * MATRIX) for t in targets)
-        for target in targets:
-            work += self._target(target, partial(wide_passes, target), seen)
-        self._launch("wide_gradient_kernel", parts * self.images * len(targets), floats, work)
-
-    def _narrow_gradients(self, targets: list[Target], channels: int, outs: int) -> None:
         work, seen = Work(), set[Key]()
         sizes = {R: max(t.floats(outs, R) for t in targets) for R in (4, 2, 1)}
         R = next(R for R in sizes if sizes[R] <= jobs_of.SHARED_FLOATS or R == 1)
         parts = max(ceil(channels, Tiling.of(t.H, t.W).groups * R) for t in targets)
         for target in targets:
-            work += self._target(target, partial(passes, target, R), seen)
-        work.flops, work.products = work.flops + work.products, 0
-        self._launch("gradient_kernel<R>", parts * self.images * len(targets), sizes[R], work)
+            work += self._target(target, *passes(target, R), seen)
+        self._launch(f"dgrad_kernel_{R}", parts * self.images * len(targets), sizes[R], work)
 
-    def _target(self, t: Target, passes: Callable[[Job], tuple[float, float]], seen: set[Key]) -> Work:
+    def _target(self, t: Target, times: int, computed: int, seen: set[Key]) -> Work:
+        """times: that a job's gradients are read; computed: that each of their planes is."""
         pixels, out_pixels = t.H * t.W, t.H_out * t.W_out
         work = Work(0, t.all * pixels, t.all * pixels)
         for job in t.jobs:
-            (times, computed), taps = passes(job), job.taps or 1
+            taps = job.taps or 1
             grads, z = job.conv.outs * out_pixels, 1 if job.kind == "input" else self.kept
-            flops = 5 * times * grads + 2 * taps * t.channels * out_pixels
+            flops = 5 * times * grads + 2 * taps * t.channels * out_pixels + 2 * computed * grads * t.channels
             fresh = job.gradient not in seen
             seen.add(job.gradient)
-            work += Work(flops, (1 + z) * times * grads, (z + fresh) * grads, 2 * computed * grads * t.channels)
+            work += Work(flops, (1 + z) * times * grads, (z + fresh) * grads)
         if t.normed:
             z = self.kept if t.kind == "hidden" else 1
             work += Work(0, (1 + z) * t.all * pixels, z * t.all * pixels)
@@ -246,7 +218,7 @@ class CellLaunches:
         if not jobs:
             return
         chunks = max(job.chunks for job in jobs)
-        self._launch("weight_gradient_kernel", chunks * self.V * groups * len(jobs), floats, work)
+        self._launch("wgrad_kernel", chunks * self.V * groups * len(jobs), floats, work)
         added = Work(10 * plan.weights, (groups + 1) * plan.weights, (groups + 1) * plan.weights)
         self._launch("add_shares_kernel", ceil(plan.weights, THREADS) * self.V, 0, added, self.V)
 
@@ -263,14 +235,7 @@ class CellLaunches:
         return Work(flops, asked, fresh * planes + (z + fresh_gradient) * grads, 3 * multiplied * cores)
 
 
-def passes(target: Target, R: int, _: Job) -> tuple[float, float]:
+def passes(target: Target, R: int) -> tuple[int, int]:
     """How often a job's gradients are read, how often each of their planes is computed."""
     tiling = Tiling.of(target.H, target.W)
     return ceil(target.channels, tiling.groups * R) * tiling.tiles, tiling.tiles
-
-
-def wide_passes(target: Target, job: Job) -> tuple[float, float]:
-    conv = job.conv
-    reach = (conv.kernel // 2 * conv.dilation + conv.stride - 1) // conv.stride
-    read = overlap(target.H_out, target.band, reach)
-    return read * target.channels / MATRIX, 3 * read

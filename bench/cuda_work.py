@@ -1,7 +1,7 @@
 """What the CUDA kernels of a pass compute and move, counted from the cells' plans, and what a V100 could make of it.
 
-python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs neither a GPU nor
-nvcc: nothing is timed, every time is a projection from counts and data sheets.
+python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs no GPU:
+nothing is timed, every time is a projection from counts and data sheets.
 """
 
 from __future__ import annotations
@@ -95,11 +95,10 @@ DIFFERENCES = """Where the counts differ from the model, and why:
 
 * Kernels: fewer. Both first states share a launch, pools and weighted operations too, and a node's sums are taken by
   the kernel that completes its gradient.
-* Backward, distinct: the weights' gradients read results and slopes once more, after the inputs' gradients did.
-* Backward, operations: the depthwise results are computed again for the weights' gradients, and the slope of a
+* Backward, distinct: the weights' gradients read results and grad z once more, after the inputs' gradients did.
+* Backward, operations: the depthwise results are computed again for the weights' gradients, and the gradient of a
   depthwise result is computed in both kernels.
-* Asked: the slopes of all outputs are read again for every few input channels, in wide cells for every 16 or more and
-  in bands of rows that overlap.
+* Asked: grad z of all outputs is read again for every few input channels.
 """
 
 

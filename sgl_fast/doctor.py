@@ -8,8 +8,8 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from . import __version__
+from .backends import device_code
 from .backends.choice import BACKENDS, device_of, why_not
-from .backends.toolkit import nvcc, version_of
 from .backends.triton import interpreted
 from .run.command import Parser
 
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     say("sgl_fast", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     say("torch", torch_line())
     say("GPU", gpu_line())
-    say("nvcc", nvcc_line())
+    say("CUDA code", device_code.summary())
     well = [examine(name) for name in BACKENDS]
     return int(False in well or (args.backend is not None and well[BACKENDS.index(args.backend)] is None))
 
@@ -104,11 +104,6 @@ def gpu_line() -> str:
         return "none that torch can use"
     found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     return "; ".join(f"{p.name}, sm_{p.major}{p.minor}, {p.total_memory / 2**30:.0f} GiB" for p in found)
-
-
-def nvcc_line() -> str:
-    compiler = nvcc()
-    return f"CUDA {version_of(compiler)}, {compiler}" if compiler else "none in CUDA_HOME, /usr/local/cuda or PATH"
 
 
 def say(name: str, text: str) -> None:

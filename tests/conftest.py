@@ -7,10 +7,11 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 import torch
+from simulated import StandIn, stand_in
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
@@ -79,19 +80,15 @@ def on_simulated(item: pytest.Item) -> bool:
 
 
 @pytest.fixture
-def simulated(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The extension with simulated CUDA kernels takes the place of the CPU kernels, but for convolutions of stems."""
-    from simulated import build
-
+def simulated(monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """CUDA kernels on simulated threads take the place of the CPU kernels, but for convolutions of stems."""
     from sgl_fast.backends import choice as backend
     from sgl_fast.backends import precision
 
-    module, own = build(), backend.compiled()
-    for name in ("convolution", "convolution_input", "convolution_weight"):
-        setattr(module, name, getattr(own, name))
-    monkeypatch.setattr(backend, "_found", module)
+    driver, own = stand_in(), backend.compiled()
+    monkeypatch.setattr(backend, "_found", SimpleNamespace(**vars(own) | vars(own.cuda)))
     monkeypatch.setitem(precision.PRECISIONS, "float16", ("cpu", "cuda", "triton"))
-    return module
+    return driver
 
 
 def why_not_interpreted() -> str | None:

@@ -80,7 +80,8 @@ def counted(name: str, V: int, N: int, best: Ceilings) -> dict[str, Counted]:
     gpu = cuda_work.Gpu("this one", best.float32, best.float16, best.moved, math.inf, 0.0)
     found: dict[str, Counted] = defaultdict(lambda: Counted(0, 0.0, 0.0))
     for (_, kernel), count in cuda_work.work(cuda_work.Setup(name, N, (0, 0.0, 0, 0.0)), gpu=gpu).items():
-        old, kernel = found[kernel.partition("<")[0]], kernel.partition("<")[0]
+        kernel = kernel.rstrip("_0123456789")  # convolve_kernel_4
+        old = found[kernel]
         more = old.launches + count.kernels, old.gigabytes + V * count.distinct / 1e9, old.ms + 1e3 * V * count.seconds
         found[kernel] = Counted(*more)
     return dict(found)

@@ -75,9 +75,9 @@ def merged(events: Iterable[tuple[str, int, float]]) -> list[Kernel]:
 
 
 def short(key: str) -> str:
-    """The name of a kernel without its type, namespaces, template arguments and arguments."""
+    """The name of a kernel without its type, namespaces, template arguments and arguments, or outputs a thread."""
     bare = re.sub(r"\(anonymous namespace\)::", "", key.removeprefix("void "))
-    name = re.split(r"[<(]", bare)[0].strip().split("::")[-1]
+    name = re.sub(r"(_kernel)_\d$", r"\1", re.split(r"[<(]", bare)[0].strip().split("::")[-1])
     return (name or key)[:60]
 
 

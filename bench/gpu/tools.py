@@ -10,9 +10,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from glob import glob
-from pathlib import Path
-
-from sgl_fast.backends.toolkit import nvcc
 
 from ..processes import Done, run
 from .kernels import short
@@ -51,11 +48,11 @@ def sanitizer(contenders: Sequence[str], backend: str) -> Found:
 
 def found_tool(name: str) -> str:
     """Where the tool is; SystemExit where it is not."""
-    beside = Path(nvcc() or "/nowhere").resolve().parent / name
-    more = [beside, *sorted(map(Path, glob(f"/opt/nvidia/nsight-compute/*/{name}")), reverse=True)]
-    path = shutil.which(name) or next((str(one) for one in more if one.exists()), None)
+    toolkit = os.path.join(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "bin")
+    folders = [toolkit, *sorted(glob("/opt/nvidia/nsight-compute/*"), reverse=True)]
+    path = shutil.which(name) or shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
-        raise SystemExit(f"needs {name} in PATH or beside nvcc")
+        raise SystemExit(f"needs {name} in PATH, or a CUDA toolkit in CUDA_HOME or /usr/local/cuda")
     return path
 
 

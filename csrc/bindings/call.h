@@ -6,23 +6,20 @@
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <ATen/ops/zeros.h>
-#ifdef SGL_FAST_CUDA
-#include <c10/cuda/CUDAGuard.h>
-#include <c10/cuda/CUDAStream.h>
-#endif
+#include <c10/core/DeviceGuard.h>
+#include <dlfcn.h>
 
 #include <vector>
 
 #include "../augment.h"
 #include "../cpu/blocks.h"
 #include "../cpu/pool.h"
+#include "../cuda/driver.h"
+#include "../cuda/launch.h"
 #include "../flat_update.h"
 #include "../mixed_cell.h"
 #include "../pseudo_label.h"
 #include "../skip_dropout.h"
-#if defined(CUDASIM) || defined(SGL_FAST_CUDA)
-#include "../cuda/launch.h"
-#endif
 
 namespace sgl_fast {
 
@@ -34,8 +31,6 @@ inline at::Device device_of(const Tensor& tensor, at::DeviceType type) {
     TORCH_CHECK(tensor.device().type() == type, "need tensors on ", type, "; got one on ", tensor.device());
     return tensor.device();
 }
-
-#ifndef CUDASIM
 
 inline void run_on_torch(int count, void (*task)(void*, int), void* context) {
     at::parallel_for(0, count, 1, [=](int64_t begin, int64_t end) {
@@ -62,61 +57,47 @@ struct CpuCall {
     }
 };
 
-#endif
-
-#if defined(CUDASIM) || defined(SGL_FAST_CUDA)
-
-// Memory of a call's kernels, which torch keeps until they are done.
-struct Workspace {
-    at::Device device;
-    std::vector<Tensor> buffers{};
-
-    static void* allocate(void* workspace, size_t bytes) {
-        auto& [device, buffers] = *static_cast<Workspace*>(workspace);
-        buffers.push_back(at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(device).dtype(at::kByte)));
-        return buffers.back().mutable_data_ptr();
-    }
-};
-
-#endif
-
-#ifdef SGL_FAST_CUDA
+// torch's current stream of a device, a cudaStream_t, by torch's C interface for extensions: this library is not linked with
+// that part of torch, which CPU builds lack.
+inline void* current_stream(int device) {
+    if (driver().counting) return nullptr;
+    using Get = int32_t(int32_t, void**);
+    static Get* const get = [] {
+        void* library = dlopen("libtorch_cuda.so", RTLD_NOLOAD | RTLD_LAZY);
+        TORCH_CHECK(library, "need a torch with CUDA");
+        return reinterpret_cast<Get*>(dlsym(library, "aoti_torch_get_current_cuda_stream"));
+    }();
+    void* stream = nullptr;
+    TORCH_CHECK(get && !get(device, &stream), "need torch's current stream of device ", device);
+    return stream;
+}
 
 // On torch's current stream of the tensors' device.
 struct CudaCall {
     static constexpr bool stores_half = true;
     at::Device device;
-    c10::cuda::CUDAGuard guard{device};
-    Workspace workspace{device};
-    Stream queue{c10::cuda::getCurrentCUDAStream(device.index()), Workspace::allocate, &workspace};
+    c10::DeviceGuard guard{device};
+    std::vector<Tensor> held{};  // memory of the call's kernels, which torch keeps until they are done
+    Stream queue;
 
-    explicit CudaCall(const Tensor& tensor) : device(device_of(tensor, at::kCUDA)) {}
+    explicit CudaCall(const Tensor& tensor) : device(device_of(tensor, driver().counting ? at::kCPU : at::kCUDA)) {
+        const int index = std::max<int>(device.index(), 0);
+        queue = {current_device(index), current_stream(index), more, this};
+    }
     CudaCall(const CudaCall&) = delete;
 
-    static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) { return at::empty(sizes, options); }
-    Tensor large(IntArrayRef sizes) const { return fresh(sizes, at::TensorOptions(device).dtype(at::kFloat)); }
-};
-
-#endif
-
-#ifdef CUDASIM
-
-// CUDA kernels by simulated threads, on tensors of the CPU. Where they are only counted, results are 0.
-struct SimulatedCall {
-    static constexpr bool stores_half = true;
-    at::Device device;
-    Workspace workspace{device};
-    Stream queue{nullptr, Workspace::allocate, &workspace};
-
-    explicit SimulatedCall(const Tensor& tensor) : device(device_of(tensor, at::kCPU)) {}
-    SimulatedCall(const SimulatedCall&) = delete;
-
-    Tensor large(IntArrayRef sizes) const { return fresh(sizes, at::kFloat); }
     static Tensor fresh(IntArrayRef sizes, at::TensorOptions options) {
-        return cudasim::only_count ? at::zeros(sizes, options) : at::empty(sizes, options);
+        const bool* counting = driver().counting;
+        return counting && *counting ? at::zeros(sizes, options) : at::empty(sizes, options);
+    }
+    Tensor large(IntArrayRef sizes) const { return fresh(sizes, at::TensorOptions(device).dtype(at::kFloat)); }
+
+  private:
+    static void* more(void* call, size_t bytes) {
+        CudaCall& own = *static_cast<CudaCall*>(call);
+        own.held.push_back(at::empty({static_cast<int64_t>(bytes)}, at::TensorOptions(own.device).dtype(at::kByte)));
+        return own.held.back().mutable_data_ptr();
     }
 };
-
-#endif
 
 }  // namespace sgl_fast

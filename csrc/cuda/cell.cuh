@@ -1,5 +1,4 @@
-// A cell as the kernels see it: where tensors lie, what a state's pixel is, ReLU patterns, batch statistics. Offsets are
-// those of csrc/program.h.
+// What a state's pixel is, ReLU patterns, batch statistics.
 #pragma once
 
 #include "device.cuh"
@@ -7,78 +6,39 @@
 namespace sgl_fast {
 
 constexpr float EPS = 1e-5f;  // of batch norm
-constexpr int CELL_THREADS = 256;
-constexpr int CELL_WARPS = CELL_THREADS / WARP;
-constexpr int NO_NORM = -1;
-
-// Images are numbered n + N * v. Strides and offsets count floats, of the pattern bytes.
-struct CellView {
-    int V, N, C, M, nodes;  // M of the C channels go through mixed operations
-    int H, W, out_H, out_W;
-    bool preprocess, training, replay;
-    const float* s[2];
-    long long learner[2], image[2];
-    const float* weights;
-    long long weights_row;
-    const float *op_weights, *edge_weights;
-    int edges, ops_per_edge;
-    float skip_beta, dropout_scale;
-    const unsigned char* dropout;
-    float *states, *stats, *out;
-    Numbers planes;  // the convolutions' and pools' results
-    unsigned char* pattern;
-    long long saved, pattern_bytes;
-    int norms, measured, state_norm[2];  // of which `measured` take statistics; state_norm: of the preprocessing's outputs
-    float *partial_mean, *partial_deviations;  // (V, N, norms): of an image
-    unsigned* tickets;                         // (V, norms), 0 before the call
-
-    __device__ int images() const { return V * N; }
-    __host__ __device__ int pixels() const { return out_H * out_W; }
-    __device__ const float* mean(int v) const { return stats + (long long)v * 3 * norms; }
-    __device__ const float* scale(int v) const { return mean(v) + norms; }
-    __device__ Numbers planes_of(int image_) const { return planes + image_ * saved; }
-    __device__ unsigned char* pattern_of(int image_) const { return pattern + image_ * pattern_bytes; }
-    __device__ const float* weights_of(int v) const { return weights + v * weights_row; }
-    __device__ float edge_weight(int v, int edge) const { return edge_weights ? edge_weights[v * edges + edge] : 1.0f; }
-    // op -1: the auxiliary skip
-    __device__ float op_weight(int v, int edge, int op) const {
-        return op < 0 ? skip_beta : op_weights[(v * edges + edge) * ops_per_edge + op];
-    }
-    __device__ float term_weight(int v, int edge, int op) const { return edge_weight(v, edge) * op_weight(v, edge, op); }
-};
 
 // Planes of one image, and the norm that a reader applies: x -> (x - mean) * scale.
 struct Planes {
-    Numbers at;
+    StoragePtr first;
     int H, W;
     const float *mean, *scale;  // of the first channel; null: as it is
 
-    __device__ float pixel(int channel, int index) const {
-        const float x = at[(long long)channel * H * W + index];
+    float pixel(int channel, int index) const {
+        const float x = load(first, (long long)channel * H * W + index);
         return mean ? (x - mean[channel]) * scale[channel] : x;
     }
     // Four pixels of a row from x on, 0 past its end.
-    __device__ float4 quad(int channel, int y, int x) const {
-        const float4 four = read_quad(at + ((long long)channel * H + y) * W, x, W);
+    float4 quad(int channel, int y, int x) const {
+        const float4 four = read_quad(first + ((long long)channel * H + y) * W, x, W);
         if (!mean) return four;
         const float m = mean[channel], s = scale[channel];
         return within(make_float4((four.x - m) * s, (four.y - m) * s, (four.z - m) * s, (four.w - m) * s), x, W);
     }
 };
 
-__device__ __forceinline__ Planes input_of(const CellView& cell, int which, int v, int n, int H, int W) {
+__forceinline__ Planes input_of(const CellView& cell, int which, int v, int n, int H, int W) {
     const float* s = which ? cell.s[1] : cell.s[0];  // a varying index would move the parameters to the stack
     const long long learner = which ? cell.learner[1] : cell.learner[0], image = which ? cell.image[1] : cell.image[0];
     return {{(void*)(s + v * learner + n * image), false}, H, W, nullptr, nullptr};
 }
 
 // State j: an input, or its preprocessing before its norm, or a node.
-__device__ __forceinline__ Planes state_of(const CellView& cell, int j, int v, int n) {
+__forceinline__ Planes state_of(const CellView& cell, int j, int v, int n) {
     const long long image = (long long)v * cell.N + n;
     const bool node = j >= 2, normed = !node && cell.preprocess;
     Planes planes = input_of(cell, j, v, n, cell.H, cell.W);
-    if (node) planes.at.at = cell.out + (image * cell.nodes + j - 2) * cell.C * cell.pixels();
-    if (normed) planes.at.at = cell.states + (image * 2 + j) * cell.C * cell.H * cell.W;
+    if (node) planes.first.data = cell.out + (image * cell.nodes + j - 2) * cell.C * cell.pixels();
+    if (normed) planes.first.data = cell.states + (image * 2 + j) * cell.C * cell.H * cell.W;
     planes.H = node ? cell.out_H : cell.H;
     planes.W = node ? cell.out_W : cell.W;
     const int norm = j ? cell.state_norm[1] : cell.state_norm[0];
@@ -88,73 +48,64 @@ __device__ __forceinline__ Planes state_of(const CellView& cell, int j, int v, i
 }
 
 // A ReLU's pattern: a bit a pixel, rows of whole bytes; a channel's rows follow the one before.
-__device__ __forceinline__ int bit_bytes(int W) { return (W + 7) / 8; }
+__forceinline__ int mask_bytes(int W) { return (W + 7) / 8; }
 
-__device__ __forceinline__ bool bit_at(const unsigned char* bits, int channel, int H, int W, int y, int x) {
-    return bits[((long long)channel * H + y) * bit_bytes(W) + x / 8] >> x % 8 & 1;
+__forceinline__ bool mask_at(const unsigned char* mask, int channel, int H, int W, int y, int x) {
+    return mask[((long long)channel * H + y) * mask_bytes(W) + x / 8] >> x % 8 & 1;
 }
 
 // NaN is let through, as by the library's ReLU.
-__device__ __forceinline__ bool open(float x) { return !(x <= 0); }
+__forceinline__ bool is_open(float x) { return !(x <= 0); }
 
-__device__ __forceinline__ void record_bits(const Planes& from, int channels, unsigned char* bits) {
-    const int row = bit_bytes(from.W), count = channels * from.H * row;
+__forceinline__ void record_mask(const Planes& from, int channels, unsigned char* mask) {
+    const int row = mask_bytes(from.W), count = channels * from.H * row;
     for (int i = threadIdx.x; i < count; i += CELL_THREADS) {
         const int channel = i / (from.H * row), y = i / row % from.H, first = i % row * 8;
         unsigned byte = 0;
         for (int x = first; x < from.W && x < first + 8; x++)
-            byte |= (unsigned)open(from.pixel(channel, y * from.W + x)) << (x - first);
-        bits[i] = (unsigned char)byte;
+            byte |= (unsigned)is_open(from.pixel(channel, y * from.W + x)) << (x - first);
+        mask[i] = (unsigned char)byte;
     }
 }
 
 // The bits of four pixels of a row from x on.
-__device__ __forceinline__ unsigned bits_at(const unsigned char* bits, int channel, int H, int W, int y, int x) {
-    return bits[((long long)channel * H + y) * bit_bytes(W) + x / 8] >> x % 8 & 15;
+__forceinline__ unsigned mask_quad(const unsigned char* mask, int channel, int H, int W, int y, int x) {
+    return mask[((long long)channel * H + y) * mask_bytes(W) + x / 8] >> x % 8 & 15;
 }
 
-__device__ __forceinline__ float4 opened(const float4& x, unsigned bits) {
+__forceinline__ float4 masked(const float4& x, unsigned bits) {
     return make_float4(bits & 1 ? x.x : 0, bits & 2 ? x.y : 0, bits & 4 ? x.z : 0, bits & 8 ? x.w : 0);
 }
 
 // Four pixels of a row from x on after their ReLU, 0 past its end.
-__device__ __forceinline__ float4 activated_quad(const Planes& from, const unsigned char* bits, bool replay, int channel, int y, int x) {
+__forceinline__ float4 activated_quad(const Planes& from, const unsigned char* mask, bool replay, int channel, int y, int x) {
     const float4 four = from.quad(channel, y, x);
-    if (replay) return opened(four, bits_at(bits, channel, from.H, from.W, y, x));
-    return opened(four, open(four.x) | open(four.y) << 1 | open(four.z) << 2 | open(four.w) << 3);
+    if (replay) return masked(four, mask_quad(mask, channel, from.H, from.W, y, x));
+    return masked(four, is_open(four.x) | is_open(four.y) << 1 | is_open(four.z) << 2 | is_open(four.w) << 3);
 }
 
 // A pixel after its ReLU.
-__device__ __forceinline__ float activated(const Planes& from, const unsigned char* bits, bool replay, int channel, int y, int x) {
+__forceinline__ float activated(const Planes& from, const unsigned char* mask, bool replay, int channel, int y, int x) {
     const float value = from.pixel(channel, y * from.W + x);
-    const bool on = replay ? bit_at(bits, channel, from.H, from.W, y, x) : open(value);
+    const bool on = replay ? mask_at(mask, channel, from.H, from.W, y, x) : is_open(value);
     return on ? value : 0.0f;
 }
 
-// How 256 threads share the pixels of a plane, in groups of four along a row, and its channels.
-struct Tiling {
-    int quads_in_row, quads;  // of a plane
-    int lanes, groups;        // threads along quads, a power of two, and along channels
-
-    __host__ __device__ Tiling(int H, int W, int most = CELL_THREADS) : quads_in_row((W + 3) / 4), quads(H * quads_in_row), lanes(16) {
-        while (lanes < quads && lanes < most) lanes *= 2;
-        groups = CELL_THREADS / lanes;
-    }
-    __device__ int mine() const { return threadIdx.x % lanes; }
-    __device__ int group() const { return threadIdx.x / lanes; }
-};
+// Of this thread in a tiling: which quad, which channel of those at a time.
+__forceinline__ int tile_lane(const Tiling& tiling) { return threadIdx.x % tiling.lanes; }
+__forceinline__ int tile_group(const Tiling& tiling) { return threadIdx.x / tiling.lanes; }
 
 // Calls add(y, x) for the quads of a plane, a lane of a warp after the other.
-template <class Add> __device__ __forceinline__ void each_quad(int H, int W, const Add& add) {
+template <class Add> __forceinline__ void each_quad(int H, int W, const Add& add) {
     const int quads_in_row = (W + 3) / 4;
     for (int q = lane(); q < H * quads_in_row; q += WARP) add(q / quads_in_row, q % quads_in_row * 4);
 }
 
 // Mean and sum of squared deviations of each of an image's planes, z (channels, H, W), a warp a plane. What the block wrote to
 // z must be visible to it.
-__device__ __forceinline__ void measure(const Numbers& z, int channels, int H, int W, float* means, float* deviations) {
+__forceinline__ void measure(const StoragePtr& z, int channels, int H, int W, float* means, float* deviations) {
     for (int c = warp(); c < channels; c += CELL_WARPS) {
-        const Numbers plane = z + (long long)c * H * W;
+        const StoragePtr plane = z + (long long)c * H * W;
         float total = 0, squares = 0;
         each_quad(H, W, [&](int y, int x) { total += total_of(read_quad(plane + y * W, x, W)); });
         const float mean = warp_sum(total) / (H * W);
@@ -170,13 +121,13 @@ __device__ __forceinline__ void measure(const Numbers& z, int channels, int H, i
     }
 }
 
-// True in the last of `count` blocks that come here with this ticket; it sees what the others wrote before. All threads
+// True in the last of `count` blocks that come here with this arrival; it sees what the others wrote before. All threads
 // of the block must come.
-__device__ __forceinline__ bool last_of(unsigned* ticket, unsigned count) {
+__forceinline__ bool is_last_block(unsigned* arrival, unsigned count) {
     SHARED(int, last, 1);
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last[0] = atomicAdd(ticket, 1u) == count - 1;
+    if (threadIdx.x == 0) last[0] = atomicAdd(arrival, 1u) == count - 1;
     __syncthreads();
     const bool mine = last[0];
     __syncthreads();
@@ -185,7 +136,7 @@ __device__ __forceinline__ bool last_of(unsigned* ticket, unsigned count) {
 }
 
 // Statistics of norm channels norm .. norm + channels - 1 from those of the N images, in the order of the images.
-__device__ __forceinline__ void finish_norm(const CellView& cell, int v, int norm, int channels, int pixels) {
+__forceinline__ void finish_norm(const CellView& cell, int v, int norm, int channels, int pixels) {
     for (int c = norm + threadIdx.x; c < norm + channels; c += CELL_THREADS) {
         const float* means = cell.partial_mean + (long long)v * cell.N * cell.norms + c;
         const float* deviations = cell.partial_deviations + (long long)v * cell.N * cell.norms + c;

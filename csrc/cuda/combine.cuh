@@ -6,32 +6,11 @@
 
 namespace sgl_fast {
 
-constexpr int MOST_TERMS = 12;       // operations of an edge, and an auxiliary skip
-constexpr int MOST_IN_EDGES = 17;   // of a node
-
-// One operation's result: saved planes and their norm, or (norm NO_NORM) the state itself.
-struct Term {
-    int op;    // of op_weights; -1: the auxiliary skip
-    int z, norm;
-};
-
-struct InEdge {
-    int edge, source, bypass_z;  // bypass_z: of pooled bypassing channels; -1: the state's own
-    int dropout;                 // mask of the skip; -1: none
-    int terms;
-    Term term[MOST_TERMS];
-};
-
-struct NodeJob {
-    int node, edges;
-    InEdge edge[MOST_IN_EDGES];
-};
-
 // PC-DARTS's shuffle: every partial-th channel of a node is a mixed one, the others bypass.
 struct Channel {
     bool bypasses;
     int at;  // which mixed channel; which channel of the state
-    __device__ Channel(const CellView& cell, int channel) {
+    Channel(const CellView& cell, int channel) {
         const int partial = cell.C / cell.M;
         bypasses = channel % partial != 0;
         at = bypasses ? channel % partial * cell.M + channel / partial : channel / partial;
@@ -39,28 +18,28 @@ struct Channel {
 };
 
 // What a skip's dropout leaves of four pixels of mixed channel m. mask: which one; -1: none
-__device__ __forceinline__ float4 dropped(const CellView& cell, int mask, const float4& four, int image, int m, int y, int x) {
+__forceinline__ float4 dropped(const CellView& cell, int mask, const float4& four, int image, int m, int y, int x) {
     if (!cell.dropout || mask < 0) return four;
     const long long plane = ((long long)mask * cell.images() + image) * cell.M + m;
     const unsigned char* row = cell.dropout + plane * cell.pixels() + y * cell.out_W + x;
     const int W = cell.out_W - x;
     const unsigned bits = row[0] | (W > 1 ? row[1] : 0) << 1 | (W > 2 ? row[2] : 0) << 2 | (W > 3 ? row[3] : 0) << 3;
-    return opened(cell.dropout_scale * four, bits);
+    return masked(cell.dropout_scale * four, bits);
 }
 
-__device__ __forceinline__ float4 bypassed(const CellView& cell, const InEdge& edge, int image, int channel, int y, int x) {
+__forceinline__ float4 bypassed(const CellView& cell, const InEdge& edge, int image, int channel, int y, int x) {
     if (edge.bypass_z < 0) return state_of(cell, edge.source, image / cell.N, image % cell.N).quad(channel, y, x);
-    const Numbers plane = cell.planes_of(image) + edge.bypass_z + (long long)(channel - cell.M) * cell.pixels();
+    const StoragePtr plane = cell.saved_of(image) + edge.bypass_z + (long long)(channel - cell.M) * cell.pixels();
     return read_quad(plane + y * cell.out_W, x, cell.out_W);
 }
 
 // An operation's result with its norm.
-__device__ __forceinline__ Planes result_of(const CellView& cell, const Term& term, int image) {
+__forceinline__ Planes result_of(const CellView& cell, const Term& term, int image) {
     const int v = image / cell.N;
-    return {cell.planes_of(image) + term.z, cell.out_H, cell.out_W, cell.mean(v) + term.norm, cell.scale(v) + term.norm};
+    return {cell.saved_of(image) + term.z, cell.out_H, cell.out_W, cell.mean(v) + term.norm, cell.scale(v) + term.norm};
 }
 
-__device__ __forceinline__ float4 mixed(const CellView& cell, const InEdge& edge, int image, int m, int y, int x) {
+__forceinline__ float4 mixed(const CellView& cell, const InEdge& edge, int image, int m, int y, int x) {
     const int v = image / cell.N;
     const float whole = cell.edge_weight(v, edge.edge);
     float4 total = make_float4(0, 0, 0, 0);
@@ -73,30 +52,6 @@ __device__ __forceinline__ float4 mixed(const CellView& cell, const InEdge& edge
         total += whole * cell.op_weight(v, edge.edge, term.op) * four;
     }
     return total;
-}
-
-__global__ void __launch_bounds__(CELL_THREADS, 4) combine_kernel(CellView cell, NodeJob job) {
-    const int image = blockIdx.x, v = image / cell.N;
-    const Tiling tiling(cell.out_H, cell.out_W);
-    float* to = cell.out + ((long long)image * cell.nodes + job.node) * cell.C * cell.pixels();
-    for (int i = blockIdx.y * CELL_THREADS + threadIdx.x; i < cell.C * tiling.quads; i += gridDim.y * CELL_THREADS) {
-        const int c = i / tiling.quads, q = i % tiling.quads, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-        const Channel channel(cell, c);
-        float4 total = make_float4(0, 0, 0, 0);
-        for (int e = 0; e < job.edges; e++) {
-            const InEdge& edge = job.edge[e];
-            total += channel.bypasses ? cell.edge_weight(v, edge.edge) * bypassed(cell, edge, image, channel.at, y, x)
-                                      : mixed(cell, edge, image, channel.at, y, x);
-        }
-        write_quad(to + ((long long)c * cell.out_H + y) * cell.out_W, x, cell.out_W, total);
-    }
-}
-
-// In evaluation the running statistics are the norms': mean and variance are given, the scale is missing.
-__global__ void __launch_bounds__(CELL_THREADS) evaluation_kernel(CellView cell) {
-    float* stats = cell.stats + (long long)blockIdx.x * 3 * cell.norms;
-    for (int c = threadIdx.x; c < cell.measured; c += CELL_THREADS)
-        stats[cell.norms + c] = (float)(1 / sqrt((double)stats[2 * cell.norms + c] + EPS));
 }
 
 }  // namespace sgl_fast

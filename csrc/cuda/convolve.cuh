@@ -8,58 +8,16 @@
 
 namespace sgl_fast {
 
-constexpr int MOST_JOBS = 96;
-constexpr int DEEP_FLOATS = 4 * CELL_THREADS;  // of depthwise results at a time
-
-enum class From { input, state, saved };
-
-struct ConvJob {
-    From from;
-    int index;              // of the input or state; offset of saved planes
-    int from_norm;          // of saved planes
-    int in_H, in_W, out_H, out_W;
-    int kernel, dilation, stride;
-    int first;              // 1: starts at pixel (1, 1), as the second half of a factorised reduction
-    int ins, outs, chunk;   // chunk: input channels at a time
-    int bits;               // pattern of its ReLU
-    int record;             // whether this job is the one that records it
-    int depthwise, pointwise;
-    int z;                  // offset of its result: of an input, in the states; else in planes
-    int norm;
-
-    __host__ __device__ int taps() const { return kernel == 1 ? 0 : kernel * kernel; }  // of a depthwise convolution
-    __host__ __device__ int pad() const { return pad_for(kernel / 2 * dilation); }
-    __host__ __device__ PaddedPlane plane() const { return {stride, out_H, out_W, pad()}; }
-    __host__ __device__ int padded_floats() const { return kernel == 1 ? 0 : chunk * plane().floats; }
-};
-
-struct JobGroup {
-    int first, count;  // more than one: they read the same planes, in one chunk
-};
-
-struct ConvJobs {
-    int groups;  // how many; then come the pools
-    int room;    // floats of shared memory
-    JobGroup group[MOST_JOBS];
-    ConvJob job[MOST_JOBS];
-    PoolJobs pools;
-};
-
-// Floats of shared memory for R outputs a thread.
-__host__ __device__ inline int conv_floats(const ConvJob& job, int R) {
-    return DEEP_FLOATS + job.padded_floats() + job.chunk * (job.taps() + Tiling(job.out_H, job.out_W).groups * R);
-}
-
-__device__ __forceinline__ Planes planes_from(const CellView& cell, const ConvJob& job, int v, int n) {
+__forceinline__ Planes planes_from(const CellView& cell, const ConvJob& job, int v, int n) {
     if (job.from == From::input) return input_of(cell, job.index, v, n, job.in_H, job.in_W);
     if (job.from == From::state) return state_of(cell, job.index, v, n);
-    return {cell.planes_of(v * cell.N + n) + job.index, job.in_H, job.in_W, cell.mean(v) + job.from_norm, cell.scale(v) + job.from_norm};
+    return {cell.saved_of(v * cell.N + n) + job.index, job.in_H, job.in_W, cell.mean(v) + job.from_norm, cell.scale(v) + job.from_norm};
 }
 
 // Four neighbouring outputs. at: a padded plane where the window of the first one starts, `row` floats a row. FLIP: the taps
 // are turned round, as in the gradient of the input.
 template <int K, int D, int S, bool FLIP = false>
-__device__ __forceinline__ float4 depthwise_quad(const float* at, int row, const float* w) {
+__forceinline__ float4 depthwise_quad(const float* at, int row, const float* w) {
     constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad;
     float sums[4] = {0, 0, 0, 0};
 #pragma unroll(K <= 5 ? K : 1)
@@ -75,46 +33,46 @@ __device__ __forceinline__ float4 depthwise_quad(const float* at, int row, const
 }
 
 template <int S, bool FLIP = false>
-__device__ __forceinline__ float4 depthwise_quad(int kernel, int dilation, const float* at, int row, const float* w) {
+__forceinline__ float4 depthwise_quad(int kernel, int dilation, const float* at, int row, const float* w) {
     if (kernel == 3) return dilation == 1 ? depthwise_quad<3, 1, S, FLIP>(at, row, w) : depthwise_quad<3, 2, S, FLIP>(at, row, w);
     if (kernel == 5) return dilation == 1 ? depthwise_quad<5, 1, S, FLIP>(at, row, w) : depthwise_quad<5, 2, S, FLIP>(at, row, w);
     return dilation == 1 ? depthwise_quad<7, 1, S, FLIP>(at, row, w) : depthwise_quad<7, 2, S, FLIP>(at, row, w);
 }
 
 // The same for a job's kernel; w: of the channel.
-__device__ __forceinline__ float4 window_quad(const ConvJob& job, const float* at, int row, const float* w) {
+__forceinline__ float4 window_quad(const ConvJob& job, const float* at, int row, const float* w) {
     return job.stride == 1 ? depthwise_quad<1>(job.kernel, job.dilation, at, row, w)
                            : depthwise_quad<2>(job.kernel, job.dilation, at, row, w);
 }
 
 // What a 1x1 convolution alone reads for four neighbouring outputs.
-__device__ __forceinline__ float4 strided_quad(const Planes& from, const unsigned char* bits, bool replay, const ConvJob& job,
+__forceinline__ float4 strided_quad(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job,
                                                int channel, int y, int x) {
-    if (job.stride == 1) return activated_quad(from, bits, replay, channel, y, x);
+    if (job.stride == 1) return activated_quad(from, mask, replay, channel, y, x);
     const auto read = [&](int column) {
         if (column >= job.out_W) return 0.0f;
-        return activated(from, bits, replay, channel, job.stride * y + job.first, job.stride * column + job.first);
+        return activated(from, mask, replay, channel, job.stride * y + job.first, job.stride * column + job.first);
     };
     return make_float4(read(x), read(x + 1), read(x + 2), read(x + 3));
 }
 
 // What the 1x1 convolution reads: channel c0 + c, four outputs from (y, x). padded, taps: of channel c0.
-__device__ __forceinline__ float4 deep_quad(const Planes& from, const unsigned char* bits, bool replay, const ConvJob& job, int c0,
+__forceinline__ float4 pointwise_in_quad(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job, int c0,
                                             int c, int y, int x, const float* padded, const float* taps) {
-    if (job.kernel == 1) return strided_quad(from, bits, replay, job, c0 + c, y, x);
+    if (job.kernel == 1) return strided_quad(from, mask, replay, job, c0 + c, y, x);
     const PaddedPlane plane = job.plane();
     return window_quad(job, padded + c * plane.floats + job.stride * (y * plane.row + x), plane.row, taps + c * job.taps());
 }
 
 // A job's channels c0 .. c0 + count - 1 after their ReLU.
-__device__ __forceinline__ void load_activated(const Planes& from, const unsigned char* bits, bool replay, const ConvJob& job, int c0,
+__forceinline__ void load_activated(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job, int c0,
                                                int count, float* padded) {
     load_padded(from.H, from.W, count, job.plane(), padded,
-                [&](int c, int y, int x) { return activated_quad(from, bits, replay, c0 + c, y, x); });
+                [&](int c, int y, int x) { return activated_quad(from, mask, replay, c0 + c, y, x); });
 }
 
 // w[r] of a row of shared memory that starts at a multiple of R floats.
-template <int R> __device__ __forceinline__ void read_weights(const float* row, float (&w)[R]) {
+template <int R> __forceinline__ void read_weights(const float* row, float (&w)[R]) {
     if constexpr (R < 4) {
 #pragma unroll
         for (int r = 0; r < R; r++) w[r] = row[r];
@@ -126,28 +84,28 @@ template <int R> __device__ __forceinline__ void read_weights(const float* row, 
 // Of a block: which planes, and where they go.
 struct ConvPlaces {
     Planes from;
-    const unsigned char* bits;
+    const unsigned char* mask;
     const float* weights;
-    Numbers z;
+    StoragePtr z;
 };
 
 // One tile of quads from q0 and groups * R outputs from out0. load: the planes are not in shared memory yet.
 template <int R>
-__device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJob& job, const ConvPlaces& at, const Tiling& tiling,
+__forceinline__ void convolve_tile(const CellView& cell, const ConvJob& job, const ConvPlaces& at, const Tiling& tiling,
                                               int q0, int out0, bool load, float* shared) {
     const int taps = job.taps(), outs = tiling.groups * R;
-    float4* deep = (float4*)shared;
-    float* padded = shared + DEEP_FLOATS;
+    float4* pointwise_in = (float4*)shared;
+    float* padded = shared + POINTWISE_IN_FLOATS;
     float* pointwise = padded + job.padded_floats();
     float* depthwise = pointwise + job.chunk * outs;
-    const int group = tiling.group(), q = q0 + tiling.mine(), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+    const int group = tile_group(tiling), q = q0 + tile_lane(tiling), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
     float4 sums[R];
 #pragma unroll
     for (int r = 0; r < R; r++) sums[r] = make_float4(0, 0, 0, 0);
     for (int c0 = 0; c0 < job.ins; c0 += job.chunk) {
         const int count = job.ins - c0 < job.chunk ? job.ins - c0 : job.chunk;
         __syncthreads();
-        if (taps && load) load_activated(at.from, at.bits, cell.replay, job, c0, count, padded);
+        if (taps && load) load_activated(at.from, at.mask, cell.replay, job, c0, count, padded);
         for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) depthwise[i] = at.weights[job.depthwise + c0 * taps + i];
         for (int i = threadIdx.x; i < count * outs; i += CELL_THREADS) {
             const int out = out0 + i % outs;
@@ -156,11 +114,11 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
         __syncthreads();
         for (int base = 0; base < count; base += tiling.groups) {
             const bool has = q < tiling.quads && base + group < count;
-            deep[threadIdx.x] = has ? deep_quad(at.from, at.bits, cell.replay, job, c0, base + group, y, x, padded, depthwise)
+            pointwise_in[threadIdx.x] = has ? pointwise_in_quad(at.from, at.mask, cell.replay, job, c0, base + group, y, x, padded, depthwise)
                                     : make_float4(0, 0, 0, 0);
             if (tiling.groups > 1) __syncthreads();
             for (int c = 0; c < tiling.groups && base + c < count; c++) {
-                const float4 four = deep[c * tiling.lanes + tiling.mine()];
+                const float4 four = pointwise_in[c * tiling.lanes + tile_lane(tiling)];
                 float w[R];
                 read_weights<R>(pointwise + (base + c) * outs + group * R, w);
 #pragma unroll
@@ -178,32 +136,32 @@ __device__ __forceinline__ void convolve_tile(const CellView& cell, const ConvJo
 }
 
 // Where a job's result goes: the states, or saved planes.
-__device__ __forceinline__ Numbers result_at(const CellView& cell, const ConvJob& job, int image) {
-    if (job.from != From::input) return cell.planes_of(image) + job.z;
+__forceinline__ StoragePtr result_at(const CellView& cell, const ConvJob& job, int image) {
+    if (job.from != From::input) return cell.saved_of(image) + job.z;
     return {cell.states + (long long)image * 2 * cell.C * job.out_H * job.out_W + job.z, false};
 }
 
-__device__ __forceinline__ ConvPlaces places_of(const CellView& cell, const ConvJob& job, int image) {
+__forceinline__ ConvPlaces places_of(const CellView& cell, const ConvJob& job, int image) {
     const int v = image / cell.N;
-    return {planes_from(cell, job, v, image % cell.N), cell.pattern_of(image) + job.bits, cell.weights_of(v), result_at(cell, job, image)};
+    return {planes_from(cell, job, v, image % cell.N), cell.pattern_of(image) + job.relu_mask, cell.weights_of(v), result_at(cell, job, image)};
 }
 
 // The statistics of a result.
-__device__ __forceinline__ void finish_convolution(const CellView& cell, const ConvJob& job, int image, const Numbers& z) {
+__forceinline__ void finish_convolution(const CellView& cell, const ConvJob& job, int image, const StoragePtr& z) {
     if (!cell.training) return;
     const int v = image / cell.N;
     const long long norm = (long long)image * cell.norms + job.norm;
     __syncthreads();
     measure(z, job.outs, job.out_H, job.out_W, cell.partial_mean + norm, cell.partial_deviations + norm);
-    if (last_of(cell.tickets + v * cell.norms + job.norm, cell.N)) finish_norm(cell, v, job.norm, job.outs, job.out_H * job.out_W);
+    if (is_last_block(cell.arrivals + v * cell.norms + job.norm, cell.N)) finish_norm(cell, v, job.norm, job.outs, job.out_H * job.out_W);
 }
 
 // first: of its group.
 template <int R>
-__device__ __forceinline__ void convolve(const CellView& cell, const ConvJob& job, int image, bool first, float* shared) {
+__forceinline__ void convolve(const CellView& cell, const ConvJob& job, int image, bool first, float* shared) {
     const ConvPlaces at = places_of(cell, job, image);
-    if (job.record && !cell.replay) record_bits(at.from, job.ins, cell.pattern_of(image) + job.bits);
-    if (first) clear(shared + DEEP_FLOATS, job.padded_floats());
+    if (job.record && !cell.replay) record_mask(at.from, job.ins, cell.pattern_of(image) + job.relu_mask);
+    if (first) clear(shared + POINTWISE_IN_FLOATS, job.padded_floats());
     const Tiling tiling(job.out_H, job.out_W);
     bool load = first;
     for (int out0 = 0; out0 < job.outs; out0 += tiling.groups * R)
@@ -212,15 +170,6 @@ __device__ __forceinline__ void convolve(const CellView& cell, const ConvJob& jo
             load = job.chunk < job.ins;
         }
     finish_convolution(cell, job, image, at.z);
-}
-
-template <int R> __global__ void __launch_bounds__(CELL_THREADS, 2) convolve_kernel(CellView cell, const ConvJobs* __restrict__ table) {
-    const ConvJobs& jobs = *table;
-    SHARED_DYNAMIC(float, shared);
-    const int image = blockIdx.y;
-    if ((int)blockIdx.x >= jobs.groups) return pool(cell, jobs.pools.job[blockIdx.x - jobs.groups], image, jobs.room, shared);
-    const JobGroup& group = jobs.group[blockIdx.x];
-    for (int j = 0; j < group.count; j++) convolve<R>(cell, jobs.job[group.first + j], image, j == 0, shared);
 }
 
 }  // namespace sgl_fast

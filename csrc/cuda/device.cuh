@@ -1,6 +1,8 @@
-// What the kernels share. Device code has no includes: nvcc and NVRTC know its names by themselves, and a CPU learns them
-// from csrc/tests/sim/cudasim.h.
+// What the kernels share. Device code has no includes: NVRTC knows its names by itself, and a CPU learns them from
+// csrc/tests/sim/cudasim.h.
 #pragma once
+
+#include "kernels.h"
 
 #ifndef CUDASIM
 #define SHARED(T, name, count) __shared__ T name[count]
@@ -12,26 +14,25 @@
 namespace sgl_fast {
 
 constexpr unsigned WHOLE_WARP = 0xffffffffu;
-constexpr int WARP = 32;
 
-__device__ __forceinline__ int lane() { return threadIdx.x % WARP; }
-__device__ __forceinline__ int warp() { return threadIdx.x / WARP; }
+__forceinline__ int lane() { return threadIdx.x % WARP; }
+__forceinline__ int warp() { return threadIdx.x / WARP; }
 
-__device__ __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
+__forceinline__ float infinity() { return __int_as_float(0x7f800000); }
 
 // Four neighbouring pixels of a row.
-__device__ __forceinline__ float4 operator*(float w, const float4& x) { return make_float4(w * x.x, w * x.y, w * x.z, w * x.w); }
+__forceinline__ float4 operator*(float w, const float4& x) { return make_float4(w * x.x, w * x.y, w * x.z, w * x.w); }
 
-__device__ __forceinline__ float4& operator+=(float4& sum, const float4& x) {
+__forceinline__ float4& operator+=(float4& sum, const float4& x) {
     sum = make_float4(sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w);
     return sum;
 }
 
-__device__ __forceinline__ float total_of(const float4& x) { return x.x + x.y + x.z + x.w; }
-__device__ __forceinline__ float dot_of(const float4& a, const float4& b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
+__forceinline__ float total_of(const float4& x) { return x.x + x.y + x.z + x.w; }
+__forceinline__ float dot_of(const float4& a, const float4& b) { return a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w; }
 
 // N floats, a multiple of four, from a multiple of 16 bytes on.
-template <int N> __device__ __forceinline__ void read_fours(const float* at, float (&to)[N]) {
+template <int N> __forceinline__ void read_fours(const float* at, float (&to)[N]) {
 #pragma unroll
     for (int i = 0; i < N; i += 4) {
         const float4 four = *(const float4*)(at + i);
@@ -43,18 +44,18 @@ template <int N> __device__ __forceinline__ void read_fours(const float* at, flo
 }
 
 // The pixels from x on that a row of W has; the others are 0.
-__device__ __forceinline__ float4 within(const float4& four, int x, int W) {
+__forceinline__ float4 within(const float4& four, int x, int W) {
     if (x + 4 <= W) return four;
     return make_float4(x < W ? four.x : 0, x + 1 < W ? four.y : 0, x + 2 < W ? four.z : 0, 0);
 }
 
 // Rows of a plane whose W is a multiple of 4 start at multiples of 16 bytes.
-__device__ __forceinline__ float4 read_quad(const float* row, int x, int W) {
+__forceinline__ float4 read_quad(const float* row, int x, int W) {
     if (W % 4 == 0) return *(const float4*)(row + x);
     return make_float4(row[x], x + 1 < W ? row[x + 1] : 0, x + 2 < W ? row[x + 2] : 0, x + 3 < W ? row[x + 3] : 0);
 }
 
-__device__ __forceinline__ void write_quad(float* row, int x, int W, const float4& four) {
+__forceinline__ void write_quad(float* row, int x, int W, const float4& four) {
     if (W % 4 == 0) {
         *(float4*)(row + x) = four;
         return;
@@ -67,13 +68,13 @@ __device__ __forceinline__ void write_quad(float* row, int x, int W, const float
 
 #ifndef CUDASIM
 
-__device__ __forceinline__ float half_to_float(unsigned short bits) {
+__forceinline__ float half_to_float(unsigned short bits) {
     float x;
     asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
     return x;
 }
 
-__device__ __forceinline__ unsigned short float_to_half(float x) {
+__forceinline__ unsigned short float_to_half(float x) {
     unsigned short bits;
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
     return bits;
@@ -81,24 +82,18 @@ __device__ __forceinline__ unsigned short float_to_half(float x) {
 
 #endif
 
-// An array of float32 or of float16.
-struct Numbers {
-    void* at;
-    bool half;
+__forceinline__ float load(const StoragePtr& from, long long i) {
+    return from.half ? half_to_float(((const unsigned short*)from.data)[i]) : ((const float*)from.data)[i];
+}
 
-    __device__ Numbers operator+(long long n) const { return {(char*)at + (half ? 2 * n : 4 * n), half}; }
-    __device__ float operator[](long long i) const {
-        return half ? half_to_float(((const unsigned short*)at)[i]) : ((const float*)at)[i];
-    }
-    __device__ void set(long long i, float x) const {
-        if (half) ((unsigned short*)at)[i] = float_to_half(x);
-        else ((float*)at)[i] = x;
-    }
-};
+__forceinline__ void store(const StoragePtr& to, long long i, float x) {
+    if (to.half) ((unsigned short*)to.data)[i] = float_to_half(x);
+    else ((float*)to.data)[i] = x;
+}
 
-__device__ __forceinline__ float4 read_quad(const Numbers& row, int x, int W) {
-    if (!row.half) return read_quad((const float*)row.at, x, W);
-    const unsigned short* half = (const unsigned short*)row.at + x;
+__forceinline__ float4 read_quad(const StoragePtr& row, int x, int W) {
+    if (!row.half) return read_quad((const float*)row.data, x, W);
+    const unsigned short* half = (const unsigned short*)row.data + x;
     if (W % 4 == 0) {
         const ushort4 four = *(const ushort4*)half;
         return make_float4(half_to_float(four.x), half_to_float(four.y), half_to_float(four.z), half_to_float(four.w));
@@ -108,9 +103,9 @@ __device__ __forceinline__ float4 read_quad(const Numbers& row, int x, int W) {
                        left > 3 ? half_to_float(half[3]) : 0);
 }
 
-__device__ __forceinline__ void write_quad(const Numbers& row, int x, int W, const float4& four) {
-    if (!row.half) return write_quad((float*)row.at, x, W, four);
-    unsigned short* half = (unsigned short*)row.at + x;
+__forceinline__ void write_quad(const StoragePtr& row, int x, int W, const float4& four) {
+    if (!row.half) return write_quad((float*)row.data, x, W, four);
+    unsigned short* half = (unsigned short*)row.data + x;
     const ushort4 bits = make_ushort4(float_to_half(four.x), float_to_half(four.y), float_to_half(four.z), float_to_half(four.w));
     if (W % 4 == 0) {
         *(ushort4*)half = bits;
@@ -124,19 +119,19 @@ __device__ __forceinline__ void write_quad(const Numbers& row, int x, int W, con
 }
 
 // The sum, and the largest, over the lanes of a warp, on every lane; NaN is not the largest.
-template <class T> __device__ __forceinline__ T warp_sum(T v) {
+template <class T> __forceinline__ T warp_sum(T v) {
     for (int step = WARP / 2; step > 0; step /= 2) v += __shfl_xor_sync(WHOLE_WARP, v, step);
     return v;
 }
 
-__device__ __forceinline__ float warp_max(float v) {
+__forceinline__ float warp_max(float v) {
     for (int step = WARP / 2; step > 0; step /= 2) v = fmaxf(v, __shfl_xor_sync(WHOLE_WARP, v, step));
     return v;
 }
 
 // The sum over a block of whole warps, on every thread, in an order that depends on the block's size alone. parts: one a
 // warp; free again at once.
-template <class T> __device__ __forceinline__ T block_sum(T v, T* parts) {
+template <class T> __forceinline__ T block_sum(T v, T* parts) {
     v = warp_sum(v);
     if (lane() == 0) parts[warp()] = v;
     __syncthreads();

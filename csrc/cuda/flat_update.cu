@@ -1,45 +1,93 @@
-#include "../flat_update.h"
-
-#include "flat_update.cuh"
-#include "launch.h"
+// On flat weights: K rows of P floats. A block takes a fixed part of a row, whose sum of squares is its own; whoever needs
+// a norm adds the parts of the row in their order.
+#include "device.cuh"
 
 namespace sgl_fast {
-namespace {
 
-unsigned parts_of(int64_t P) { return blocks_for(P, FLAT_PART); }
+// A block's floats: from `first` to `end` of row k, P floats long.
+struct Part {
+    long long k, first, end;
+    explicit Part(long long P)
+        : k(blockIdx.y), first(k * P + (long long)blockIdx.x * FLAT_PART), end(first + FLAT_PART) {
+        if (end > (k + 1) * P) end = (k + 1) * P;
+    }
+};
 
-dim3 grid_of(int64_t K, int64_t P) { return dim3(parts_of(P), static_cast<unsigned>(K)); }
-
-// The sums of squares of the parts of each row.
-double* squares_of(const Stream& stream, int64_t K, int64_t P, const float* rows) {
-    double* squares = stream.room<double>(K * parts_of(P));
-    LAUNCH(squares_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, rows, squares);
-    return squares;
+// squares (K, gridDim.x): each block's sum
+KERNEL __launch_bounds__(FLAT_THREADS) squares_kernel(long long P, const float* rows, double* squares) {
+    SHARED(double, parts, FLAT_THREADS / WARP);
+    const Part part(P);
+    double total = 0;
+#pragma unroll 4
+    for (long long i = part.first + threadIdx.x; i < part.end; i += FLAT_THREADS) total += (double)rows[i] * rows[i];
+    total = block_sum(total, parts);
+    if (threadIdx.x == 0) squares[part.k * gridDim.x + blockIdx.x] = total;
 }
 
-}  // namespace
-
-void row_norms(const Stream& stream, int64_t K, int64_t P, const float* rows, float* norms) {
-    const double* squares = squares_of(stream, K, P, rows);
-    LAUNCH(norms_kernel, static_cast<unsigned>(K), FLAT_THREADS, 0, stream, parts_of(P), squares, norms);
+// The norm of row k, on every thread of the block.
+__forceinline__ double norm_of(const double* squares, long long k, int count, double* parts) {
+    double total = 0;
+    for (int i = threadIdx.x; i < count; i += FLAT_THREADS) total += squares[k * count + i];
+    return sqrt(block_sum(total, parts));
 }
 
-void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& s, const float* lr, const float* weights,
-         const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms) {
-    const double* squares = squares_of(stream, K, P, grad);
-    LAUNCH(sgd_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, s.momentum, s.weight_decay, s.clip, lr,
-           weights, grad, buffer, squares, new_weights, new_buffer, norms);
+KERNEL __launch_bounds__(FLAT_THREADS) norms_kernel(int count, const double* squares, float* norms) {
+    SHARED(double, parts, FLAT_THREADS / WARP);
+    const double norm = norm_of(squares, blockIdx.x, count, parts);
+    if (threadIdx.x == 0) norms[blockIdx.x] = (float)norm;
 }
 
-void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* weights, const float* direction,
-             float* both, float* eps) {
-    const double* squares = squares_of(stream, K, P, direction);
-    LAUNCH(perturb_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, r, weights, direction, squares, both,
-           eps);
+KERNEL __launch_bounds__(FLAT_THREADS)
+sgd_kernel(long long P, float momentum, float weight_decay, float clip, const float* lr, const float* weights,
+           const float* grad, const float* buffer, const double* squares, float* new_weights, float* new_buffer,
+           float* norms) {
+    SHARED(double, parts, FLAT_THREADS / WARP);
+    const Part part(P);
+    const double norm = norm_of(squares, part.k, gridDim.x, parts), most = clip / (norm + 1e-6);
+    const float scale = clip > 0 && !(most > 1) ? (float)most : 1.0f;  // a norm that is NaN stays one
+    const float step = *lr;
+    if (blockIdx.x == 0 && threadIdx.x == 0) norms[part.k] = (float)norm;
+#pragma unroll 4
+    for (long long i = part.first + threadIdx.x; i < part.end; i += FLAT_THREADS) {
+        const float w = weights[i], b = momentum * buffer[i] + scale * grad[i] + weight_decay * w;
+        new_buffer[i] = b;
+        new_weights[i] = w - step * b;
+    }
 }
 
-void central_difference(const Stream& stream, int64_t K, int64_t P, const float* both, const float* eps, float* out) {
-    LAUNCH(central_difference_kernel, grid_of(K, P), FLAT_THREADS, 0, stream, P, both, eps, out);
+// 0 where float32 cannot hold twice r / norm, at a norm of 0 above all; NaN where it cannot hold the norm.
+__forceinline__ float radius_over(float r, double norm) {
+    constexpr double most = 3.4028234663852886e38;
+    const double eps = r / norm;
+    if (!(norm <= most)) return __int_as_float(0x7fc00000);
+    return eps > most / 2 ? 0.0f : (float)eps;
+}
+
+// both (2K, P)
+KERNEL __launch_bounds__(FLAT_THREADS)
+perturb_kernel(long long P, float r, const float* weights, const float* direction, const double* squares, float* both,
+               float* eps) {
+    SHARED(double, parts, FLAT_THREADS / WARP);
+    const Part part(P);
+    const double norm = norm_of(squares, part.k, gridDim.x, parts);
+    const float mine = radius_over(r, norm);
+    if (blockIdx.x == 0 && threadIdx.x == 0) eps[part.k] = mine;
+    const long long other = gridDim.y * P;
+#pragma unroll 4
+    for (long long i = part.first + threadIdx.x; i < part.end; i += FLAT_THREADS) {
+        const float w = weights[i], step = mine * direction[i];
+        both[i] = w + step;
+        both[other + i] = w - step;
+    }
+}
+
+KERNEL __launch_bounds__(FLAT_THREADS) central_difference_kernel(long long P, const float* both, const float* eps, float* out) {
+    const Part part(P);
+    const float span = eps[part.k] == 0 ? 1.0f : 2 * eps[part.k];
+    const long long other = gridDim.y * P;
+#pragma unroll 4
+    for (long long i = part.first + threadIdx.x; i < part.end; i += FLAT_THREADS)
+        out[i] = (both[i] - both[other + i]) / span;
 }
 
 }  // namespace sgl_fast

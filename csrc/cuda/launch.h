@@ -1,73 +1,58 @@
-// How launchers start a kernel: on a stream, checked. Free of torch.
+// How launchers start a kernel of the loaded modules: on a stream, checked.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
-#include <stdexcept>
 #include <string>
-
-#ifndef CUDASIM
-#include <cuda_runtime.h>
-#endif
+#include <type_traits>
+#include <vector>
 
 namespace sgl_fast {
 
-#ifdef CUDASIM
-using Handle = void*;
-#else
-using Handle = cudaStream_t;
-#endif
-
 // Where the kernels of a call go: a stream of the device in force, and its memory.
 struct Stream {
-    Handle handle;
+    int device;
+    void* handle;
     void* (*allocate)(void* context, size_t bytes);  // valid until the kernels of this call are done
     void* context;
 
     template <class T> T* room(size_t count) const { return static_cast<T*>(allocate(context, count * sizeof(T))); }
 };
 
-#ifndef CUDASIM
+struct Grid {
+    unsigned x = 1, y = 1, z = 1;
+};
 
-// RuntimeError where CUDA says that something cannot be done.
-inline void check(cudaError_t error, const char* what) {
-    if (error != cudaSuccess) throw std::runtime_error(std::string(what) + " cannot run: " + cudaGetErrorString(error));
-}
+// Loads the kernels of these modules (cubins or PTX) for a device, all of them now: nothing is loaded while a graph is
+// captured. std::runtime_error where a kernel is missing or a module does not fit the device.
+void load_kernels(int device, const std::vector<std::string>& modules);
 
-#endif
+bool kernels_loaded(int device);
 
-inline void zero([[maybe_unused]] const Stream& stream, void* memory, size_t bytes) {
-#ifdef CUDASIM
-    std::memset(memory, 0, bytes);
-#else
-    check(cudaMemsetAsync(memory, 0, bytes, stream.handle), "cudaMemsetAsync");
-#endif
-}
+// Bytes of dynamic shared memory that every kernel may have on this device.
+size_t most_shared(const Stream& stream);
 
-// Lets blocks of a kernel have that much dynamic shared memory; more than 48 KB must be asked for.
-template <class Kernel> void allow_shared([[maybe_unused]] Kernel* kernel, size_t bytes) {
-    if (bytes <= 48 << 10) return;
-#ifndef CUDASIM
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
-          "cudaFuncSetAttribute");
-#endif
-}
+// parameters: addresses. std::runtime_error where the kernel cannot run.
+void launch_kernel(const Stream& stream, const char* kernel, Grid grid, unsigned threads, size_t shared_bytes, void** parameters);
 
-inline unsigned blocks_for(int64_t items, int64_t per_block) {
+void zero(const Stream& stream, void* memory, size_t bytes);
+
+constexpr unsigned blocks_for(int64_t items, int64_t per_block) {
     return static_cast<unsigned>((items + per_block - 1) / per_block);
 }
 
+template <class Kernel> struct Launch;
+template <class... P> struct Launch<void(P...)> {
+    static_assert((std::is_trivially_copyable<P>::value && ...), "parameters are copied as bytes");
+    static_assert((0 + ... + sizeof(P)) <= 4096, "every driver takes 4 KB of parameters");
+
+    static void run(const char* kernel, const Stream& stream, Grid grid, unsigned threads, size_t shared_bytes, P... parameters) {
+        void* addresses[] = {&parameters...};
+        launch_kernel(stream, kernel, grid, threads, shared_bytes, addresses);
+    }
+};
+
 }  // namespace sgl_fast
 
-// LAUNCH(kernel, grid, block, bytes of dynamic shared memory, stream, arguments...). RuntimeError where it cannot run.
-#ifdef CUDASIM
-#define LAUNCH(kernel, grid, block, bytes, stream, ...) \
-    ::cudasim::launch(#kernel, grid, block, bytes, [&] { kernel(__VA_ARGS__); })
-#else
-#define LAUNCH(kernel, grid, block, bytes, stream, ...)               \
-    do {                                                              \
-        kernel<<<grid, block, bytes, (stream).handle>>>(__VA_ARGS__); \
-        ::sgl_fast::check(cudaGetLastError(), #kernel);               \
-    } while (0)
-#endif
+// LAUNCH(kernel, stream, grid, threads, bytes of dynamic shared memory, parameters...), kernel as kernels.h declares it.
+#define LAUNCH(kernel, ...) ::sgl_fast::Launch<decltype(::sgl_fast::kernel)>::run(#kernel, __VA_ARGS__)

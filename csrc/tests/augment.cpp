@@ -1,12 +1,6 @@
 // augment.h against its definition, on odd sizes, windows and squares at every border.
 
-#ifdef CUDASIM
-#include "sim/cudasim.h"
-
-#include "../cuda/augment.cu"
-#else
 #include "../augment.h"
-#endif
 
 #include "check.h"
 

@@ -11,8 +11,10 @@
 #include <thread>
 #include <vector>
 
-#ifdef CUDASIM
+#ifdef SIMULATED
+#include "../cuda/driver.h"
 #include "../cuda/launch.h"
+extern "C" void sgl_fast_order(unsigned order);  // of the stand-in for the driver
 #else
 #include "../cpu/isa.h"
 #include "../cpu/pool.h"
@@ -41,7 +43,7 @@ inline Floats normal(int64_t count) {
     return values;
 }
 
-#ifdef CUDASIM
+#ifdef SIMULATED
 
 // Exits unless every order of the threads gives the same bits. Called in the same sequence under each order.
 inline void repeats(const char* what, const Floats& got) {
@@ -78,20 +80,23 @@ inline void close(const char* what, const Floats& got, const std::vector<double>
     std::exit(1);
 }
 
-#ifdef CUDASIM
+#ifdef SIMULATED
 
 // Where kernels are launched, and memory for them, each piece of its exact size.
 inline Stream queue(int) {
     static std::vector<std::unique_ptr<char[]>> pieces;
     pieces.clear();
-    return {nullptr, [](void*, size_t bytes) { return static_cast<void*>(pieces.emplace_back(new char[bytes]).get()); },
+    const int device = current_device(0);
+    load_kernels(device, {"simulated"});
+    return {device, nullptr, [](void*, size_t bytes) { return static_cast<void*>(pieces.emplace_back(new char[bytes]).get()); },
             nullptr};
 }
 
 // Runs the checks under several orders of the simulated threads, the first as they are numbered.
 template <class Checks> int each_way(const Checks& checks) {
-    for (cudasim::order = brief; cudasim::order < 4; cudasim::order++) {
-        way = "order " + std::to_string(cudasim::order);
+    for (unsigned order = brief; order < 4; order++) {
+        sgl_fast_order(order);
+        way = "order " + std::to_string(order);
         engine.seed(7);
         checks();
         std::printf("passed: %s\n", way.c_str());

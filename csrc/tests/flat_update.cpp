@@ -1,12 +1,6 @@
 // Every operation of flat_update.h against its formula in double, on odd sizes.
 
-#ifdef CUDASIM
-#include "sim/cudasim.h"
-
-#include "../cuda/flat_update.cu"
-#else
 #include "../flat_update.h"
-#endif
 
 #include "check.h"
 
@@ -41,7 +35,7 @@ template <class Queue> static void check_sgd(int64_t K, int64_t P, float clip, c
 
 template <class Queue> static void check_differences(int64_t K, int64_t P, const Queue& pool) {
     const Floats w = normal(K * P);
-    Floats v = normal(K * P), both(2 * K * P), eps(K), slope(K * P), found(K);
+    Floats v = normal(K * P), both(2 * K * P), eps(K), dz(K * P), found(K);
     for (int64_t i = 0; i < P; i++) v[i] = 0;
     const Doubles norms = norms_of(v, K);
     row_norms(pool, K, P, v.data(), found.data());
@@ -54,12 +48,12 @@ template <class Queue> static void check_differences(int64_t K, int64_t P, const
         want_both[K * P + i] = w[i] - step;
     }
     close("perturbed weights", both, want_both);
-    central_difference(pool, K, P, both.data(), eps.data(), slope.data());
+    central_difference(pool, K, P, both.data(), eps.data(), dz.data());
     for (int64_t i = 0; i < K * P; i++) {
         const double span = eps[i / P] > 0 ? 2.0 * eps[i / P] : 1.0;
         want_slope[i] = (double(both[i]) - both[K * P + i]) / span;
     }
-    close("central_difference", slope, want_slope);
+    close("central_difference", dz, want_slope);
 }
 
 int main() {

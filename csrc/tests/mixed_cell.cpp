@@ -1,13 +1,11 @@
 // Cells of every kind, forward and backward, in arrays of exactly their size; the gradients are those of a difference of
 // the loss.
 
-#ifdef CUDASIM
-#include "sim/cudasim.h"
-
-#include "../cuda/mixed_cell.cu"
-#else
-#include "../mixed_cell.h"
+#ifdef SIMULATED
+#include "../cuda/jobs.h"
+#include "../cuda/table.h"
 #endif
+#include "../mixed_cell.h"
 
 #include "../../build/programs.h"
 #include "check.h"
@@ -94,7 +92,7 @@ template <class Queue> static Floats backward(Run& run, const Queue& pool) {
     return dw;
 }
 
-#ifdef CUDASIM
+#ifdef SIMULATED
 
 // Keeping float16 changes little.
 template <class Queue> static void check_half(Run run, const Floats& want, const Queue& pool) {
@@ -110,12 +108,13 @@ template <class Queue> static void check_half(Run run, const Floats& want, const
 
 #endif
 
-#ifdef CUDASIM
+#ifdef SIMULATED
 
 static void check_tables() {
     const JobGroup a{1, 2}, equal{1, 2}, other{1, 3};
-    const JobGroup* copy = on_device(a);
-    if (copy != &a && copy == on_device(equal) && copy != on_device(other) && copy->count == 2) return;
+    const Stream stream = queue(1);
+    const JobGroup* copy = on_device(stream, a);
+    if (copy != &a && copy == on_device(stream, equal) && copy != on_device(stream, other) && copy->count == 2) return;
     std::printf("tables: equal ones need one copy, different ones their own\n");
     std::exit(1);
 }
@@ -126,7 +125,7 @@ template <class Queue> static void check(const Batch& batch, const Queue& pool) 
     Run run(batch);
     run.forward(pool, false);
     const Floats dw = backward(run, pool);
-#ifdef CUDASIM
+#ifdef SIMULATED
     check_half(run, dw, pool);
 #endif
     const Floats weights = run.weights, direction = normal(weights.size());
@@ -136,20 +135,20 @@ template <class Queue> static void check(const Batch& batch, const Queue& pool) 
         run.forward(pool, true);
         ends[side] = run.loss();
     }
-    const double slope = (ends[0] - ends[1]) / 2e-3, want = dot(dw, direction);
-    if (std::fabs(slope - want) <= 2e-2 * std::fmax(std::fabs(want), std::sqrt(dot(dw, dw)))) return;
-    std::printf("weights (%s): slope %g, gradient %g\n", way.c_str(), slope, want);
+    const double dz = (ends[0] - ends[1]) / 2e-3, want = dot(dw, direction);
+    if (std::fabs(dz - want) <= 2e-2 * std::fmax(std::fabs(want), std::sqrt(dot(dw, dw)))) return;
+    std::printf("weights (%s): dz %g, gradient %g\n", way.c_str(), dz, want);
     std::exit(1);
 }
 
-#ifdef CUDASIM
+#ifdef SIMULATED
 const std::vector<int> counts{1};
 #else
 const std::vector<int> counts{1, 3};  // of threads
 #endif
 
 int main() {
-#ifdef CUDASIM
+#ifdef SIMULATED
     check_tables();
 #endif
     return each_way([] {

@@ -1,12 +1,6 @@
 // Every operation of pseudo_label.h against its formula in double, on odd sizes.
 
-#ifdef CUDASIM
-#include "sim/cudasim.h"
-
-#include "../cuda/pseudo_label.cu"
-#else
 #include "../pseudo_label.h"
-#endif
 
 #include "check.h"
 

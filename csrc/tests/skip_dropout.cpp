@@ -1,12 +1,6 @@
 // skip_dropout.h against its formula in 64 bits, on odd sizes, seeds at the ends of their range and thresholds.
 
-#ifdef CUDASIM
-#include "sim/cudasim.h"
-
-#include "../cuda/skip_dropout.cu"
-#else
 #include "../skip_dropout.h"
-#endif
 
 #include "check.h"
 

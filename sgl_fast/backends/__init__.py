@@ -1,1 +1,1 @@
-"""Where operations run: which backend, in what precision, on what toolkit."""
+"""Where operations run: which backend, in what precision, by which machine code."""

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from . import measured
-from .cuda import BUILD, why_not_cuda
+from .cuda import BUILD, load, why_not_cuda
 from .triton import interpreted, why_not_triton
 
 BACKENDS = ("reference", "cpu", "triton", "cuda")
@@ -46,12 +46,20 @@ def why_not(name: str) -> str | None:
     return None if name == "cpu" else _cuda[found]
 
 
-def compiled(name: str = "cpu") -> ModuleType:
-    """The kernels of "cpu" or "cuda" in the compiled extension; RuntimeError that says what is missing."""
+def compiled(name: str = "cpu", device: int | None = None) -> ModuleType:
+    """The kernels of "cpu" or "cuda" in the compiled extension, of "cuda" loaded for a device.
+
+    RuntimeError that says what is missing.
+    """
     found, reason = _extension(), why_not(name)
     if reason or isinstance(found, str):
         raise RuntimeError(reason)
-    return found if name == "cpu" else found.cuda
+    if name == "cpu":
+        return found
+    if device is not None:
+        load(found, device)
+    cuda: ModuleType = found.cuda
+    return cuda
 
 
 def _extension() -> ModuleType | str:

@@ -11,13 +11,14 @@ from __future__ import annotations
 from functools import lru_cache
 
 from ..spaces import CODES, OPERATIONS, Operation
+from .gradient_rows import GradientRows
 from .rows import OUT, Conv, Edge, Head, Moments, NormGrad, Pool, State, Target, Term, Use
 from .stages import MOST_PLACES, Source, Stage
 
 MOST_OFFSET = 2**31 - 1
 
 
-class Program:
+class Program(GradientRows):
     """cell: as ops.cell_numbers.numbers writes it; H, W: of the first two states. ValueError where a row cannot be."""
 
     def __init__(self, cell: tuple[int, ...], H: int, W: int) -> None:
@@ -41,13 +42,13 @@ class Program:
         self.moments: list[Moments] = []
         self._added: list[list[Term]] = []  # to each edge
         self.inputs = self._inputs()
-        self._sources = [self._source(j) for j in range(self.nodes + 2)]
+        self.sources = [self._source(j) for j in range(self.nodes + 2)]
         for node in range(self.nodes):
-            for source in self._sources[: node + 2]:
+            for source in self.sources[: node + 2]:
                 self._edge(source, node)
         self.measured = self.norms
         self.norms += self.bare
-        for source in self._sources[:-1]:
+        for source in self.sources[:-1]:
             self._share(source)
         self._finish_edges()
         readers = (range(2), *(range(j, j + 1) for j in range(2, self.nodes + 1)))
@@ -83,15 +84,15 @@ class Program:
 
     def state_convs(self, j: int) -> list[Conv]:
         """Convolutions that read a state."""
-        return self._sources[j].convs
+        return self.sources[j].convs
 
     def state_halves(self, j: int) -> list[Conv]:
         """Second halves of the separable ones among them."""
-        return [conv for conv, _ in self._sources[j].halves]
+        return [conv for conv, _ in self.sources[j].halves]
 
     def state_edges(self, j: int) -> list[Edge]:
         """Edges out of a state."""
-        return [self.edges[edge] for edge in self._sources[j].edges]
+        return [self.edges[edge] for edge in self.sources[j].edges]
 
     def _take(self, what: str, count: int) -> int:
         before = int(getattr(self, what))
@@ -151,8 +152,8 @@ class Program:
     def _edge(self, source: Source, node: int) -> None:
         """The operations of an edge, and where their weights, norms and results lie."""
         index, once = len(self.edges), source.stride == 1
-        reads = source.reads if source in self._sources[:2] else 2
-        where = self._sources.index(source), reads, source.offset, source.norm_in
+        reads = source.reads if source in self.sources[:2] else 2
+        where = self.sources.index(source), reads, source.offset, source.norm_in
         edge = Edge(index, node, *where, OUT, OUT, int(self.aux and once), OUT, 0, 0)
         self._added.append([])
         for op, code in enumerate(self.ops[index]):
@@ -254,7 +255,7 @@ class Program:
             self.terms += added
 
     def _stage(self, states: range) -> Stage:
-        sources, first, hidden = [self._sources[j] for j in states], len(self.convs), len(self.targets)
+        sources, first, hidden = [self.sources[j] for j in states], len(self.convs), len(self.targets)
         masks = []
         for j, source in zip(states, sources, strict=True):
             if source.convs:
@@ -274,36 +275,6 @@ class Program:
         pools = range(sources[0].pool_rows.start, sources[-1].pool_rows.stop)
         moments = range(sources[0].moments.start, sources[-1].moments.stop)
         return Stage(states, convs, halves, pools, moments, hiddens, tuple(masks))
-
-    def _state_targets(self) -> int:
-        """Of each state, in order; returns the number of the first one."""
-        first = len(self.targets)
-        for source in self._sources[:-1]:
-            own = [i for i, conv in enumerate(self.convs) if source.convs and conv.relu_mask == source.mask]
-            where = source.reads, source.offset, self.M, source.mask, source.height, source.width
-            self.targets.append(Target(*where, own[0] if own else 0, len(own)))
-        return first
-
-    def _input_targets(self) -> int:
-        first = len(self.targets)
-        for which in range(2 * self.preprocess):
-            own = [i for i in self.inputs if self.convs[i].reads == which]
-            conv = self.convs[own[0]]
-            self.targets.append(Target(which, 0, conv.ins, conv.relu_mask, conv.height, conv.width, own[0], len(own)))
-        return first
-
-    def _input_grads(self) -> range:
-        first, pixels = len(self.norm_grads), self.H * self.W
-        for source in self._sources[: 2 * self.preprocess]:
-            self.norm_grads.append(NormGrad(source.offset, pixels, source.offset, source.norm_in, self.C))
-        return range(first, len(self.norm_grads))
-
-    def _node_grads(self, node: int) -> range:
-        first, grad, step = len(self.norm_grads), node * self.C * self.out_pixels, self.partial * self.out_pixels
-        for edge in (edge for edge in self.edges if edge.node == node):
-            for term in self.terms[edge.first_term : edge.first_term + edge.terms]:
-                self.norm_grads.append(NormGrad(grad, step, term.z, term.norm, self.M))
-        return range(first, len(self.norm_grads))
 
 
 @lru_cache(maxsize=1024)

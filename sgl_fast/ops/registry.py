@@ -68,7 +68,7 @@ def register(
         schema,
         _checked(fused_check, fake),
         CPU=_checked(fused_check, lambda *args: getattr(compiled("cpu"), name)(*arguments(*args))),
-        CUDA=_checked(fused_check, lambda *args: getattr(compiled("cuda"), name)(*arguments(*args))),
+        CUDA=_checked(fused_check, lambda *args: getattr(_cuda_of(args), name)(*arguments(*args))),
     )
 
     def triton_check(*args: Any) -> None:
@@ -134,6 +134,11 @@ def _one_by_one(apply: Apply, B: int, in_dims: Sequence[int | None], args: Seque
         return out
 
     return torch.stack([call(b) for b in range(B)]), 0
+
+
+def _cuda_of(args: Iterable[Any]) -> Any:
+    """The CUDA kernels, loaded for the device of these arguments."""
+    return compiled("cuda", tensors_in(args)[0].device.index)
 
 
 def refuse_gradients(*operators: Operator[Any]) -> None:

@@ -90,7 +90,7 @@ def test_the_floor() -> None:
 
 def test_the_counted_floor() -> None:
     found = gpu_floor.counted("pc_darts", 2, 50, NOMINAL)
-    assert {"convolve_kernel", "gradient_kernel"} <= found.keys()
+    assert {"convolve_kernel", "dgrad_kernel"} <= found.keys()
     assert sum(one.launches for one in found.values()) < 300
     assert all(one.ms >= 0.999 * one.gigabytes / 3 for one in found.values())
 

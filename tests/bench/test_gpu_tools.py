@@ -88,14 +88,15 @@ def test_complaints_of_the_sanitizer() -> None:
 
 
 def test_tools_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_tools.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
     monkeypatch.setattr(gpu_tools, "glob", lambda pattern: [])
-    monkeypatch.setattr(gpu_tools, "nvcc", lambda: None)
-    with pytest.raises(SystemExit, match="needs ncu in PATH or beside nvcc"):
+    with pytest.raises(SystemExit, match="needs ncu in PATH, or a CUDA toolkit in CUDA_HOME"):
         gpu_tools.found_tool("ncu")
-    (tmp_path / "ncu").touch()
-    monkeypatch.setattr(gpu_tools, "nvcc", lambda: str(tmp_path / "nvcc"))
-    assert gpu_tools.found_tool("ncu") == str(tmp_path / "ncu")
+    tool = tmp_path / "bin" / "ncu"
+    tool.parent.mkdir()
+    tool.touch(mode=0o755)
+    assert gpu_tools.found_tool("ncu") == str(tool)
     command = gpu_tools.ncu_command("ncu", "cuda")
     assert command[:3] == ["ncu", "--clock-control", "none"] and command[-2:] == ["pass", "cuda"]
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import ModuleType
+import ctypes
+import threading
 from typing import Any
 
 import pytest
 import torch
 from cells import SETTINGS
 from networks import draws, gradients, small
+from simulated import StandIn
 from torch import Tensor
 
 from bench import cuda_work, model
 from bench.cuda_launches import CellLaunches
-from sgl_fast.backends.choice import use_backend
+from sgl_fast.backends.choice import compiled, use_backend
 from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.ops.mixed_cell import mixed_cell, numbers
@@ -31,14 +31,7 @@ from sgl_fast.spaces.arch import Arch
 from sgl_fast.testing import draw_inputs
 
 V = 2
-MOVERS = (
-    "convolve_kernel<R>",
-    "wide_kernel",
-    "combine_kernel",
-    "gradient_kernel<R>",
-    "wide_gradient_kernel",
-    "weight_gradient_kernel",
-)
+MOVERS = "convolve_kernel", "combine_kernel", "dgrad_kernel", "wgrad_kernel"
 # Kernels of a second-order search step; the released code has 191,000 in a first-order one of PC-DARTS. The stages of
 # P-DARTS are deeper, with fewer operations an edge.
 MOST_LAUNCHES = {**dict.fromkeys(SPACES, 1500), "p_darts, stage 2": 2100, "p_darts, stage 3": 3200}
@@ -55,7 +48,7 @@ def published(name: str) -> Space:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_supernets_of_every_space(name: str, simulated: ModuleType) -> None:
+def test_supernets_of_every_space(name: str, simulated: StandIn) -> None:
     net = small(name)
     weights, arch, images = draws(net, V)
     with use_backend("reference"):
@@ -67,7 +60,7 @@ def test_supernets_of_every_space(name: str, simulated: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_float16_between_forward_and_backward(name: str, simulated: ModuleType) -> None:
+def test_float16_between_forward_and_backward(name: str, simulated: StandIn) -> None:
     """Half the memory; what it changes is of float16's precision, and the pattern is the float32 pass's."""
     net = small(name)
     weights, arch, images = draws(net, V)
@@ -82,9 +75,7 @@ def test_float16_between_forward_and_backward(name: str, simulated: ModuleType) 
     assert 1e-5 < max(off) < 2e-2
 
 
-def test_a_search_keeps_float16_but_for_finite_differences(
-    simulated: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_search_keeps_float16_but_for_finite_differences(simulated: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     net, kept = small("pc_darts"), []
     forward = Passes.forward
 
@@ -105,7 +96,7 @@ def test_a_search_keeps_float16_but_for_finite_differences(
 
 
 @pytest.mark.parametrize("name", MOST_LAUNCHES)
-def test_kernels_of_a_search_step(name: str, simulated: ModuleType) -> None:
+def test_kernels_of_a_search_step(name: str, simulated: StandIn) -> None:
     """Of the cells, the pseudo-labels and the flat updates, at the published depth and width."""
     net = Supernet(published(name))
     search = Search(net, Config.preset(net.space.name, learners=2, arch_start=0, pretrain_epochs=0))
@@ -114,7 +105,7 @@ def test_kernels_of_a_search_step(name: str, simulated: ModuleType) -> None:
     images = [torch.randn(2, 3, side, side, generator=draw) for _ in range(3)]
     labels = torch.randint(5, (2, 2), generator=draw)
     batch = Batch(images[0], labels[0], images[1], images[2], labels[1])
-    with counting(simulated), use_backend("cpu"):
+    with simulated.counting(), use_backend("cpu"):
         record = search.step(batch)
         count = len(simulated.launched())
     print(
@@ -123,19 +114,8 @@ def test_kernels_of_a_search_step(name: str, simulated: ModuleType) -> None:
     assert count <= MOST_LAUNCHES[name]
 
 
-@contextmanager
-def counting(simulated: ModuleType) -> Iterator[None]:
-    """Kernels are counted from zero, and do not run."""
-    simulated.launched()
-    simulated.only_count(True)
-    try:
-        yield
-    finally:
-        simulated.only_count(False)
-
-
 @pytest.mark.parametrize("name", SETTINGS)
-def test_the_count_is_of_what_is_launched(name: str, simulated: ModuleType) -> None:
+def test_the_count_is_of_what_is_launched(name: str, simulated: StandIn) -> None:
     """bench counts the launchers' kernels, blocks and shared memory, with and without the weights' gradients."""
     setting = SETTINGS[name]
     plan = program_of(tuple(numbers(setting.cell)), setting.H, setting.W)
@@ -143,7 +123,7 @@ def test_the_count_is_of_what_is_launched(name: str, simulated: ModuleType) -> N
         inputs = draw_inputs(setting).at(torch.float32)
         leaves = [None if t is None else t.detach().requires_grad_() for t in inputs.tensors]
         leaves[2].requires_grad_(want_weights)
-        with counting(simulated):
+        with simulated.counting():
             out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend="cpu")
             forward = simulated.launched()
             torch.autograd.grad(out, [leaf for leaf in leaves if leaf is not None and leaf.requires_grad], inputs.grad)
@@ -153,11 +133,11 @@ def test_the_count_is_of_what_is_launched(name: str, simulated: ModuleType) -> N
         assert backward == [(one.kernel, one.blocks, one.shared) for one in counted[1].backward(want_weights)]
 
 
-def test_more_images_than_blocks_is_an_error(simulated: ModuleType) -> None:
+def test_more_images_than_blocks_is_an_error(simulated: StandIn) -> None:
     setting = SETTINGS["normal"]
     s0, s1, *others = [t for t in draw_inputs(setting).at(torch.float32).tensors if t is not None]
     many = [t[:1, :1, :, :2, :2].expand(2, 35_000, -1, -1, -1) for t in (s0, s1)]
-    with counting(simulated), pytest.raises(RuntimeError, match="at most 65535 images of all learners; got 70000"):
+    with simulated.counting(), pytest.raises(RuntimeError, match="at most 65535 images of all learners; got 70000"):
         mixed_cell(
             setting.cell, section_of(setting.cell), *many, *(t[:2] for t in others), PassContext(), backend="cpu"
         )
@@ -174,3 +154,41 @@ def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup) -> None:
     if not setup.space.endswith("imagenet"):
         net = Supernet(space(setup.space))
         assert 0.9 < (forward.flops + forward.products / 3) / (2 * setup.images * model.pass_macs(net)) < 1.1
+
+
+def backward_of(name: str) -> tuple[Tensor, ...]:
+    """One cell, forward and backward."""
+    setting = SETTINGS[name]
+    inputs = draw_inputs(setting).at(torch.float32)
+    leaves = [None if t is None else t.detach().requires_grad_() for t in inputs.tensors]
+    out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend="cpu")
+    return torch.autograd.grad(out, [leaf for leaf in leaves if leaf is not None], inputs.grad)
+
+
+def test_a_capture_meets_nothing_that_is_forbidden(simulated: StandIn) -> None:
+    """Neither a cell that was never launched: no module, attribute or allocation on the stream that is captured."""
+    with simulated.capturing():
+        assert all(grad.isfinite().all() for grad in backward_of("normal"))
+    with simulated.capturing():
+        assert simulated.library.cuModuleLoadData(ctypes.byref(ctypes.c_void_p()), None) == 900
+
+
+def test_a_thread_has_no_context_at_first(simulated: StandIn) -> None:
+    want = torch.ones(2, 40).norm(dim=1)
+    found: list[Tensor] = []
+    norms = compiled().row_norms  # the simulated one
+    thread = threading.Thread(target=lambda: found.append(norms(torch.ones(2, 40))))
+    thread.start()
+    thread.join()
+    assert torch.equal(found[0], want)
+
+
+def test_what_the_driver_refuses_is_an_error(simulated: StandIn) -> None:
+    """More shared memory than a block may have: the size is named before anything is launched."""
+    setting = SETTINGS["normal"]
+    tensors = [t for t in draw_inputs(setting).at(torch.float32).tensors if t is not None]
+    s0, s1 = (t[:1, :1, :, :1, :1].expand(1, 1, -1, 300, 300).contiguous() for t in tensors[:2])
+    with pytest.raises(RuntimeError, match="bytes of shared memory; got 300 x 300"):
+        mixed_cell(
+            setting.cell, section_of(setting.cell), s0, s1, *(t[:1] for t in tensors[2:]), PassContext(), backend="cpu"
+        )

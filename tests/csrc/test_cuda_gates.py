@@ -21,20 +21,20 @@ MUTANTS = {
     "dropped barrier of a warp": (
         "mixed_cell",
         "thread",
-        "slope_tile.cuh",
+        "wgrad_tile.cuh",
         f"factor * mine[i]);\n{WARP_BARRIER}",
         "factor * mine[i]);\n",
     ),
     "wrong lane": ("pseudo_label", "address", "device.cuh", "v += __shfl_xor_sync(WHOLE_WARP, v, step)", "v += v"),
-    "a part too long": ("flat_update", "address", "flat_update.cuh", "end = (k + 1) * P;", "end = (k + 1) * P + 1;"),
+    "a part too long": ("flat_update", "address", "flat_update.cu", "end = (k + 1) * P;", "end = (k + 1) * P + 1;"),
     "off by one tile": ("mixed_cell", "address", "convolve.cuh", "if (q >= tiling", "if (q + 1 >= tiling"),
-    "missing initialisation": ("mixed_cell", "address", "gradient.cuh", "clear(shared, count * tile.floats);", ""),
+    "missing initialisation": ("mixed_cell", "address", "dgrad.cu", "clear(shared, count * tile.floats);", ""),
     "plain add across blocks": (
         "mixed_cell",
         "thread",
         "cell.cuh",
-        "last[0] = atomicAdd(ticket, 1u) == count - 1;",
-        "last[0] = (*ticket)++ == count - 1;",
+        "last[0] = atomicAdd(arrival, 1u) == count - 1;",
+        "last[0] = (*arrival)++ == count - 1;",
     ),
     "no fence": (
         "mixed_cell",
@@ -48,8 +48,10 @@ MUTANTS = {
 
 @pytest.mark.parametrize("header", sorted(path.name for path in CUDA.glob("*.*h")))
 def test_every_header_parses_alone(header: str, simulated: object) -> None:
-    command = ["g++", "-std=c++17", "-DCUDASIM", "-fsyntax-only", "-w", "-x", "c++", "-"]
-    source = f'#include "{ROOT}/csrc/tests/sim/cudasim.h"\n#include "{CUDA / header}"\n'
+    command = ["g++", "-std=c++17", "-fsyntax-only", "-w", "-x", "c++", "-"]
+    source = f'#include "{CUDA / header}"\n'
+    if header.endswith(".cuh"):
+        source = f'#define CUDASIM\n#include "{ROOT}/csrc/tests/sim/cudasim.h"\n{source}'
     done = subprocess.run(command, input=source, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
 
@@ -80,6 +82,7 @@ def test_planted_faults_are_seen(name: str, tree: Path, simulated: object) -> No
         ["make", path, "CXX=g++ -w", programs], cwd=tree, capture_output=True, text=True, timeout=600
     )
     assert built.returncode == 0, built.stderr
-    stop = os.environ | {"TSAN_OPTIONS": "halt_on_error=1"}
+    driver = f"build/simulate/{sanitizer}/libcuda.so"
+    stop = os.environ | {"TSAN_OPTIONS": "halt_on_error=1", "SGL_FAST_LIBCUDA": driver}
     done = subprocess.run([tree / path], cwd=tree, env=stop, capture_output=True, text=True, timeout=600)
     assert done.returncode != 0, f"{name} passed: {done.stdout}"

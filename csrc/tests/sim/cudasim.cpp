@@ -90,7 +90,7 @@ class Memory {
 #ifdef CUDASIM_TSAN
         memory_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 #else
-        memory_ = std::aligned_alloc(16, (bytes_ + 15) / 16 * 16);
+        if (posix_memalign(&memory_, 128, bytes_)) throw std::bad_alloc();
 #endif
         std::memset(memory_, 0xff, bytes_);
     }
@@ -147,7 +147,7 @@ struct Thread {
     Coordinates coordinates;
     unsigned number;
     At at;
-    const void* place;   // of the barrier
+    const void* place;   // of the barrier, of the exchange
     uint64_t value;      // passed to an exchange, then what comes out of it
     unsigned lane;       // whose value is asked for
     Fiber* fiber;
@@ -156,6 +156,7 @@ struct Thread {
 struct Shared {
     const char* file;
     int line;
+    size_t bytes;
     std::unique_ptr<Memory> memory;
 };
 
@@ -279,10 +280,9 @@ void start(Block& b, dim3 count, dim3 index, dim3 blocks) {
 
 }  // namespace
 
-void launch(const char* name, dim3 grid, dim3 count, size_t dynamic_bytes, const std::function<void()>& kernel) {
-    std::vector<unsigned> blocks(grid.x * grid.y * grid.z);
-    launched.push_back({name, blocks.size(), dynamic_bytes});
-    if (only_count) return;
+size_t launch(dim3 grid, dim3 count, size_t dynamic_bytes, const std::function<void()>& kernel) {
+    std::vector<unsigned> blocks(size_t(grid.x) * grid.y * grid.z);
+    size_t most_static = 0;
     std::iota(blocks.begin(), blocks.end(), 0u);
     std::mt19937 random(order);
     if (order) std::shuffle(blocks.begin(), blocks.end(), random);
@@ -296,6 +296,9 @@ void launch(const char* name, dim3 grid, dim3 count, size_t dynamic_bytes, const
             ran.emplace_back(new Block{kernel, {}, {}, {}, {}, Memory(dynamic_bytes)});
             start(*ran.back(), count, dim3(i % grid.x, i / grid.x % grid.y, i / grid.x / grid.y), grid);
             run(*ran.back(), random);
+            size_t bytes = 0;
+            for (const Shared& one : ran.back()->shared) bytes += one.bytes;
+            most_static = std::max(most_static, bytes);
 #ifdef CUDASIM_TSAN
             earlier.push_back(std::move(fibers));  // the next block's are new: nothing orders blocks
             fibers.clear();
@@ -309,6 +312,7 @@ void launch(const char* name, dim3 grid, dim3 count, size_t dynamic_bytes, const
         throw;
     }
     __tsan_acquire(&finished);
+    return most_static;
 }
 
 void barrier(const void* place) {
@@ -321,20 +325,24 @@ void barrier(const void* place) {
     __tsan_acquire(ordered);
 }
 
-uint64_t exchanged(uint64_t value, unsigned lane) {
+uint64_t exchanged(uint64_t value, unsigned lane, const void* place) {
     Block& b = *block;
     Thread& mine = *running;
     const unsigned warp = mine.number / WARP, first = warp * WARP;
     mine.at = At::exchange;
     mine.value = value;
     mine.lane = lane;
+    mine.place = place;
     if (lane >= WARP) b.broken = "a shuffle asks for lane " + std::to_string(lane);
     if (++b.exchanging[warp] < WARP || !b.broken.empty()) {
         leave();
         return mine.value;
     }
     uint64_t passed[WARP];
-    for (unsigned i = 0; i < WARP; i++) passed[i] = b.threads[first + i].value;
+    for (unsigned i = 0; i < WARP; i++) {
+        passed[i] = b.threads[first + i].value;
+        if (b.threads[first + i].place != place) b.broken = "lanes of a warp are at different shuffles";
+    }
     for (unsigned i = 0; i < WARP; i++) {
         Thread& t = b.threads[first + i];
         t.value = passed[t.lane];
@@ -345,11 +353,11 @@ uint64_t exchanged(uint64_t value, unsigned lane) {
     return mine.value;
 }
 
-void warp_barrier() {
+void warp_barrier(const void* place) {
     WarpOrder& warp = block->warps[running->number / WARP];
     const unsigned mine = warp.barriers;
     __tsan_release(warp.ordered + mine % 2);
-    exchanged(0, 0);
+    exchanged(0, 0, place);
     warp.barriers = mine + 1;
     __tsan_acquire(warp.ordered + mine % 2);
 }
@@ -358,8 +366,28 @@ void* shared(const char* file, int line, size_t bytes) {
     const Quiet quiet;
     for (const Shared& one : block->shared)
         if (one.line == line && !std::strcmp(one.file, file)) return one.memory->get();
-    block->shared.push_back({file, line, std::make_unique<Memory>(bytes)});
+    block->shared.push_back({file, line, bytes, std::make_unique<Memory>(bytes)});
     return block->shared.back().memory->get();
+}
+
+void need_matrix(const void* at, size_t step_bytes, const void* place) {
+    if (reinterpret_cast<uintptr_t>(at) % 32 || step_bytes % 16) block->broken = "a matrix starts or steps at an odd place";
+    exchanged(0, 0, place);
+}
+
+float cut_sum(const double (&terms)[5]) {
+    int most = -1000, exponent;
+    for (double term : terms) {
+        if (term == 0) continue;
+        std::frexp(term, &exponent);
+        most = std::max(most, exponent);
+    }
+    const double unit = std::ldexp(1.0, most - 24);
+    double sum = 0;
+    for (double term : terms) sum += std::trunc(term / unit) * unit;
+    float cut = static_cast<float>(sum);
+    if (std::fabs(cut) > std::fabs(sum)) cut = std::nextafter(cut, 0.0f);
+    return cut;
 }
 
 void fence() {

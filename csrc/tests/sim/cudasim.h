@@ -1,4 +1,4 @@
-// CUDA's threads on a CPU: the names that csrc/cuda/*.cuh uses, so that g++ compiles the kernels as they are, runs them,
+// CUDA's threads on a CPU: the names that csrc/cuda/*.cuh use, so that g++ compiles the kernels as they are, runs them,
 // and lets its sanitizers watch. Define CUDASIM and include this first.
 //
 // The threads of a block take turns on one CPU thread and change at barriers and shuffles alone; blocks follow one
@@ -22,6 +22,9 @@ struct dim3 {
     unsigned x, y, z;
     dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
 };
+struct alignas(8) float2 {
+    float x, y;
+};
 struct alignas(16) float4 {
     float x, y, z, w;
 };
@@ -35,15 +38,9 @@ namespace cudasim {
 
 extern unsigned order;  // 0: as numbered; else the seed of a random order of blocks, and of threads at every turn
 
-struct Launch {
-    std::string kernel;
-    size_t blocks, shared;  // shared: dynamic bytes of a block
-};
-inline std::vector<Launch> launched;
-inline bool only_count = false;  // launches are written down and do not run
-
 // Runs the kernel for every thread of every block; std::runtime_error where the block breaks a rule of CUDA.
-void launch(const char* name, dim3 grid, dim3 block, size_t dynamic_bytes, const std::function<void()>& kernel);
+// Returns the bytes of static shared memory that a block had.
+size_t launch(dim3 grid, dim3 block, size_t dynamic_bytes, const std::function<void()>& kernel);
 
 struct Coordinates {
     dim3 thread, block, threads, blocks;
@@ -51,8 +48,11 @@ struct Coordinates {
 extern thread_local const Coordinates* here;  // of the running thread
 
 void barrier(const void* place);                        // of a block; all of its threads must be at the same place
-uint64_t exchanged(uint64_t value, unsigned lane);      // what that lane of the warp passes in the same call
-void warp_barrier();                                    // of the lanes of a warp
+// What that lane of the warp passes; all lanes must be at the same place.
+uint64_t exchanged(uint64_t value, unsigned lane, const void* place);
+void warp_barrier(const void* place);                   // of the lanes of a warp
+void need_matrix(const void* at, size_t step_bytes, const void* place);  // or the block breaks a rule
+float cut_sum(const double (&terms)[5]);                                 // as a tensor core adds
 void* shared(const char* file, int line, size_t bytes); // of the block: one for each place in the code
 void* dynamic_shared();
 void fence();  // before: what this thread wrote; after: what others wrote before theirs
@@ -63,10 +63,6 @@ void fence();  // before: what this thread wrote; after: what others wrote befor
 #define blockIdx (::cudasim::here->block)
 #define blockDim (::cudasim::here->threads)
 #define gridDim (::cudasim::here->blocks)
-#define __device__
-#define __host__
-#define __global__
-#define __constant__ static
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
 #define SHARED(T, name, count) T* name = static_cast<T*>(::cudasim::shared(__FILE__, __LINE__, (count) * sizeof(T)))
@@ -80,19 +76,22 @@ void fence();  // before: what this thread wrote; after: what others wrote befor
     } while (0)
 
 // Of whole warps: the mask is all lanes.
-template <class T> T __shfl_sync(unsigned, T value, unsigned lane) {
+template <class T> T cudasim_shuffle(T value, unsigned lane, const void* place) {
     static_assert(sizeof(T) <= sizeof(uint64_t), "a shuffle moves 8 bytes at most");
     uint64_t bits = 0;
     std::memcpy(&bits, &value, sizeof value);
-    bits = ::cudasim::exchanged(bits, lane);
+    bits = ::cudasim::exchanged(bits, lane, place);
     std::memcpy(&value, &bits, sizeof value);
     return value;
 }
-template <class T> T __shfl_xor_sync(unsigned mask, T value, unsigned step) {
-    return __shfl_sync(mask, value, (threadIdx.x & 31) ^ step);
-}
+#define CUDASIM_PLACE                 \
+    ([]() -> const void* {            \
+        static const char place_ = 0; \
+        return &place_;               \
+    }())
+#define __shfl_xor_sync(mask, value, step) (cudasim_shuffle(value, (threadIdx.x & 31) ^ (step), CUDASIM_PLACE))
+#define __syncwarp() ::cudasim::warp_barrier(CUDASIM_PLACE)
 
-inline void __syncwarp() { ::cudasim::warp_barrier(); }
 inline void __threadfence() { ::cudasim::fence(); }
 
 // As CUDA's, it orders nothing else.
@@ -119,55 +118,44 @@ inline unsigned short float_to_half(float x) {
     std::memcpy(&bits, &value, sizeof bits);
     return bits;
 }
-struct __half {
-    unsigned short bits;
-};
 
-// Products of 16 x 16 matrices by the lanes of a warp, each of which has eight elements of a sum.
-namespace nvcuda::wmma {
+// Products of 16 x 16 matrices by the lanes of a warp, each of which has eight elements of a sum. The hardware asks that
+// matrices lie at multiples of 32 bytes and their rows at multiples of 16. It adds four products at a time, and cuts off what
+// float32 cannot hold beside the largest of them and the sum.
+namespace sgl_fast {
 
-struct matrix_a;
-struct matrix_b;
-struct accumulator;
-struct row_major;
-struct col_major;
-enum layout_t { mem_row_major };
-
-template <class Use, int M, int N, int K, class T, class Layout = void> struct fragment {
-    static_assert(M == 16 && N == 16 && K == 16, "the one shape that is simulated");
+struct Fragment {
     float x[256];
 };
-template <> struct fragment<accumulator, 16, 16, 16, float> {
-    enum { num_elements = 8 };
-    float x[num_elements];
-};
-using Sum = fragment<accumulator, 16, 16, 16, float>;
 
-inline void fill_fragment(Sum& sum, float value) {
-    for (float& x : sum.x) x = value;
+template <bool ROWS> void load_matrix(Fragment& to, const unsigned short* from, int step, const void* place) {
+    ::cudasim::need_matrix(from, step * sizeof *from, place);
+    for (int i = 0; i < 256; i++) to.x[i] = half_to_float(from[ROWS ? i / 16 * step + i % 16 : i % 16 * step + i / 16]);
 }
-template <class Use, class Layout>
-void load_matrix_sync(fragment<Use, 16, 16, 16, __half, Layout>& to, const __half* from, unsigned step) {
-    constexpr bool rows = std::is_same<Layout, row_major>::value;
-    for (unsigned i = 0; i < 256; i++) to.x[i] = half_to_float(from[rows ? i / 16 * step + i % 16 : i % 16 * step + i / 16].bits);
+template <bool ROWS> void load_left(Fragment& to, const unsigned short* from, int step) {
+    load_matrix<ROWS>(to, from, step, CUDASIM_PLACE);
 }
-template <class LayoutA, class LayoutB>
-void mma_sync(Sum& sum, const fragment<matrix_a, 16, 16, 16, __half, LayoutA>& a,
-              const fragment<matrix_b, 16, 16, 16, __half, LayoutB>& b, const Sum& before) {
+template <bool ROWS> void load_right(Fragment& to, const unsigned short* from, int step) {
+    load_matrix<ROWS>(to, from, step, CUDASIM_PLACE);
+}
+template <bool, bool, class Sum> void multiply_add(Sum& sum, const Fragment& a, const Fragment& b) {
     for (int i = 0; i < 8; i++) {
         const int at = (threadIdx.x & 31) * 8 + i;
-        float total = before.x[i];
-        for (int k = 0; k < 16; k++) total += a.x[at / 16 * 16 + k] * b.x[k * 16 + at % 16];
-        sum.x[i] = total;
+        for (int k = 0; k < 16; k += 4) {
+            double terms[5] = {sum.x[i]};
+            for (int j = 0; j < 4; j++) terms[j + 1] = a.x[at / 16 * 16 + k + j] * b.x[(k + j) * 16 + at % 16];
+            sum.x[i] = ::cudasim::cut_sum(terms);
+        }
     }
 }
-inline void store_matrix_sync(float* to, const Sum& sum, unsigned step, layout_t) {
+template <class Sum> void store_matrix(float* to, const Sum& sum, int step) {
+    ::cudasim::need_matrix(to, step * sizeof *to, CUDASIM_PLACE);
     for (int i = 0; i < 8; i++) {
         const int at = (threadIdx.x & 31) * 8 + i;
         to[at / 16 * step + at % 16] = sum.x[i];
     }
 }
 
-}  // namespace nvcuda::wmma
+}  // namespace sgl_fast
 
 inline float rsqrtf(float x) { return 1 / std::sqrt(x); }

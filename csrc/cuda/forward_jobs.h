@@ -1,4 +1,4 @@
-// The jobs of a cell's kernels, written from its program.
+// The jobs of a cell's forward, written from its program.
 #pragma once
 
 #include <algorithm>
@@ -7,10 +7,7 @@
 #include <vector>
 
 #include "../mixed_cell.h"
-#include "combine.cuh"
-#include "convolve.cuh"
-#include "pool.cuh"
-#include "wide.cuh"
+#include "jobs.h"
 
 namespace sgl_fast {
 
@@ -18,6 +15,8 @@ inline void need_at_most(const char* what, size_t count, size_t most) {
     if (count > most)
         throw std::runtime_error("need at most " + std::to_string(most) + " " + what + "; got " + std::to_string(count));
 }
+
+template <class T> void append(std::vector<T>& to, const std::vector<T>& more) { to.insert(to.end(), more.begin(), more.end()); }
 
 inline CellView view_of(const Program& program, const CellInputs& in, bool replay, const CellSaved& saved, float* out) {
     const rows::Head& head = program.head;
@@ -50,11 +49,11 @@ inline CellView view_of(const Program& program, const CellInputs& in, bool repla
     view.dropout_scale = in.dropout_scale;
     view.dropout = in.dropout;
     view.states = saved.states;
-    view.planes = {saved.activations, saved.half};
+    view.saved = {saved.activations, saved.half};
     view.stats = saved.stats;
     view.out = out;
     view.pattern = saved.pattern;
-    view.saved = head.saved;
+    view.saved_size = head.saved;
     view.pattern_bytes = head.pattern;
     view.norms = head.norms;
     view.measured = head.measured;
@@ -77,7 +76,7 @@ inline ConvJob conv_job(const rows::Conv& conv, From from, int index, bool recor
     job.first = conv.first;
     job.ins = conv.ins;
     job.outs = conv.outs;
-    job.bits = conv.relu_mask;
+    job.relu_mask = conv.relu_mask;
     job.record = record;
     job.depthwise = std::max(conv.depthwise, 0);
     job.pointwise = conv.pointwise;
@@ -119,15 +118,15 @@ inline void add_pool_job(PoolJobs& jobs, int& count, const Program& program, int
         (pool.is_max ? job.max_z : job.avg_z) = pool.z;
         (pool.is_max ? job.max_norm : job.avg_norm) = pool.norm;
         job.normed |= pool.norm != rows::OUT;
-        if (pool.is_max) job.codes = pool.argmax;
-        need_at_most("edges out of a state", pool.uses, MOST_EDGES);
+        if (pool.is_max) job.argmax = pool.argmax;
+        need_at_most("edges out of a state", pool.uses, MOST_OUT_EDGES);
         for (const rows::Use& use : program.uses_of(pool))
             (pool.is_max ? job.max_norms[job.max_edges++] : job.avg_norms[job.avg_edges++]) = use.norm;
     }
     for (const rows::Pool& pool : program.bypass_of(s)) {
         job.bypass = true;
         job.bypass_z = pool.z;
-        job.bypass_codes = pool.argmax;
+        job.bypass_argmax = pool.argmax;
     }
 }
 

@@ -1,0 +1,181 @@
+// The backward of a cell: which kernels, over which jobs, in which tiles.
+#include <algorithm>
+#include <vector>
+
+#include "backward_jobs.h"
+#include "kernels.h"
+#include "shared_memory.h"
+#include "table.h"
+
+namespace sgl_fast {
+namespace {
+
+constexpr int IMAGE_GROUPS = 4;  // whose weight gradients are summed apart
+
+static_assert(sizeof(BnFactors) == 4 * sizeof(float), "shared memory counts 4 floats a channel of grad z");
+static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == WMMA * WMMA, "a block's threads are whole warps, an element of a matrix each");
+static_assert(MOST_CELL_EDGES % WARP == 0, "alpha_beta_grad_kernel has a thread an edge, in whole warps");
+static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5, "taps of the largest kernel of a warp, rows of one of two lanes");
+static_assert(7 <= ROW_TAPS, "a thread's sums hold a row of the largest kernel");
+
+struct Backward {
+    const Stream& stream;
+    const Program& program;
+    const CellGradients& wanted;
+    CellView view;
+    GradView grads;
+
+    void run() {
+        LAUNCH(node_sums_kernel, stream, Grid{images()}, CELL_THREADS, 0, view, grads, node_job(program, view.nodes - 1));
+        for (int j = view.nodes; j >= 2; j--) {
+            hidden({j});
+            sources({j});
+        }
+        std::vector<int> inputs_wanted;
+        for (int j = 0; j < 2; j++)
+            if (view.preprocess ? past_inputs() : wanted.s[j] != nullptr) inputs_wanted.push_back(j);
+        if (wanted.weights)
+            hidden({0, 1});
+        else
+            hidden(inputs_wanted);
+        sources(inputs_wanted);
+        if (view.preprocess) inputs();
+        if (wanted.weights) weights();
+        need_at_most("edges", program.edges.size(), MOST_CELL_EDGES);
+        LAUNCH(alpha_beta_grad_kernel, stream, Grid{unsigned(view.V)}, MOST_CELL_EDGES, 0, view, grads,
+               on_device(stream, alpha_beta_job(program)), wanted.op_weights, wanted.edge_weights);
+    }
+
+  private:
+    unsigned images() const { return static_cast<unsigned>(view.images()); }
+    bool past_inputs() const { return wanted.weights || wanted.s[0] || wanted.s[1]; }
+
+    void hidden(const std::vector<int>& states) {
+        DgradJobs jobs{};
+        int count = 0;
+        for (int j : states) {
+            const std::vector<ConvGrad> halves = half_conv_grads(program, j);
+            need_at_most("separable convolutions out of two states", count + halves.size(), MOST_TARGETS);
+            for (size_t i = 0; i < halves.size(); i++, count++) {
+                jobs.job[count] = dgrad_job(halves[i]);
+                jobs.target[count] = hidden_target(program, halves[i], program.hidden_of(program.states[j], static_cast<int>(i)), count);
+            }
+        }
+        dgrad(jobs, count, view.M, view.M);
+    }
+
+    // States of one size; a state that is a node comes alone.
+    void sources(const std::vector<int>& states) {
+        DgradJobs jobs{};
+        size_t count = 0;
+        for (size_t i = 0; i < states.size(); i++) {
+            const int j = states[i];
+            const std::vector<ConvGrad> convs = source_conv_grads(program, j);
+            need_at_most("convolutions out of two states", count + convs.size(), MOST_DGRAD_JOBS);
+            std::transform(convs.begin(), convs.end(), jobs.job + count, dgrad_job);
+            jobs.target[i] = state_target(program, j, static_cast<int>(count), static_cast<int>(convs.size()));
+            jobs.state[i] = state_job(program, j);
+            count += convs.size();
+            if (j >= 2) jobs.node = node_job(program, j - 2);
+        }
+        dgrad(jobs, static_cast<int>(states.size()), view.C, view.M);
+    }
+
+    void inputs() {
+        const std::vector<ConvGrad> convs = input_conv_grads(program);
+        DgradJobs jobs{};
+        int targets = 0, count = 0, channels = 0;
+        for (int which = 0; which < 2; which++) {
+            if (!wanted.s[which]) continue;
+            const int first = count;
+            for (const ConvGrad& conv_grad : convs)
+                if (conv_grad.conv.index == which) jobs.job[count++] = dgrad_job(conv_grad);
+            jobs.target[targets++] = input_target(program, which, first, count - first);
+            channels = std::max(channels, program.input_convs(which)[0].ins);
+        }
+        dgrad(jobs, targets, channels, view.C);
+    }
+
+    // channels, outs: the most of a target, of a grad z.
+    void dgrad(const DgradJobs& table, int targets, int channels, int outs) {
+        if (targets == 0) return;
+        int R = 4;
+        while (R > 1 && dgrad_floats(table, targets, outs, R) > SHARED_FLOATS) R /= 2;
+        const int floats = dgrad_floats(table, targets, outs, R);
+        need_shared(stream, floats, table.target[0].H, table.target[0].W);
+        unsigned parts = 1;
+        for (int t = 0; t < targets; t++)
+            parts = std::max(parts, blocks_for(channels, Tiling(table.target[t].H, table.target[t].W).groups * R));
+        const Grid grid{parts, images(), unsigned(targets)};
+        const size_t bytes = floats * sizeof(float);
+        const DgradJobs* jobs = on_device(stream, table);
+        if (R == 1) LAUNCH(dgrad_kernel_1, stream, grid, CELL_THREADS, bytes, view, grads, jobs);
+        if (R == 2) LAUNCH(dgrad_kernel_2, stream, grid, CELL_THREADS, bytes, view, grads, jobs);
+        if (R == 4) LAUNCH(dgrad_kernel_4, stream, grid, CELL_THREADS, bytes, view, grads, jobs);
+    }
+
+    static int dgrad_floats(const DgradJobs& table, int targets, int outs, int R) {
+        int floats = 0;
+        for (int t = 0; t < targets; t++) floats = std::max(floats, table.target[t].floats(outs, R));
+        return floats;
+    }
+
+    void weights() {
+        std::vector<ConvGrad> convs;
+        if (view.preprocess) convs = input_conv_grads(program);
+        for (int j = 0; j <= view.nodes; j++)
+            for (const auto& some : {source_conv_grads(program, j), half_conv_grads(program, j)}) append(convs, some);
+        const int groups = std::min(view.N, IMAGE_GROUPS);
+        const long long count = program.head.weights;
+        float* shares = stream.room<float>(size_t(view.V) * groups * count);
+        for (size_t first = 0; first < convs.size(); first += MOST_WGRAD_JOBS)
+            wgrad(convs.data() + first, std::min<size_t>(MOST_WGRAD_JOBS, convs.size() - first), groups, shares);
+        if (count)
+            LAUNCH(add_shares_kernel, stream, (Grid{blocks_for(count, CELL_THREADS), unsigned(view.V)}), CELL_THREADS, 0, groups, count,
+                   shares, wanted.weights);
+    }
+
+    void wgrad(const ConvGrad* convs, size_t count, int groups, float* shares) {
+        WgradJobs jobs{};
+        int floats = 0, chunks = 0;
+        for (size_t i = 0; i < count; i++) {
+            jobs.job[i] = {convs[i].conv, convs[i].grad_z, 0, 0};
+            floats = std::max(floats, choose_tile(stream, jobs.job[i]));
+            chunks = std::max(chunks, jobs.job[i].chunks());
+        }
+        const Grid grid{unsigned(chunks), unsigned(view.V * groups), unsigned(count)};
+        LAUNCH(wgrad_kernel, stream, grid, CELL_THREADS, floats * sizeof(float), view, grads, on_device(stream, jobs), groups,
+               static_cast<long long>(program.head.weights), shares);
+    }
+};
+
+}  // namespace
+
+void mixed_cell_backward(const Stream& stream, const Program& program, const CellInputs& in, const CellSaved& saved, const float* out,
+                         const float* grad, const CellGradients& wanted) {
+    const rows::Head& head = program.head;
+    Backward backward{stream, program, wanted, view_of(program, in, true, saved, const_cast<float*>(out)), {}};
+    const size_t images = size_t(in.V) * in.N, norms = in.V * head.norms, edges = program.edges.size();
+    GradView& g = backward.grads;
+    const auto room = [&](size_t floats) { return stream.room<float>(floats); };
+    g.grad = grad;
+    g.nodes = room(images * (head.nodes - 1) * head.C * program.out_pixels());
+    g.states = room(head.preprocess ? images * 2 * head.C * program.in_pixels() : 0);
+    g.hidden = room(images * program.hidden() * head.M * program.out_pixels());
+    g.hidden_count = program.hidden();
+    for (int i = 0; i < 2; i++) g.s[i] = wanted.s[i];
+    g.mean_dy = room(norms);
+    g.mean_dy_xhat = room(norms);
+    g.dot = room(norms);
+    g.partial_dy = room(images * head.norms);
+    g.partial_dy_z = room(images * head.norms);
+    g.skip = room(images * edges);
+    g.bypass = room(images * edges);
+    const size_t own = in.V * (head.norms + head.nodes), arrivals = own + head.nodes * images;
+    g.arrivals = stream.room<unsigned>(arrivals);
+    g.image_arrivals = g.arrivals + own;
+    zero(stream, g.arrivals, arrivals * sizeof(unsigned));
+    backward.run();
+}
+
+}  // namespace sgl_fast

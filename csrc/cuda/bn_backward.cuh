@@ -1,0 +1,167 @@
+// Batch norm's backward: the sums of dy and of dy * (z - mean) that it needs, over a node's in-edges, and grad z from them.
+#pragma once
+
+#include "combine.cuh"
+
+namespace sgl_fast {
+
+// dy of a node: complete once the states after it are done.
+__forceinline__ const float* node_gradient(const CellView& cell, const GradView& g, int node, int image) {
+    const long long plane = (long long)cell.C * cell.pixels();
+    if (node + 1 == cell.nodes) return g.grad + ((long long)image * cell.nodes + node) * plane;
+    return g.nodes + ((long long)image * (cell.nodes - 1) + node) * plane;
+}
+
+// grad z in one image.
+struct GradZPlanes {
+    const float* dy;
+    StoragePtr z;
+    int dy_step, z_step;  // from channel to channel
+    float weight;
+    int statistics;       // of the first channel in (V, norms)
+    int norm;
+
+    GradZPlanes(const CellView& cell, const GradView& grads, const GradZ& s, int image) {
+        const int v = image / cell.N;
+        const int pixels = cell.pixels(), in_pixels = cell.H * cell.W;
+        z = cell.saved_of(image) + s.z;
+        dy_step = z_step = pixels;
+        if (s.reader == Reader::node) {
+            dy_step = cell.C / cell.M * pixels;
+            dy = node_gradient(cell, grads, s.index, image) + s.channel * dy_step;
+        } else if (s.reader == Reader::hidden) {
+            dy = grads.hidden + ((long long)image * grads.hidden_count + s.index) * cell.M * pixels;
+        } else {
+            const long long plane = ((long long)image * 2 + s.index) * cell.C + s.channel;
+            dy = grads.states + plane * in_pixels;
+            z = {cell.states + plane * in_pixels, false};
+            dy_step = z_step = in_pixels;
+        }
+        weight = s.edge < 0 ? 1.0f : cell.term_weight(v, s.edge, s.op);
+        norm = s.norm;
+        statistics = v * cell.norms + norm;
+    }
+    BnFactors factors(const CellView& cell, const GradView& grads, int channel) const {
+        const int v = statistics / cell.norms;
+        return {weight * cell.scale(v)[norm + channel], grads.mean_dy[statistics + channel], cell.mean(v)[norm + channel],
+                grads.mean_dy_xhat[statistics + channel]};
+    }
+    // Four pixels of a row of W from x on, 0 past its end.
+    float4 quad(const BnFactors& f, int channel, int y, int x, int W) const {
+        const float4 a = read_quad(dy + channel * dy_step + y * W, x, W), b = read_quad(z + channel * z_step + y * W, x, W);
+        return within(make_float4(f.dz(a.x, b.x), f.dz(a.y, b.y), f.dz(a.z, b.z), f.dz(a.w, b.w)), x, W);
+    }
+};
+
+// The means of norm channel c, over images of `pixels`, in the order of the images. A thread.
+__forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g, int v, int c, int pixels) {
+    double dy = 0, dy_z = 0;
+    for (int n = 0; n < cell.N; n++) {
+        const long long at = ((long long)v * cell.N + n) * cell.norms + c;
+        dy += g.partial_dy[at];
+        dy_z += g.partial_dy_z[at];
+    }
+    const int to = v * cell.norms + c;
+    const double scale = cell.scale(v)[c], size = (double)cell.N * pixels;
+    g.dot[to] = (float)(dy_z * scale);
+    const bool measured = cell.training && c < cell.measured;
+    g.mean_dy[to] = measured ? (float)(dy / size) : 0.0f;
+    g.mean_dy_xhat[to] = measured ? (float)(dy_z * scale * scale / size) : 0.0f;
+}
+
+// An image's sums for a norm, from one plane of dy and of z. A warp.
+__forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, int norm, const float* dy, const StoragePtr& z,
+                               int H, int W) {
+    const float mean = cell.mean(image / cell.N)[norm];
+    float total = 0, dot = 0;
+    each_quad(H, W, [&](int y, int x) {
+        const float4 a = read_quad(dy + y * W, x, W), b = read_quad(z + y * W, x, W);
+        total += total_of(a);
+        dot += a.x * (b.x - mean) + a.y * (b.y - mean) + a.z * (b.z - mean) + a.w * (b.w - mean);
+    });
+    total = warp_sum(total);
+    dot = warp_sum(dot);
+    if (lane() != 0) return;
+    g.partial_dy[(long long)image * cell.norms + norm] = total;
+    g.partial_dy_z[(long long)image * cell.norms + norm] = dot;
+}
+
+// The sum of dy times what an edge's skips pass on of mixed channel m. A warp.
+__forceinline__ float skip_dot(const CellView& cell, const InEdge& edge, int image, int m, const float* dy) {
+    bool skips = false, drops = false;
+    for (int t = 0; t < edge.terms; t++) {
+        if (edge.term[t].norm != NO_NORM) continue;
+        skips = true;
+        drops |= edge.term[t].op >= 0;
+    }
+    if (!skips) return 0;
+    const Planes from = state_of(cell, edge.source, image / cell.N, image % cell.N);
+    float total = 0;
+    each_quad(cell.out_H, cell.out_W, [&](int y, int x) {
+        const float4 four = from.quad(m, y, x);
+        total += dot_of(read_quad(dy + y * cell.out_W, x, cell.out_W),
+                        drops ? dropped(cell, edge.dropout, four, image, m, y, x) : four);
+    });
+    return warp_sum(total);
+}
+
+// The sum of dy times what an edge passes on of a bypassing channel. A warp.
+__forceinline__ float bypass_dot(const CellView& cell, const InEdge& edge, int image, int channel, const float* dy) {
+    float total = 0;
+    each_quad(cell.out_H, cell.out_W, [&](int y, int x) {
+        total += dot_of(read_quad(dy + y * cell.out_W, x, cell.out_W), bypassed(cell, edge, image, channel, y, x));
+    });
+    return warp_sum(total);
+}
+
+// One channel of a node, along one of its in-edges: the sums for every norm, and what skips add to skip and bypass, which are
+// the warp's own. A warp.
+__forceinline__ void edge_sums(const CellView& cell, const GradView& g, const InEdge& edge, const float* dy, int image,
+                               const Channel& channel, float& skip, float& bypass) {
+    if (channel.bypasses) {
+        const float total = bypass_dot(cell, edge, image, channel.at, dy);
+        if (lane() == 0) bypass += total;
+        return;
+    }
+    for (int t = 0; t < edge.terms; t++)
+        if (edge.term[t].norm != NO_NORM)
+            norm_sums(cell, g, image, edge.term[t].norm + channel.at, dy,
+                      cell.saved_of(image) + edge.term[t].z + (long long)channel.at * cell.pixels(), cell.out_H, cell.out_W);
+    const float total = skip_dot(cell, edge, image, channel.at, dy);
+    if (lane() == 0) skip += total;
+}
+
+// The sums of a node for one image. Warps take (channel, edge) by turns, the mixed channels first, which have the most to do.
+__forceinline__ void node_sums(const CellView& cell, const GradView& g, const NodeJob& job, int image) {
+    SHARED(float, skips, CELL_WARPS * MOST_IN_EDGES);
+    SHARED(float, bypasses, CELL_WARPS * MOST_IN_EDGES);
+    const int v = image / cell.N, partial = cell.C / cell.M;
+    for (int i = threadIdx.x; i < CELL_WARPS * MOST_IN_EDGES; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
+    __syncthreads();
+    for (int i = warp(); i < cell.C * job.edges; i += CELL_WARPS) {
+        const int nth = i / job.edges, e = i % job.edges;
+        const int c = nth % cell.M * partial + nth / cell.M;
+        const float* dy = node_gradient(cell, g, job.node, image) + (long long)c * cell.pixels();
+        const int own = warp() * MOST_IN_EDGES + e;
+        edge_sums(cell, g, job.edge[e], dy, image, Channel(cell, c), skips[own], bypasses[own]);
+    }
+    __syncthreads();
+    for (int e = threadIdx.x; e < job.edges; e += CELL_THREADS) {
+        float skip_total = 0, bypass_total = 0;
+        for (int w = 0; w < CELL_WARPS; w++) {
+            skip_total += skips[w * MOST_IN_EDGES + e];
+            bypass_total += bypasses[w * MOST_IN_EDGES + e];
+        }
+        g.skip[(long long)image * cell.edges + job.edge[e].edge] = skip_total;
+        g.bypass[(long long)image * cell.edges + job.edge[e].edge] = bypass_total;
+    }
+    if (!is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + cell.norms + job.node, cell.N)) return;
+    for (int i = threadIdx.x; i < job.edges * MOST_TERMS * cell.M; i += CELL_THREADS) {
+        const InEdge& edge = job.edge[i / (MOST_TERMS * cell.M)];
+        const int t = i / cell.M % MOST_TERMS;
+        if (t < edge.terms && edge.term[t].norm != NO_NORM)
+            finish_bn_backward(cell, g, v, edge.term[t].norm + i % cell.M, cell.pixels());
+    }
+}
+
+}  // namespace sgl_fast

@@ -1,0 +1,131 @@
+// The forward of a cell: which kernels, over which jobs, in which tiles.
+#include <algorithm>
+#include <vector>
+
+#include "forward_jobs.h"
+#include "kernels.h"
+#include "shared_memory.h"
+#include "table.h"
+
+namespace sgl_fast {
+namespace {
+
+constexpr int MOST_OPS = 11;             // of an edge
+constexpr size_t MOST_IMAGES = 65535;    // blocks along y
+constexpr int GROUP_JOBS = 4;            // that share planes: more would leave multiprocessors without a block
+
+static_assert(MOST_OPS < MOST_TERMS, "an edge's operations and an auxiliary skip");
+static_assert(PAD >= 5 / 2 * 2 && PAD % 4 == 0, "a dilated 5x5 kernel stays in the border, and quads stay aligned");
+static_assert(pad_for(7 / 2 * 2) >= 7 / 2 * 2, "a dilated 7x7 kernel stays in its border");
+
+// Jobs in groups that read the same planes, if those fit into a block whole; 1x1 convolutions read for themselves.
+std::vector<JobGroup> groups_of(const ConvJob* jobs, int count) {
+    std::vector<JobGroup> groups;
+    for (int i = 0; i < count; i++) {
+        const ConvJob& job = jobs[i];
+        const ConvJob* before = groups.empty() ? nullptr : jobs + groups.back().first;
+        const bool same = before && before->pad() == job.pad() && before->from == job.from && before->index == job.index &&
+                          job.kernel > 1 && before->kernel > 1 && job.chunk == job.ins && before->chunk == before->ins;
+        if (same && groups.back().count < GROUP_JOBS)
+            groups.back().count++;
+        else
+            groups.push_back({i, 1});
+    }
+    return groups;
+}
+
+struct Forward {
+    const Stream& stream;
+    const Program& program;
+    CellView view;
+
+    void run() {
+        if (!view.training) LAUNCH(evaluation_kernel, stream, Grid{unsigned(view.V)}, CELL_THREADS, 0, view);
+        if (view.preprocess) convolve(input_jobs(program), {}, 0);
+        sources({0, 1});
+        for (int node = 0; node < view.nodes; node++) {
+            combine(node);
+            if (node + 1 < view.nodes) sources({node + 2});
+        }
+    }
+
+  private:
+    unsigned images() const { return static_cast<unsigned>(view.images()); }
+
+    void sources(const std::vector<int>& states) {
+        std::vector<ConvJob> first, second;
+        PoolJobs pools{};
+        int pool_count = 0;
+        for (int j : states) {
+            append(first, source_jobs(program, j));
+            append(second, half_jobs(program, j));
+            add_pool_job(pools, pool_count, program, j);
+        }
+        convolve(std::move(first), pools, pool_count);
+        convolve(std::move(second), {}, 0);
+    }
+
+    void combine(int node) {
+        const unsigned parts = blocks_for(int64_t(view.C) * Tiling(view.out_H, view.out_W).quads, CELL_THREADS);
+        LAUNCH(combine_kernel, stream, Grid{images(), parts}, CELL_THREADS, 0, view, node_job(program, node));
+    }
+
+    // All jobs have outputs of one size.
+    void convolve(std::vector<ConvJob> jobs, const PoolJobs& pools, int pool_count) {
+        int outs = 0;
+        for (const ConvJob& job : jobs) {
+            const int groups = Tiling(job.out_H, job.out_W).groups;
+            outs = std::max(outs, (job.outs + groups - 1) / groups);
+        }
+        const int R = outs <= 1 ? 1 : outs <= 2 ? 2 : outs <= 4 ? 4 : 8;
+        int room = pool_count ? pool_floats() : 0;
+        for (ConvJob& job : jobs) room = std::max(room, choose_chunk(stream, job, R));
+        std::stable_partition(jobs.begin(), jobs.end(), [](const ConvJob& job) { return job.kernel > 1; });
+        ConvJobs table{};
+        table.room = room;
+        table.pools = pools;
+        for (size_t first = 0; first < jobs.size() || pool_count; first += MOST_JOBS) {
+            const int count = static_cast<int>(std::min<size_t>(MOST_JOBS, jobs.size() - first));
+            std::copy_n(jobs.begin() + first, count, table.job);
+            const std::vector<JobGroup> groups = groups_of(table.job, count);
+            std::copy(groups.begin(), groups.end(), table.group);
+            table.groups = static_cast<int>(groups.size());
+            convolve(R, table, pool_count);
+            pool_count = 0;
+        }
+    }
+
+    void convolve(int R, const ConvJobs& table, int pool_count) {
+        const Grid grid{unsigned(table.groups + pool_count), images()};
+        const size_t bytes = table.room * sizeof(float);
+        const ConvJobs* jobs = on_device(stream, table);
+        if (R == 1) LAUNCH(convolve_kernel_1, stream, grid, CELL_THREADS, bytes, view, jobs);
+        if (R == 2) LAUNCH(convolve_kernel_2, stream, grid, CELL_THREADS, bytes, view, jobs);
+        if (R == 4) LAUNCH(convolve_kernel_4, stream, grid, CELL_THREADS, bytes, view, jobs);
+        if (R == 8) LAUNCH(convolve_kernel_8, stream, grid, CELL_THREADS, bytes, view, jobs);
+    }
+
+    // Of shared memory: for one mixed channel of a state at least.
+    int pool_floats() const {
+        const int channel = PaddedPlane(view.H / view.out_H, view.out_H, view.out_W).floats;
+        need_shared(stream, channel, view.H, view.W);
+        return std::max(channel, std::min(view.M * channel, SHARED_FLOATS));
+    }
+};
+
+}  // namespace
+
+void mixed_cell_forward(const Stream& stream, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
+                        float* out) {
+    need_at_most("operations an edge", program.head.ops, MOST_OPS);
+    need_at_most("images of all learners", size_t(in.V) * in.N, MOST_IMAGES);
+    Forward forward{stream, program, view_of(program, in, replay, saved, out)};
+    const size_t norms = size_t(in.V) * program.head.norms;
+    forward.view.partial_mean = stream.room<float>(in.N * norms);
+    forward.view.partial_deviations = stream.room<float>(in.N * norms);
+    forward.view.arrivals = stream.room<unsigned>(norms);
+    zero(stream, forward.view.arrivals, norms * sizeof(unsigned));
+    forward.run();
+}
+
+}  // namespace sgl_fast

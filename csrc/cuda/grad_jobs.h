@@ -1,0 +1,171 @@
+// What the backward's kernels are told to do, and how a block cuts it. Host and device compile this file alike.
+#pragma once
+
+#include "jobs.h"
+
+namespace sgl_fast {
+
+constexpr int MOST_DGRAD_JOBS = 80;
+constexpr int MOST_TARGETS = 40;
+constexpr int MOST_WGRAD_JOBS = 128;
+constexpr int MOST_CELL_EDGES = 64;
+
+enum class Reader { node, hidden, state };
+
+// grad z: what the input z of a batch norm receives. The norm's output is read by `reader`, times a weight.
+struct GradZ {
+    Reader reader;
+    int index;     // of the node, the hidden activation, the state
+    int channel;   // of the reader, the first one
+    int z, norm;
+    int edge, op;  // of the weight; edge -1: 1; op -1: the auxiliary skip
+};
+
+// Batch norm's backward in one channel: dz = factor * (dy - mean_dy - (z - mean) * mean_dy_xhat).
+struct BnFactors {
+    float factor, mean_dy, mean, mean_dy_xhat;
+    float dz(float dy, float z) const { return factor * (dy - mean_dy - (z - mean) * mean_dy_xhat); }
+};
+
+// The way back through one convolution; the rest is as in ConvJob.
+struct DgradJob {
+    GradZ grad_z;
+    int outs;
+    int kernel, dilation, stride, first;
+    int depthwise, pointwise;
+};
+
+enum class To { hidden, state, input };
+
+// What receives: the sum over jobs first_job .. first_job + jobs - 1, where its ReLU is open; a state receives more.
+struct Target {
+    To to;
+    int index;               // which hidden activation, state or input
+    int H, W, out_H, out_W;  // of its planes, and of grad z
+    int channels;            // with a ReLU and convolutions; a state has C in all
+    int first_job, jobs;
+    int relu_mask;           // pattern of its ReLU; -1: none
+    int z, norm;             // the norm that it is the result of; NO_NORM: none
+    int pad;                 // of planes of grad z: what the windows of its jobs need
+
+    PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
+    int all(int C) const { return to == To::state ? C : channels; }
+    // Floats of shared memory where a thread has R channels: planes, sums, 1x1 weights and factors for at most `outs` outputs.
+    int floats(int outs, int R) const {
+        const Tiling tiling(H, W);
+        return tiling.groups * R * (plane().floats + 4 * tiling.lanes + outs) + 4 * outs;
+    }
+};
+
+struct OutEdge {
+    int edge, node;
+    int skip_op, dropout;  // of a stride-1 skip; -1: none
+    int aux;               // a stride-1 auxiliary skip
+    int max_op, max_norm, avg_op, avg_norm;
+};
+
+// What a state receives past the convolutions.
+struct StateJob {
+    int stride, edges, max_z, avg_z, argmax, bypass_argmax;
+    OutEdge edge[MOST_OUT_EDGES];
+};
+
+struct DgradJobs {
+    DgradJob job[MOST_DGRAD_JOBS];
+    Target target[MOST_TARGETS];
+    StateJob state[2];  // of the targets that are states
+    NodeJob node;       // which a target is, and whose sums come next
+};
+
+constexpr int SIDE = 4;        // outputs and inputs of which a thread sums the products at a time
+constexpr int MOST_TAPS = 25;  // of a depthwise convolution that sums all taps at once
+constexpr int ROW_TAPS = 8;    // room for the taps of a row of a larger one
+constexpr int WMMA = 16;       // rows and columns of a matrix of tensor cores
+constexpr int SWEEP = 2;       // WMMA outputs whose sums a warp has in registers
+constexpr int LANE_TAPS = 15;  // that a lane sums; the two lanes of a channel share its rows
+
+// Gradients of a convolution's weights. conv: how the forward computed it, its chunk that of the gradient.
+struct WgradJob {
+    ConvJob conv;
+    GradZ grad_z;
+    int lanes;  // threads along a tile's quads; 0: tensor cores
+    int band;   // rows of outputs at a time, there
+
+    int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
+    int parts() const { return lanes > WARP ? lanes / WARP : 1; }  // warps that share a sum
+    int outs() const { return (conv.outs + SIDE - 1) / SIDE * SIDE; }
+    int ins() const { return (conv.chunk + SIDE - 1) / SIDE * SIDE; }
+    // Room for the sums of a channel's taps.
+    int most_taps() const { return conv.taps() > MOST_TAPS ? conv.taps() : MOST_TAPS; }
+    // Of tensor cores: warps with different channels or outputs, a power of two; the others have other tiles.
+    int slots() const {
+        int slots = conv.chunk / WMMA;
+        while (slots * WMMA * SWEEP * WMMA < conv.chunk * conv.outs) slots *= 2;
+        return slots;
+    }
+    // Of tensor cores: neighbours' same pixels are in other banks for four channels and two quads.
+    PaddedPlane band_plane() const {
+        PaddedPlane plane(conv.stride, band, conv.out_W, conv.pad());
+        plane.floats = (plane.floats + 23) / 32 * 32 + 8;
+        return plane;
+    }
+};
+
+struct WgradJobs {
+    WgradJob job[MOST_WGRAD_JOBS];
+};
+
+// Where things lie in shared memory, in floats.
+struct WgradLayout {
+    int grad_z, pointwise_in;   // (outs, lanes), (ins, lanes), in quads
+    int factors;                // BnFactors (outs)
+    int padded;                 // of the chunk
+    int pointwise, depthwise;   // sums: (parts, outs, ins), (parts, ins, most_taps)
+    int taps;                   // of the chunk
+    int floats;
+
+    explicit WgradLayout(const WgradJob& job) : floats(0) {
+        grad_z = take(4 * job.outs() * job.lanes);
+        pointwise_in = take(4 * job.ins() * job.lanes);
+        factors = take(4 * job.outs());
+        padded = take(job.conv.padded_floats());
+        pointwise = take(job.parts() * job.outs() * job.ins());
+        depthwise = take(job.conv.taps() ? job.parts() * job.ins() * job.most_taps() : 0);
+        taps = take(job.conv.chunk * job.conv.taps());
+    }
+
+  private:
+    int take(int count) {
+        floats += count;
+        return floats - count;
+    }
+};
+
+// The same for tensor cores: two tiles a warp, then what the warps share.
+struct TensorCoreLayout {
+    int weights;  // (outs, chunk), in two parts of float16
+    int factors, padded, taps, floats;
+
+    explicit TensorCoreLayout(const WgradJob& job) {
+        const ConvJob& conv = job.conv;
+        weights = 2 * CELL_WARPS * WMMA * WMMA;
+        factors = weights + conv.outs * conv.chunk;
+        padded = factors + 4 * conv.outs;
+        taps = padded + (conv.taps() ? conv.chunk * job.band_plane().floats : 0);
+        const int sums = conv.taps() ? CELL_THREADS * LANE_TAPS : 0, all = taps + conv.chunk * conv.taps();
+        floats = all > sums ? all : sums;
+    }
+};
+
+struct AlphaBetaEdge {
+    int terms;
+    struct {
+        int op, norm;
+    } term[MOST_TERMS];
+};
+
+struct AlphaBetaJob {
+    AlphaBetaEdge edge[MOST_CELL_EDGES];
+};
+
+}  // namespace sgl_fast

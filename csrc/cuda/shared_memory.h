@@ -1,0 +1,66 @@
+// How jobs are cut such that a block's shared memory holds their parts.
+#pragma once
+
+#include <algorithm>
+#include <stdexcept>
+#include <string>
+
+#include "grad_jobs.h"
+#include "launch.h"
+
+namespace sgl_fast {
+
+constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
+constexpr int BAND_FLOATS = 12288;       // of tensor cores: two blocks a multiprocessor of 96 KB
+
+// std::runtime_error where a block cannot have so many floats.
+inline void need_shared(const Stream& stream, int floats, int H, int W) {
+    const size_t most = most_shared(stream);
+    if (floats * sizeof(float) > most)
+        throw std::runtime_error("need images of which a plane with its border fits into " + std::to_string(most) +
+                                 " bytes of shared memory; got " + std::to_string(H) + " x " + std::to_string(W));
+}
+
+// Sets how many channels at a time fit into a block; returns the floats of shared memory that they need.
+inline int choose_chunk(const Stream& stream, ConvJob& job, int R) {
+    job.chunk = std::min(job.ins, 16);
+    while (job.chunk > 1 && job.floats(R) > SHARED_FLOATS) job.chunk--;
+    need_shared(stream, job.floats(R), job.in_H, job.in_W);
+    return job.floats(R);
+}
+
+// Cuts a job for tensor cores, as many rows and sixteens of channels at a time as fit; false where one of each does not.
+inline bool choose_band(WgradJob& job) {
+    constexpr int MOST_SIXTEENS = 4;
+    if (job.conv.ins % WMMA || job.conv.outs % WMMA || job.conv.taps() > MOST_TAPS) return false;
+    const auto fits = [&] { return job.slots() <= CELL_WARPS && TensorCoreLayout(job).floats <= BAND_FLOATS; };
+    const int height = job.conv.out_H;
+    job.lanes = 0;
+    job.band = height;
+    job.conv.chunk = MOST_SIXTEENS * WMMA;
+    while (job.conv.chunk > WMMA && (job.conv.ins % job.conv.chunk || !fits())) job.conv.chunk /= 2;
+    while (job.band > 1 && !fits()) job.band--;
+    const int bands = (height + job.band - 1) / job.band;
+    job.band = (height + bands - 1) / bands;
+    return fits();
+}
+
+// Cuts a job, such that grad z is read the fewest times; returns the floats of shared memory that it needs.
+inline int choose_tile(const Stream& stream, WgradJob& job) {
+    if (choose_band(job)) return TensorCoreLayout(job).floats;
+    const auto floats = [&] { return WgradLayout(job).floats; };
+    const Tiling whole(job.conv.out_H, job.conv.out_W);
+    WgradJob best = job;
+    best.conv.chunk = 0;
+    for (job.lanes = whole.lanes; job.lanes >= 16; job.lanes /= 2) {
+        job.conv.chunk = std::min(job.conv.ins, 16);
+        while (job.conv.chunk > 1 && floats() > SHARED_FLOATS) job.conv.chunk--;
+        const bool fits = floats() <= SHARED_FLOATS || job.lanes == 16;
+        if (fits && (best.conv.chunk == 0 || job.chunks() < best.chunks())) best = job;
+    }
+    job = best;
+    need_shared(stream, floats(), job.conv.in_H, job.conv.in_W);
+    return floats();
+}
+
+}  // namespace sgl_fast

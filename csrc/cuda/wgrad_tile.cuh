@@ -1,0 +1,74 @@
+// grad z for tensor cores: a warp computes those of WMMA channels and WMMA pixels in shared memory of its own.
+#pragma once
+
+#include "bn_backward.cuh"
+#include "padded.cuh"
+#include "tensor_core.cuh"
+
+namespace sgl_fast {
+
+// Powers of two that take numbers, of which this is the largest, to the upper end of float16's range and products back.
+struct Range {
+    float up, down;
+    explicit Range(float largest) {
+        const int exponent = __float_as_int(largest) >> 23 & 255, held = exponent < 16 ? 16 : exponent;
+        up = __int_as_float((267 - held) << 23);
+        down = __int_as_float((held - 13) << 23);
+    }
+};
+
+// Pixels times channels of a warp: each lane has a channel's two quads.
+struct WarpTile {
+    static constexpr int QUADS = WMMA / 4, MINE = 2;
+    float* floats;  // WMMA x WMMA in shared memory, the warp's own; in two parts, or as they are
+
+    Parts parts() const { return {(unsigned short*)floats, (unsigned short*)floats + WMMA * WMMA, WMMA}; }
+    static int row() { return lane() / MINE; }
+    static int side() { return lane() % MINE; }
+    static int quad(int i) { return side() + MINE * i; }
+    static int place(int i) { return row() * WMMA + 4 * quad(i); }
+
+    // In place of what was there, which lanes may still be reading.
+    void put(const float4 (&mine)[MINE], float factor) const {
+        __syncwarp();
+#pragma unroll
+        for (int i = 0; i < MINE; i++) parts().set(place(i), factor * mine[i]);
+        __syncwarp();
+    }
+    void put(const Accumulator& sum) const {
+        __syncwarp();
+        store_matrix(floats, sum, WMMA);
+        __syncwarp();
+    }
+    float4 get(int i) const { return *(const float4*)(floats + place(i)); }
+};
+
+__forceinline__ float largest_of(const float4& x) {
+    return fmaxf(fmaxf(fabsf(x.x), fabsf(x.y)), fmaxf(fabsf(x.z), fabsf(x.w)));
+}
+
+// A factor for grad z, by what the warp has of it.
+__forceinline__ Range range_of(const float4 (&mine)[WarpTile::MINE]) {
+    return Range(warp_max(fmaxf(largest_of(mine[0]), largest_of(mine[1]))));
+}
+
+// Quads of some rows of grad_z; y is counted from the image's first row.
+struct GradZRows {
+    int first, quads, W;
+
+    int in_row() const { return (W + 3) / 4; }
+    int y(int q) const { return first + q / in_row(); }
+    int x(int q) const { return q % in_row() * 4; }
+};
+
+// A warp's WMMA channels of grad_z from o on and its tile's pixels, 0 past the rows.
+__forceinline__ void read_grad_z(const GradZPlanes& grad_z, const BnFactors* factors, int o, const GradZRows& rows, int tile,
+                                            float4 (&to)[WarpTile::MINE]) {
+#pragma unroll
+    for (int i = 0; i < WarpTile::MINE; i++) {
+        const int q = tile * WarpTile::QUADS + WarpTile::quad(i), channel = o + WarpTile::row();
+        to[i] = q < rows.quads ? grad_z.quad(factors[channel], channel, rows.y(q), rows.x(q), rows.W) : make_float4(0, 0, 0, 0);
+    }
+}
+
+}  // namespace sgl_fast
