@@ -2,6 +2,6 @@
 
 from .install import accelerate, report, restore
 from .report import CellReport, Report
-from .stacked import Stack, stack
+from .turns import Stack, stack
 
 __all__ = ["CellReport", "Report", "Stack", "accelerate", "report", "restore", "stack"]

@@ -14,7 +14,6 @@ Path = tuple[Any, ...]
 FROM_WEIGHTS = ("nonzero", "positive", "largest")
 OWN = "parameters of the cell itself"
 PLAIN = (int, float, complex, bool, str, bytes, type(None))  # told by their values
-BOTH = (False, True)
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def readings(
     orders = [(states[0], states[1]), (states[1], states[0])]
     read = []
     for (rule, by), order, op, beta, (skip, rate), soft, beta_soft in product(
-        rules, orders, ops, [*edges, None], skips, BOTH, BOTH
+        rules, orders, ops, [*edges, None], skips, (False, True), (False, True)
     ):
         if beta != op and not (beta is None and beta_soft) and not (soft and rule != "all"):
             fixed = tuple(one for one in plain if not within(one[0], [by or op, skip or op]))

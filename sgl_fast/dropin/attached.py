@@ -18,7 +18,6 @@ from .compute import Request, backend_for, request
 from .matching import Match
 from .reach import original_type
 from .report import KEPT, CellReport
-from .sampled import plan_of_call
 from .trial import Refused, arguments_of
 from .verify import Proof, prove
 from .watch import Watch
@@ -92,7 +91,7 @@ class Attached:
             return outcome.reason
         if self.due() and (changed := self.ask_again(proof, forward)):
             return changed
-        plan = plan_of_call(proof.plan, proof.reading, arguments)
+        plan = proof.plan.of_call(proof.reading, arguments)
         if isinstance(plan, str):
             return plan
         reason = misfit(plan, proof.reading, arguments, self.modes())

@@ -79,23 +79,22 @@ class Snapshot:
     def restore(self) -> None:
         for _, now, before in self.held:
             if difference(now, before) is not None:
-                now.clear()
+                if not isinstance(now, dict) or list(now) != list(before):  # else its keys stay shared with its like
+                    now.clear()
                 (now.extend if isinstance(now, (list, deque)) else now.update)(before)
 
 
-def difference(now: Any, before: Any) -> Any:
+def difference(now: Any, before: Any) -> str | None:
     """The first key or index at which two containers hold other objects, None where they are alike."""
 
     def entries(value: Any) -> Any:
-        return (
-            value.items()
-            if isinstance(value, dict)
-            else enumerate(sorted(value, key=id) if type(value) is set else value)
-        )
+        if isinstance(value, dict):
+            return value.items()
+        return enumerate(sorted(value, key=id) if isinstance(value, set) else value)
 
     for a, b in zip_longest(entries(now), entries(before)):
         if a is None or b is None or a[0] != b[0] or not same(a[1], b[1]):
-            return (a or b)[0]
+            return str((a or b)[0])
     return None
 
 

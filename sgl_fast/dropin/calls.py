@@ -57,10 +57,10 @@ def misfit(plan: Plan, reading: Reading, arguments: Mapping[str, Any], training:
     parameters = plan.parameters()
     if odd := unplain(parameters):
         return odd
-    kinds = {(t.device, t.dtype) for t in (s0, s1, *parameters)}
-    if len(kinds) > 1:
-        names = sorted(f"{str(dtype).removeprefix('torch.')} on {device}" for device, dtype in kinds)
-        return f"states and weights of several kinds: {', '.join(names)}"
+    tensors = [s0, s1, *parameters]
+    kinds: list[set[Any]] = [{t.device for t in tensors}, {t.dtype for t in tensors}]
+    if max(map(len, kinds)) > 1:
+        return f"states and weights of several devices or dtypes: {', '.join(sorted(map(str, kinds[0] | kinds[1])))}"
     if len({norm.training for norm in plan.norms}) > 1:
         return "some of its batch norms train, others do not"
     if len({(n.track_running_stats, n._buffers["running_mean"] is None) for n in plan.norms}) > 1:

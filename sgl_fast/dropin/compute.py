@@ -24,6 +24,8 @@ from .plan import Plan
 MixedCell = Callable[..., Tensor]
 STATISTICS = ("running_mean", "running_var")
 KINKS: ContextVar[Pattern | None] = ContextVar("kinks", default=None)  # recorded or replayed by the cells that run
+# What computes a request, where others are to be computed with it.
+MEET: ContextVar[Callable[[Request], Tensor] | None] = ContextVar("meet", default=None)
 
 
 @contextmanager
@@ -93,6 +95,12 @@ def request(plan: Plan, reading: Reading, arguments: Mapping[str, Any], backend:
     return Request(plan, s0, s1, weights, ops.view(shape), betas, skip_beta, training, dropout, backend)
 
 
+def submit(request: Request) -> Tensor:
+    """The cell's output: computed at once, or with the requests of the models beside this one."""
+    meet = MEET.get()
+    return compute([request])[0] if meet is None else meet(request)
+
+
 def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[Tensor]:
     """(N, nodes * C, H', W') of each request; they share their key. Updates the running statistics of each."""
     first, plans = requests[0], [r.plan for r in requests]
@@ -104,7 +112,7 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
             shifts = torch.stack([p.shift() for p in plans])
         running = RunningStats(mean if shifts is None else mean - shifts, var)
     seeds = torch.randint(2**62, (len(requests),), device=first.s1.device) if first.dropout else None
-    out = (cell or fused(first.backend))(
+    out = (cell or partial(mixed_cell, backend=first.backend))(
         plan.cell,
         plan.section,
         together([r.s0 for r in requests]),
@@ -115,25 +123,17 @@ def compute(requests: Sequence[Request], cell: MixedCell | None = None) -> list[
         PassContext(first.training, running, KINKS.get(), first.dropout, seeds),
         first.skip_beta,
     )
-    if running is not None and first.training:
-        scatter(plans, running.mean if shifts is None else running.mean + shifts, running.var)
-    if plan.counting and (counts := [count for p in plans for count in p.buffers("num_batches_tracked")]):
-        torch._foreach_add_(counts, 1)
+    with torch.no_grad():
+        if running is not None and first.training:
+            means = running.mean if shifts is None else running.mean + shifts
+            for p, *rows in zip(plans, means, running.var, strict=True):
+                sizes = [norm.num_features for norm in p.norms]
+                for name, row in zip(STATISTICS, rows, strict=True):
+                    torch._foreach_copy_(p.buffers(name), row.split(sizes))
+        if plan.counting and (counts := [count for p in plans for count in p.buffers("num_batches_tracked")]):
+            torch._foreach_add_(counts, 1)
     kept = plan.kept * plan.cell.channels
     return [handed_out(out[v, :, -kept:]) for v in range(len(requests))]
-
-
-@torch.no_grad()
-def scatter(plans: Sequence[Plan], *statistics: Tensor) -> None:
-    """Writes the statistics, (V, S) each, back into the models' own batch norms."""
-    for name, rows in zip(STATISTICS, statistics, strict=True):
-        for plan, row in zip(plans, rows, strict=True):
-            torch._foreach_copy_(plan.buffers(name), row.split([norm.num_features for norm in plan.norms]))
-
-
-def fused(backend: str) -> MixedCell:
-    """The fused cell of a backend."""
-    return partial(mixed_cell, backend=backend)
 
 
 def backend_for(asked: str | None, device: torch.device, dtype: torch.dtype) -> tuple[str, str | None]:

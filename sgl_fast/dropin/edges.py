@@ -88,13 +88,11 @@ def leaves_beside(module: nn.Module, ops: nn.Module) -> Iterator[nn.Module]:
 def own_parameters(module: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
     """Parameters that a cell and its mixed ops hold themselves (alphas that live there), by name, in tree order."""
     found: dict[str, list[tuple[nn.Module, str]]] = {}
-    for name, child in module.named_children():
-        if isinstance(child, PARAMETERS):
-            found[name] = [(child, key) for key in child._parameters]
-        elif op_lists(child):
-            for key, holders in own_parameters(child).items():
-                found.setdefault(key, []).extend(holders)
-    for key, parameter in module._parameters.items():
-        if parameter is not None:
-            found.setdefault(key, []).insert(0, (module, key))
+    for holder in filter(op_lists, module.modules()):
+        for key, parameter in holder._parameters.items():
+            if parameter is not None:
+                found.setdefault(key, []).append((holder, key))
+        for name, child in holder.named_children():
+            if isinstance(child, PARAMETERS):
+                found.setdefault(name, []).extend((child, key) for key in child._parameters)
     return found

@@ -14,7 +14,7 @@ from torch import nn
 from ..backends.choice import asked_for
 from .attached import Attached
 from .borrow import apart, borrowed
-from .matching import Match, arranged, cells_of
+from .matching import Match, cells_of
 from .patched import KEY, patch, unpatch
 from .report import KEPT, WAITING, CellReport, Report
 from .trial import arguments_of
@@ -140,10 +140,11 @@ def take_over(attached: Attached, other: Attached) -> None:
         if (proof := outcome.proof) is None or outcome.settings != settings:
             continue
         try:
-            plan = replace(proof.plan, match=arranged(attached.match, proof.plan.match.order))
+            match = replace(attached.match, edges=[attached.match.edges[i] for i in proof.plan.match.order])
+            plan = replace(proof.plan, match=match)
         except (ValueError, IndexError):
             continue
-        if plan.cell == proof.plan.cell and plan.match.widths == proof.plan.match.widths:
+        if plan.cell == proof.plan.cell and match.widths == proof.plan.match.widths:
             attached.keep(replace(outcome, proof=replace(proof, plan=plan)))
 
 

@@ -20,7 +20,7 @@ MOST_NODES = 16
 class Match:
     """What was found of one cell; problem: the first thing that does not fit, None if all does.
 
-    edges        node by node, as `arranged`
+    edges        as the model lists them; node by node in `arrangements`
     preprocess   convolutions and batch norms of both, read as one; None where they are no plain preprocessing
     beside       the modules with tensors beside the mixed ops
     own          parameters of the cell and its mixed ops themselves
@@ -133,12 +133,7 @@ def arrangements(match: Match) -> Iterator[Match]:
     """The edges as cells list them: node by node, source by source, node by node with the newest source first."""
     pairs = [(node, source) for node in range(match.nodes) for source in range(node + 2)]
     for order in (sorted(pairs), sorted(pairs, key=lambda p: (p[1], p[0])), sorted(pairs, key=lambda p: (p[0], -p[1]))):
-        yield arranged(match, [order.index(pair) for pair in pairs])
-
-
-def arranged(match: Match, order: Sequence[int]) -> Match:
-    """order: of each edge, node by node, its place in the model."""
-    return replace(match, edges=[match.edges[i] for i in order])
+        yield replace(match, edges=[match.edges[order.index(pair)] for pair in pairs])
 
 
 def shape_problem(match: Match) -> str | None:

@@ -10,14 +10,10 @@ import torch
 from torch import nn
 
 from .attached import Attached
+from .compute import submit
 from .reach import MARK
-from .turns import submit
 
 KEY = "_sgl_fast_attached"
-
-
-class Accelerated:
-    """Marks the subclasses."""
 
 
 @cache
@@ -40,7 +36,7 @@ def subclass_of(original: Any, method: str) -> Any:
     names = {"__module__": original.__module__, "__qualname__": original.__qualname__, "__doc__": original.__doc__}
     methods = {method: forward, "__reduce_ex__": reduce, MARK: original}
     kind: Any = type(original)
-    return metaclass_of(kind)(original.__name__, (original, Accelerated), {**names, **methods})
+    return metaclass_of(kind)(original.__name__, (original,), {**names, **methods})
 
 
 @cache
@@ -70,6 +66,6 @@ def patch(cell: nn.Module, attached: Attached, method: str) -> None:
 
 def unpatch(cell: nn.Module) -> None:
     """Nothing, for a cell that is not accelerated."""
-    if isinstance(cell, Accelerated):
+    if KEY in vars(cell):
         cell.__class__ = getattr(cell, MARK)
         del cell.__dict__[KEY]

@@ -1,8 +1,10 @@
-"""A matched cell as the fused operation takes it: its layout, and which module gives which piece."""
+"""A matched cell as the fused operation takes it: its layout, which module gives which piece, what a call computes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -10,15 +12,24 @@ from torch import Tensor, nn
 
 from ..reference.cell import Cell, section_of
 from ..spaces import CODES, is_pool
+from .arguments import FROM_WEIGHTS, Reading, flat, get, leaves
 from .matching import Match
 
 Choice = tuple[tuple[int, ...], ...]  # of each edge, in the model's order, the operations that are computed
 KNOWN = 64  # plans of choices that are kept
+TINY = 1e-6  # no weight nearer to 0 was tried, and somebody's bound may lie there
+# Whether the original computes an operation, by its weight or number and those of its edge.
+RULES: dict[str, Callable[[float, Sequence[float]], bool]] = {
+    "nonzero": lambda weight, _: weight != 0,
+    "positive": lambda weight, _: weight > 0,
+    "largest": lambda weight, row: weight == max(row),
+    "numbers": lambda number, _: number != 0,
+}
 
 
 @dataclass
 class Plan:
-    """match      arranged
+    """match         its edges node by node
     channels      of the states after preprocessing
     choice        None for all operations
     kept          nodes whose states the cell returns, the last ones; 0 for all
@@ -54,12 +65,12 @@ class Plan:
         ]
         O = max(map(len, edges))
         ops = tuple(("none",) * (O - len(edge)) + tuple(str(c.op) for _, c in edge) for edge in edges)
-        first_of = zip(match.edges, edges, strict=True)  # a padded place takes the edge's first weight
-        columns = [e.first + i for e, edge in first_of for i in [*[0] * (O - len(edge)), *(i for i, _ in edge)]]
+        pairs = list(zip(match.edges, edges, strict=True))  # a padded place takes the edge's first weight
+        columns = [e.first + i for e, edge in pairs for i in [*[0] * (O - len(edge)), *(i for i, _ in edge)]]
         straight = columns == list(range(sum(match.widths)))
         self.columns = None if straight else torch.tensor(columns, device="cpu")
         used = [pre] if pre else []
-        for e, edge in zip(match.edges, edges, strict=True):
+        for e, edge in pairs:
             used += [*(c for _, c in edge), *([e.aux] if e.aux else [])]
         self.convs = [conv for c in used for conv in c.convs]
         self.norms = [norm for c in used for norm in c.norms]
@@ -97,6 +108,26 @@ class Plan:
                 del self.known[next(iter(self.known))]
             self.known[choice] = replace(self, choice=choice)
         return self.known[choice]
+
+    def of_call(self, reading: Reading, arguments: Mapping[str, Any]) -> Plan | str:
+        """The plan of the operations that a call computes, or why the original must answer."""
+        if reading.rule == "all":
+            return self
+        widths, values = self.match.widths, numbers_of(get(arguments, reading.by))
+        if reading.rule == "named":
+            if not all(0 <= i < width for i, width in zip(values, widths, strict=True)):
+                return "an index of no operation"
+            return self.sampled(tuple((int(i),) for i in values))
+        if not all(value == 0 or abs(value) >= TINY for value in values):
+            return "an op weight nearer to 0 than was tried"
+        if reading.rule in FROM_WEIGHTS and reading.betas and not flat(get(arguments, reading.betas)).all():
+            return "an edge weight of exactly 0"
+        rows = [values[end - width : end] for end, width in zip(accumulate(widths), widths, strict=True)]
+        computed = RULES[reading.rule]
+        choice = tuple(tuple(i for i, value in enumerate(row) if computed(value, row)) for row in rows)
+        if reading.rule == "largest" and any(len(ops) > 1 for ops in choice):
+            return "op weights of which two are the largest"
+        return self.sampled(choice) if all(choice) else "an edge none of whose operations is computed"
 
     @property
     def tracked(self) -> bool:
@@ -141,3 +172,9 @@ class Plan:
         """Of every batch norm that has it."""
         found = [norm._buffers[name] for norm in self.norms]
         return [buffer for buffer in found if buffer is not None]
+
+
+def numbers_of(value: Any) -> list[float]:
+    """Of a tensor, or of nested containers of tensors and numbers."""
+    found = (leaf.flatten().tolist() if isinstance(leaf, Tensor) else [leaf] for _, leaf in leaves(value))
+    return [number for numbers in found for number in numbers]

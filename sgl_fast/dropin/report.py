@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 ACCELERATED, WAITING, KEPT = "accelerated", "waiting", "kept as it was"
 
@@ -53,31 +52,23 @@ class CellReport:
         return "; ".join(notes)
 
 
-@dataclass
-class Report:
+class Report(list[CellReport]):
     """One entry a cell, in the model's order; prints as a table."""
 
-    cells: list[CellReport] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[CellReport]:
-        return iter(self.cells)
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def __getitem__(self, index: int) -> CellReport:
-        return self.cells[index]
+    @property
+    def cells(self) -> list[CellReport]:
+        return self
 
     @property
     def accelerated(self) -> int:
         """How many cells are."""
-        return sum(cell.accelerated for cell in self.cells)
+        return sum(cell.accelerated for cell in self)
 
     def __str__(self) -> str:
-        if not self.cells:
+        if not self:
             return "no cell found: need modules of two inputs over lists of candidate operations"
-        rows = [("cell", "kind", "status", "why"), *((c.path, c.kind, c.status, str(c)) for c in self.cells)]
+        rows = [("cell", "kind", "status", "why"), *((c.path, c.kind, c.status, str(c)) for c in self)]
         widths = [max(len(row[i]) for row in rows) for i in range(3)]
         lines = ["  ".join([*map(str.ljust, row[:3], widths), row[3]]).rstrip() for row in rows]
-        spent = f", verified in {sum(cell.seconds for cell in self.cells):.1f} s"
+        spent = f", verified in {sum(cell.seconds for cell in self):.1f} s"
         return "\n".join([*lines, f"{self.accelerated} of {len(self)} cells accelerated{spent}"])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from .arguments import OWN, Path, dotted, get, is_index, is_state, leaves, replaced, tensors_of
 from .borrow import borrowed
 from .matching import Match
-from .sampled import TINY
+from .plan import TINY
 
 Yield = dict[str, Tensor]
 Run = Callable[[dict[str, Any]], Tensor]
@@ -43,8 +43,7 @@ def arguments_of(match: Match, forward: Callable[..., Any], args: Sequence[Any],
 
 def bound(forward: Callable[..., Any], module: nn.Module, arguments: Mapping[str, Any]) -> Any:
     """Calls an unbound forward with arguments by their names."""
-    given = {name: value for name, value in arguments.items() if name != OWN}
-    call = inspect.BoundArguments(signature_of(forward), given)
+    call = inspect.BoundArguments(signature_of(forward), dict(arguments))
     return forward(module, *call.args, **call.kwargs)
 
 

@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..ops.mixed_cell import mixed_cell
 from ..reference import mixed_cell as reference
 from ..reference.cell import Cell
 from .arguments import FROM_WEIGHTS, OWN, Reading, get, readings, replaced, tensors_of
 from .borrow import apart
-from .compute import MixedCell, backend_for, compute, fused, request
+from .compute import MixedCell, backend_for, compute, request
 from .matching import Match, arrangements, shape_problem
 from .plan import Plan
-from .sampled import plan_of_call
 from .trial import Refused, Setup, Yield, bound, compare, told, trial
 
 MEANING, ROUNDING, AGAIN = 1e-7, 1e-3, 1e-6
@@ -188,20 +188,20 @@ class Verification:
             return
         for seed in SEEDS:
             setup = replace(setup_of(reading), dtype=torch.float32, seed=seed)
-            worst, what = max(self.differences(plan, reading, fused(backend), setup))
+            worst, what = max(self.differences(plan, reading, partial(mixed_cell, backend=backend), setup))
             if worst <= ROUNDING:
                 _PROVEN.add(proven)
                 return
         raise Refused(f"verification of backend {backend}: {what}")
 
-    def differences(self, plan: Plan, reading: Reading, mixed_cell: MixedCell, setup: Setup) -> list[tuple[float, str]]:
+    def differences(self, plan: Plan, reading: Reading, cell: MixedCell, setup: Setup) -> list[tuple[float, str]]:
         """In training and evaluation mode; an error counts as infinitely different."""
 
         def run(arguments: dict[str, Any]) -> Tensor:
-            computed = plan_of_call(plan, reading, arguments)
+            computed = plan.of_call(reading, arguments)
             if isinstance(computed, str):
                 raise Refused(computed)
-            return compute([request(computed, reading, arguments, "reference")], mixed_cell)[0]
+            return compute([request(computed, reading, arguments, "reference")], cell)[0]
 
         found = []
         for training in (True, False):

@@ -41,11 +41,11 @@ class Watch:
         places = self.content.keys() | reach.content.keys() if self.content else ()
         different = [place for place in places if self.content.get(place) != reach.content.get(place)]
         self.changed = min(different, key=len, default=self.changed)
-        self.content, self.numbers, self.reads = reach.content, reach.numbers, reach.names
+        self.content, self.numbers, self.reads, self.probes = reach.content, reach.numbers, reach.names, reach.probes
         self.mark = hashlib.sha1(repr(sorted(reach.content.items())).encode()).hexdigest()
-        self._reach = reach
-        self._getters = [(itemgetter(*keys), table) for keys, table in reach.tables if keys]
-        dictionaries = [*(m.__dict__ for m in self.modules), *(table for _, table in reach.tables)]
+        tables = [(keys, table) for keys, table in reach.tables if keys]
+        self._getters = [(itemgetter(*keys), table) for keys, table in tables]
+        dictionaries = [*(m.__dict__ for m in self.modules), *(table for _, table in tables)]
         self._dictionaries = list({id(table): table for table in dictionaries}.values())
         self._last = self._values()
 
@@ -74,7 +74,7 @@ class Watch:
             list(map(type, self.modules)),
             list(map(len, self._dictionaries)),
             [get(table) for get, table in self._getters],
-            [probe() for probe in self._reach.probes],
+            [probe() for probe in self.probes],
         ]
 
 

@@ -105,10 +105,12 @@ def test_a_failure_is_raised_and_leaves_no_thread() -> None:
     torch.manual_seed(5)
     stack = sgl_fast.stack([Network(layers=2), Network(layers=2), Network(layers=2)])
     stack.models[1].classifier = nn.Linear(3, 5)
+    ran: list[nn.Module] = []
+    stack.models[2].global_pooling.register_forward_pre_hook(lambda module, _: ran.append(module))
     before = threading.active_count()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         stack(images(1))
-    assert threading.active_count() == before
+    assert threading.active_count() == before and not ran
 
 
 def test_models_apart_at_a_cell_run_apart(sizes: list[int]) -> None:

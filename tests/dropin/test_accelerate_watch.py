@@ -134,6 +134,11 @@ PLACES: dict[str, tuple[Callable[[], Any], Callable[[Any], Any], Callable[[Any],
     ),
     "closure": (lambda: closure(), lambda c: c.held[0](), lambda c: c.held[1](0.25)),
     "default argument": (lambda: defaulted, lambda c: c.held(), lambda c: setattr(defaulted, "__defaults__", (0.25,))),
+    "function, defined again": (
+        lambda: defined("1.0"),
+        lambda c: c.held(),
+        lambda c: setattr(c, "held", defined("0.25")),
+    ),
     "context variable": (lambda: None, lambda _: CONTEXT.get(), lambda _: CONTEXT.set(0.25)),
     "weak reference": (
         lambda: [weakref.ref(WEAK)],
@@ -175,6 +180,14 @@ def closure() -> tuple[Callable[[], float], Callable[[float], None]]:
         value = new
 
     return get, put
+
+
+def defined(value: str) -> Callable[[], float]:
+    """As a notebook's cell does: the same name, other code."""
+    scope: dict[str, Any] = {"__name__": __name__}
+    exec(f"def factor(): return {value}", scope)
+    factor: Callable[[], float] = scope["factor"]
+    return factor
 
 
 def defaulted(value: float = 1.0) -> float:
