@@ -33,16 +33,18 @@ def steps(contenders: Sequence[str], algorithm: str) -> Found:
     """Of PC-DARTS, K = 2, 50 images, one contender after the other, so that each has the memory for itself."""
     need_gpu()
     yield GPU, torch.cuda.get_device_name()
-    base = None
+    rows: dict[str, Row] = {}
     for contender in contenders:
         for kind, graph in KINDS.items():
             if contender == "eager" and graph:
                 continue  # its steps read their losses and gradient norms
             row = tried(contender, partial(step_row, algorithm, contender, graph))
-            base = row["ms"] if contender == "eager" and not isinstance(row, str) else base
-            if base and not isinstance(row, str):
-                row["to eager"] = base / row["ms"]
+            if not isinstance(row, str):
+                rows[f"{contender}{kind}"] = row
             yield f"{contender}{kind}", row
+    if "eager" in rows:  # the last one, if time was left
+        for name, row in rows.items():
+            yield name, row | {"to eager": rows["eager"]["ms"] / row["ms"]}
 
 
 def step_row(algorithm: str, contender: str, graph: bool, device: str = DEVICE, **sizes: int) -> Row:

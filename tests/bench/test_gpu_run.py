@@ -106,7 +106,7 @@ def test_a_broken_device_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(gpu_parts, "pass_on_the_end", lambda: None)
     assert gpu_parts.main(["part", "--without", "triton"]) == 0
     found = gpu.findings(capsys.readouterr().out)
-    assert found["left"] == ["eager", "reference", "cuda"] and found[gpu.BROKEN] == "cuda"
+    assert found["left"] == ["cuda", "reference", "eager"] and found[gpu.BROKEN] == "cuda"
     assert found["cuda"] == "cuda broke the device: illegal access"
 
 
