@@ -11,6 +11,7 @@ import hashlib
 import os
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -121,9 +122,10 @@ def _kept(unit: str, target: str) -> bytes:
     if path.exists():
         return path.read_bytes()
     code, _ = nvrtc.compile_code(unit, target, SOURCES)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as file:
-        file.write(code)
+    with suppress(OSError):  # a folder that cannot be written costs the next process the same time, and no more
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as file:
+            file.write(code)
     return code
 
 

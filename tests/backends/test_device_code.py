@@ -57,6 +57,14 @@ def test_code_is_compiled_once_and_kept(compiler: Compiler, monkeypatch: pytest.
     assert len(compiler.calls) == 2 * len(device_code.units())
 
 
+def test_a_cache_that_cannot_be_written_is_done_without(
+    compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SGL_FAST_CACHE", str(tmp_path / "file"))
+    assert device_code.modules(90) == [f"sm_90 {unit}".encode() for unit in device_code.units()]
+
+
 def test_an_archive_of_other_sources_is_left_alone(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
     device_code.write_archive(device_code.ARCHIVE, (70,))
     monkeypatch.setattr(device_code, "digest", lambda: "of other sources")
