@@ -2,8 +2,8 @@
 
 A file has, of an architecture (70 for sm_70) or "default", kernels and their [pixels, channels, each, stages]. A device
 takes the newest architecture that is not newer than it is; Triton's interpreter takes the default, as kernels do that
-no such architecture names. `python -m bench.triton_tiles` chooses tiles.json by what the compiler says,
-`python -m bench.tune_triton` measures on a GPU and writes a file to name.
+no such architecture names. `python -m bench.triton.tiles` chooses tiles.json by what the compiler says,
+`python -m bench.triton.tune` measures on a GPU and writes a file to name.
 """
 
 from __future__ import annotations

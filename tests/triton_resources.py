@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from bench.triton_launches import (  # noqa: E402
+from bench.triton.launches import (  # noqa: E402
     LIMITS,
     Launch,
     Resources,

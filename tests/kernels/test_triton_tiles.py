@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from bench import triton_tiles, tune_triton
-from bench.triton_launches import LIMITS, Resources, occupancy
+from bench.triton import tiles, tune
+from bench.triton.launches import LIMITS, Resources, occupancy
 from sgl_fast.kernels import configurations
 from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, assumed, read_tables, tiles_of
 
@@ -37,7 +37,7 @@ def test_every_architecture_has_its_tiles() -> None:
 def test_the_table_is_what_was_measured() -> None:
     """tiles.json has the rows that the report marks."""
     marked = {}
-    for line in triton_tiles.OUT.read_text(encoding="utf-8").splitlines():
+    for line in tiles.OUT.read_text(encoding="utf-8").splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if cells[-1] == "*":
             marked[cells[1], cells[0]] = [int(n) for n in cells[2:5]]
@@ -125,37 +125,37 @@ def test_occupancy(arch: int, found: Resources, share: float) -> None:
 def test_the_best_by_the_compiler() -> None:
     """No stack before occupancy, half of it before a larger tile."""
     rows = [
-        triton_tiles.Measured(Tiles(128, 16, 4), 255, 0, 8, 0.5),
-        triton_tiles.Measured(Tiles(64, 16, 4), 128, 0, 0, 0.25),
-        triton_tiles.Measured(Tiles(32, 16, 4), 64, 0, 0, 0.5),
-        triton_tiles.Measured(Tiles(32, 8, 4), 32, 0, 0, 1.0),
+        tiles.Measured(Tiles(128, 16, 4), 255, 0, 8, 0.5),
+        tiles.Measured(Tiles(64, 16, 4), 128, 0, 0, 0.25),
+        tiles.Measured(Tiles(32, 16, 4), 64, 0, 0, 0.5),
+        tiles.Measured(Tiles(32, 8, 4), 32, 0, 0, 1.0),
     ]
-    assert max(rows, key=triton_tiles.rank) == rows[2]
-    assert max(rows[:2], key=triton_tiles.rank) == rows[1]
+    assert max(rows, key=tiles.rank) == rows[2]
+    assert max(rows[:2], key=tiles.rank) == rows[1]
 
 
 def test_the_best_by_time() -> None:
     one, two, three = (Tiles(n, 16, 4) for n in (64, 32, 16))
     times = {"pool": {one: 1.0, two: 0.99, three: 2.0}, "pool_skip_dgrad": {one: 1.0, two: 0.9, three: 0.5}}
-    assert tune_triton.better(times) == {"pool_skip_dgrad": three}
+    assert tune.better(times) == {"pool_skip_dgrad": three}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
 def test_tuning_needs_a_gpu(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="needs an NVIDIA GPU"):
-        tune_triton.main(["--out", str(tmp_path / "tiles.json")])
+        tune.main(["--out", str(tmp_path / "tiles.json")])
 
 
 TUNE = """
 import sys
 import torch
-from bench import triton_tiles, tune_triton
-from bench.triton_launches import cell_pass
+from bench.triton import tiles, tune
+from bench.triton.launches import cell_pass
 
-tune_triton.PASSES, tune_triton.STAGES = 1, (3,)
-triton_tiles.CANDIDATES.update({name: rows[:3] for name, rows in triton_tiles.CANDIDATES.items()})
+tune.PASSES, tune.STAGES = 1, (3,)
+tiles.CANDIDATES.update({name: rows[:3] for name, rows in tiles.CANDIDATES.items()})
 launched = []
-times = tune_triton.tune(
+times = tune.tune(
     [cell_pass("pc_darts", 0)], torch.device("cpu"), lambda launch: lambda: launched.append(1) or 1.0, lambda: None
 )
 assert sum(each for some in times.values() for each in some.values()) < len(launched)
@@ -163,7 +163,7 @@ for name, candidates in times.items():
     assert len(candidates) == 3, (name, candidates)
     assert len(set(candidates.values())) == 1, (name, candidates)  # as many launches with each
     candidates[list(candidates)[-1]] = 0.1
-sys.stdout.write(triton_tiles.written({"80": tune_triton.better(times)}))
+sys.stdout.write(tiles.written({"80": tune.better(times)}))
 """
 
 

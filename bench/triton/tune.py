@@ -1,6 +1,6 @@
-"""Tiles of Triton's cell kernels by their time on the GPU present: python -m bench.tune_triton [--out FILE].
+"""Tiles of Triton's cell kernels by their time on the GPU present: python -m bench.triton.tune [--out FILE].
 
-Every candidate of `bench.triton_tiles`, and what the kernels have now, is timed in passes of cells of every space: each
+Every candidate of `bench.triton.tiles`, and what the kernels have now, is timed in passes of cells of every space: each
 launch alone, by events, L2 flushed before it, the median over passes. What is faster by more than a fiftieth goes into
 FILE, which SGL_FAST_TILES may name from then on.
 """
@@ -22,10 +22,10 @@ from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, architectu
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import SPACES, space
 
-from .gpu.passes import Size
-from .gpu.timing import DEVICE, need_gpu
-from .triton_launches import cell_pass, handled, launch_of
-from .triton_tiles import kernel_of, rounds, written
+from ..gpu.passes import Size
+from ..gpu.timing import DEVICE, need_gpu
+from .launches import cell_pass, handled, launch_of
+from .tiles import kernel_of, rounds, written
 
 PASSES = 5
 STAGES = (3, 2, 1)
@@ -101,7 +101,7 @@ def better(times: Times) -> dict[str, Tiles]:
 
 
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.tune_triton", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.triton.tune", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("tiles.json"), help="file to write (%(default)s)")
     args = parser.parse_args(argv)
     need_gpu()

@@ -1,7 +1,7 @@
 """Which tiles each of Triton's cell kernels has on each architecture, by what the compiler says: no GPU is needed.
 
-python -m bench.triton_tiles compiles a small grid of candidates for every architecture, and writes the table
-kernels/tiles.json and what it was chosen by, bench/results/triton_tiles.md. Nothing is timed; `bench.tune_triton` does
+python -m bench.triton.tiles compiles a small grid of candidates for every architecture, and writes the table
+kernels/tiles.json and what it was chosen by, bench/results/triton_tiles.md. Nothing is timed; `bench.triton.tune` does
 that where there is a GPU.
 """
 
@@ -19,9 +19,9 @@ from sgl_fast.kernels.arguments import Tile
 from sgl_fast.kernels.configurations import DEFAULT, DOTS, KERNELS, TABLE, Tiles, assumed, read_tables
 from sgl_fast.spaces import SPACES
 
-from .report import ROOT
-from .tables import table
-from .triton_launches import LIMITS, Launch, Resources, attempt, launches_of_space, occupancy
+from ..report import ROOT
+from ..tables import table
+from .launches import LIMITS, Launch, Resources, attempt, launches_of_space, occupancy
 
 OUT = ROOT / "bench" / "results" / "triton_tiles.md"
 ENOUGH = 0.5  # occupancy, beyond which a larger tile is worth more
