@@ -11,7 +11,8 @@ __forceinline__ double dots_of(const CellView& cell, const GradView& g, int v, i
 
 // A block a learner, a thread an edge.
 KERNEL __launch_bounds__(MOST_CELL_EDGES)
-alpha_beta_grad_kernel(CellView cell, GradView g, const AlphaBetaJob* __restrict__ job, float* op_weights, float* edge_weights) {
+    alpha_beta_grad_kernel(CellView cell, GradView g, const AlphaBetaJob* __restrict__ job, float* op_weights,
+                           float* edge_weights) {
     const int v = blockIdx.x, e = threadIdx.x;
     if (e >= cell.edges) return;
     const AlphaBetaEdge& edge = job->edge[e];

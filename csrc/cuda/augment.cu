@@ -6,8 +6,8 @@ namespace sgl_fast {
 // images (M, C, H, W), `image` and `channel` pixels from one to the next; draws (N, 6) [index, dy, dx, flip, cy, cx],
 // levels (C, 256), out (N, C, H, W). An image a blockIdx.x; all NaN where its index is none of the M.
 KERNEL __launch_bounds__(AUGMENT_THREADS)
-augment_kernel(long long M, int C, int H, int W, int crop, int cutout, long long image, long long channel,
-               const unsigned char* images, const long long* draws, const float* levels, float* out) {
+    augment_kernel(long long M, int C, int H, int W, int crop, int cutout, long long image, long long channel,
+                   const unsigned char* images, const long long* draws, const float* levels, float* out) {
     const int pixels = H * W, i = blockIdx.y * AUGMENT_THREADS + threadIdx.x;
     if (i >= pixels) return;
     const long long* draw = draws + 6LL * blockIdx.x;

@@ -13,9 +13,11 @@ namespace {
 constexpr int IMAGE_GROUPS = 4;  // whose weight gradients are summed apart
 
 static_assert(sizeof(BnFactors) == 4 * sizeof(float), "shared memory counts 4 floats a channel of grad z");
-static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == WMMA * WMMA, "a block's threads are whole warps, an element of a matrix each");
+static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == WMMA * WMMA,
+              "a block's threads are whole warps, an element of a matrix each");
 static_assert(MOST_CELL_EDGES % WARP == 0, "alpha_beta_grad_kernel has a thread an edge, in whole warps");
-static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5, "taps of the largest kernel of a warp, rows of one of two lanes");
+static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5,
+              "taps of the largest kernel of a warp, rows of one of two lanes");
 static_assert(7 <= ROW_TAPS, "a thread's sums hold a row of the largest kernel");
 
 struct Backward {
@@ -26,7 +28,8 @@ struct Backward {
     GradView grads;
 
     void run() {
-        LAUNCH(node_sums_kernel, stream, Grid{images()}, CELL_THREADS, 0, view, grads, node_job(program, view.nodes - 1));
+        LAUNCH(node_sums_kernel, stream, Grid{images()}, CELL_THREADS, 0, view, grads,
+               node_job(program, view.nodes - 1));
         for (int j = view.nodes; j >= 2; j--) {
             hidden({j});
             sources({j});
@@ -58,7 +61,8 @@ struct Backward {
             need_at_most("separable convolutions out of two states", count + halves.size(), MOST_TARGETS);
             for (size_t i = 0; i < halves.size(); i++, count++) {
                 jobs.job[count] = dgrad_job(halves[i]);
-                jobs.target[count] = hidden_target(program, halves[i], program.hidden_of(program.states[j], static_cast<int>(i)), count);
+                jobs.target[count] =
+                    hidden_target(program, halves[i], program.hidden_of(program.states[j], static_cast<int>(i)), count);
             }
         }
         dgrad(jobs, count, view.M, view.M);
@@ -131,8 +135,8 @@ struct Backward {
         for (size_t first = 0; first < convs.size(); first += MOST_WGRAD_JOBS)
             wgrad(convs.data() + first, std::min<size_t>(MOST_WGRAD_JOBS, convs.size() - first), groups, shares);
         if (count)
-            LAUNCH(add_shares_kernel, stream, (Grid{blocks_for(count, CELL_THREADS), unsigned(view.V)}), CELL_THREADS, 0, groups, count,
-                   shares, wanted.weights);
+            LAUNCH(add_shares_kernel, stream, (Grid{blocks_for(count, CELL_THREADS), unsigned(view.V)}), CELL_THREADS,
+                   0, groups, count, shares, wanted.weights);
     }
 
     void wgrad(const ConvGrad* convs, size_t count, int groups, float* shares) {
@@ -144,15 +148,15 @@ struct Backward {
             chunks = std::max(chunks, jobs.job[i].chunks());
         }
         const Grid grid{unsigned(chunks), unsigned(view.V * groups), unsigned(count)};
-        LAUNCH(wgrad_kernel, stream, grid, CELL_THREADS, floats * sizeof(float), view, grads, on_device(stream, jobs), groups,
-               static_cast<long long>(program.head.weights), shares);
+        LAUNCH(wgrad_kernel, stream, grid, CELL_THREADS, floats * sizeof(float), view, grads, on_device(stream, jobs),
+               groups, static_cast<long long>(program.head.weights), shares);
     }
 };
 
 }  // namespace
 
-void mixed_cell_backward(const Stream& stream, const Program& program, const CellInputs& in, const CellSaved& saved, const float* out,
-                         const float* grad, const CellGradients& wanted) {
+void mixed_cell_backward(const Stream& stream, const Program& program, const CellInputs& in, const CellSaved& saved,
+                         const float* out, const float* grad, const CellGradients& wanted) {
     const rows::Head& head = program.head;
     Backward backward{stream, program, wanted, view_of(program, in, true, saved, const_cast<float*>(out)), {}};
     const size_t images = size_t(in.V) * in.N, norms = in.V * head.norms, edges = program.edges.size();

@@ -36,7 +36,8 @@ inline GradZ grad_z_of(const Program& program, const rows::Conv& conv, const Con
     return grad_z;
 }
 
-inline std::vector<ConvGrad> conv_grads_of(const Program& program, const std::vector<ConvJob>& jobs, const rows::Conv* conv) {
+inline std::vector<ConvGrad> conv_grads_of(const Program& program, const std::vector<ConvJob>& jobs,
+                                           const rows::Conv* conv) {
     std::vector<ConvGrad> conv_grads;
     for (const ConvJob& job : jobs) conv_grads.push_back({job, grad_z_of(program, *conv++, job)});
     return conv_grads;
@@ -56,18 +57,31 @@ inline std::vector<ConvGrad> half_conv_grads(const Program& program, int j) {
 
 inline Target hidden_target(const Program& program, const ConvGrad& conv_grad, int hidden, int job) {
     const rows::Head& head = program.head;
-    return {To::hidden, hidden, head.H_out, head.W_out, head.H_out, head.W_out, head.M, job, 1, conv_grad.conv.relu_mask, conv_grad.conv.index,
-            conv_grad.conv.from_norm, conv_grad.conv.pad()};
+    return {To::hidden,
+            hidden,
+            head.H_out,
+            head.W_out,
+            head.H_out,
+            head.W_out,
+            head.M,
+            job,
+            1,
+            conv_grad.conv.relu_mask,
+            conv_grad.conv.index,
+            conv_grad.conv.from_norm,
+            conv_grad.conv.pad()};
 }
 
 inline Target state_target(const Program& program, int j, int first, int jobs) {
     const rows::State& s = program.states[j];
-    return {To::state, j, s.height, s.width, program.head.H_out, program.head.W_out, program.head.M, first, jobs, s.relu_mask, 0, s.norm_in, pad_for(program.reach_of(s))};
+    return {To::state, j,    s.height,    s.width, program.head.H_out, program.head.W_out,          program.head.M,
+            first,     jobs, s.relu_mask, 0,       s.norm_in,          pad_for(program.reach_of(s))};
 }
 
 inline Target input_target(const Program& program, int which, int first, int jobs) {
     const rows::Conv& conv = program.input_convs(which)[0];
-    return {To::input, which, conv.height, conv.width, program.head.H, program.head.W, conv.ins, first, jobs, conv.relu_mask, 0, NO_NORM, PAD};
+    return {To::input,      which, conv.height, conv.width, program.head.H, program.head.W, conv.ins, first, jobs,
+            conv.relu_mask, 0,     NO_NORM,     PAD};
 }
 
 inline AlphaBetaJob alpha_beta_job(const Program& program) {

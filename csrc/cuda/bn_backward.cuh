@@ -18,7 +18,7 @@ struct GradZPlanes {
     StoragePtr z;
     int dy_step, z_step;  // from channel to channel
     float weight;
-    int statistics;       // of the first channel in (V, norms)
+    int statistics;  // of the first channel in (V, norms)
     int norm;
 
     GradZPlanes(const CellView& cell, const GradView& grads, const GradZ& s, int image) {
@@ -43,12 +43,13 @@ struct GradZPlanes {
     }
     BnFactors factors(const CellView& cell, const GradView& grads, int channel) const {
         const int v = statistics / cell.norms;
-        return {weight * cell.scale(v)[norm + channel], grads.mean_dy[statistics + channel], cell.mean(v)[norm + channel],
-                grads.mean_dy_xhat[statistics + channel]};
+        return {weight * cell.scale(v)[norm + channel], grads.mean_dy[statistics + channel],
+                cell.mean(v)[norm + channel], grads.mean_dy_xhat[statistics + channel]};
     }
     // Four pixels of a row of W from x on, 0 past its end.
     float4 quad(const BnFactors& f, int channel, int y, int x, int W) const {
-        const float4 a = read_quad(dy + channel * dy_step + y * W, x, W), b = read_quad(z + channel * z_step + y * W, x, W);
+        const float4 a = read_quad(dy + channel * dy_step + y * W, x, W),
+                     b = read_quad(z + channel * z_step + y * W, x, W);
         return within(make_float4(f.dz(a.x, b.x), f.dz(a.y, b.y), f.dz(a.z, b.z), f.dz(a.w, b.w)), x, W);
     }
 };
@@ -70,8 +71,8 @@ __forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g,
 }
 
 // An image's sums for a norm, from one plane of dy and of z. A warp.
-__forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, int norm, const float* dy, const StoragePtr& z,
-                               int H, int W) {
+__forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, int norm, const float* dy,
+                               const StoragePtr& z, int H, int W) {
     const float mean = cell.mean(image / cell.N)[norm];
     float total = 0, dot = 0;
     each_quad(H, W, [&](int y, int x) {
@@ -126,15 +127,16 @@ __forceinline__ void edge_sums(const CellView& cell, const GradView& g, const In
     for (int t = 0; t < edge.terms; t++)
         if (edge.term[t].norm != NO_NORM)
             norm_sums(cell, g, image, edge.term[t].norm + channel.at, dy,
-                      cell.saved_of(image) + edge.term[t].z + (long long)channel.at * cell.pixels(), cell.out_H, cell.out_W);
+                      cell.saved_of(image) + edge.term[t].z + (long long)channel.at * cell.pixels(), cell.out_H,
+                      cell.out_W);
     const float total = skip_dot(cell, edge, image, channel.at, dy);
     if (lane() == 0) skip += total;
 }
 
 // The sums of a node for one image. Warps take (channel, edge) by turns, the mixed channels first, which have the most to do.
 __forceinline__ void node_sums(const CellView& cell, const GradView& g, const NodeJob& job, int image) {
-    SHARED(float, skips, CELL_WARPS * MOST_IN_EDGES);
-    SHARED(float, bypasses, CELL_WARPS * MOST_IN_EDGES);
+    SHARED(float, skips, CELL_WARPS* MOST_IN_EDGES);
+    SHARED(float, bypasses, CELL_WARPS* MOST_IN_EDGES);
     const int v = image / cell.N, partial = cell.C / cell.M;
     for (int i = threadIdx.x; i < CELL_WARPS * MOST_IN_EDGES; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
     __syncthreads();

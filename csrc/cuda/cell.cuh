@@ -78,7 +78,8 @@ __forceinline__ float4 masked(const float4& x, unsigned bits) {
 }
 
 // Four pixels of a row from x on after their ReLU, 0 past its end.
-__forceinline__ float4 activated_quad(const Planes& from, const unsigned char* mask, bool replay, int channel, int y, int x) {
+__forceinline__ float4 activated_quad(const Planes& from, const unsigned char* mask, bool replay, int channel, int y,
+                                      int x) {
     const float4 four = from.quad(channel, y, x);
     if (replay) return masked(four, mask_quad(mask, channel, from.H, from.W, y, x));
     return masked(four, is_open(four.x) | is_open(four.y) << 1 | is_open(four.z) << 2 | is_open(four.w) << 3);

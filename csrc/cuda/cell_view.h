@@ -33,8 +33,9 @@ struct CellView {
     float *states, *stats, *out;
     StoragePtr saved;  // results of convolutions and pools, before their norms
     unsigned char* pattern;
-    long long saved_size, pattern_bytes;       // of an image
-    int norms, measured, state_norm[2];        // of which `measured` take statistics; state_norm: of the preprocessing's outputs
+    long long saved_size, pattern_bytes;  // of an image
+    int norms, measured,
+        state_norm[2];  // of which `measured` take statistics; state_norm: of the preprocessing's outputs
     float *partial_mean, *partial_deviations;  // (V, N, norms): of an image
     unsigned* arrivals;                        // (V, norms), 0 before the call
 
@@ -47,7 +48,9 @@ struct CellView {
     const float* weights_of(int v) const { return weights + v * weights_row; }
     float edge_weight(int v, int edge) const { return edge_weights ? edge_weights[v * edges + edge] : 1.0f; }
     // op -1: the auxiliary skip
-    float op_weight(int v, int edge, int op) const { return op < 0 ? skip_beta : op_weights[(v * edges + edge) * ops_per_edge + op]; }
+    float op_weight(int v, int edge, int op) const {
+        return op < 0 ? skip_beta : op_weights[(v * edges + edge) * ops_per_edge + op];
+    }
     float term_weight(int v, int edge, int op) const { return edge_weight(v, edge) * op_weight(v, edge, op); }
 };
 
@@ -58,12 +61,13 @@ struct GradView {
     float* states;      // (V, N, 2, C, H, W): of the preprocessed inputs
     float* hidden;      // (V, N, hidden activations, M, pixels): of what second halves of separable convolutions read
     int hidden_count;
-    float* s[2];                           // of the inputs, strides as theirs; null where not wanted
-    float *mean_dy, *mean_dy_xhat, *dot;   // (V, norms): mean of dy; mean of dy * (z - mean) / variance; sum of dy * normalised z
-    float *partial_dy, *partial_dy_z;      // (V, N, norms): an image's sums of dy and of dy * (z - mean)
-    float *skip, *bypass;                  // (V, N, E): sums of dy * x over the mixed, over the bypassing channels
-    unsigned* arrivals;                    // (V, norms + nodes), 0 before the call
-    unsigned* image_arrivals;              // (nodes, V, N), 0 before the call
+    float* s[2];  // of the inputs, strides as theirs; null where not wanted
+    float *mean_dy, *mean_dy_xhat,
+        *dot;  // (V, norms): mean of dy; mean of dy * (z - mean) / variance; sum of dy * normalised z
+    float *partial_dy, *partial_dy_z;  // (V, N, norms): an image's sums of dy and of dy * (z - mean)
+    float *skip, *bypass;              // (V, N, E): sums of dy * x over the mixed, over the bypassing channels
+    unsigned* arrivals;                // (V, norms + nodes), 0 before the call
+    unsigned* image_arrivals;          // (nodes, V, N), 0 before the call
 };
 
 }  // namespace sgl_fast

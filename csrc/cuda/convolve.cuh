@@ -11,7 +11,8 @@ namespace sgl_fast {
 __forceinline__ Planes planes_from(const CellView& cell, const ConvJob& job, int v, int n) {
     if (job.from == From::input) return input_of(cell, job.index, v, n, job.in_H, job.in_W);
     if (job.from == From::state) return state_of(cell, job.index, v, n);
-    return {cell.saved_of(v * cell.N + n) + job.index, job.in_H, job.in_W, cell.mean(v) + job.from_norm, cell.scale(v) + job.from_norm};
+    return {cell.saved_of(v * cell.N + n) + job.index, job.in_H, job.in_W, cell.mean(v) + job.from_norm,
+            cell.scale(v) + job.from_norm};
 }
 
 // Four neighbouring outputs. at: a padded plane where the window of the first one starts, `row` floats a row. FLIP: the taps
@@ -27,15 +28,18 @@ __forceinline__ float4 depthwise_quad(const float* at, int row, const float* w) 
 #pragma unroll
         for (int j = 0; j < K; j++)
 #pragma unroll
-            for (int e = 0; e < 4; e++) sums[e] += w[FLIP ? K * K - 1 - i * K - j : i * K + j] * window[start + S * e + j * D];
+            for (int e = 0; e < 4; e++)
+                sums[e] += w[FLIP ? K * K - 1 - i * K - j : i * K + j] * window[start + S * e + j * D];
     }
     return make_float4(sums[0], sums[1], sums[2], sums[3]);
 }
 
 template <int S, bool FLIP = false>
 __forceinline__ float4 depthwise_quad(int kernel, int dilation, const float* at, int row, const float* w) {
-    if (kernel == 3) return dilation == 1 ? depthwise_quad<3, 1, S, FLIP>(at, row, w) : depthwise_quad<3, 2, S, FLIP>(at, row, w);
-    if (kernel == 5) return dilation == 1 ? depthwise_quad<5, 1, S, FLIP>(at, row, w) : depthwise_quad<5, 2, S, FLIP>(at, row, w);
+    if (kernel == 3)
+        return dilation == 1 ? depthwise_quad<3, 1, S, FLIP>(at, row, w) : depthwise_quad<3, 2, S, FLIP>(at, row, w);
+    if (kernel == 5)
+        return dilation == 1 ? depthwise_quad<5, 1, S, FLIP>(at, row, w) : depthwise_quad<5, 2, S, FLIP>(at, row, w);
     return dilation == 1 ? depthwise_quad<7, 1, S, FLIP>(at, row, w) : depthwise_quad<7, 2, S, FLIP>(at, row, w);
 }
 
@@ -47,7 +51,7 @@ __forceinline__ float4 window_quad(const ConvJob& job, const float* at, int row,
 
 // What a 1x1 convolution alone reads for four neighbouring outputs.
 __forceinline__ float4 strided_quad(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job,
-                                               int channel, int y, int x) {
+                                    int channel, int y, int x) {
     if (job.stride == 1) return activated_quad(from, mask, replay, channel, y, x);
     const auto read = [&](int column) {
         if (column >= job.out_W) return 0.0f;
@@ -57,16 +61,17 @@ __forceinline__ float4 strided_quad(const Planes& from, const unsigned char* mas
 }
 
 // What the 1x1 convolution reads: channel c0 + c, four outputs from (y, x). padded, taps: of channel c0.
-__forceinline__ float4 pointwise_in_quad(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job, int c0,
-                                            int c, int y, int x, const float* padded, const float* taps) {
+__forceinline__ float4 pointwise_in_quad(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job,
+                                         int c0, int c, int y, int x, const float* padded, const float* taps) {
     if (job.kernel == 1) return strided_quad(from, mask, replay, job, c0 + c, y, x);
     const PaddedPlane plane = job.plane();
-    return window_quad(job, padded + c * plane.floats + job.stride * (y * plane.row + x), plane.row, taps + c * job.taps());
+    return window_quad(job, padded + c * plane.floats + job.stride * (y * plane.row + x), plane.row,
+                       taps + c * job.taps());
 }
 
 // A job's channels c0 .. c0 + count - 1 after their ReLU.
-__forceinline__ void load_activated(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job, int c0,
-                                               int count, float* padded) {
+__forceinline__ void load_activated(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job,
+                                    int c0, int count, float* padded) {
     load_padded(from.H, from.W, count, job.plane(), padded,
                 [&](int c, int y, int x) { return activated_quad(from, mask, replay, c0 + c, y, x); });
 }
@@ -92,13 +97,14 @@ struct ConvPlaces {
 // One tile of quads from q0 and groups * R outputs from out0. load: the planes are not in shared memory yet.
 template <int R>
 __forceinline__ void convolve_tile(const CellView& cell, const ConvJob& job, const ConvPlaces& at, const Tiling& tiling,
-                                              int q0, int out0, bool load, float* shared) {
+                                   int q0, int out0, bool load, float* shared) {
     const int taps = job.taps(), outs = tiling.groups * R;
     float4* pointwise_in = (float4*)shared;
     float* padded = shared + POINTWISE_IN_FLOATS;
     float* pointwise = padded + job.padded_floats();
     float* depthwise = pointwise + job.chunk * outs;
-    const int group = tile_group(tiling), q = q0 + tile_lane(tiling), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+    const int group = tile_group(tiling), q = q0 + tile_lane(tiling), y = q / tiling.quads_in_row,
+              x = q % tiling.quads_in_row * 4;
     float4 sums[R];
 #pragma unroll
     for (int r = 0; r < R; r++) sums[r] = make_float4(0, 0, 0, 0);
@@ -106,7 +112,8 @@ __forceinline__ void convolve_tile(const CellView& cell, const ConvJob& job, con
         const int count = job.ins - c0 < job.chunk ? job.ins - c0 : job.chunk;
         __syncthreads();
         if (taps && load) load_activated(at.from, at.mask, cell.replay, job, c0, count, padded);
-        for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) depthwise[i] = at.weights[job.depthwise + c0 * taps + i];
+        for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS)
+            depthwise[i] = at.weights[job.depthwise + c0 * taps + i];
         for (int i = threadIdx.x; i < count * outs; i += CELL_THREADS) {
             const int out = out0 + i % outs;
             pointwise[i] = out < job.outs ? at.weights[job.pointwise + out * job.ins + c0 + i / outs] : 0.0f;
@@ -114,8 +121,9 @@ __forceinline__ void convolve_tile(const CellView& cell, const ConvJob& job, con
         __syncthreads();
         for (int base = 0; base < count; base += tiling.groups) {
             const bool has = q < tiling.quads && base + group < count;
-            pointwise_in[threadIdx.x] = has ? pointwise_in_quad(at.from, at.mask, cell.replay, job, c0, base + group, y, x, padded, depthwise)
-                                    : make_float4(0, 0, 0, 0);
+            pointwise_in[threadIdx.x] =
+                has ? pointwise_in_quad(at.from, at.mask, cell.replay, job, c0, base + group, y, x, padded, depthwise)
+                    : make_float4(0, 0, 0, 0);
             if (tiling.groups > 1) __syncthreads();
             for (int c = 0; c < tiling.groups && base + c < count; c++) {
                 const float4 four = pointwise_in[c * tiling.lanes + tile_lane(tiling)];
@@ -143,7 +151,8 @@ __forceinline__ StoragePtr result_at(const CellView& cell, const ConvJob& job, i
 
 __forceinline__ ConvPlaces places_of(const CellView& cell, const ConvJob& job, int image) {
     const int v = image / cell.N;
-    return {planes_from(cell, job, v, image % cell.N), cell.pattern_of(image) + job.relu_mask, cell.weights_of(v), result_at(cell, job, image)};
+    return {planes_from(cell, job, v, image % cell.N), cell.pattern_of(image) + job.relu_mask, cell.weights_of(v),
+            result_at(cell, job, image)};
 }
 
 // The statistics of a result.
@@ -153,7 +162,8 @@ __forceinline__ void finish_convolution(const CellView& cell, const ConvJob& job
     const long long norm = (long long)image * cell.norms + job.norm;
     __syncthreads();
     measure(z, job.outs, job.out_H, job.out_W, cell.partial_mean + norm, cell.partial_deviations + norm);
-    if (is_last_block(cell.arrivals + v * cell.norms + job.norm, cell.N)) finish_norm(cell, v, job.norm, job.outs, job.out_H * job.out_W);
+    if (is_last_block(cell.arrivals + v * cell.norms + job.norm, cell.N))
+        finish_norm(cell, v, job.norm, job.outs, job.out_H * job.out_W);
 }
 
 // first: of its group.

@@ -6,7 +6,7 @@
 
 #ifndef CUDASIM
 #define SHARED(T, name, count) __shared__ T name[count]
-#define SHARED_DYNAMIC(T, name)                \
+#define SHARED_DYNAMIC(T, name)                                \
     extern __shared__ __align__(128) float4 dynamic_shared_[]; \
     T* name = (T*)dynamic_shared_
 #endif
@@ -87,8 +87,10 @@ __forceinline__ float load(const StoragePtr& from, long long i) {
 }
 
 __forceinline__ void store(const StoragePtr& to, long long i, float x) {
-    if (to.half) ((unsigned short*)to.data)[i] = float_to_half(x);
-    else ((float*)to.data)[i] = x;
+    if (to.half)
+        ((unsigned short*)to.data)[i] = float_to_half(x);
+    else
+        ((float*)to.data)[i] = x;
 }
 
 __forceinline__ float4 read_quad(const StoragePtr& row, int x, int W) {
@@ -99,14 +101,15 @@ __forceinline__ float4 read_quad(const StoragePtr& row, int x, int W) {
         return make_float4(half_to_float(four.x), half_to_float(four.y), half_to_float(four.z), half_to_float(four.w));
     }
     const int left = W - x;
-    return make_float4(half_to_float(half[0]), left > 1 ? half_to_float(half[1]) : 0, left > 2 ? half_to_float(half[2]) : 0,
-                       left > 3 ? half_to_float(half[3]) : 0);
+    return make_float4(half_to_float(half[0]), left > 1 ? half_to_float(half[1]) : 0,
+                       left > 2 ? half_to_float(half[2]) : 0, left > 3 ? half_to_float(half[3]) : 0);
 }
 
 __forceinline__ void write_quad(const StoragePtr& row, int x, int W, const float4& four) {
     if (!row.half) return write_quad((float*)row.data, x, W, four);
     unsigned short* half = (unsigned short*)row.data + x;
-    const ushort4 bits = make_ushort4(float_to_half(four.x), float_to_half(four.y), float_to_half(four.z), float_to_half(four.w));
+    const ushort4 bits =
+        make_ushort4(float_to_half(four.x), float_to_half(four.y), float_to_half(four.z), float_to_half(four.w));
     if (W % 4 == 0) {
         *(ushort4*)half = bits;
         return;

@@ -9,7 +9,7 @@ namespace sgl_fast {
 // planes[c] = the sum over o of weight(o, c0 + c) * dz(o), for channels c < count.
 template <int R>
 __forceinline__ void pointwise_dgrad(const CellView& cell, const GradView& g, const DgradJob& job, const Target& target,
-                                               int image, int c0, int count, float* weights, float* planes) {
+                                     int image, int c0, int count, float* weights, float* planes) {
     const PaddedPlane tile = target.plane();
     const float* w = cell.weights_of(image / cell.N) + job.pointwise;
     const GradZPlanes grad_z(cell, g, job.grad_z, image);
@@ -68,11 +68,13 @@ __forceinline__ float4 strided_dgrad(const PaddedPlane& tile, const float* plane
 }
 
 template <int K>
-__forceinline__ float4 strided_dgrad(int dilation, const PaddedPlane& tile, const float* plane, const float* w, int y, int x) {
+__forceinline__ float4 strided_dgrad(int dilation, const PaddedPlane& tile, const float* plane, const float* w, int y,
+                                     int x) {
     return dilation == 1 ? strided_dgrad<K, 1>(tile, plane, w, y, x) : strided_dgrad<K, 2>(tile, plane, w, y, x);
 }
 
-__forceinline__ float4 strided_dgrad(const DgradJob& job, const PaddedPlane& tile, const float* plane, const float* w, int y, int x) {
+__forceinline__ float4 strided_dgrad(const DgradJob& job, const PaddedPlane& tile, const float* plane, const float* w,
+                                     int y, int x) {
     if (job.kernel == 3) return strided_dgrad<3>(job.dilation, tile, plane, w, y, x);
     if (job.kernel == 5) return strided_dgrad<5>(job.dilation, tile, plane, w, y, x);
     if (job.kernel == 7) return strided_dgrad<7>(job.dilation, tile, plane, w, y, x);
@@ -82,7 +84,8 @@ __forceinline__ float4 strided_dgrad(const DgradJob& job, const PaddedPlane& til
 }
 
 // What four neighbouring pixels of a row receive.
-__forceinline__ float4 depthwise_dgrad(const DgradJob& job, const PaddedPlane& tile, const float* plane, const float* w, int y, int x) {
+__forceinline__ float4 depthwise_dgrad(const DgradJob& job, const PaddedPlane& tile, const float* plane, const float* w,
+                                       int y, int x) {
     if (job.stride == 2) return strided_dgrad(job, tile, plane, w, y, x);
     if (job.kernel == 1) return *(const float4*)(plane + tile.at(y, x));
     const int more = tile.pad - pad_for(job.kernel / 2 * job.dilation);  // border than its windows need
@@ -112,12 +115,13 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
             const float* taps = cell.weights_of(v) + job.depthwise;
             for (int c = group * R; c < end && q < tiling.quads; c++) {
                 if (c0 + c >= target.channels) break;
-                sums[c * tiling.lanes + mine] += depthwise_dgrad(job, tile, shared + c * tile.floats,
-                                                           taps + (long long)(c0 + c) * job.kernel * job.kernel, y, x);
+                sums[c * tiling.lanes + mine] += depthwise_dgrad(
+                    job, tile, shared + c * tile.floats, taps + (long long)(c0 + c) * job.kernel * job.kernel, y, x);
             }
         }
         for (int c = group * R; c < end && q < tiling.quads; c++)
-            store_open(cell, target, image, c0 + c, y, x, sums[c * tiling.lanes + mine], target_plane(cell, g, target, image, c0 + c));
+            store_open(cell, target, image, c0 + c, y, x, sums[c * tiling.lanes + mine],
+                       target_plane(cell, g, target, image, c0 + c));
     }
     if (target.to == To::state) {
         __syncthreads();
@@ -127,15 +131,15 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
 }
 
 KERNEL __launch_bounds__(CELL_THREADS, 2)
-dgrad_kernel_1(CellView cell, GradView g, const DgradJobs* __restrict__ jobs) {
+    dgrad_kernel_1(CellView cell, GradView g, const DgradJobs* __restrict__ jobs) {
     dgrad_block<1>(cell, g, *jobs);
 }
 KERNEL __launch_bounds__(CELL_THREADS, 2)
-dgrad_kernel_2(CellView cell, GradView g, const DgradJobs* __restrict__ jobs) {
+    dgrad_kernel_2(CellView cell, GradView g, const DgradJobs* __restrict__ jobs) {
     dgrad_block<2>(cell, g, *jobs);
 }
 KERNEL __launch_bounds__(CELL_THREADS, 2)
-dgrad_kernel_4(CellView cell, GradView g, const DgradJobs* __restrict__ jobs) {
+    dgrad_kernel_4(CellView cell, GradView g, const DgradJobs* __restrict__ jobs) {
     dgrad_block<4>(cell, g, *jobs);
 }
 

@@ -56,7 +56,8 @@ void check(Driver::Error error, const char* what) {
     if (!error) return;
     const char* text = nullptr;
     driver().cuGetErrorString(error, &text);
-    throw std::runtime_error(std::string(what) + " cannot run: " + (text ? text : "error ") + (text ? "" : std::to_string(error)));
+    throw std::runtime_error(std::string(what) + " cannot run: " + (text ? text : "error ") +
+                             (text ? "" : std::to_string(error)));
 }
 
 int current_device(int device) {

@@ -22,8 +22,9 @@ struct Driver {
     Error (*cuModuleGetFunction)(void** function, void* module, const char* name);
     Error (*cuFuncGetAttribute)(int* value, int attribute, void* function);
     Error (*cuFuncSetAttribute)(void* function, int attribute, int value);
-    Error (*cuLaunchKernel)(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y,
-                            unsigned block_z, unsigned shared_bytes, void* stream, void** parameters, void** extra);
+    Error (*cuLaunchKernel)(void* function, unsigned grid_x, unsigned grid_y, unsigned grid_z, unsigned block_x,
+                            unsigned block_y, unsigned block_z, unsigned shared_bytes, void* stream, void** parameters,
+                            void** extra);
     Error (*cuMemsetD8Async)(uint64_t memory, unsigned char value, size_t bytes, void* stream);
     Error (*cuMemAlloc_v2)(uint64_t* memory, size_t bytes);
     Error (*cuMemcpyHtoDAsync_v2)(uint64_t memory, const void* from, size_t bytes, void* stream);

@@ -27,8 +27,8 @@ void row_norms(const Stream& stream, int64_t K, int64_t P, const float* rows, fl
 void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& s, const float* lr, const float* weights,
          const float* grad, const float* buffer, float* new_weights, float* new_buffer, float* norms) {
     const double* squares = squares_of(stream, K, P, grad);
-    LAUNCH(sgd_kernel, stream, grid_of(K, P), FLAT_THREADS, 0, P, s.momentum, s.weight_decay, s.clip, lr, weights, grad, buffer,
-           squares, new_weights, new_buffer, norms);
+    LAUNCH(sgd_kernel, stream, grid_of(K, P), FLAT_THREADS, 0, P, s.momentum, s.weight_decay, s.clip, lr, weights, grad,
+           buffer, squares, new_weights, new_buffer, norms);
 }
 
 void perturb(const Stream& stream, int64_t K, int64_t P, float r, const float* weights, const float* direction,

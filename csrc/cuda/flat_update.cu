@@ -38,9 +38,9 @@ KERNEL __launch_bounds__(FLAT_THREADS) norms_kernel(int count, const double* squ
 }
 
 KERNEL __launch_bounds__(FLAT_THREADS)
-sgd_kernel(long long P, float momentum, float weight_decay, float clip, const float* lr, const float* weights,
-           const float* grad, const float* buffer, const double* squares, float* new_weights, float* new_buffer,
-           float* norms) {
+    sgd_kernel(long long P, float momentum, float weight_decay, float clip, const float* lr, const float* weights,
+               const float* grad, const float* buffer, const double* squares, float* new_weights, float* new_buffer,
+               float* norms) {
     SHARED(double, parts, FLAT_THREADS / WARP);
     const Part part(P);
     const double norm = norm_of(squares, part.k, gridDim.x, parts), most = clip / (norm + 1e-6);
@@ -65,8 +65,8 @@ __forceinline__ float radius_over(float r, double norm) {
 
 // both (2K, P)
 KERNEL __launch_bounds__(FLAT_THREADS)
-perturb_kernel(long long P, float r, const float* weights, const float* direction, const double* squares, float* both,
-               float* eps) {
+    perturb_kernel(long long P, float r, const float* weights, const float* direction, const double* squares,
+                   float* both, float* eps) {
     SHARED(double, parts, FLAT_THREADS / WARP);
     const Part part(P);
     const double norm = norm_of(squares, part.k, gridDim.x, parts);
@@ -81,7 +81,8 @@ perturb_kernel(long long P, float r, const float* weights, const float* directio
     }
 }
 
-KERNEL __launch_bounds__(FLAT_THREADS) central_difference_kernel(long long P, const float* both, const float* eps, float* out) {
+KERNEL __launch_bounds__(FLAT_THREADS)
+    central_difference_kernel(long long P, const float* both, const float* eps, float* out) {
     const Part part(P);
     const float span = eps[part.k] == 0 ? 1.0f : 2 * eps[part.k];
     const long long other = gridDim.y * P;

@@ -10,9 +10,9 @@
 namespace sgl_fast {
 namespace {
 
-constexpr int MOST_OPS = 11;             // of an edge
-constexpr size_t MOST_IMAGES = 65535;    // blocks along y
-constexpr int GROUP_JOBS = 4;            // that share planes: more would leave multiprocessors without a block
+constexpr int MOST_OPS = 11;           // of an edge
+constexpr size_t MOST_IMAGES = 65535;  // blocks along y
+constexpr int GROUP_JOBS = 4;          // that share planes: more would leave multiprocessors without a block
 
 static_assert(MOST_OPS < MOST_TERMS, "an edge's operations and an auxiliary skip");
 static_assert(PAD >= 5 / 2 * 2 && PAD % 4 == 0, "a dilated 5x5 kernel stays in the border, and quads stay aligned");
@@ -24,8 +24,9 @@ std::vector<JobGroup> groups_of(const ConvJob* jobs, int count) {
     for (int i = 0; i < count; i++) {
         const ConvJob& job = jobs[i];
         const ConvJob* before = groups.empty() ? nullptr : jobs + groups.back().first;
-        const bool same = before && before->pad() == job.pad() && before->from == job.from && before->index == job.index &&
-                          job.kernel > 1 && before->kernel > 1 && job.chunk == job.ins && before->chunk == before->ins;
+        const bool same = before && before->pad() == job.pad() && before->from == job.from &&
+                          before->index == job.index && job.kernel > 1 && before->kernel > 1 && job.chunk == job.ins &&
+                          before->chunk == before->ins;
         if (same && groups.back().count < GROUP_JOBS)
             groups.back().count++;
         else
@@ -115,8 +116,8 @@ struct Forward {
 
 }  // namespace
 
-void mixed_cell_forward(const Stream& stream, const Program& program, const CellInputs& in, bool replay, const CellSaved& saved,
-                        float* out) {
+void mixed_cell_forward(const Stream& stream, const Program& program, const CellInputs& in, bool replay,
+                        const CellSaved& saved, float* out) {
     need_at_most("operations an edge", program.head.ops, MOST_OPS);
     need_at_most("images of all learners", size_t(in.V) * in.N, MOST_IMAGES);
     Forward forward{stream, program, view_of(program, in, replay, saved, out)};

@@ -13,10 +13,13 @@ namespace sgl_fast {
 
 inline void need_at_most(const char* what, size_t count, size_t most) {
     if (count > most)
-        throw std::runtime_error("need at most " + std::to_string(most) + " " + what + "; got " + std::to_string(count));
+        throw std::runtime_error("need at most " + std::to_string(most) + " " + what + "; got " +
+                                 std::to_string(count));
 }
 
-template <class T> void append(std::vector<T>& to, const std::vector<T>& more) { to.insert(to.end(), more.begin(), more.end()); }
+template <class T> void append(std::vector<T>& to, const std::vector<T>& more) {
+    to.insert(to.end(), more.begin(), more.end());
+}
 
 inline CellView view_of(const Program& program, const CellInputs& in, bool replay, const CellSaved& saved, float* out) {
     const rows::Head& head = program.head;
@@ -88,20 +91,23 @@ inline ConvJob conv_job(const rows::Conv& conv, From from, int index, bool recor
 inline std::vector<ConvJob> input_jobs(const Program& program) {
     std::vector<ConvJob> jobs;
     for (int which = 0; which < 2; which++)
-        for (const rows::Conv& conv : program.input_convs(which)) jobs.push_back(conv_job(conv, From::input, which, !conv.first));
+        for (const rows::Conv& conv : program.input_convs(which))
+            jobs.push_back(conv_job(conv, From::input, which, !conv.first));
     return jobs;
 }
 
 // Everything with weights on a state's out-edges but the second halves of separable convolutions.
 inline std::vector<ConvJob> source_jobs(const Program& program, int j) {
     std::vector<ConvJob> jobs;
-    for (const rows::Conv& conv : program.convs_of(program.states[j])) jobs.push_back(conv_job(conv, From::state, j, jobs.empty()));
+    for (const rows::Conv& conv : program.convs_of(program.states[j]))
+        jobs.push_back(conv_job(conv, From::state, j, jobs.empty()));
     return jobs;
 }
 
 inline std::vector<ConvJob> half_jobs(const Program& program, int j) {
     std::vector<ConvJob> jobs;
-    for (const rows::Conv& conv : program.halves_of(program.states[j])) jobs.push_back(conv_job(conv, From::saved, conv.offset, true));
+    for (const rows::Conv& conv : program.halves_of(program.states[j]))
+        jobs.push_back(conv_job(conv, From::saved, conv.offset, true));
     return jobs;
 }
 
@@ -133,7 +139,8 @@ inline void add_pool_job(PoolJobs& jobs, int& count, const Program& program, int
 inline InEdge in_edge(const Program& program, const rows::Edge& e) {
     InEdge edge{e.edge, e.source, e.bypass, e.dropout, 0, {}};
     need_at_most("operations of an edge", program.sum_of(e).count, MOST_TERMS);
-    for (const rows::Term& term : program.sum_of(e)) edge.term[edge.terms++] = {term.op, std::max(term.z, 0), term.norm};
+    for (const rows::Term& term : program.sum_of(e))
+        edge.term[edge.terms++] = {term.op, std::max(term.z, 0), term.norm};
     return edge;
 }
 

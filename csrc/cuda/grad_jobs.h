@@ -15,8 +15,8 @@ enum class Reader { node, hidden, state };
 // grad z: what the input z of a batch norm receives. The norm's output is read by `reader`, times a weight.
 struct GradZ {
     Reader reader;
-    int index;     // of the node, the hidden activation, the state
-    int channel;   // of the reader, the first one
+    int index;    // of the node, the hidden activation, the state
+    int channel;  // of the reader, the first one
     int z, norm;
     int edge, op;  // of the weight; edge -1: 1; op -1: the auxiliary skip
 };
@@ -44,9 +44,9 @@ struct Target {
     int H, W, out_H, out_W;  // of its planes, and of grad z
     int channels;            // with a ReLU and convolutions; a state has C in all
     int first_job, jobs;
-    int relu_mask;           // pattern of its ReLU; -1: none
-    int z, norm;             // the norm that it is the result of; NO_NORM: none
-    int pad;                 // of planes of grad z: what the windows of its jobs need
+    int relu_mask;  // pattern of its ReLU; -1: none
+    int z, norm;    // the norm that it is the result of; NO_NORM: none
+    int pad;        // of planes of grad z: what the windows of its jobs need
 
     PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
     int all(int C) const { return to == To::state ? C : channels; }
@@ -117,11 +117,11 @@ struct WgradJobs {
 
 // Where things lie in shared memory, in floats.
 struct WgradLayout {
-    int grad_z, pointwise_in;   // (outs, lanes), (ins, lanes), in quads
-    int factors;                // BnFactors (outs)
-    int padded;                 // of the chunk
-    int pointwise, depthwise;   // sums: (parts, outs, ins), (parts, ins, most_taps)
-    int taps;                   // of the chunk
+    int grad_z, pointwise_in;  // (outs, lanes), (ins, lanes), in quads
+    int factors;               // BnFactors (outs)
+    int padded;                // of the chunk
+    int pointwise, depthwise;  // sums: (parts, outs, ins), (parts, ins, most_taps)
+    int taps;                  // of the chunk
     int floats;
 
     explicit WgradLayout(const WgradJob& job) : floats(0) {

@@ -6,9 +6,9 @@
 namespace sgl_fast {
 
 constexpr int MOST_JOBS = 96;
-constexpr int MOST_OUT_EDGES = 16;  // of a state
-constexpr int MOST_IN_EDGES = 17;   // of a node
-constexpr int MOST_TERMS = 12;      // operations of an edge, and an auxiliary skip
+constexpr int MOST_OUT_EDGES = 16;                     // of a state
+constexpr int MOST_IN_EDGES = 17;                      // of a node
+constexpr int MOST_TERMS = 12;                         // operations of an edge, and an auxiliary skip
 constexpr int POINTWISE_IN_FLOATS = 4 * CELL_THREADS;  // of depthwise results at a time
 
 // How a block's threads share the pixels of a plane, in groups of four along a row, and its channels.
@@ -42,16 +42,16 @@ enum class From { input, state, saved };
 
 struct ConvJob {
     From from;
-    int index;              // of the input or state; offset of saved planes
-    int from_norm;          // of saved planes
+    int index;      // of the input or state; offset of saved planes
+    int from_norm;  // of saved planes
     int in_H, in_W, out_H, out_W;
     int kernel, dilation, stride;
-    int first;              // 1: starts at pixel (1, 1), as the second half of a factorised reduction
-    int ins, outs, chunk;   // chunk: input channels at a time
-    int relu_mask;          // offset of its ReLU's pattern
-    int record;             // whether this job is the one that records it
+    int first;             // 1: starts at pixel (1, 1), as the second half of a factorised reduction
+    int ins, outs, chunk;  // chunk: input channels at a time
+    int relu_mask;         // offset of its ReLU's pattern
+    int record;            // whether this job is the one that records it
     int depthwise, pointwise;
-    int z;                  // offset of its result: of an input, in the states; else in saved planes
+    int z;  // offset of its result: of an input, in the states; else in saved planes
     int norm;
 
     int taps() const { return kernel == 1 ? 0 : kernel * kernel; }  // of a depthwise convolution
@@ -70,10 +70,10 @@ struct JobGroup {
 
 struct PoolJob {
     int state, stride, out_H, out_W;
-    bool max_pool, avg_pool, bypass, normed;                  // normed: the 3x3 pools have batch norms
+    bool max_pool, avg_pool, bypass, normed;  // normed: the 3x3 pools have batch norms
     int max_z, avg_z, bypass_z, argmax, bypass_argmax;
-    int max_norm, avg_norm;                                   // of the first out-edge
-    int max_edges, avg_edges;                                 // how many share them
+    int max_norm, avg_norm;                                    // of the first out-edge
+    int max_edges, avg_edges;                                  // how many share them
     int max_norms[MOST_OUT_EDGES], avg_norms[MOST_OUT_EDGES];  // the norms of all
 };
 

@@ -53,11 +53,13 @@ const Kernels& kernels_of(int device) {
 void load_kernels(int device, const std::vector<std::string>& images) {
     static std::mutex& mutex = *new std::mutex;
     const std::lock_guard<std::mutex> lock(mutex);
-    if (device < 0 || device >= MOST_DEVICES) throw std::runtime_error("need a device below " + std::to_string(MOST_DEVICES));
+    if (device < 0 || device >= MOST_DEVICES)
+        throw std::runtime_error("need a device below " + std::to_string(MOST_DEVICES));
     if (loaded[device]) return;
     device = current_device(device);
     std::vector<void*> modules(images.size());
-    for (size_t i = 0; i < images.size(); i++) check(driver().cuModuleLoadData(&modules[i], images[i].data()), "cuModuleLoadData");
+    for (size_t i = 0; i < images.size(); i++)
+        check(driver().cuModuleLoadData(&modules[i], images[i].data()), "cuModuleLoadData");
     int most = 0;
     check(driver().cuDeviceGetAttribute(&most, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, device), "cuDeviceGetAttribute");
     Kernels* kernels = new Kernels;
@@ -74,15 +76,17 @@ bool kernels_loaded(int device) { return device >= 0 && device < MOST_DEVICES &&
 
 size_t most_shared(const Stream& stream) { return kernels_of(stream.device).most_shared; }
 
-void launch_kernel(const Stream& stream, const char* kernel, Grid grid, unsigned threads, size_t shared_bytes, void** parameters) {
+void launch_kernel(const Stream& stream, const char* kernel, Grid grid, unsigned threads, size_t shared_bytes,
+                   void** parameters) {
     void* function = kernels_of(stream.device).functions.at(kernel);
-    check(driver().cuLaunchKernel(function, grid.x, grid.y, grid.z, threads, 1, 1, static_cast<unsigned>(shared_bytes), stream.handle,
-                                  parameters, nullptr),
+    check(driver().cuLaunchKernel(function, grid.x, grid.y, grid.z, threads, 1, 1, static_cast<unsigned>(shared_bytes),
+                                  stream.handle, parameters, nullptr),
           kernel);
 }
 
 void zero(const Stream& stream, void* memory, size_t bytes) {
-    if (bytes) check(driver().cuMemsetD8Async(reinterpret_cast<uint64_t>(memory), 0, bytes, stream.handle), "cuMemsetD8Async");
+    if (bytes)
+        check(driver().cuMemsetD8Async(reinterpret_cast<uint64_t>(memory), 0, bytes, stream.handle), "cuMemsetD8Async");
 }
 
 }  // namespace sgl_fast

@@ -33,7 +33,8 @@ bool kernels_loaded(int device);
 size_t most_shared(const Stream& stream);
 
 // parameters: addresses. std::runtime_error where the kernel cannot run.
-void launch_kernel(const Stream& stream, const char* kernel, Grid grid, unsigned threads, size_t shared_bytes, void** parameters);
+void launch_kernel(const Stream& stream, const char* kernel, Grid grid, unsigned threads, size_t shared_bytes,
+                   void** parameters);
 
 void zero(const Stream& stream, void* memory, size_t bytes);
 
@@ -46,7 +47,8 @@ template <class... P> struct Launch<void(P...)> {
     static_assert((std::is_trivially_copyable<P>::value && ...), "parameters are copied as bytes");
     static_assert((0 + ... + sizeof(P)) <= 4096, "every driver takes 4 KB of parameters");
 
-    static void run(const char* kernel, const Stream& stream, Grid grid, unsigned threads, size_t shared_bytes, P... parameters) {
+    static void run(const char* kernel, const Stream& stream, Grid grid, unsigned threads, size_t shared_bytes,
+                    P... parameters) {
         void* addresses[] = {&parameters...};
         launch_kernel(stream, kernel, grid, threads, shared_bytes, addresses);
     }

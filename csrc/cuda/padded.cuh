@@ -17,7 +17,8 @@ __forceinline__ void load_padded(int H, int W, int count, const PaddedPlane& pla
     for (int q = tile_lane(tiling); q < tiling.quads; q += tiling.lanes) {
         const int y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
         float* at = to + plane.at(y, x);
-        for (int c = tile_group(tiling); c < count; c += tiling.groups) *(float4*)(at + c * plane.floats) = quad(c, y, x);
+        for (int c = tile_group(tiling); c < count; c += tiling.groups)
+            *(float4*)(at + c * plane.floats) = quad(c, y, x);
     }
 }
 

@@ -62,7 +62,7 @@ template <class Window> __forceinline__ int largest(const Window& window) {
 // The max-pools of `count` channels; window_at(channel, y, x). Two neighbouring outputs, a byte of the pattern, a thread.
 template <class WindowAt>
 __forceinline__ void max_pool(int count, const PoolJob& job, bool replay, unsigned char* argmax, const StoragePtr& z,
-                                         const WindowAt& window_at) {
+                              const WindowAt& window_at) {
     const int row = argmax_bytes(job.out_W), bytes = job.out_H * row;
     for (int i = threadIdx.x; i < count * bytes; i += CELL_THREADS) {
         const int channel = i / bytes, y = i % bytes / row, first = i % bytes % row * 2;
@@ -80,7 +80,7 @@ __forceinline__ void max_pool(int count, const PoolJob& job, bool replay, unsign
 
 // The average pools of `count` padded planes.
 __forceinline__ void avg_pool(const Planes& from, int count, const PoolJob& job, const PaddedPlane& plane,
-                                         const float* padded, const StoragePtr& z) {
+                              const float* padded, const StoragePtr& z) {
     const int pixels = job.out_H * job.out_W;
     for (int i = threadIdx.x; i < count * pixels; i += CELL_THREADS) {
         const int channel = i / pixels, y = i % pixels / job.out_W, x = i % pixels % job.out_W;
@@ -94,7 +94,7 @@ __forceinline__ void avg_pool(const Planes& from, int count, const PoolJob& job,
 
 // Both 3x3 pools, in as many channels at a time as `room` floats hold.
 __forceinline__ void pools_of(const CellView& cell, const PoolJob& job, const Planes& from, int image, int room,
-                                         float* padded) {
+                              float* padded) {
     const PaddedPlane plane(job.stride, job.out_H, job.out_W);
     const int chunk = room / plane.floats < cell.M ? room / plane.floats : cell.M;
     const int row = job.out_H * argmax_bytes(job.out_W);
@@ -126,7 +126,7 @@ __forceinline__ void share_norm(const CellView& cell, int v, int norm, int count
 }
 
 __forceinline__ void finish_pool(const CellView& cell, int image, const StoragePtr& z, int norm, int count,
-                                            const int* norms) {
+                                 const int* norms) {
     const int v = image / cell.N;
     const long long at = (long long)image * cell.norms + norm;
     measure(z, cell.M, cell.out_H, cell.out_W, cell.partial_mean + at, cell.partial_deviations + at);
@@ -142,7 +142,9 @@ __forceinline__ void pool(const CellView& cell, const PoolJob& job, int image, i
     if (job.max_pool || job.avg_pool) pools_of(cell, job, from, image, room, shared);
     if (job.bypass)
         max_pool(cell.C - cell.M, job, cell.replay, cell.pattern_of(image) + job.bypass_argmax, planes + job.bypass_z,
-                 [&](int c, int y, int x) { return Window2{from, cell.M + c, 2 * y * from.W + 2 * x}; });
+                 [&](int c, int y, int x) {
+                     return Window2{from, cell.M + c, 2 * y * from.W + 2 * x};
+                 });
     if (!cell.training || !job.normed) return;
     __syncthreads();
     if (job.max_pool) finish_pool(cell, image, planes + job.max_z, job.max_norm, job.max_edges, job.max_norms);

@@ -24,8 +24,8 @@ __forceinline__ float others(long long K, long long k, long long stride, const f
 }
 
 // teachers, p, targets (K, N, J); a warp an image.
-KERNEL __launch_bounds__(LABEL_WARPS * WARP)
-pseudo_labels_kernel(long long K, long long N, long long J, const float* teachers, float* p, float* targets) {
+KERNEL __launch_bounds__(LABEL_WARPS* WARP)
+    pseudo_labels_kernel(long long K, long long N, long long J, const float* teachers, float* p, float* targets) {
     const long long n = (long long)blockIdx.x * LABEL_WARPS + warp();
     if (n >= N) return;
     for (long long k = 0; k < K; k++) {
@@ -39,7 +39,7 @@ pseudo_labels_kernel(long long K, long long N, long long J, const float* teacher
 
 // Of one row: log_probs, grad = scale * gradient of the loss; returns the loss -sum of targets * log_probs.
 __forceinline__ float cross_entropy_row(long long J, float scale, const float* x, const float* targets,
-                                                   float* log_probs, float* grad) {
+                                        float* log_probs, float* grad) {
     const float top = row_max(J, x), log_total = logf(row_exponentials(J, x, top));
     float mass = 0, loss = 0;
     for (long long c = lane(); c < J; c += WARP) {
@@ -54,9 +54,9 @@ __forceinline__ float cross_entropy_row(long long J, float scale, const float* x
 }
 
 // logits, targets, log_probs, grad (V, N, J), loss (V); a block a learner.
-KERNEL __launch_bounds__(LOSS_WARPS * WARP, 2)
-cross_entropy_kernel(long long N, long long J, float weight, const float* logits, const float* targets, float* loss,
-                     float* log_probs, float* grad) {
+KERNEL __launch_bounds__(LOSS_WARPS* WARP, 2)
+    cross_entropy_kernel(long long N, long long J, float weight, const float* logits, const float* targets, float* loss,
+                         float* log_probs, float* grad) {
     SHARED(double, losses, LOSS_WARPS);
     const long long first = blockIdx.x * N;
     double total = 0;
@@ -69,8 +69,8 @@ cross_entropy_kernel(long long N, long long J, float weight, const float* logits
 }
 
 // p, tau, cotangent (K, N, J); a warp a row.
-KERNEL __launch_bounds__(LABEL_WARPS * WARP)
-pseudo_label_vjp_kernel(long long K, long long N, long long J, const float* p, const float* tau, float* cotangent) {
+KERNEL __launch_bounds__(LABEL_WARPS* WARP)
+    pseudo_label_vjp_kernel(long long K, long long N, long long J, const float* p, const float* tau, float* cotangent) {
     const long long row = (long long)blockIdx.x * LABEL_WARPS + warp();
     if (row >= K * N) return;
     const long long k = row / N, n = row % N;

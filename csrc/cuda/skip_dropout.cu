@@ -20,17 +20,16 @@ struct MaskKey {
         a ^= mixed(b + 0x9e3779b9u);
     }
     // Whether a position stays.
-    bool keeps(unsigned position, unsigned threshold) const {
-        return mixed(mixed(position ^ a) + b) >> 8 >= threshold;
-    }
+    bool keeps(unsigned position, unsigned threshold) const { return mixed(mixed(position ^ a) + b) >> 8 >= threshold; }
 };
 
 // kept (masks, V, P), a mask a blockIdx.z, a learner a blockIdx.y; seeds (V).
 KERNEL __launch_bounds__(DROPOUT_THREADS)
-dropout_masks_kernel(long long P, unsigned first, unsigned threshold, const long long* seeds, unsigned char* kept) {
+    dropout_masks_kernel(long long P, unsigned first, unsigned threshold, const long long* seeds, unsigned char* kept) {
     const MaskKey key(seeds[blockIdx.y], first + blockIdx.z);
     unsigned char* row = kept + ((long long)blockIdx.z * gridDim.y + blockIdx.y) * P;
-    const long long start = (long long)blockIdx.x * DROPOUT_PART, end = start + DROPOUT_PART < P ? start + DROPOUT_PART : P;
+    const long long start = (long long)blockIdx.x * DROPOUT_PART,
+                    end = start + DROPOUT_PART < P ? start + DROPOUT_PART : P;
     if (P % 4 == 0) {  // each row starts where four may be written at once
         for (long long i = start + 4 * threadIdx.x; i < end; i += 4 * DROPOUT_THREADS) {
             unsigned four = 0;
@@ -39,7 +38,8 @@ dropout_masks_kernel(long long P, unsigned first, unsigned threshold, const long
             *(unsigned*)(row + i) = four;
         }
     } else {
-        for (long long i = start + threadIdx.x; i < end; i += DROPOUT_THREADS) row[i] = key.keeps((unsigned)i, threshold);
+        for (long long i = start + threadIdx.x; i < end; i += DROPOUT_THREADS)
+            row[i] = key.keeps((unsigned)i, threshold);
     }
 }
 

@@ -14,7 +14,8 @@ const void* device_copy(const Stream& stream, const void* bytes, size_t size);
 
 template <class Table> const Table* on_device(const Stream& stream, const Table& table) {
     static_assert(std::is_trivially_copyable<Table>::value, "host and device agree on the bytes of a table");
-    static_assert(std::has_unique_object_representations<Table>::value, "padding would give equal tables different bytes");
+    static_assert(std::has_unique_object_representations<Table>::value,
+                  "padding would give equal tables different bytes");
     return static_cast<const Table*>(device_copy(stream, &table, sizeof(Table)));
 }
 

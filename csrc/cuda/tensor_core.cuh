@@ -7,7 +7,8 @@
 
 namespace sgl_fast {
 
-constexpr float SPLIT_SCALE = 32;  // factors of an ordinary size times this: the rest of a small one stays in float16's range
+constexpr float SPLIT_SCALE =
+    32;  // factors of an ordinary size times this: the rest of a small one stays in float16's range
 
 // A WMMA x WMMA matrix of float32, of a warp.
 struct Accumulator {
@@ -48,48 +49,58 @@ struct Fragment {
 
 __forceinline__ unsigned shared_address(const void* at) { return (unsigned)__cvta_generic_to_shared(at); }
 
-#define LOAD_FRAGMENT(which, order)                                                                                     \
-    asm volatile("wmma.load." which ".sync.aligned." order ".m16n16k16.shared.f16 {%0,%1,%2,%3,%4,%5,%6,%7}, [%8], %9;" \
-                 : "=r"(f.pair[0]), "=r"(f.pair[1]), "=r"(f.pair[2]), "=r"(f.pair[3]), "=r"(f.pair[4]), "=r"(f.pair[5]), \
-                   "=r"(f.pair[6]), "=r"(f.pair[7])                                                                     \
-                 : "r"(shared_address(from)), "r"(step)                                                                 \
+#define LOAD_FRAGMENT(which, order)                                                                     \
+    asm volatile("wmma.load." which ".sync.aligned." order                                              \
+                 ".m16n16k16.shared.f16 {%0,%1,%2,%3,%4,%5,%6,%7}, [%8], %9;"                           \
+                 : "=r"(f.pair[0]), "=r"(f.pair[1]), "=r"(f.pair[2]), "=r"(f.pair[3]), "=r"(f.pair[4]), \
+                   "=r"(f.pair[5]), "=r"(f.pair[6]), "=r"(f.pair[7])                                    \
+                 : "r"(shared_address(from)), "r"(step)                                                 \
                  : "memory")
 
 template <bool ROWS> __forceinline__ void load_left(Fragment& f, const unsigned short* from, int step) {
-    if constexpr (ROWS) LOAD_FRAGMENT("a", "row");
-    else LOAD_FRAGMENT("a", "col");
+    if constexpr (ROWS)
+        LOAD_FRAGMENT("a", "row");
+    else
+        LOAD_FRAGMENT("a", "col");
 }
 
 template <bool ROWS> __forceinline__ void load_right(Fragment& f, const unsigned short* from, int step) {
-    if constexpr (ROWS) LOAD_FRAGMENT("b", "row");
-    else LOAD_FRAGMENT("b", "col");
+    if constexpr (ROWS)
+        LOAD_FRAGMENT("b", "row");
+    else
+        LOAD_FRAGMENT("b", "col");
 }
 
 #undef LOAD_FRAGMENT
 
-#define MULTIPLY(orders)                                                                                                \
-    asm volatile("wmma.mma.sync.aligned." orders ".m16n16k16.f32.f32 {%0,%1,%2,%3,%4,%5,%6,%7}, "                       \
-                 "{%8,%9,%10,%11,%12,%13,%14,%15}, {%16,%17,%18,%19,%20,%21,%22,%23}, {%0,%1,%2,%3,%4,%5,%6,%7};"       \
-                 : "+f"(sum.x[0]), "+f"(sum.x[1]), "+f"(sum.x[2]), "+f"(sum.x[3]), "+f"(sum.x[4]), "+f"(sum.x[5]),      \
-                   "+f"(sum.x[6]), "+f"(sum.x[7])                                                                       \
-                 : "r"(a.pair[0]), "r"(a.pair[1]), "r"(a.pair[2]), "r"(a.pair[3]), "r"(a.pair[4]), "r"(a.pair[5]),      \
-                   "r"(a.pair[6]), "r"(a.pair[7]), "r"(b.pair[0]), "r"(b.pair[1]), "r"(b.pair[2]), "r"(b.pair[3]),      \
+#define MULTIPLY(orders)                                                                                           \
+    asm volatile("wmma.mma.sync.aligned." orders                                                                   \
+                 ".m16n16k16.f32.f32 {%0,%1,%2,%3,%4,%5,%6,%7}, "                                                  \
+                 "{%8,%9,%10,%11,%12,%13,%14,%15}, {%16,%17,%18,%19,%20,%21,%22,%23}, {%0,%1,%2,%3,%4,%5,%6,%7};"  \
+                 : "+f"(sum.x[0]), "+f"(sum.x[1]), "+f"(sum.x[2]), "+f"(sum.x[3]), "+f"(sum.x[4]), "+f"(sum.x[5]), \
+                   "+f"(sum.x[6]), "+f"(sum.x[7])                                                                  \
+                 : "r"(a.pair[0]), "r"(a.pair[1]), "r"(a.pair[2]), "r"(a.pair[3]), "r"(a.pair[4]), "r"(a.pair[5]), \
+                   "r"(a.pair[6]), "r"(a.pair[7]), "r"(b.pair[0]), "r"(b.pair[1]), "r"(b.pair[2]), "r"(b.pair[3]), \
                    "r"(b.pair[4]), "r"(b.pair[5]), "r"(b.pair[6]), "r"(b.pair[7]))
 
 // sum += a * b
-template <bool ROWS_A, bool ROWS_B> __forceinline__ void multiply_add(Accumulator& sum, const Fragment& a, const Fragment& b) {
+template <bool ROWS_A, bool ROWS_B>
+__forceinline__ void multiply_add(Accumulator& sum, const Fragment& a, const Fragment& b) {
     static_assert(ROWS_A != ROWS_B, "the two orders that are used");
-    if constexpr (ROWS_A) MULTIPLY("row.col");
-    else MULTIPLY("col.row");
+    if constexpr (ROWS_A)
+        MULTIPLY("row.col");
+    else
+        MULTIPLY("col.row");
 }
 
 #undef MULTIPLY
 
 // Rows of `step` floats in shared memory.
 __forceinline__ void store_matrix(float* to, const Accumulator& sum, int step) {
-    asm volatile("wmma.store.d.sync.aligned.row.m16n16k16.shared.f32 [%0], {%1,%2,%3,%4,%5,%6,%7,%8}, %9;" ::"r"(shared_address(to)),
-                 "f"(sum.x[0]), "f"(sum.x[1]), "f"(sum.x[2]), "f"(sum.x[3]), "f"(sum.x[4]), "f"(sum.x[5]), "f"(sum.x[6]),
-                 "f"(sum.x[7]), "r"(step)
+    asm volatile("wmma.store.d.sync.aligned.row.m16n16k16.shared.f32 [%0], {%1,%2,%3,%4,%5,%6,%7,%8}, %9;" ::"r"(
+                     shared_address(to)),
+                 "f"(sum.x[0]), "f"(sum.x[1]), "f"(sum.x[2]), "f"(sum.x[3]), "f"(sum.x[4]), "f"(sum.x[5]),
+                 "f"(sum.x[6]), "f"(sum.x[7]), "r"(step)
                  : "memory");
 }
 

@@ -75,7 +75,7 @@ __forceinline__ void pointwise_sums(const WgradJob& job, const Tiling& tiling, i
 
 // Sums as below for the taps of one channel of a large kernel, a row of them at a time.
 __forceinline__ void large_sums(const ConvJob& conv, const Tiling& tiling, bool adds, bool has, const float4& dz,
-                                           const float* at, int row, float* sums) {
+                                const float* at, int row, float* sums) {
     const int width = tiling.lanes < WARP ? tiling.lanes : WARP, tap = lane() % width;
 #pragma unroll 1
     for (int i = 0; i < conv.kernel; i++) {
@@ -89,7 +89,7 @@ __forceinline__ void large_sums(const ConvJob& conv, const Tiling& tiling, bool 
 // sums[c][tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads. weights: 1x1, of the
 // first channel of the chunk.
 __forceinline__ void depthwise_sums(const WgradJob& job, const Tiling& tiling, int count, int q0, const float* weights,
-                                               const WgradShared& shared) {
+                                    const WgradShared& shared) {
     const ConvJob& conv = job.conv;
     const PaddedPlane plane = conv.plane();
     const int q = q0 + tile_lane(tiling), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
@@ -123,8 +123,8 @@ __forceinline__ void depthwise_sums(const WgradJob& job, const Tiling& tiling, i
 }
 
 // Adds one image to the sums of channels c0 .. c0 + count - 1.
-__forceinline__ void add_image(const CellView& cell, const GradView& g, const WgradJob& job, int image, int c0, int count,
-                                          const WgradShared& shared) {
+__forceinline__ void add_image(const CellView& cell, const GradView& g, const WgradJob& job, int image, int c0,
+                               int count, const WgradShared& shared) {
     const ConvJob& conv = job.conv;
     const Tiling tiling(conv.out_H, conv.out_W, job.lanes);
     const int v = image / cell.N;
@@ -143,7 +143,8 @@ __forceinline__ void add_image(const CellView& cell, const GradView& g, const Wg
                 has && o < conv.outs ? grad_z.quad(shared.factors[o], o, y, x, conv.out_W) : make_float4(0, 0, 0, 0);
         for (int c = tile_group(tiling); c < job.ins(); c += tiling.groups)
             shared.pointwise_in[c * tiling.lanes + tile_lane(tiling)] =
-                has && c < count ? pointwise_in_quad(from, mask, true, conv, c0, c, y, x, shared.padded, shared.taps) : make_float4(0, 0, 0, 0);
+                has && c < count ? pointwise_in_quad(from, mask, true, conv, c0, c, y, x, shared.padded, shared.taps)
+                                 : make_float4(0, 0, 0, 0);
         __syncthreads();
         pointwise_sums(job, tiling, count, shared);
         if (conv.taps()) depthwise_sums(job, tiling, count, q0, cell.weights_of(v) + conv.pointwise + c0, shared);
@@ -159,7 +160,7 @@ __forceinline__ float over_parts(const float* sums, int parts, int step) {
 
 // The gradients of a chunk of a job's weights, of channels from c0 on.
 __forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradJob& job, const ImageGroup& images,
-                                                int c0, float* memory) {
+                           int c0, float* memory) {
     const ConvJob& conv = job.conv;
     const int count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk, taps = conv.taps();
     const WgradShared shared(job, memory);
@@ -173,7 +174,8 @@ __forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradJ
     float* dw = images.share();
     for (int i = threadIdx.x; i < conv.outs * count; i += CELL_THREADS) {
         const int o = i / count, c = i % count;
-        dw[conv.pointwise + (long long)o * conv.ins + c0 + c] = over_parts(shared.pointwise + o * job.ins() + c, job.parts(), pointwise);
+        dw[conv.pointwise + (long long)o * conv.ins + c0 + c] =
+            over_parts(shared.pointwise + o * job.ins() + c, job.parts(), pointwise);
     }
     for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS)
         dw[conv.depthwise + (long long)c0 * taps + i] =
@@ -183,21 +185,26 @@ __forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradJ
 // shares (V * groups, weights): of each group of images. The table is not __restrict__: the compiler would then hold more of the
 // job in registers than there are, and spill.
 KERNEL __launch_bounds__(CELL_THREADS, 2)
-wgrad_kernel(CellView cell, GradView g, const WgradJobs* table, int groups, long long weights, float* shares) {
+    wgrad_kernel(CellView cell, GradView g, const WgradJobs* table, int groups, long long weights, float* shares) {
     SHARED_DYNAMIC(float, memory);
     const WgradJob& job = table->job[blockIdx.z];
     if ((int)blockIdx.x >= job.chunks()) return;
     const int c0 = blockIdx.x * job.conv.chunk;
     const ImageGroup images{cell.N, groups, weights, shares, (int)blockIdx.y / groups, (int)blockIdx.y % groups};
-    if (job.lanes == 0) wgrad_tensor_core(cell, g, job, images, c0, memory);
-    else wgrad(cell, g, job, images, c0, memory);
+    if (job.lanes == 0)
+        wgrad_tensor_core(cell, g, job, images, c0, memory);
+    else
+        wgrad(cell, g, job, images, c0, memory);
 }
 
 // sums (V, weights): of the groups.
-KERNEL __launch_bounds__(CELL_THREADS) add_shares_kernel(int groups, long long weights, const float* shares, float* sums) {
-    for (long long i = (long long)blockIdx.x * CELL_THREADS + threadIdx.x; i < weights; i += (long long)gridDim.x * CELL_THREADS) {
+KERNEL __launch_bounds__(CELL_THREADS)
+    add_shares_kernel(int groups, long long weights, const float* shares, float* sums) {
+    for (long long i = (long long)blockIdx.x * CELL_THREADS + threadIdx.x; i < weights;
+         i += (long long)gridDim.x * CELL_THREADS) {
         float total = 0;
-        for (int group = 0; group < groups; group++) total += shares[((long long)blockIdx.y * groups + group) * weights + i];
+        for (int group = 0; group < groups; group++)
+            total += shares[((long long)blockIdx.y * groups + group) * weights + i];
         sums[blockIdx.y * weights + i] = total;
     }
 }

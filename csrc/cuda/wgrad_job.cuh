@@ -23,7 +23,8 @@ struct ImageGroup {
 // Otherwise one thread takes all K.
 template <bool HALF, int K, int D, int S, int N>
 __forceinline__ void tap_products(int side, const float4& dz, const float* at, int row, float (&products)[N]) {
-    constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad, rows = HALF ? K / 2 + 1 : K;
+    constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad,
+                  rows = HALF ? K / 2 + 1 : K;
     const float four[4] = {dz.x, dz.y, dz.z, dz.w};
     const int first = HALF ? side * rows : 0;
 #pragma unroll
@@ -39,20 +40,26 @@ __forceinline__ void tap_products(int side, const float4& dz, const float* at, i
 }
 
 template <bool HALF, int K, int N>
-__forceinline__ void tap_products(const ConvJob& job, int side, const float4& dz, const float* at, int row, float (&products)[N]) {
-    if (job.stride == 1 && job.dilation == 1) tap_products<HALF, K, 1, 1>(side, dz, at, row, products);
-    else if (job.stride == 1) tap_products<HALF, K, 2, 1>(side, dz, at, row, products);
-    else if (job.dilation == 1) tap_products<HALF, K, 1, 2>(side, dz, at, row, products);
-    else tap_products<HALF, K, 2, 2>(side, dz, at, row, products);
+__forceinline__ void tap_products(const ConvJob& job, int side, const float4& dz, const float* at, int row,
+                                  float (&products)[N]) {
+    if (job.stride == 1 && job.dilation == 1)
+        tap_products<HALF, K, 1, 1>(side, dz, at, row, products);
+    else if (job.stride == 1)
+        tap_products<HALF, K, 2, 1>(side, dz, at, row, products);
+    else if (job.dilation == 1)
+        tap_products<HALF, K, 1, 2>(side, dz, at, row, products);
+    else
+        tap_products<HALF, K, 2, 2>(side, dz, at, row, products);
 }
 
 template <bool HALF, int N>
-__forceinline__ void tap_products(const ConvJob& job, int side, const float4& dz, const float* at, int row, float (&products)[N]) {
-    if (job.kernel == 3) tap_products<HALF, 3>(job, side, dz, at, row, products);
-    else tap_products<HALF, 5>(job, side, dz, at, row, products);
+__forceinline__ void tap_products(const ConvJob& job, int side, const float4& dz, const float* at, int row,
+                                  float (&products)[N]) {
+    if (job.kernel == 3)
+        tap_products<HALF, 3>(job, side, dz, at, row, products);
+    else
+        tap_products<HALF, 5>(job, side, dz, at, row, products);
 }
-
-
 
 // products[j] += dz * what tap j of row i of a large kernel reads.
 template <int K, int D, int S>
@@ -68,11 +75,15 @@ __forceinline__ void row_products(int i, const float4& dz, const float* at, int 
 }
 
 __forceinline__ void row_products(const ConvJob& job, int i, const float4& dz, const float* at, int row,
-                                             float (&products)[ROW_TAPS]) {
-    if (job.stride == 1 && job.dilation == 1) row_products<7, 1, 1>(i, dz, at, row, products);
-    else if (job.stride == 1) row_products<7, 2, 1>(i, dz, at, row, products);
-    else if (job.dilation == 1) row_products<7, 1, 2>(i, dz, at, row, products);
-    else row_products<7, 2, 2>(i, dz, at, row, products);
+                                  float (&products)[ROW_TAPS]) {
+    if (job.stride == 1 && job.dilation == 1)
+        row_products<7, 1, 1>(i, dz, at, row, products);
+    else if (job.stride == 1)
+        row_products<7, 2, 1>(i, dz, at, row, products);
+    else if (job.dilation == 1)
+        row_products<7, 1, 2>(i, dz, at, row, products);
+    else
+        row_products<7, 2, 2>(i, dz, at, row, products);
 }
 
 }  // namespace sgl_fast

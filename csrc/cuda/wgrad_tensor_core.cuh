@@ -29,11 +29,12 @@ struct TensorCoreShared {
 
 // What all images of a block share.
 __forceinline__ void load_weights(const CellView& cell, const GradView& g, const WgradJob& job,
-                                             const GradZPlanes& grad_z, int v, int c0, const TensorCoreShared& shared) {
+                                  const GradZPlanes& grad_z, int v, int c0, const TensorCoreShared& shared) {
     const ConvJob& conv = job.conv;
     const float* weights = cell.weights_of(v);
     for (int i = threadIdx.x; i < conv.outs * conv.chunk; i += CELL_THREADS)
-        shared.weights.set(i, SPLIT_SCALE * weights[conv.pointwise + (long long)(i / conv.chunk) * conv.ins + c0 + i % conv.chunk]);
+        shared.weights.set(
+            i, SPLIT_SCALE * weights[conv.pointwise + (long long)(i / conv.chunk) * conv.ins + c0 + i % conv.chunk]);
     for (int i = threadIdx.x; i < conv.chunk * conv.taps(); i += CELL_THREADS)
         shared.taps[i] = weights[conv.depthwise + c0 * conv.taps() + i];
     for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) shared.factors[o] = grad_z.factors(cell, g, o);
@@ -46,7 +47,8 @@ __forceinline__ void load_band(const CellView& cell, const WgradJob& job, int im
     const Planes from = planes_from(cell, conv, image / cell.N, image % cell.N);
     const unsigned char* mask = cell.pattern_of(image) + conv.relu_mask;
     const PaddedPlane plane = job.band_plane();
-    const int reach = conv.kernel / 2 * conv.dilation, first = conv.stride * y0 - reach, rows = conv.stride * job.band + 2 * reach;
+    const int reach = conv.kernel / 2 * conv.dilation, first = conv.stride * y0 - reach,
+              rows = conv.stride * job.band + 2 * reach;
     load_padded(rows, from.W, conv.chunk, plane, padded - reach * plane.row, [&](int c, int y, int x) {
         const int row = first + y;
         return row >= 0 && row < from.H ? activated_quad(from, mask, true, c0 + c, row, x) : make_float4(0, 0, 0, 0);
@@ -79,11 +81,12 @@ struct WarpPart {
 
 // Adds one tile of an image.
 __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int image, const GradZPlanes& grad_z,
-                                         const GradZRows& rows, int tile, const TensorCoreShared& shared, TensorCoreSums& sums) {
+                              const GradZRows& rows, int tile, const TensorCoreShared& shared, TensorCoreSums& sums) {
     const ConvJob& conv = part.job.conv;
     const PaddedPlane plane = part.job.band_plane();
     const auto window = [&](int q) {
-        return shared.padded + part.channel() * plane.floats + conv.stride * ((rows.y(q) - rows.first) * plane.row + rows.x(q));
+        return shared.padded + part.channel() * plane.floats +
+               conv.stride * ((rows.y(q) - rows.first) * plane.row + rows.x(q));
     };
     float4 mine[WarpTile::MINE];
 #pragma unroll
@@ -92,8 +95,9 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
         mine[i] = make_float4(0, 0, 0, 0);
         if (q >= rows.quads) continue;
         mine[i] = conv.taps() ? window_quad(conv, window(q), plane.row, shared.taps + part.channel() * conv.taps())
-                              : strided_quad(planes_from(cell, conv, image / cell.N, image % cell.N), cell.pattern_of(image) + conv.relu_mask,
-                                             true, conv, part.c0 + part.channel(), rows.y(q), rows.x(q));
+                              : strided_quad(planes_from(cell, conv, image / cell.N, image % cell.N),
+                                             cell.pattern_of(image) + conv.relu_mask, true, conv,
+                                             part.c0 + part.channel(), rows.y(q), rows.x(q));
     }
     shared.pointwise_in.put(mine, SPLIT_SCALE);
     Accumulator back = zero_matrix();
@@ -110,7 +114,8 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
             add_scaled(sum, range.down / SPLIT_SCALE, product);
             if (conv.taps()) {
                 product = zero_matrix();
-                add_product<false, true>(product, shared.weights + (o * conv.chunk + part.sixteen() * WMMA), shared.tile.parts());
+                add_product<false, true>(product, shared.weights + (o * conv.chunk + part.sixteen() * WMMA),
+                                         shared.tile.parts());
                 add_scaled(back, range.down / SPLIT_SCALE, product);
             }
         }
@@ -130,7 +135,7 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
 
 // Adds one image.
 __forceinline__ void add_image_tensor_core(const CellView& cell, const GradView& g, const WarpPart& part, int image,
-                                               const TensorCoreShared& shared, TensorCoreSums& sums) {
+                                           const TensorCoreShared& shared, TensorCoreSums& sums) {
     const ConvJob& conv = part.job.conv;
     const GradZPlanes grad_z(cell, g, part.job.grad_z, image);
     const int quads_in_row = (conv.out_W + 3) / 4;
@@ -148,8 +153,8 @@ __forceinline__ void add_image_tensor_core(const CellView& cell, const GradView&
 }
 
 // The block's sums, over its warps in their order.
-__forceinline__ void store_sums(const WarpPart& part, float* memory, const TensorCoreShared& shared, const TensorCoreSums& sums,
-                                           float* dw) {
+__forceinline__ void store_sums(const WarpPart& part, float* memory, const TensorCoreShared& shared,
+                                const TensorCoreSums& sums, float* dw) {
     const ConvJob& conv = part.job.conv;
     const int sixteens = conv.chunk / WMMA, slots = part.slots(), taps = conv.taps();
 #pragma unroll
@@ -172,7 +177,8 @@ __forceinline__ void store_sums(const WarpPart& part, float* memory, const Tenso
     __syncthreads();
     const int first = (conv.kernel / 2 + 1) * conv.kernel;  // taps of side 0
     for (int i = threadIdx.x; i < conv.chunk * taps; i += CELL_THREADS) {
-        const int c = i / taps, side = i % taps >= first, lane = c % WMMA * WarpTile::MINE + side, tap = i % taps - side * first;
+        const int c = i / taps, side = i % taps >= first, lane = c % WMMA * WarpTile::MINE + side,
+                  tap = i % taps - side * first;
         float total = 0;
         for (int w = c / WMMA; w < CELL_WARPS; w += sixteens) total += memory[(w * WARP + lane) * LANE_TAPS + tap];
         dw[conv.depthwise + part.c0 * taps + i] = total;
@@ -180,14 +186,15 @@ __forceinline__ void store_sums(const WarpPart& part, float* memory, const Tenso
 }
 
 // As wgrad.
-__forceinline__ void wgrad_tensor_core(const CellView& cell, const GradView& g, const WgradJob& job, const ImageGroup& images,
-                                                     int c0, float* memory) {
+__forceinline__ void wgrad_tensor_core(const CellView& cell, const GradView& g, const WgradJob& job,
+                                       const ImageGroup& images, int c0, float* memory) {
     const TensorCoreShared shared(job, memory, warp());
     const WarpPart part{job, c0};
     load_weights(cell, g, job, GradZPlanes(cell, g, job.grad_z, images.first()), images.v, c0, shared);
     __syncthreads();
     TensorCoreSums sums;
-    for (int image = images.first(); image < images.end(); image++) add_image_tensor_core(cell, g, part, image, shared, sums);
+    for (int image = images.first(); image < images.end(); image++)
+        add_image_tensor_core(cell, g, part, image, shared, sums);
     store_sums(part, memory, shared, sums, images.share());
 }
 

@@ -62,12 +62,13 @@ struct GradZRows {
 };
 
 // A warp's WMMA channels of grad_z from o on and its tile's pixels, 0 past the rows.
-__forceinline__ void read_grad_z(const GradZPlanes& grad_z, const BnFactors* factors, int o, const GradZRows& rows, int tile,
-                                            float4 (&to)[WarpTile::MINE]) {
+__forceinline__ void read_grad_z(const GradZPlanes& grad_z, const BnFactors* factors, int o, const GradZRows& rows,
+                                 int tile, float4 (&to)[WarpTile::MINE]) {
 #pragma unroll
     for (int i = 0; i < WarpTile::MINE; i++) {
         const int q = tile * WarpTile::QUADS + WarpTile::quad(i), channel = o + WarpTile::row();
-        to[i] = q < rows.quads ? grad_z.quad(factors[channel], channel, rows.y(q), rows.x(q), rows.W) : make_float4(0, 0, 0, 0);
+        to[i] = q < rows.quads ? grad_z.quad(factors[channel], channel, rows.y(q), rows.x(q), rows.W)
+                               : make_float4(0, 0, 0, 0);
     }
 }
 

@@ -54,7 +54,8 @@ inline void repeats(const char* what, const Floats& got) {
     current = way;
     if (way == earliest)
         first.push_back(got);
-    else if (got.size() != first[count].size() || std::memcmp(got.data(), first[count].data(), got.size() * sizeof(float))) {
+    else if (got.size() != first[count].size() ||
+             std::memcmp(got.data(), first[count].data(), got.size() * sizeof(float))) {
         std::printf("%s (%s): not the bits of %s\n", what, way.c_str(), earliest.c_str());
         std::exit(1);
     }
@@ -88,7 +89,8 @@ inline Stream queue(int) {
     pieces.clear();
     const int device = current_device(0);
     load_kernels(device, {"simulated"});
-    return {device, nullptr, [](void*, size_t bytes) { return static_cast<void*>(pieces.emplace_back(new char[bytes]).get()); },
+    return {device, nullptr,
+            [](void*, size_t bytes) { return static_cast<void*>(pieces.emplace_back(new char[bytes]).get()); },
             nullptr};
 }
 

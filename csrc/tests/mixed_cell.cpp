@@ -30,7 +30,8 @@ struct Run {
     explicit Run(const Batch& batch) : b(batch) {
         for (int which = 0; which < 2; which++) {
             size_t floats = head.C * program.in_pixels();
-            for (const rows::Conv& conv : program.input_convs(which)) floats = size_t(conv.ins) * conv.height * conv.width;
+            for (const rows::Conv& conv : program.input_convs(which))
+                floats = size_t(conv.ins) * conv.height * conv.width;
             s[which] = normal(images * floats);
         }
         weights = normal(b.V * head.weights);
@@ -84,7 +85,8 @@ static double dot(const Floats& a, const Floats& b) {
 
 // The gradients of the weights; every other one is computed, too.
 template <class Queue> static Floats backward(Run& run, const Queue& pool) {
-    Floats d0(run.s[0].size()), d1(run.s[1].size()), dw(run.weights.size()), dops(run.mixture.size()), de(run.edges.size());
+    Floats d0(run.s[0].size()), d1(run.s[1].size()), dw(run.weights.size()), dops(run.mixture.size()),
+        de(run.edges.size());
     const CellGradients wanted{{d0.data(), d1.data()}, dw.data(), dops.data(), de.data()};
     mixed_cell_backward(pool, run.program, run.inputs(), run.saved(), run.out.data(), run.grad.data(), wanted);
     repeats("output", run.out);
@@ -131,7 +133,8 @@ template <class Queue> static void check(const Batch& batch, const Queue& pool) 
     const Floats weights = run.weights, direction = normal(weights.size());
     double ends[2];
     for (int side = 0; side < 2; side++) {
-        for (size_t i = 0; i < weights.size(); i++) run.weights[i] = weights[i] + (side ? -1e-3f : 1e-3f) * direction[i];
+        for (size_t i = 0; i < weights.size(); i++)
+            run.weights[i] = weights[i] + (side ? -1e-3f : 1e-3f) * direction[i];
         run.forward(pool, true);
         ends[side] = run.loss();
     }

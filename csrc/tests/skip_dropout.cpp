@@ -21,7 +21,8 @@ static bool keeps(int64_t seed, uint64_t number, uint64_t position, uint64_t thr
     return scrambled(word(scrambled(position ^ a) + b)) >> 8 >= threshold;
 }
 
-template <class Queue> static void check(int64_t masks, int64_t P, uint32_t first, uint32_t threshold, const Queue& queue) {
+template <class Queue>
+static void check(int64_t masks, int64_t P, uint32_t first, uint32_t threshold, const Queue& queue) {
     const std::vector<int64_t> seeds{0, -1, int64_t{1} << 62, 12345678901234567};
     const int64_t V = seeds.size();
     std::vector<uint8_t> kept(masks * V * P);

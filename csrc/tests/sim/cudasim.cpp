@@ -35,9 +35,9 @@ struct Thread {
     Coordinates coordinates;
     unsigned number;
     At at;
-    const void* place;   // of the barrier, of the exchange
-    uint64_t value;      // passed to an exchange, then what comes out of it
-    unsigned lane;       // whose value is asked for
+    const void* place;  // of the barrier, of the exchange
+    uint64_t value;     // passed to an exchange, then what comes out of it
+    unsigned lane;      // whose value is asked for
     Fiber* fiber;
 };
 
@@ -112,7 +112,9 @@ void entry() {
 
 [[noreturn]] void fail(const Thread& thread, const std::string& why) {
     const Coordinates& c = thread.coordinates;
-    const auto text = [](dim3 d) { return std::to_string(d.x) + "," + std::to_string(d.y) + "," + std::to_string(d.z); };
+    const auto text = [](dim3 d) {
+        return std::to_string(d.x) + "," + std::to_string(d.y) + "," + std::to_string(d.z);
+    };
     throw std::runtime_error(why + " (block " + text(c.block) + ", thread " + text(c.thread) + ")");
 }
 
@@ -259,7 +261,8 @@ void* shared(const char* file, int line, size_t bytes) {
 }
 
 void need_matrix(const void* at, size_t step_bytes, const void* place) {
-    if (reinterpret_cast<uintptr_t>(at) % 32 || step_bytes % 16) block->broken = "a matrix starts or steps at an odd place";
+    if (reinterpret_cast<uintptr_t>(at) % 32 || step_bytes % 16)
+        block->broken = "a matrix starts or steps at an odd place";
     exchanged(0, 0, place);
 }
 

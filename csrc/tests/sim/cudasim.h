@@ -31,7 +31,9 @@ struct alignas(16) float4 {
 struct alignas(8) ushort4 {
     unsigned short x, y, z, w;
 };
-inline ushort4 make_ushort4(unsigned short x, unsigned short y, unsigned short z, unsigned short w) { return {x, y, z, w}; }
+inline ushort4 make_ushort4(unsigned short x, unsigned short y, unsigned short z, unsigned short w) {
+    return {x, y, z, w};
+}
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 
 namespace cudasim {
@@ -47,13 +49,13 @@ struct Coordinates {
 };
 extern thread_local const Coordinates* here;  // of the running thread
 
-void barrier(const void* place);                        // of a block; all of its threads must be at the same place
+void barrier(const void* place);  // of a block; all of its threads must be at the same place
 // What that lane of the warp passes; all lanes must be at the same place.
 uint64_t exchanged(uint64_t value, unsigned lane, const void* place);
-void warp_barrier(const void* place);                   // of the lanes of a warp
+void warp_barrier(const void* place);                                    // of the lanes of a warp
 void need_matrix(const void* at, size_t step_bytes, const void* place);  // or the block breaks a rule
 float cut_sum(const double (&terms)[5]);                                 // as a tensor core adds
-void* shared(const char* file, int line, size_t bytes); // of the block: one for each place in the code
+void* shared(const char* file, int line, size_t bytes);                  // of the block: one for each place in the code
 void* dynamic_shared();
 void fence();  // before: what this thread wrote; after: what others wrote before theirs
 
@@ -69,10 +71,10 @@ void fence();  // before: what this thread wrote; after: what others wrote befor
 #define SHARED_DYNAMIC(T, name) T* name = static_cast<T*>(::cudasim::dynamic_shared())
 
 // A place in the code is where a local constant lies.
-#define __syncthreads()                      \
-    do {                                     \
-        static const char place_ = 0;        \
-        ::cudasim::barrier(&place_);         \
+#define __syncthreads()               \
+    do {                              \
+        static const char place_ = 0; \
+        ::cudasim::barrier(&place_);  \
     } while (0)
 
 // Of whole warps: the mask is all lanes.

@@ -30,7 +30,8 @@ void AnnotateIgnoreWritesBegin(const char* file, int line);
 void AnnotateIgnoreWritesEnd(const char* file, int line);
 }
 constexpr unsigned UNORDERED = 1;  // a switch that orders nothing
-constexpr size_t REMEMBERED = 10;  // blocks whose threads are kept, which need much memory: one that is gone races with nobody
+constexpr size_t REMEMBERED =
+    10;  // blocks whose threads are kept, which need much memory: one that is gone races with nobody
 // While it lives, what the library is told to allocate and to copy is nobody's race.
 struct Quiet {
     Quiet() {
@@ -102,7 +103,8 @@ struct Fiber {
 
     Fiber() = default;
     explicit Fiber(void (*entry)()) {
-        void* pages = mmap(nullptr, GUARD + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        void* pages =
+            mmap(nullptr, GUARD + STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (pages == MAP_FAILED) throw std::bad_alloc();
         mprotect(pages, GUARD, PROT_NONE);
         stack = static_cast<char*>(pages) + GUARD;

@@ -22,9 +22,16 @@
 
 namespace {
 
-enum Error { SUCCESS = 0, INVALID_VALUE = 1, INVALID_CONTEXT = 201, NOT_FOUND = 500, LAUNCH_FAILED = 719, CAPTURE_UNSUPPORTED = 900 };
+enum Error {
+    SUCCESS = 0,
+    INVALID_VALUE = 1,
+    INVALID_CONTEXT = 201,
+    NOT_FOUND = 500,
+    LAUNCH_FAILED = 719,
+    CAPTURE_UNSUPPORTED = 900
+};
 constexpr size_t MOST_SHARED = 96 << 10, DEFAULT_SHARED = 48 << 10;  // bytes of a V100's block, with and without asking
-constexpr size_t MOST_STATIC = 4 << 10;                              // of a kernel's static arrays, as the attribute says
+constexpr size_t MOST_STATIC = 4 << 10;  // of a kernel's static arrays, as the attribute says
 constexpr size_t MOST_PARAMETERS = 4096;
 
 struct Kernel {
@@ -37,17 +44,21 @@ struct Kernel {
 template <class Function> struct Entry;
 template <class... P> struct Entry<void(P...)> {
     static constexpr size_t bytes = (0 + ... + sizeof(P));
-    template <void (*kernel)(P...)> static std::function<void()> bind(void** parameters) { return bound<kernel>(parameters, std::index_sequence_for<P...>()); }
+    template <void (*kernel)(P...)> static std::function<void()> bind(void** parameters) {
+        return bound<kernel>(parameters, std::index_sequence_for<P...>());
+    }
 
   private:
     // As the driver does, the bytes are copied when the kernel is launched.
-    template <void (*kernel)(P...), size_t... I> static std::function<void()> bound(void** parameters, std::index_sequence<I...>) {
+    template <void (*kernel)(P...), size_t... I>
+    static std::function<void()> bound(void** parameters, std::index_sequence<I...>) {
         const std::tuple<P...> copied(*static_cast<P*>(parameters[I])...);
         return [copied] { std::apply(kernel, copied); };
     }
 };
 
-#define ENTRY(name) {#name, {#name, Entry<decltype(sgl_fast::name)>::bytes, &Entry<decltype(sgl_fast::name)>::bind<sgl_fast::name>}},
+#define ENTRY(name) \
+    {#name, {#name, Entry<decltype(sgl_fast::name)>::bytes, &Entry<decltype(sgl_fast::name)>::bind<sgl_fast::name>}},
 std::map<std::string, Kernel> kernels{SGL_FAST_KERNELS(ENTRY)};
 #undef ENTRY
 
@@ -123,19 +134,23 @@ int cuFuncGetAttribute(int* value, int attribute, void*) {
 }
 int cuFuncSetAttribute(void* function, int attribute, int value) {
     if (forbidden()) return said_of(CAPTURE_UNSUPPORTED, "an attribute is set while a graph is captured");
-    if (attribute != 8 || size_t(value) + MOST_STATIC > MOST_SHARED) return said_of(INVALID_VALUE, "too much shared memory is asked for");
+    if (attribute != 8 || size_t(value) + MOST_STATIC > MOST_SHARED)
+        return said_of(INVALID_VALUE, "too much shared memory is asked for");
     static_cast<Kernel*>(function)->dynamic_allowed = value;
     return SUCCESS;
 }
-int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y, unsigned threads_z,
-                   unsigned shared_bytes, void*, void** parameters, void** extra) {
+int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned threads_y,
+                   unsigned threads_z, unsigned shared_bytes, void*, void** parameters, void** extra) {
     Kernel& kernel = *static_cast<Kernel*>(function);
     if (!context) return said_of(INVALID_CONTEXT, "the thread has no context");
-    if (!x || !y || !z || x > 0x7fffffff || y > 65535 || z > 65535) return said_of(INVALID_VALUE, "a grid beyond the limits");
-    if (!threads || threads > 1024 || threads_y != 1 || threads_z != 1 || extra) return said_of(INVALID_VALUE, "a block beyond the limits");
+    if (!x || !y || !z || x > 0x7fffffff || y > 65535 || z > 65535)
+        return said_of(INVALID_VALUE, "a grid beyond the limits");
+    if (!threads || threads > 1024 || threads_y != 1 || threads_z != 1 || extra)
+        return said_of(INVALID_VALUE, "a block beyond the limits");
     if (kernel.parameter_bytes > MOST_PARAMETERS) return said_of(INVALID_VALUE, "more than 4 KB of parameters");
     if (shared_bytes > kernel.dynamic_allowed) return said_of(INVALID_VALUE, "more shared memory than is allowed");
-    launched += std::string(kernel.name) + " " + std::to_string(size_t(x) * y * z) + " " + std::to_string(shared_bytes) + "\n";
+    launched +=
+        std::string(kernel.name) + " " + std::to_string(size_t(x) * y * z) + " " + std::to_string(shared_bytes) + "\n";
     if (sgl_fast_counting) return SUCCESS;
     try {
         const size_t fixed = cudasim::launch(dim3(x, y, z), dim3(threads), shared_bytes, kernel.bind(parameters));
