@@ -146,14 +146,18 @@ def test_more_images_than_blocks_is_an_error(simulated: StandIn) -> None:
 @pytest.mark.parametrize("setup", cuda_work.SETUPS)
 def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup) -> None:
     found = cuda_work.work(setup)
-    assert all(0 < count.distinct <= count.asked for (_, kernel), count in found.items() if kernel in MOVERS)
+    movers = [count for (_, kernel), count in found.items() if kernel.startswith(MOVERS)]
+    assert len(movers) >= len(MOVERS) and all(0 < count.distinct <= count.asked for count in movers)
     forward, backward = (cuda_work.total(found, direction) for direction in ("forward", "backward"))
     assert forward.kernels <= setup.model[0] and backward.kernels <= setup.model[2]
     assert 0.85 < forward.distinct / 1e9 / setup.model[1] < 1.15
     assert 1 < backward.distinct / 1e9 / setup.model[3] < 1.5  # the weights' gradients read again
     if not setup.space.endswith("imagenet"):
         net = Supernet(space(setup.space))
-        assert 0.9 < (forward.flops + forward.products / 3) / (2 * setup.images * model.pass_macs(net)) < 1.1
+        macs = 2 * setup.images * model.pass_macs(net)
+        assert (
+            0.9 < forward.flops / macs < 1.25
+        )  # depthwise results again past 8 outputs a thread
 
 
 def backward_of(name: str) -> tuple[Tensor, ...]:
