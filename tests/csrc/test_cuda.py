@@ -155,9 +155,7 @@ def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup) -> None:
     if not setup.space.endswith("imagenet"):
         net = Supernet(space(setup.space))
         macs = 2 * setup.images * model.pass_macs(net)
-        assert (
-            0.9 < forward.flops / macs < 1.25
-        )  # depthwise results again past 8 outputs a thread
+        assert 0.9 < forward.flops / macs < 1.25  # depthwise results again past 8 outputs a thread
 
 
 def backward_of(name: str) -> tuple[Tensor, ...]:
