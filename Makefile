@@ -110,8 +110,11 @@ build/simulate/thread/libcuda.so: $(CUDA_KERNELS) $(SIMULATOR)
 	$(SIMULATE) -DCUDASIM -DCUDASIM_TSAN -fPIC -c csrc/tests/sim/cudasim.cpp -o $@.simulator.o
 	$(SIMULATE) -DCUDASIM $(THREAD) -fPIC -shared csrc/tests/sim/libcuda.cpp $@.simulator.o -o $@
 
+SIMULATED_PROGRAM = $(SIMULATE) -DSIMULATED $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so \
+	-Wl,-rpath,'$$ORIGIN' -ldl -o $@
+
 build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(SHARED) build/simulate/address/libcuda.so
-	$(SIMULATE) -DSIMULATED $(ADDRESS) $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so -Wl,-rpath,'$$ORIGIN' -ldl -o $@
+	$(SIMULATED_PROGRAM) $(ADDRESS)
 
 build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(SHARED) build/simulate/thread/libcuda.so
-	$(SIMULATE) -DSIMULATED $(THREAD) $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so -Wl,-rpath,'$$ORIGIN' -ldl -o $@
+	$(SIMULATED_PROGRAM) $(THREAD)

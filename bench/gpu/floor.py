@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from typing import Any, NamedTuple
 
@@ -73,6 +74,11 @@ class Counted(NamedTuple):
     ms: float
 
 
+def any_outputs(kernel: str) -> str:
+    """convolve_kernel of convolve_kernel_4, whose threads have four outputs."""
+    return re.sub(r"(_kernel)_\d$", r"\1", kernel)
+
+
 def counted(name: str, V: int, N: int, best: Ceilings) -> dict[str, Counted]:
     """By kernel of backend `cuda`, forward and backward, counted from the cells' plans."""
     from .. import cuda_work
@@ -80,7 +86,7 @@ def counted(name: str, V: int, N: int, best: Ceilings) -> dict[str, Counted]:
     gpu = cuda_work.Gpu("this one", best.float32, best.float16, best.moved, math.inf, 0.0)
     found: dict[str, Counted] = defaultdict(lambda: Counted(0, 0.0, 0.0))
     for (_, kernel), count in cuda_work.work(cuda_work.Setup(name, N, (0, 0.0, 0, 0.0)), gpu=gpu).items():
-        kernel = kernel.rstrip("_0123456789")  # convolve_kernel_4
+        kernel = any_outputs(kernel)
         old = found[kernel]
         more = old.launches + count.kernels, old.gigabytes + V * count.distinct / 1e9, old.ms + 1e3 * V * count.seconds
         found[kernel] = Counted(*more)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..interleave import wait
-from .floor import Counted, ceilings, counted
+from .floor import Counted, any_outputs, ceilings, counted
 from .passes import Size, pass_of
 from .timing import Call, Found, Row, need_gpu, tried
 
@@ -77,7 +77,7 @@ def merged(events: Iterable[tuple[str, int, float]]) -> list[Kernel]:
 def short(key: str) -> str:
     """The name of a kernel without its type, namespaces, template arguments and arguments, or outputs a thread."""
     bare = re.sub(r"\(anonymous namespace\)::", "", key.removeprefix("void "))
-    name = re.sub(r"(_kernel)_\d$", r"\1", re.split(r"[<(]", bare)[0].strip().split("::")[-1])
+    name = any_outputs(re.split(r"[<(]", bare)[0].strip().split("::")[-1])
     return (name or key)[:60]
 
 

@@ -135,10 +135,11 @@ __forceinline__ void edge_sums(const CellView& cell, const GradView& g, const In
 
 // The sums of a node for one image. Warps take (channel, edge) by turns, the mixed channels first, which have the most to do.
 __forceinline__ void node_sums(const CellView& cell, const GradView& g, const NodeJob& job, int image) {
-    SHARED(float, skips, CELL_WARPS* MOST_IN_EDGES);
-    SHARED(float, bypasses, CELL_WARPS* MOST_IN_EDGES);
+    constexpr int sums = CELL_WARPS * MOST_IN_EDGES;
+    SHARED(float, skips, sums);
+    SHARED(float, bypasses, sums);
     const int v = image / cell.N, partial = cell.C / cell.M;
-    for (int i = threadIdx.x; i < CELL_WARPS * MOST_IN_EDGES; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
+    for (int i = threadIdx.x; i < sums; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
     __syncthreads();
     for (int i = warp(); i < cell.C * job.edges; i += CELL_WARPS) {
         const int nth = i / job.edges, e = i % job.edges;

@@ -122,7 +122,7 @@ __forceinline__ void measure(const StoragePtr& z, int channels, int H, int W, fl
     }
 }
 
-// True in the last of `count` blocks that come here with this arrival; it sees what the others wrote before. All threads
+// True in the last of `count` blocks that count themselves here; it sees what the others wrote before. All threads
 // of the block must come.
 __forceinline__ bool is_last_block(unsigned* arrival, unsigned count) {
     SHARED(int, last, 1);

@@ -1,7 +1,7 @@
 // Gradients of convolutions' weights: a block some images of a learner, a convolution and a chunk of its input channels. Each
 // group of images has its own sums, added in one order afterwards. A tile of pixels at a time, in shared memory: what the
-// result's norm passes back (grad_z), what the 1x1 convolution read (pointwise_in). Sums over a tile's pixels are taken from registers
-// by halving: of N sums each lane ends with one.
+// result's norm passes back (grad z), what the 1x1 convolution read. Sums over a tile's pixels are taken from registers by
+// halving: of N sums each lane ends with one.
 #include "wgrad_tensor_core.cuh"
 
 namespace sgl_fast {
@@ -45,8 +45,8 @@ template <int N> __forceinline__ float halve(float* v, int width) {
     return total;
 }
 
-// sums[o][i] += the products of grad_z and pointwise_in over the tile's pixels. Items of SIDE x SIDE are dealt to the groups of threads;
-// all threads of a warp come as often.
+// sums[o][i] += the products of grad z and what the 1x1 convolution read, over the tile's pixels. Items of SIDE x SIDE are
+// dealt to the groups of threads; all threads of a warp come as often.
 __forceinline__ void pointwise_sums(const WgradJob& job, const Tiling& tiling, int count, const WgradShared& shared) {
     const int in_items = (count + SIDE - 1) / SIDE, items = job.outs() / SIDE * in_items;
     float* sums = shared.pointwise + warp() % job.parts() * job.outs() * job.ins();

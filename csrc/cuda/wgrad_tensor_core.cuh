@@ -1,10 +1,10 @@
-// As wgrad.cuh, for many channels: 1x1 convolutions by tensor sixteens, bands of rows at a time. A warp takes WMMA input
-// channels, SWEEP * WMMA outputs and WMMA pixels at a time, whose grad_z and depthwise results it computes for itself; its sums
+// As wgrad.cu, for many channels: 1x1 convolutions by tensor cores, bands of rows at a time. A warp takes WMMA input
+// channels, SWEEP * WMMA outputs and WMMA pixels at a time, whose grad z and depthwise results it computes for itself; its sums
 // stay in registers until the block's images are done.
 #pragma once
 
-#include "wgrad_tile.cuh"
 #include "wgrad_job.cuh"
+#include "wgrad_tile.cuh"
 
 namespace sgl_fast {
 

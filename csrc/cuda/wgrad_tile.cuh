@@ -1,4 +1,4 @@
-// grad z for tensor cores: a warp computes those of WMMA channels and WMMA pixels in shared memory of its own.
+// grad z for tensor cores: a warp computes that of WMMA channels and WMMA pixels in shared memory of its own.
 #pragma once
 
 #include "bn_backward.cuh"
@@ -40,7 +40,6 @@ struct WarpTile {
         store_matrix(floats, sum, WMMA);
         __syncwarp();
     }
-    float4 get(int i) const { return *(const float4*)(floats + place(i)); }
 };
 
 __forceinline__ float largest_of(const float4& x) {
@@ -52,7 +51,7 @@ __forceinline__ Range range_of(const float4 (&mine)[WarpTile::MINE]) {
     return Range(warp_max(fmaxf(largest_of(mine[0]), largest_of(mine[1]))));
 }
 
-// Quads of some rows of grad_z; y is counted from the image's first row.
+// Quads of some rows of grad z; y is counted from the image's first row.
 struct GradZRows {
     int first, quads, W;
 
@@ -61,7 +60,7 @@ struct GradZRows {
     int x(int q) const { return q % in_row() * 4; }
 };
 
-// A warp's WMMA channels of grad_z from o on and its tile's pixels, 0 past the rows.
+// A warp's WMMA channels of grad z from o on and its tile's pixels, 0 past the rows.
 __forceinline__ void read_grad_z(const GradZPlanes& grad_z, const BnFactors* factors, int o, const GradZRows& rows,
                                  int tile, float4 (&to)[WarpTile::MINE]) {
 #pragma unroll

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from . import device_code
-
 BUILD = "pip install --no-build-isolation . in the sources,"
 
 
 def why_not_cuda(extension: ModuleType) -> str | None:
     """None if the CUDA kernels can run on torch's current device, else the reason in one line, with the remedy."""
     import torch
+
+    from . import device_code
 
     if torch.version.cuda is None:
         return f"backend 'cuda' needs a torch with CUDA; torch {torch.__version__} has none: pip install torch"
@@ -31,6 +31,8 @@ def load(extension: ModuleType, device: int) -> None:
     """Loads the kernels for a CUDA device, if they are not there yet. RuntimeError where they cannot be."""
     if not extension.cuda.loaded(device):
         import torch
+
+        from . import device_code
 
         major, minor = torch.cuda.get_device_capability(device)
         with torch.cuda.device(device):

@@ -32,7 +32,7 @@ def _check_sgd(weights: Tensor, grad: Tensor, buffer: Tensor, lr: Tensor, *_: fl
         raise ValueError(f"need lr () {weights.dtype}, as weights; got {said(lr)}")
 
 
-def _check_quotient(both: Tensor, eps: Tensor) -> None:
+def _check_central_difference(both: Tensor, eps: Tensor) -> None:
     _check(both=both)
     if eps.shape != (len(both) // 2,) or len(both) % 2 or eps.dtype != both.dtype:
         raise ValueError(f"need both (2K, ...) and eps (K) of one dtype; got {said(both)}, {said(eps)}")
@@ -62,7 +62,7 @@ _perturb: Operator[tuple[Tensor, Tensor]] = register(
 )
 _central_difference: Operator[Tensor] = register(
     "central_difference(Tensor both, Tensor eps) -> Tensor",
-    _check_quotient,
+    _check_central_difference,
     lambda both, eps: both.new_empty(eps.shape[0], both.shape[1]),
     STEM,
     reference.central_difference,

@@ -89,7 +89,7 @@ def test_perturbed_weights(backend: str) -> None:
                 close(got[1:], eps[1:])
 
 
-def test_quotients(backend: str) -> None:
+def test_central_differences(backend: str) -> None:
     draw = fresh()
     for shape in ((3,), (4, 5), (draw.randint(1, 50), draw.randint(1, 50))):
         both, eps = torch.randn(6, *shape).double(), torch.tensor([0.5, 0.0, 1e-3], dtype=torch.float64)
