@@ -9,7 +9,7 @@ BUILD = "pip install --no-build-isolation . in the sources,"
 
 
 def why_not_cuda(extension: ModuleType, device: Any = None) -> str | None:
-    """None if the CUDA kernels can run on a GPU (None: torch's current one), else the reason in a line, with the remedy."""
+    """None if the CUDA kernels can run on a GPU (None: the current one), else the reason and its remedy in a line."""
     import torch
 
     from . import device_code

@@ -16,7 +16,7 @@ def interpreted() -> bool:
 
 
 def why_not_triton(device: Any = None) -> str | None:
-    """None if Triton's kernels can run on a GPU (None: torch's current one), else the reason in a line, with the remedy."""
+    """None if Triton's kernels can run on a GPU (None: the current one), else the reason and its remedy in a line."""
     if importlib.util.find_spec("triton") is None:
         return "backend 'triton' needs triton, which is not installed: pip install triton (torch for Linux brings it)"
     if interpreted():
