@@ -1,8 +1,8 @@
 """What the machine code of a kernel does, counted: nvdisasm, of triton's package, reads it.
 
-Loads are of global memory; generic loads and stores are of pointers whose space the compiler does not know. In flight:
-how many loads are issued before one of their results is used, between two branches, labels or barriers. Counted is code, not
-time: a loop's body counts once, however often it runs.
+Loads are of global memory; generic accesses are of pointers whose space the compiler does not know. In flight: how
+many loads are issued before one of their results is used, between two branches, labels or barriers. Counted is code,
+not time: a loop's body counts once, however often it runs.
 """
 
 from __future__ import annotations
