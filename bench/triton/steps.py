@@ -31,7 +31,7 @@ IMAGES, SIDE = 2, 32  # what is counted does not depend on how many images there
 def caught(arch: int) -> Iterator[Counter[Launch]]:
     """Launches as on that architecture, of backend triton on CPU tensors; none of them runs."""
     found: Counter[Launch] = Counter()
-    here = mock.patch.multiple(choice, interpreted=lambda: True, why_not_triton=lambda: None)
+    here = mock.patch.multiple(choice, interpreted=lambda: True, why_not_triton=lambda *_: None)
     counted = handled(lambda kernel, run, args, options: found.update([launch_of(kernel, args, options)]))
     with counted, assumed(arch), here, choice.use_backend("triton"):
         yield found
