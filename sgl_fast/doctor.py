@@ -11,7 +11,7 @@ from . import __version__
 from .backends import device_code
 from .backends.choice import BACKENDS, device_of, why_not
 from .backends.triton import interpreted
-from .run.command import Parser
+from .run.parser import Parser
 
 MOST_ERROR = 1e-3  # of float32 gradients of a small net, relative to the largest
 WIDTH = 11
