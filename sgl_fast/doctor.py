@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .backends.choice import BACKENDS, device_of, why_not
 from .backends.triton import interpreted
-from .run.command import Parser
+from .run.parser import Parser
 
 MOST_ERROR = 1e-3  # of float32 gradients of a small net, relative to the largest
 WIDTH = 11
