@@ -36,7 +36,7 @@ OPTIONS = Options(
         Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
         Option("unlabeled", "str | None", "folder of the images without labels; train: the training images", IMAGES,
                metavar="DIR"),
-        Option("image_size", "int | None", "to resize to, for imagenet and folder:PATH", IMAGES),
+        Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
         Option("batch_size", "int", "images of each role a step", IMAGES),
         Option("limit", "int | None", "use only the first so many images of each role; none: all", IMAGES),
         *options_of(Config, {"skip_dropout": "floats"}),
