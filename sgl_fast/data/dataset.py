@@ -91,15 +91,15 @@ def moments(images: Tensor) -> tuple[Triple, Triple]:
 
 def halved(dataset: Dataset) -> Dataset:
     """Its images at half the side, each pixel the mean of 2x2, rounded; images in memory."""
-    roles = {role: (_halved(getattr(dataset, role)[0]), getattr(dataset, role)[1]) for role in ("train", "val", "test")}
+    train, val, test = ((_halved(images), labels) for images, labels in (dataset.train, dataset.val, dataset.test))
     source = f"{dataset.source}, at half the side"
-    return replace(dataset, **roles, unlabeled=_halved(dataset.unlabeled), source=source)
+    return replace(dataset, train=train, val=val, test=test, unlabeled=_halved(dataset.unlabeled), source=source)
 
 
 def _halved(images: Images) -> Tensor:
     assert isinstance(images, Tensor)
     planes = images[:, :1] if images.stride(1) == 0 else images  # grey images have one plane in memory for all channels
-    sums = planes.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).sum((3, 5), dtype=torch.int16)
+    sums: Tensor = planes.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).sum((3, 5), dtype=torch.int16)
     return ((sums + 2) // 4).to(torch.uint8).expand(-1, 3, -1, -1)
 
 
