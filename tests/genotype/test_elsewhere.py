@@ -17,15 +17,6 @@ from sgl_fast.genotype.published import read_genotype
 NNI = ["maxpool", "avgpool", "skipconnect", "sepconv3x3", "sepconv5x5", "dilconv3x3", "dilconv5x5", "none"]
 OURS = ["max_pool_3x3", "avg_pool_3x3", "skip_connect"]
 OURS += ["sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5", "none"]
-    "max_pool_3x3",
-    "avg_pool_3x3",
-    "skip_connect",
-    "sep_conv_3x3",
-    "sep_conv_5x5",
-    "dil_conv_3x3",
-    "dil_conv_5x5",
-    "none",
-]
 
 
 def bare(op: str) -> str:
