@@ -5,20 +5,20 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import EDGE, TERM
+from .arguments import EDGE, PLAIN, TERM
 from .combine import bypass_term
 from .tiles import edge_weight_of, normed, skip_beta_of, state_base
 
 
-@triton.jit(do_not_specialize=["node"])
-def skip_sums_kernel(x, out, y, norms, dropout, partial, edges, node, shape, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=PLAIN)
+def skip_sums_kernel(x, out, y, norms, dropout, partial, edges, node, pixels, shape, BLOCK: tl.constexpr):
     """partial (images, E, 3): an image's sums of dy * dropout(skip), dy * auxiliary skip, dy * bypass, by edge.
 
     Grid: (in-edges, images). x Pair, out PerImage, y Result (saved activations; gradients of nodes), norms Norms,
-    dropout Dropout, partial PerImage, edges: rows of EDGE, shape Shape.
+    dropout Dropout, partial PerImage, edges: rows of EDGE; pixels of a node, shape Shape.
     """
     image, row = tl.program_id(1).to(tl.int64), edges + (node * (node + 3) // 2 + tl.program_id(0)) * len(EDGE)
-    v, pixels, many = image // shape.N, shape.pixels, shape.C // shape.M
+    v, many = image // shape.N, shape.C // shape.M
     base = state_base(x, out, tl.load(row + EDGE.reads), v, image % shape.N, image) + tl.load(row + EDGE.offset)
     skip, aux, norm_in = tl.load(row + EDGE.skip), tl.load(row + EDGE.aux), tl.load(row + EDGE.norm_in)
     mask_at = (tl.load(row + EDGE.dropout) * shape.images + image) * shape.M
@@ -63,7 +63,7 @@ def sum_over_images(partial, v, N, at, IMAGES: tl.constexpr):
     return tl.sum(total, 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def alpha_beta_grad_kernel(
     norms, partial, mixture, op_grads, edge_grads, edges, terms, N, M, CHANNELS: tl.constexpr, IMAGES: tl.constexpr
 ):

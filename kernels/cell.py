@@ -106,7 +106,7 @@ class CellLaunches(LaunchPlan):
         self.pattern = PerImage(Slot("pattern"), program.pattern)
         self.saved = PerImage(Slot("saved"), program.saved)
         self.out = PerImage(Slot("out"), program.nodes * program.C * program.out_pixels)
-        self.shape = Shape(self.images, N, program.C, program.M, program.out_pixels)
+        self.shape = Shape(self.images, N, program.C, program.M)
         inputs = Pair(Images(Slot("s0"), *signature.s0), Images(Slot("s1"), *signature.s1))
         self.inputs = inputs
         self.sources = twice(Slot("states"), N, 2 * plane) if program.preprocess else inputs  # of the first two states

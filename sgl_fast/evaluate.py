@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .genotype.genotype import Genotype
 from .run.command import Stopped, Unreadable, check_device, device_of, draw, reading, refuse, say_end, say_last, started
+from .run.epoch_table import retraining_row
 from .run.evaluate_args import PROG, genotype_of, new_config, parser, recipe_of, stored_config
 from .run.identity import RUN, computes, identity
 from .run.progress import Progress
 from .run.recipe import Recipe
 from .run.run_folder import METRICS, RunFolder
 from .run.signals import stop_requested
+from .run.speed import MEASURED, measured_before, peak_memory
 
 if TYPE_CHECKING:
     from .run.retrain import Retraining
@@ -121,7 +124,8 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
     """
     run.write_json(GENOTYPE, run.config["genotype"])
     recipe, shown = retraining.recipe, dict[str, Any]()
-    bar = Progress(retraining.steps, recipe.epochs, recipe.batch_size, retraining.step, quiet)
+    before = measured_before(run.read_metrics())
+    bar = Progress(retraining.steps, recipe.epochs, recipe.batch_size, retraining.step, quiet, before=before)
     with stop_requested() as stop, bar:
 
         def check_signal() -> None:
@@ -132,18 +136,16 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
             while not retraining.done:
                 if not retraining.epoch_ended:
                     epoch = retraining.epoch + 1
-                    with bar.waiting(), reading():
+                    with bar.speed.waiting(), reading():
                         batch = retraining.batch()
                     retraining.train_step(batch)
                     if retraining.step % LOOK_EVERY == 0:
                         shown |= retraining.running()
+                    bar.speed.step()
                     bar.update(retraining.step, epoch, shown)
                 if retraining.epoch_ended:
-                    with reading():
-                        shown = retraining.finish_epoch(check_signal)
-                    run.log(shown)
-                    run.save(retraining.state_dict(), retraining.step)
-                    draw_curves(run, bar)
+                    with bar.speed.apart():
+                        shown = end_epoch(run, retraining, bar, check_signal)
                 check_signal()
         except (Stopped, Unreadable) as end:
             run.save(retraining.state_dict(), retraining.step)
@@ -151,6 +153,20 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
         draw_curves(run, bar)
     finish(run, retraining)
     return 0
+
+
+def end_epoch(
+    run: RunFolder, retraining: Retraining, bar: Progress, check_signal: Callable[[], None]
+) -> dict[str, Any]:
+    """The test, the log, a checkpoint and the picture; the epoch's record."""
+    with reading():
+        record = retraining.finish_epoch(check_signal)
+    measured = {**bar.speed.measured(), "peak_memory": peak_memory(str(retraining.device))}
+    run.log({**record, MEASURED: measured})
+    bar.row(retraining_row(record, bar))
+    run.save(retraining.state_dict(), retraining.step)
+    draw_curves(run, bar)
+    return record
 
 
 def draw_curves(run: RunFolder, bar: Progress) -> None:

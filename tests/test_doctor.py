@@ -29,7 +29,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None
         "get_device_name": "GPU",
         "get_device_capability": getattr(request, "param", (7, 0)),
     }.items():
-        monkeypatch.setattr(torch.cuda, function, lambda value=value: value)
+        monkeypatch.setattr(torch.cuda, function, lambda device=None, value=value: value)
 
 
 def test_a_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -79,10 +80,13 @@ def build(_: Sequence[str]) -> Found:
 def tests(_: Sequence[str], backend: str) -> Found:
     """The tests on the device, of one backend."""
     need_gpu()
-    command = [sys.executable, "-u", "-m", "pytest", "-vv", "--tb=short", "--durations=5", "tests/bench/test_gpu.py"]
-    done = run([*command, "-k", backend], left())
+    command = [sys.executable, "-u", "-m", "pytest", "-vv", "-rs", "--tb=short", "--durations=5"]
+    done = run([*command, "tests/bench/test_gpu.py", "-k", backend], left())
     yield "said", done.said[-6000:]
     refuse("tests", done.code)
+    if not re.search(r"\b\d+ passed", done.said):
+        reasons = re.findall(r"^SKIPPED \[\d+\] \S+ (.*)", done.said, re.MULTILINE) or ["there is none"]
+        raise SystemExit(f"tests: none ran; {reasons[0]}")
 
 
 def left(used: float = 0.0) -> float:
