@@ -29,9 +29,7 @@ OPTIONS = Options(
         Option("scale", "str", "what the options of the recipe are by themselves", WHAT, tuple(SCALES)),
         Option("data", "str", f"{', '.join(DATASETS)}; auto: the best that is found", IMAGES),
         Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
-        Option(
-            "image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES
-        ),
+        Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
         *options_of(Recipe),
         device_option,
         Option("out", "path", "run folder", default=Path("runs/evaluate")),
