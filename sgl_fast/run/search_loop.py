@@ -14,6 +14,7 @@ from ..sgl.record import check_finite
 from ..sgl.search import Search
 from ..spaces import KINDS
 from .command import Stopped, Unreadable, draw, reading, say_end
+from .decided import decided
 from .epoch_table import search_row
 from .progress import Progress
 from .run_folder import RunFolder
@@ -214,6 +215,7 @@ def finish(run: RunFolder, stages: Stages) -> None:
     if not stages.moved:
         print(f"no genotype: the architecture never moved in {stages.config.epochs} epochs (--arch-start)")
         return
+    print(*decided(stages.search).lines(), sep="\n")
     genotype = stages.genotypes()[best]
     channels, layers, side = (48, 14, 224) if space.imagenet else (36, 20, 32)
     with torch.device("meta"):
