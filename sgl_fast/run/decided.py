@@ -1,6 +1,6 @@
 """What a search has decided: its operations beside those of an architecture that gradients without a signal moved.
 
-Adam takes such gradients a random walk: after n steps of size eta a logit has gone some eta sqrt(n) from where it began.
+Adam makes of such gradients a random walk: after n steps of size eta a logit is some eta sqrt(n) from where it began.
 An edge is decided where its best operation is ahead of the next by more than 95% of such walks show.
 """
 
