@@ -10,7 +10,7 @@ from typing import Any
 from ..data.locate import DATASETS
 from ..sgl.config import NUMBERS, Config
 from ..spaces import PRIMITIVES
-from .options import Option, Options, device_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, options_of, shown
 from .parser import Parser
 from .search_settings import CHOICES, SCALES, defaults, flat
 
@@ -46,6 +46,7 @@ OPTIONS = Options(
         Option("backend", "str | None", "reference, cpu, cuda, triton; auto: the best [$SGL_FAST_BACKEND, else auto]"),
         Option("launch", "switch", "on a GPU: launch every kernel, no CUDA graph of the step", default=False),
         Option("out", "path", "run folder", default=Path("runs/search")),
+        figures_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )  # fmt: skip
