@@ -24,9 +24,10 @@ from .run.command import (
 from .run.epoch_table import retraining_row
 from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config
 from .run.identity import RUN, computes, identity
-from .run.pictures import draw
+from .run.pictures import draw, drawn
 from .run.progress import Progress
 from .run.recipe import Recipe
+from .run.report import REPORT, write_page
 from .run.run_folder import METRICS, RunFolder
 from .run.signals import stop_requested
 from .run.speed import MEASURED, measured_before, peak_memory
@@ -163,12 +164,12 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str])
                 if retraining.epoch_ended:
                     with bar.speed.apart():
                         shown = end_epoch(run, retraining, bar, check_signal)
-                        draw_curves(run, bar, figures)
+                        show(run, retraining, bar, figures)
                 check_signal()
         except (Stopped, Unreadable) as end:
             run.save(retraining.state_dict(), retraining.step)
             return say_end(PROG, end, retraining.step)
-        draw_curves(run, bar, figures)
+        show(run, retraining, bar, figures)
     finish(run, retraining)
     return 0
 
@@ -186,10 +187,14 @@ def end_epoch(
     return record
 
 
-def draw_curves(run: RunFolder, bar: Progress, figures: list[str]) -> None:
+def show(run: RunFolder, retraining: Retraining, bar: Progress, figures: list[str]) -> None:
+    """The picture and the page of the epochs so far."""
     from .run.plots import curves_figure
+    from .run.retrain_report import retraining_page
 
-    draw(run, bar, "curves", figures, lambda: curves_figure(run.read_metrics()))
+    records = run.read_metrics()
+    draw(run, bar, "curves", figures, lambda: curves_figure(records))
+    drawn(bar, REPORT, lambda: write_page(run.path(REPORT), retraining_page(run, retraining, records)))
 
 
 def finish(run: RunFolder, retraining: Retraining) -> None:

@@ -12,12 +12,13 @@ from ..genotype.genotype import Genotype, count_skips
 from ..sgl import ranks
 from ..sgl.record import check_finite
 from ..sgl.search import Search
-from ..spaces import KINDS
+from ..spaces import KINDS, Space
 from .command import Stopped, Unreadable, reading, say_end
 from .decided import decided
 from .epoch_table import search_row
-from .pictures import draw_search
+from .pictures import draw_search, drawn
 from .progress import Progress
+from .report import REPORT, write_page
 from .run_folder import RunFolder
 from .search_args import PROG
 from .signals import stop_requested
@@ -45,9 +46,11 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str, figures: Seque
         except (Stopped, Unreadable) as end:
             loop.deferred.write()
             run.save(stages.state_dict(), stages.step)
+            report(run, stages, bar, f"stopped at step {stages.step}")
             return say_end(PROG, end, stages.step)
         if ranks.is_main():
             draw_search(run, stages, bar, figures)
+            report(run, stages, bar, "done")
     if ranks.is_main():
         finish(run, stages)
     return 0
@@ -145,6 +148,7 @@ class Loop:
             self.run.save(stages.state_dict(), stages.step)
             if ranks.is_main() and stages.step < stages.steps:
                 draw_search(self.run, stages, self.bar, self.figures)
+                report(self.run, stages, self.bar, "running")
 
 
 def finish_epoch(
@@ -168,10 +172,17 @@ def finish_epoch(
     for k, count in enumerate(skips):
         if count["normal"] > nodes:
             bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
-    found = {"genotypes": [as_json(g) for g in genotypes]} if stages.moved else {}
+    found = described(genotypes, search.space) if stages.moved else {}
     measured = {**bar.speed.totals(), "peak_memory": peak_memory(stages.device)}
     state = {"stage": stages.stage, **probabilities_of(search), **rates_of(search)}
     return {**result, "best_learner": best, "skips": skips, **state, **found, MEASURED: measured}
+
+
+def described(genotypes: Sequence[Genotype], space: Space) -> dict[str, Any]:
+    """Every learner's genotype, and the size of its network at the published scale."""
+    sizes = [size_of(g, space.num_classes, space.imagenet) for g in genotypes]
+    counts = {"parameters": [size.parameters for size in sizes], "multiply_adds": [size.macs for size in sizes]}
+    return {"genotypes": [as_json(g) for g in genotypes], **counts}
 
 
 def probabilities_of(search: Search) -> dict[str, Any]:
@@ -191,6 +202,15 @@ def rates_of(search: Search) -> dict[str, float]:
 
 def as_json(genotype: Genotype) -> Any:
     return json.loads(genotype.to_json())
+
+
+def report(run: RunFolder, stages: Stages, bar: Progress, state: str) -> None:
+    """report.html, once an epoch has ended."""
+    from .search_report import search_page
+
+    records = [] if not ranks.is_main() else run.read_metrics()
+    if any("validation_loss" in record for record in records):
+        drawn(bar, REPORT, lambda: write_page(run.path(REPORT), search_page(run, stages, records, state)))
 
 
 def finish(run: RunFolder, stages: Stages) -> None:
