@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -57,12 +59,12 @@ def refuse(prog: str, error: OSError | ValueError) -> int:
     return 2
 
 
-def say_end(prog: str, end: Stopped | Unreadable, step: int) -> int:
+def say_end(prog: str, end: Stopped | Unreadable, step: int, run: RunFolder) -> int:
     """Says where a run that saved itself stops, and gives the exit code."""
-    if isinstance(end, Stopped):
-        return 128 + end.signal
-    print(f"{prog}: {end}; saved at step {step}, where --resume goes on", file=sys.stderr)
-    return FILES
+    reason = signal.Signals(end.signal).name if isinstance(end, Stopped) else str(end)
+    more = f"saved at step {step}, where --resume {shlex.quote(str(run.folder))} goes on"
+    print(f"{prog}: {reason}; {more}", file=sys.stderr)
+    return 128 + end.signal if isinstance(end, Stopped) else FILES
 
 
 def say_last(prog: str, error: BaseException, run: RunFolder) -> int:

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..files import write_text_atomic
 from ..genotype.derivation import edge_shares
 from ..genotype.genotype import Genotype, count_skips
 from ..sgl import ranks
@@ -41,7 +42,7 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
         except (Stopped, Unreadable) as end:
             loop.deferred.write()
             run.save(stages.state_dict(), stages.step)
-            return say_end(PROG, end, stages.step)
+            return say_end(PROG, end, stages.step, run)
         if ranks.is_main():
             draw_all(run, stages, bar)
     if ranks.is_main():
@@ -188,16 +189,25 @@ def as_json(genotype: Genotype) -> Any:
 
 
 def draw_all(run: RunFolder, stages: Stages, bar: Progress) -> None:
-    """The three pictures; that of the alphas shows the current stage."""
+    """The three pictures, that of the alphas of the current stage, and genotypes.jsonl."""
     from .plots import plot_alphas, plot_cells, plot_curves
 
     records, genotypes = run.read_metrics(), stages.genotypes()
+    keep_genotypes(run, records)
     history = [r for r in records if r.get("stage") == stages.stage]
     ops = {kind: stages.search.space.ops(kind) for kind in KINDS}
     titles = [f"learner {k}" for k in range(len(genotypes))]
     draw(run, bar, "alphas.png", lambda path: plot_alphas(path, history, ops))
     draw(run, bar, "cells.png", lambda path: plot_cells(path, genotypes, titles))
     draw(run, bar, "curves.png", lambda path: plot_curves(path, records))
+
+
+def keep_genotypes(run: RunFolder, records: list[dict[str, Any]]) -> None:
+    """genotypes.jsonl: those of every epoch that the records hold, a line each."""
+    names = ("step", "epoch", "stage", "best_learner", "genotypes")
+    lines = [json.dumps({name: r[name] for name in names}) for r in records if "genotypes" in r]
+    if lines:
+        write_text_atomic(run.path("genotypes.jsonl"), "\n".join(lines) + "\n")
 
 
 def finish(run: RunFolder, stages: Stages) -> None:
@@ -222,4 +232,5 @@ def finish(run: RunFolder, stages: Stages) -> None:
     print(genotype.to_json())
     print(f"{channels} channels, {layers} layers: {parameters:,} parameters, ", end="")
     print(f"{macs:,} multiply-adds (convolutions and classifier)")
-    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.path('best.json')))}")
+    scale = " --scale paper" if stages.settings["scale"] == "paper" else ""
+    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.folder))}{scale}")
