@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .run.command import check_device, device_of, put_backend, refuse, say_last, started
+from .run.command import check_device, device_of, formats_of, put_backend, refuse, say_last, started
 from .run.identity import RUN, computes, identity
 from .run.place import settle
 from .run.run_folder import Follower, RunFolder
@@ -29,6 +29,7 @@ def main(argv: list[str] | None = None) -> int:
         given = given_of(args)
         check_device(args.device)
         settle(args, (given.get("space", "pc_darts"), given.get("seed", 0)))
+        args.figures = formats_of(args.figures)
         if not args.resume:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
         put_backend(args.backend)
@@ -64,7 +65,7 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
-            return fit(run, stages, args.quiet, args.device)
+            return fit(run, stages, args.quiet, args.device, args.figures)
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
         except RuntimeError as error:

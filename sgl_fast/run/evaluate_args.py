@@ -18,7 +18,7 @@ from ..setting import check_limits
 from ..spaces import space
 from .command import FOLDER, located
 from .identity import RUN
-from .options import Option, Options, device_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, options_of, shown
 from .parser import Parser
 from .place import add_resume, out_option
 from .recipe import IMAGES, SCALES, Recipe
@@ -41,10 +41,11 @@ OPTIONS = Options(
         Option("scale", "str", "what the options of the recipe are by themselves", WHAT, tuple(SCALES)),
         Option("data", "str", f"{', '.join(DATASETS)}; auto: the best that is found", IMAGES),
         Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
-        Option("image_size", "int | None", "to resize to, for imagenet and folder:PATH", IMAGES),
+        Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
         *options_of(Recipe),
         device_option,
         out_option("evaluate"),
+        figures_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )

@@ -9,7 +9,7 @@ from typing import Any
 from ..data.locate import DATASETS
 from ..sgl.config import NUMBERS, Config
 from ..spaces import PRIMITIVES
-from .options import Option, Options, device_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, options_of, shown
 from .parser import Parser
 from .place import add_resume, out_option
 from .search_settings import CHOICES, SCALES, defaults, flat
@@ -36,7 +36,7 @@ OPTIONS = Options(
         Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
         Option("unlabeled", "str | None", "folder of the images without labels; train: the training images", IMAGES,
                metavar="DIR"),
-        Option("image_size", "int | None", "to resize to, for imagenet and folder:PATH", IMAGES),
+        Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
         Option("batch_size", "int", "images of each role a step", IMAGES),
         Option("limit", "int | None", "use only the first so many images of each role; none: all", IMAGES),
         *options_of(Config, {"skip_dropout": "floats"}),
@@ -46,6 +46,7 @@ OPTIONS = Options(
         Option("backend", "str | None", "reference, cpu, cuda, triton; auto: the best [$SGL_FAST_BACKEND, else auto]"),
         Option("launch", "switch", "on a GPU: launch every kernel, no CUDA graph of the step", default=False),
         out_option("SPACE"),
+        figures_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )  # fmt: skip
