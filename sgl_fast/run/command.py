@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,8 +134,19 @@ class _Kept(io.FileIO):
             return len(data)
 
 
+def _stopped(number: int, frame: object) -> None:
+    with suppress(OSError):
+        os.write(2, f"stopped by {signal.Signals(number).name}, with no step under way\n".encode())
+    os._exit(128 + number)
+
+
 def started(main: Callable[[], int]) -> int:
-    """A command line as a program, on standard streams that never raise and show any text in any encoding."""
+    """A command line as a program, on standard streams that never raise and show any text in any encoding.
+
+    Ctrl-C, where `stop_requested` does not wait for a step, is one line, wherever libraries are while they load.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # not under nohup
+        signal.signal(signal.SIGINT, _stopped)
     for number in range(3):
         try:
             os.fstat(number)
