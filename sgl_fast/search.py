@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .run.command import check_device, device_of, formats_of, put_backend, refuse, say_last, started
 from .run.identity import RUN, computes, identity
+from .run.place import settle
 from .run.run_folder import Follower, RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
@@ -27,6 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = given_of(args)
         check_device(args.device)
+        settle(args, (given.get("space", "pc_darts"), given.get("seed", 0)))
         args.figures = formats_of(args.figures)
         if not args.resume:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
@@ -161,7 +163,7 @@ def say(run: RunFolder, stages: Stages, args: argparse.Namespace) -> None:
 
     if not ranks.is_main():
         return
-    for note in run.notes:
+    for note in (f"run folder {run.folder}", *run.notes):
         print(note, file=sys.stderr)
     print(f"{stages.dataset.note}; backend {explain(args.device)}", file=sys.stderr)
     config = stages.config

@@ -45,14 +45,15 @@ class RunFolder:
         of one line.
         """
         folder = files.user_path(path)
+        if not folder.is_dir():
+            check_free(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot make run folder {folder}: {error.strerror}") from error
         run = cls(folder, *locked(folder))
         try:
-            if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT, PREVIOUS)):
-                raise ValueError(f"{folder} already holds a run: continue it with --resume, or choose another folder")
+            check_free(folder)
             files.sweep(folder)
         except BaseException:
             run.close()
@@ -63,8 +64,7 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """A run to resume, its `config` read back. No run there, or one in use, is a ValueError of one line."""
         folder = files.user_path(path)
-        if not (folder / CONFIG).is_file():
-            raise ValueError(f"no run to resume in {folder}: it has no {CONFIG}")
+        config_in(folder)
         run = cls(folder, *locked(folder))
         try:
             files.sweep(folder)
@@ -227,6 +227,21 @@ class Follower(RunFolder):
 
     def save(self, state: dict[str, Any], step: int) -> None:
         self.good = step
+
+
+def check_free(folder: Path) -> None:
+    """ValueError where a new run cannot have the folder."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"cannot make run folder {folder}: it is a file")
+    if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT, PREVIOUS)):
+        raise ValueError(f"{folder} already holds a run: go on with --resume {folder}, or choose another folder")
+
+
+def config_in(folder: Path) -> Path:
+    """The config.json of a run. ValueError where there is none."""
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"no run to resume in {folder}: it has no {CONFIG}")
+    return folder / CONFIG
 
 
 def _lines(path: Path) -> list[bytes]:
