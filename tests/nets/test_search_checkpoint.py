@@ -178,7 +178,7 @@ BETAS = {"betas_normal": torch.rand(5), "betas_reduce": torch.rand(5)}
 def test_architectures_beside_a_state_dict(beside: dict[str, Any], tmp_path: Path) -> None:
     module, _ = made(SPACES["pc_darts"])
     state = module.float().state_dict() | {
-        f"module.{name}": tensor for name, tensor in beside.pop("within", {}).items()
+        f"module.{name}": tensor for name, tensor in beside.get("within", {}).items()
     }
     torch.save({"state_dict": state, **beside}, tmp_path / "c.pt")
     found = load_search_checkpoint(tmp_path / "c.pt", SPACES["pc_darts"])
