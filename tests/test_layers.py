@@ -38,7 +38,8 @@ def module_name(path: Path) -> str:
 FILES = sorted({*PACKAGE.rglob("*.py"), *(PACKAGE / "kernels").glob("*.py")})  # rglob need not follow a link
 TREES = {module_name(path): ast.parse(path.read_text(), path.name) for path in FILES}
 PACKAGES = {module_name(path) for path in FILES if path.stem == "__init__"}
-COMMANDS = [*(name for name in TREES if name.endswith("_args")), *(f"sgl_fast.{name}" for name in (*FLOORS[-2], *FLOORS[-1]))]
+COMMANDS = [name for name in TREES if name.endswith("_args")]
+COMMANDS += [f"sgl_fast.{name}" for name in (*FLOORS[-2], *FLOORS[-1])]
 
 
 def targets(module: str, node: ast.AST) -> list[str]:
