@@ -31,6 +31,7 @@ from .run.recipe import Recipe
 from .run.report import REPORT, write_page
 from .run.run_folder import METRICS, RunFolder
 from .run.signals import stop_requested
+from .run.sinks import sinks_of
 from .run.speed import MEASURED, measured_before, peak_memory
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = OPTIONS.given(args, flat)
         check_device(args.device)
-        args.figures = formats_of(args.figures)
+        args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if args.count:
             return print_counts(with_run(given)[0], args.classes)
         settle(args, ("evaluate", given.get("seed", 0)))
@@ -63,6 +64,7 @@ def main(argv: list[str] | None = None) -> int:
         run.notes += notes
         try:
             retraining = begun(run, args, config) if config else resumed(run, args, given)
+            run.log_to(args.log)
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:

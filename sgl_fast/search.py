@@ -14,6 +14,7 @@ from .run.run_folder import Follower, RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
 from .run.search_settings import flat, settings_of, warning_of
+from .run.sinks import sinks_of
 from .sgl.methods import METHODS
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         given = given_of(args)
         check_device(args.device)
         settle(args, (given.get("space", "pc_darts"), given.get("seed", 0)))
-        args.figures = formats_of(args.figures)
+        args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if not args.resume:
             early = settings_of(given, "cpu")  # what is wrong is said before torch is loaded
             if not args.print_config:
@@ -65,6 +66,7 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
     with run:
         try:
             stages = begun(run, args, settings) if settings is not None else resumed(run, args, given)
+            run.log_to(args.log)
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:

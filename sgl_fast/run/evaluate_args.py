@@ -18,7 +18,7 @@ from ..setting import check_limits
 from ..spaces import space
 from .command import FOLDER, check_found, located
 from .identity import RUN
-from .options import Option, Options, device_option, figures_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, log_option, options_of, shown
 from .parser import Parser
 from .place import add_resume, out_option
 from .recipe import IMAGES, SCALES, Recipe
@@ -46,6 +46,7 @@ OPTIONS = Options(
         device_option,
         out_option("evaluate"),
         figures_option,
+        log_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )

@@ -13,6 +13,7 @@ from .. import files
 from . import checkpoint
 from .identity import RUN, differences
 from .run_lock import locked
+from .sinks import Sinks
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.prev.pt"
@@ -38,6 +39,7 @@ class RunFolder:
         self._newest_is_good = True
         self._lock = lock
         self._metrics: FileIO | None = None
+        self.sinks = Sinks()
 
     @classmethod
     def create(cls, path: str | Path) -> RunFolder:
@@ -106,6 +108,7 @@ class RunFolder:
         rest = memoryview(line.encode() + b"\n")
         while rest:  # a disk that is nearly full takes a part
             rest = rest[self._metrics.write(rest) :]
+        self.sinks.log(json.loads(line))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The records logged so far, without a half-written last line."""
@@ -186,8 +189,13 @@ class RunFolder:
         self._newest_is_good = False
         return previous, state
 
+    def log_to(self, names: Sequence[str]) -> None:
+        """Also to these sinks, from here on."""
+        self.sinks = Sinks.opened(names, self)
+
     def close(self) -> None:
         self._close_metrics()
+        self.sinks.close()
         if self._lock is not None:
             self._lock.close()
 
@@ -217,6 +225,9 @@ class Follower(RunFolder):
         self.config = config
 
     def log(self, record: dict[str, Any]) -> None:
+        pass
+
+    def log_to(self, names: Sequence[str]) -> None:
         pass
 
     def truncate_metrics(self, step: int) -> int:

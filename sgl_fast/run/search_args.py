@@ -9,7 +9,7 @@ from typing import Any
 from ..data.locate import DATASETS
 from ..sgl.config import NUMBERS, Config
 from ..spaces import PRIMITIVES
-from .options import Option, Options, device_option, figures_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, log_option, options_of, shown
 from .parser import Parser
 from .place import add_resume, out_option
 from .search_settings import CHOICES, SCALES, defaults, flat
@@ -47,6 +47,7 @@ OPTIONS = Options(
         Option("launch", "switch", "on a GPU: launch every kernel, no CUDA graph of the step", default=False),
         out_option("SPACE"),
         figures_option,
+        log_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )  # fmt: skip
