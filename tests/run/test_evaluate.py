@@ -187,7 +187,7 @@ def assert_refused(arguments: list[str], message: str, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--genotype: need a file or a name"),
+        ([], "--genotype: need a run's folder, a file or a name"),
         (["--genotype", "DARTS_V3"], "--genotype: unknown genotype 'DARTS_V3'; near it"),
         (["--genotype", "nowhere/genotype.json"], "there is no file nowhere/genotype.json"),
         (["--genotype", "DARTS", "--channels", "0"], "--channels: need a number of at least 1; got 0"),
