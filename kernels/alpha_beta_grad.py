@@ -7,7 +7,7 @@ import triton.language as tl
 
 from .arguments import EDGE, PLAIN, TERM
 from .combine import bypass_term
-from .tiles import edge_weight_of, normed, state_base
+from .tiles import edge_weight_of, normed, skip_beta_of, state_base
 
 
 @triton.jit(do_not_specialize=PLAIN)
@@ -39,7 +39,7 @@ def skip_sums_kernel(x, out, y, norms, dropout, partial, edges, node, pixels, sh
                 whole_sum += tl.sum(product, 1)
                 if dropout.masks is not None:
                     at = dropout.masks + (mask_at + c[:, None]) * pixels + pixel[None, :]
-                    product *= tl.load(at, mask=mixed & (skip >= 0), other=0).to(tl.float32) * dropout.scale
+                    product *= tl.load(at, mask=mixed & (skip >= 0), other=0).to(tl.float32) * tl.load(dropout.scale)
                 kept_sum += tl.sum(product, 1)
             if many > 1:
                 here = (c >= shape.M) & (c < shape.C)
@@ -82,7 +82,7 @@ def alpha_beta_grad_kernel(
         tl.store(op_grads + first + skip, (weight * dot).to(tl.float32))
         total += dot * tl.load(mixture.op_weights + first + skip)
     if tl.load(row + EDGE.aux) > 0:
-        total += sum_over_images(partial, v, N, edge * 3 + 1, IMAGES) * mixture.skip_beta
+        total += sum_over_images(partial, v, N, edge * 3 + 1, IMAGES) * skip_beta_of(mixture)
     for t in range(tl.load(row + EDGE.terms)):
         term = terms + (tl.load(row + EDGE.first_term) + t) * len(TERM)
         op, norm = tl.load(term + TERM.op), tl.load(term + TERM.norm)
@@ -96,6 +96,6 @@ def alpha_beta_grad_kernel(
             tl.store(op_grads + first + op, (weight * dot).to(tl.float32))
             total += dot * tl.load(mixture.op_weights + first + op)
         else:
-            total += dot * mixture.skip_beta
+            total += dot * skip_beta_of(mixture)
     if edge_grads is not None:
         tl.store(edge_grads + v * mixture.edges + edge, total.to(tl.float32))

@@ -90,7 +90,7 @@ class Norms(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """op_weights (V, edges, ops), edge_weights (V, edges) or None; skip_beta weighs auxiliary skips."""
+    """op_weights (V, edges, ops), edge_weights (V, edges) or None; skip_beta () of auxiliary skips, or None."""
 
     op_weights: Any
     edge_weights: Any
@@ -100,7 +100,7 @@ class Mixture(NamedTuple):
 
 
 class Dropout(NamedTuple):
-    """masks (masks, V, N, M, H', W') of 0 and 1 or None, and the scale of what is kept."""
+    """masks (masks, V, N, M, H', W') of 0 and 1, and the scale () of what is kept; or None."""
 
     masks: Any
     scale: Any

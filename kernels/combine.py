@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from .arguments import EDGE, PLAIN, TERM
-from .tiles import edge_weight_of, normed, op_weight_of, state_base
+from .tiles import edge_weight_of, normed, op_weight_of, skip_beta_of, state_base
 
 
 @triton.jit
@@ -18,12 +18,12 @@ def mixed_term(x, saved, norms, mixture, dropout, row, terms, image, v, m, mixes
         value = tl.load(x + m[:, None] * pixels + pixel[None, :], mask=mixes, other=0.0)
         value = normed(value, norms, v, norm_in, m, mixed)
         if aux:
-            sum_ += mixture.skip_beta * value
+            sum_ += skip_beta_of(mixture) * value
         if skip >= 0:
             if dropout.masks is not None:
                 at = (tl.load(row + EDGE.dropout) * shape.images + image) * shape.M + m[:, None]
                 kept = tl.load(dropout.masks + at * pixels + pixel[None, :], mask=mixes, other=0)
-                value *= kept.to(tl.float32) * dropout.scale
+                value *= kept.to(tl.float32) * tl.load(dropout.scale)
             sum_ += tl.load(mixture.op_weights + (v * mixture.edges + edge) * mixture.ops + skip) * value
     for t in range(tl.load(row + EDGE.terms)):
         term = terms + (tl.load(row + EDGE.first_term) + t) * len(TERM)

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from .arguments import EDGE, PLAIN, POOL, STATE, USE
-from .tiles import argmax_of, base_of, bn_backward, edge_weight_of, op_weight_of
+from .tiles import argmax_of, base_of, bn_backward, edge_weight_of, op_weight_of, skip_beta_of
 
 
 @triton.jit
@@ -56,12 +56,12 @@ def skip_dgrad(dy, mixture, dropout, row, image, v, c, mixed, pixel, pixels, sha
         at = dy + c[:, None] * (shape.C // shape.M) * pixels + pixel[None, :]
         gradient = edge_weight_of(mixture, v, edge) * tl.load(at, mask=mixed, other=0.0)
         if aux:
-            total += mixture.skip_beta * gradient
+            total += skip_beta_of(mixture) * gradient
         if skip >= 0:
             if dropout.masks is not None:
                 at = (tl.load(row + EDGE.dropout) * shape.images + image) * shape.M + c[:, None]
                 kept = tl.load(dropout.masks + at * pixels + pixel[None, :], mask=mixed, other=0)
-                gradient *= kept.to(tl.float32) * dropout.scale
+                gradient *= kept.to(tl.float32) * tl.load(dropout.scale)
             total += tl.load(mixture.op_weights + (v * mixture.edges + edge) * mixture.ops + skip) * gradient
     return total
 

@@ -9,12 +9,25 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .genotype.genotype import Genotype
-from .run.command import Stopped, Unreadable, check_device, device_of, draw, reading, refuse, say_end, say_last, started
+from .run.command import (
+    Stopped,
+    Unreadable,
+    check_device,
+    device_of,
+    formats_of,
+    reading,
+    refuse,
+    say_end,
+    say_last,
+    started,
+)
 from .run.epoch_table import retraining_row
-from .run.evaluate_args import PROG, genotype_of, new_config, parser, recipe_of, stored_config
+from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config
 from .run.identity import RUN, computes, identity
+from .run.pictures import draw, drawn
 from .run.progress import Progress
 from .run.recipe import Recipe
+from .run.report import REPORT, write_page
 from .run.run_folder import METRICS, RunFolder
 from .run.signals import stop_requested
 from .run.speed import MEASURED, measured_before, peak_memory
@@ -22,7 +35,7 @@ from .run.speed import MEASURED, measured_before, peak_memory
 if TYPE_CHECKING:
     from .run.retrain import Retraining
 
-GENOTYPE, RESULT, CURVES = "genotype.json", "result.json", "curves.png"
+GENOTYPE, RESULT = "genotype.json", "result.json"
 RESULTS = {"test_accuracy", "epoch"}  # of a record, for result.json
 LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
 
@@ -31,34 +44,38 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: as that of `search.main`."""
     args = parser().parse_args(argv)
     try:
+        given = OPTIONS.given(args, flat)
         check_device(args.device)
+        args.figures = formats_of(args.figures)
         if args.count:
-            return print_counts(args)
-        config = None if args.resume else new_config(args)
+            return print_counts(given, args.classes)
+        config = None if args.resume else new_config(given)
+        if config and args.print_config:
+            print(OPTIONS.toml(flat(config), f"for {PROG} --config FILE"))
+            return 0
         run = RunFolder.create(args.out) if config else RunFolder.open(args.out)
     except (OSError, ValueError) as error:
         return refuse(PROG, error)
     with run:
         try:
-            retraining = begun(run, args, config) if config else resumed(run, args)
+            retraining = begun(run, args, config) if config else resumed(run, args, given)
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
-            return fit(run, retraining, args.quiet)
+            return fit(run, retraining, args.quiet, args.figures)
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
 
 
-def print_counts(args: argparse.Namespace) -> int:
-    """Parameters, and multiply-adds by each rule, of the network that the arguments describe."""
-    genotype, recipe = genotype_of(args), recipe_of(args, "paper")
+def print_counts(given: dict[str, Any], classes: int) -> int:
+    """Parameters, and multiply-adds by each rule, of the network that the options describe."""
+    genotype, recipe = genotype_of(given), recipe_of(given, "paper")
     import torch
 
     from .nets.counting import RULES, count_macs, count_parameters
     from .nets.network import Network
 
-    classes = 10 if args.classes is None else args.classes
-    size = args.image_size or (224 if recipe.imagenet else 32)
+    size = given.get("image_size") or (224 if recipe.imagenet else 32)
     with torch.device("meta"):
         network = Network(genotype, recipe.channels, recipe.layers, classes, imagenet=recipe.imagenet)
     print(f"{recipe.channels} channels, {recipe.layers} layers, {classes} classes, {size} x {size} pixels")
@@ -77,9 +94,9 @@ def begun(run: RunFolder, args: argparse.Namespace, config: dict[str, Any]) -> R
     return retraining
 
 
-def resumed(run: RunFolder, args: argparse.Namespace) -> Retraining:
+def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> Retraining:
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
-    config, notes = stored_config(args, run.config)
+    config, notes = stored_config(given, args.out, run.config)
     retraining, identity = prepare(args, config, run.config)
 
     def take(state: dict[str, Any]) -> int:
@@ -117,9 +134,10 @@ def say(run: RunFolder, retraining: Retraining) -> None:
         print(line, file=sys.stderr)
 
 
-def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
+def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str]) -> int:
     """Trains to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
 
+    figures   formats of the picture
     Returns the exit code.
     """
     run.write_json(GENOTYPE, run.config["genotype"])
@@ -146,11 +164,12 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
                 if retraining.epoch_ended:
                     with bar.speed.apart():
                         shown = end_epoch(run, retraining, bar, check_signal)
+                        show(run, retraining, bar, figures)
                 check_signal()
         except (Stopped, Unreadable) as end:
             run.save(retraining.state_dict(), retraining.step)
             return say_end(PROG, end, retraining.step)
-        draw_curves(run, bar)
+        show(run, retraining, bar, figures)
     finish(run, retraining)
     return 0
 
@@ -158,21 +177,24 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
 def end_epoch(
     run: RunFolder, retraining: Retraining, bar: Progress, check_signal: Callable[[], None]
 ) -> dict[str, Any]:
-    """The test, the log, a checkpoint and the picture; the epoch's record."""
+    """The test, the log and a checkpoint; the epoch's record."""
     with reading():
         record = retraining.finish_epoch(check_signal)
     measured = {**bar.speed.measured(), "peak_memory": peak_memory(str(retraining.device))}
     run.log({**record, MEASURED: measured})
     bar.row(retraining_row(record, bar))
     run.save(retraining.state_dict(), retraining.step)
-    draw_curves(run, bar)
     return record
 
 
-def draw_curves(run: RunFolder, bar: Progress) -> None:
-    from .run.plots import plot_curves
+def show(run: RunFolder, retraining: Retraining, bar: Progress, figures: list[str]) -> None:
+    """The picture and the page of the epochs so far."""
+    from .run.plots import curves_figure
+    from .run.retrain_report import retraining_page
 
-    draw(run, bar, CURVES, lambda path: plot_curves(path, run.read_metrics()))
+    records = run.read_metrics()
+    draw(run, bar, "curves", figures, lambda: curves_figure(records))
+    drawn(bar, REPORT, lambda: write_page(run.path(REPORT), retraining_page(run, retraining, records)))
 
 
 def finish(run: RunFolder, retraining: Retraining) -> None:

@@ -7,11 +7,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .run.command import check_device, device_of, put_backend, refuse, say_last, started
+from .run.command import check_device, device_of, formats_of, put_backend, refuse, say_last, started
 from .run.identity import RUN, computes, identity
 from .run.run_folder import Follower, RunFolder
-from .run.search_args import PROG, given_of, parser, settings_of, warning_of
+from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
+from .run.search_settings import flat, settings_of, warning_of
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -24,8 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     try:
-        check_device(args.device)
         given = given_of(args)
+        check_device(args.device)
+        args.figures = formats_of(args.figures)
         if not args.resume:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
         put_backend(args.backend)
@@ -34,7 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         if settings is not None and (warning := warning_of(settings)):
             print(f"{PROG}: {warning}", file=sys.stderr)
         if settings is not None and args.print_config:
-            print(json.dumps(settings, indent=2))
+            print(OPTIONS.toml(flat(settings), f"for {PROG} --config FILE"))
             return 0
         if settings is not None and args.dry_run:
             return dry_run(settings)
@@ -61,7 +63,7 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
-            return fit(run, stages, args.quiet, args.device)
+            return fit(run, stages, args.quiet, args.device, args.figures)
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
         except RuntimeError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
-BUILD = "pip install --no-build-isolation . in the sources,"
+BUILD = "pip install . in the sources,"
 
 
 def why_not_cuda(extension: ModuleType, device: Any = None) -> str | None:

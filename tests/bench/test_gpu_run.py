@@ -41,7 +41,7 @@ def test_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert gpu.main(["--out", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     records = json.loads((tmp_path / "gpu.json").read_text())
-    assert records["environment"]["result"]["gpu"] == "none that torch can use"
+    assert records["environment"]["result"]["GPU"] == "none that torch can use"
     assert records["ceilings"]["error"] == "needs an NVIDIA GPU and its driver; torch finds none"
     assert "no such part" in records["nothing"]["error"] and "ceilings: needs an NVIDIA GPU" in said
     assert "none that torch can use" in (tmp_path / "gpu.md").read_text()

@@ -153,6 +153,8 @@ def test_what_a_run_leaves(tmp_path: Path, capsys) -> None:
     assert result["test_accuracy"] == records[-1]["test_accuracy"]
     assert result["parameters"] > 0 and result["multiply_adds_conv_linear"] > 0
     assert Genotype.from_json((out / "genotype.json").read_text()) == CHEAP
+    page = (out / "report.html").read_text()
+    assert "done; epoch 2 of 2" in page and f"{100 * (1 - result['test_accuracy']):.2f} %" in page
     said = capsys.readouterr()
     assert "after the last of 2 epochs" in said.out
     assert "tested on 1000" in said.err and "epoch 2/2" in said.err
@@ -199,7 +201,7 @@ def assert_refused(arguments: list[str], message: str, capsys) -> None:
         (["--genotype", "DARTS", "--device", "gpu"], "--device: need auto, cpu, cuda"),
         (["--genotype", "DARTS", "--device", "cuda:99"], "--device: there is no cuda:99"),
         (["--genotype", "DARTS", "--scale", "big"], "--scale"),
-        (["--genotype", "DARTS", "--data", "embedded", "--image-size", "30"], "image_size: embedded takes 32 only"),
+        (["--genotype", "DARTS", "--data", "embedded", "--image-size", "30"], "image_size: embedded takes 32 or 16"),
         (["--genotype", "DARTS", "--data", "embedded", "--limit", "4"], "batch size 64"),
         (["--genotype", "DARTS", "--count", "--image-size", "30"], "even height and width"),
         (["--genotype", "DARTS", "--channels", "1000000000"], "--channels: need at most 4096; got 1000000000"),

@@ -16,7 +16,7 @@ from states import repeatable
 
 from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.run import stages
-from sgl_fast.run.search_args import settings_of
+from sgl_fast.run.search_settings import settings_of
 from sgl_fast.run.speed import MEASURED
 from sgl_fast.search import main, open_data
 from sgl_fast.sgl import memory
@@ -41,7 +41,9 @@ def test_a_search_ends_with_a_genotype(name: str, tmp_path: Path, capsys: pytest
         Genotype(**g).to_json() for g in json.loads((out / "genotype.json").read_text())
     ]
     check_epoch(records[-1], name)
-    assert all((out / f"{picture}.png").exists() for picture in ("alphas", "cells", "curves"))
+    assert all((out / f"{name}.{form}").exists() for name in ("alphas", "cells", "curves") for form in ("png", "svg"))
+    page = (out / "report.html").read_text()
+    assert "done; epoch 2 of 2" in page and page.count("<svg") >= 4 and f"{records[-1]['parameters'][0]:,}" in page
     said = capsys.readouterr().out
     assert "multiply-adds" in said and f"--genotype {out / 'best.json'}" in said
 
@@ -184,7 +186,7 @@ def test_a_file_of_options_and_a_budget(tmp_path: Path, capsys: pytest.CaptureFi
     torch.testing.assert_close(runs["chunked"]["alphas_reduce"], runs["whole"]["alphas_reduce"], rtol=1e-2, atol=1e-4)
     options.write_text("speed = 9\n")
     assert main(["--config", str(options)]) == 2
-    assert "'speed', which is no option" in capsys.readouterr().err
+    assert "'speed' is no option" in capsys.readouterr().err
 
 
 def test_a_resumed_run_keeps_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 import torch
 from networks import batch, space_of
 from states import repeatable
-from tape import Tape
+from tape import SIZES, Tape, same, searches
 from torch import Tensor
 
 import sgl_fast
@@ -23,32 +22,8 @@ from sgl_fast.backends.choice import use_backend
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.search import main
 from sgl_fast.sgl import step_graph
-from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.search import Search
 from sgl_fast.sgl.step_graph import GraphedSteps
-
-SIZES = {"channels": 8, "layers": 3, "nodes": 2, "num_classes": 5}
-
-
-class Taped(Search):
-    """A search whose graphs are tapes."""
-
-    recorder = Tape
-
-
-def searches(name: str, **changes: Any) -> tuple[Search, Search]:
-    """Launched, and by a graph."""
-    config = replace(Config.preset(name), **{"arch_start": 0, "steps_per_epoch": 100, **changes})
-    kinds: tuple[Callable[..., Search], ...] = Search, Taped
-    return tuple(  # type: ignore[return-value]
-        kind(Supernet(sgl_fast.space(name, **SIZES)), config, graph=graph)
-        for kind, graph in zip(kinds, (False, True), strict=True)
-    )
-
-
-def same(a: Search, b: Search) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True)) and a.steps == b.steps
-
 
 KINDS = {
     "darts": {"chunk": 3},
