@@ -1,7 +1,8 @@
 """Where the tensors of an eager supernet lie in our flat weights, told by their names and sizes.
 
 A supernet of the family is a list of cells, a cell two preprocessings and a list of mixed ops, a mixed op a list of
-candidates: `cells.3._ops.7._ops.4.op.1.weight` is candidate 4 of edge 7 of cell 3, whatever the lists are called.
+candidates: `cells.3._ops.7._ops.4.op.1.weight` is candidate 4 of edge 7 of cell 3, whatever the lists are called. Mixed
+ops may be listed by node, too: `cells.3.dag.2.1._ops.4.net.1.weight`, from state 1 to node 2.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from itertools import groupby
 import torch
 from torch import Tensor
 
-from ..spaces import KINDS, Space
+from ..spaces import KINDS, Space, edges_of
 from .layout import build
 
 Named = list[tuple[str, Tensor]]
 STATISTICS = ("running_mean", "running_var")
 CLASSIFIERS = ("classifier", "fc", "head", "linear")
 _WRAPPERS = re.compile(r"(?:(?:module|_orig_mod|model|net)\.)+")  # DataParallel's, torch.compile's, those of trainers
-_PREPROCESS = re.compile(r"\w+\.(\d+)\.preprocess_?([01])\.")  # cell, which
-_CANDIDATE = re.compile(r"\w+\.(\d+)\.\w+\.(\d+)\.(\w+)\.(\w+)\.")  # cell, edge, list of candidates, which
+_PREPROCESS = re.compile(r"\w+\.(\d+)\.preproc(?:ess)?_?([01])\.")  # cell, which
+# Cell, edge or node and source, list of candidates, which.
+_CANDIDATE = re.compile(r"\w+\.(\d+)\.\w+\.(\d+)(?:\.(\d+))?\.([^\W\d]\w*)\.(\w+)\.")
 _OURS = re.compile(r"cells\.\d+\.(?:preprocess\d|edges\.\d+\.\w+)|stem|classifier")
 
 
@@ -74,13 +76,15 @@ def place_of(name: str, space: Space) -> str:
     if not (match := _CANDIDATE.match(name)):
         first = name.partition(".")[0]
         return "stem" if first.startswith("stem") else "classifier" if first in CLASSIFIERS else first
-    cell, edge, op = int(match[1]), int(match[2]), match[4]
+    cell, edge, op = int(match[1]), int(match[2]), match[5]
     ops = space.ops(KINDS[cell in space.reductions])
-    if "aux" in match[3]:
+    if match[3]:
+        edge = edges_of(edge).start + int(match[3]) if int(match[3]) < edge + 2 else space.edges
+    if edge >= space.edges or (op.isdecimal() and int(op) >= space.ops_per_edge and "aux" not in match[4]):
+        raise ValueError(f"it has {name}; the space has {space.edges} edges of {space.ops_per_edge} operations")
+    if "aux" in match[4]:
         op = "aux_skip"
     elif op.isdecimal():
-        if edge >= len(ops) or int(op) >= len(ops[edge]):
-            raise ValueError(f"it has {name}; the space has {space.edges} edges of {space.ops_per_edge} operations")
         op = ops[edge][int(op)]
     return f"cells.{cell}.edges.{edge}.{op}"
 

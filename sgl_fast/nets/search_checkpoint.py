@@ -21,7 +21,7 @@ from ..spaces.arch import FIELDS, Arch
 from .eager_names import flat_weights, unwrapped
 
 PathLike = str | os.PathLike[str]
-_ARCH = re.compile(r"(?:.*\.)?_?(alpha|beta)s?_(normal|reduce)")
+_ARCH = re.compile(r"(?:.*\.)?_?(alpha|beta)s?_(normal|reduce)(?:\.(\d+))?")  # the last: of which node
 _LISTS = ("alphas", "alpha", "betas", "arch", "arch_parameters", "arch_params", "_arch_parameters")
 
 
@@ -132,14 +132,22 @@ def network_of(found: object, network: str | None) -> dict[str, Tensor]:
 
 def architectures(found: Mapping[Any, Any]) -> Iterator[tuple[str, Tensor]]:
     """Our names and the tensors of an architecture, of one learner, in a dict."""
+    by_node: dict[str, dict[int, Tensor]] = {}
     for key, value in found.items():
         if isinstance(value, Tensor) and (match := _ARCH.fullmatch(str(key))):
-            yield f"{match[1]}s_{match[2]}", value
+            name = f"{match[1]}s_{match[2]}"
+            if match[3] is None:
+                yield name, value
+            else:
+                by_node.setdefault(name, {})[int(match[3])] = value
         elif key in _LISTS and isinstance(value, Mapping):
             letter = "beta" if key == "betas" else "alpha"
             yield from architectures({f"{letter}_{k}" if k in ("normal", "reduce") else k: v for k, v in value.items()})
         elif key in _LISTS and isinstance(value, (list, tuple)):
             yield from zip(FIELDS[2:] if key == "betas" else FIELDS, value, strict=False)
+    for name, rows in by_node.items():
+        alike = all(row.dim() and row.shape[1:] == rows[min(rows)].shape[1:] for row in rows.values())
+        yield name, torch.cat([rows[node] for node in sorted(rows)]) if alike else rows[min(rows)]
 
 
 def fitted(arch: Mapping[str, Tensor], space: Space, dtype: torch.dtype) -> dict[str, Tensor]:

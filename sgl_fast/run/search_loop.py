@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..files import write_text_atomic
 from ..genotype.derivation import edge_shares
 from ..genotype.genotype import Genotype, count_skips
 from ..sgl import ranks
@@ -47,8 +48,9 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str, figures: Seque
             loop.deferred.write()
             run.save(stages.state_dict(), stages.step)
             report(run, stages, bar, f"stopped at step {stages.step}")
-            return say_end(PROG, end, stages.step)
+            return say_end(PROG, end, stages.step, run)
         if ranks.is_main():
+            keep_genotypes(run)
             draw_search(run, stages, bar, figures)
             report(run, stages, bar, "done")
     if ranks.is_main():
@@ -147,6 +149,7 @@ class Loop:
             self.bar.row(search_row(line, self.deferred.mean_losses(), self.bar))
             self.run.save(stages.state_dict(), stages.step)
             if ranks.is_main() and stages.step < stages.steps:
+                keep_genotypes(self.run)
                 draw_search(self.run, stages, self.bar, self.figures)
                 report(self.run, stages, self.bar, "running")
 
@@ -213,6 +216,14 @@ def report(run: RunFolder, stages: Stages, bar: Progress, state: str) -> None:
         drawn(bar, REPORT, lambda: write_page(run.path(REPORT), search_page(run, stages, records, state)))
 
 
+def keep_genotypes(run: RunFolder) -> None:
+    """genotypes.jsonl: those of every epoch that the metrics hold, a line each."""
+    names = ("step", "epoch", "stage", "best_learner", "genotypes")
+    lines = [json.dumps({name: r[name] for name in names}) for r in run.read_metrics() if "genotypes" in r]
+    if lines:
+        write_text_atomic(run.path("genotypes.jsonl"), "\n".join(lines) + "\n")
+
+
 def finish(run: RunFolder, stages: Stages) -> None:
     """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
     last = run.read_metrics()[-1]
@@ -228,4 +239,5 @@ def finish(run: RunFolder, stages: Stages) -> None:
     print(genotype.to_json())
     print(f"{size.channels} channels, {size.layers} layers: {size.parameters:,} parameters, ", end="")
     print(f"{size.macs:,} multiply-adds (convolutions and classifier)")
-    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.path('best.json')))}")
+    scale = " --scale paper" if stages.settings["scale"] == "paper" else ""
+    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.folder))}{scale}")

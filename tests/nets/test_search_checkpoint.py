@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,34 @@ def test_names_tell_places_whatever_the_order(tmp_path: Path) -> None:
     assert bare.missing == ("alphas_normal", "alphas_reduce", "running statistics")
 
 
+def test_edges_and_architectures_by_node(tmp_path: Path) -> None:
+    space = SPACES["darts"]
+    module, alphas = made(space)
+    names = [f"dag.{node}.{source}" for node in range(2) for source in range(node + 2)]
+    state = {
+        re.sub(r"edges\.(\d+)\.ops", lambda m: f"{names[int(m[1])]}._ops", f"net.{name}").replace("ess", ""): tensor
+        for name, tensor in module.state_dict().items()
+    }
+    pieces = {f"{name.replace('s_', '_')}": t.data.split([2, 3]) for name, t in alphas.named_parameters()}
+    by_node = {f"{name}.{node}": piece for name, parts in pieces.items() for node, piece in enumerate(parts)}
+    assert "net.cells.0.dag.1.2._ops.4.1.weight" in state and "net.cells.0.preproc0.1.weight" in state
+    torch.save({**by_node, **state}, tmp_path / "node.pt")
+    torch.save({"state_dict": module.state_dict(), "alphas": [*alphas.parameters()]}, tmp_path / "edge.pt")
+    found, want = (load_search_checkpoint(tmp_path / name, space) for name in ("node.pt", "edge.pt"))
+    assert found.arch is not None and want.arch is not None and torch.equal(found.weights, want.weights)
+    assert all(torch.equal(a, b) for a, b in zip(found.arch.tensors(), want.arch.tensors(), strict=True))
+    state["net.cells.0.dag.0.2._ops.4.1.weight"] = state["net.cells.0.dag.0.1._ops.4.1.weight"]
+    torch.save(state, tmp_path / "node.pt")
+    with pytest.raises(ValueError, match=r"it has cells.0.dag.0.2._ops.4.1.weight; the space has 5 edges"):
+        loaded(tmp_path / "node.pt", space)
+    torch.save(
+        {"state_dict": module.state_dict(), "alpha_normal.0": torch.rand(2, 8), "alpha_normal.1": torch.rand(3)},
+        tmp_path / "node.pt",
+    )
+    with pytest.raises(ValueError, match=r"need alphas_normal \(5, 8\) of finite numbers; got \(2, 8\)"):
+        loaded(tmp_path / "node.pt", space)
+
+
 ARCH = {"alphas_normal": torch.rand(5, 8), "alphas_reduce": torch.rand(5, 8)}
 BETAS = {"betas_normal": torch.rand(5), "betas_reduce": torch.rand(5)}
 
@@ -199,7 +228,8 @@ def space_of(**sizes: Any) -> Space:
             DARTS,
             "need 4 tensors of cells.0.edges.0.sep_conv_3x3: .*; got",
         ),
-        ({**dict(reversed(GOOD.items()))}, DARTS, "need stem.conv.weight .*; got stem.1"),
+        (dict(reversed(GOOD.items())), DARTS, "need stem.conv.weight .*; got stem.1"),
+        (dict(sorted(GOOD.items())), DARTS, r"need stem.norm.weight \(12,\); got stem.1.bias \(12,\)"),
         (
             {"state_dict": GOOD, "alphas": [torch.rand(5, 7)] * 2},
             DARTS,
