@@ -25,14 +25,14 @@ class Part(NamedTuple):
 
 
 PARTS = (
-    Part("combine, node 3", "C16 32x32", "3 images, 2 multiprocessors", 146, 169),
+    Part("combine, node 3", "C16 32x32", "3 images, 2 multiprocessors", 146, 170),
     Part("convolve, states 0 and 1", "C16 32x32", "4 of 10 blocks, moved", 126, 109),
-    Part("dgrad, hidden of states 0 and 1", "C16 32x32", "2 of 16 blocks", 27.3, 24.1),
+    Part("dgrad, hidden of states 0 and 1", "C16 32x32", "2 of 16 blocks", 27.3, 24.0),
     Part("dgrad, a state", "C16 32x32", "1 image, moved", 230, 270),
-    Part("dgrad, a state", "C16 32x32", "2 images", 386, 352),
-    Part("node sums, last node", "C16 32x32", "1 image", 216, 187),
+    Part("dgrad, a state", "C16 32x32", "2 images", 386, 351),
+    Part("node sums, last node", "C16 32x32", "1 image", 216, 186),
     Part("node sums, last node", "C64 8x8", "1 image", 182, 154),
-    Part("convolve, states 0 and 1", "C64 8x8", "2 of 10 blocks", 37, 42.8),
+    Part("convolve, states 0 and 1", "C64 8x8", "2 of 10 blocks", 37, 42.4),
 )
 
 
