@@ -167,16 +167,20 @@ BETAS = {"betas_normal": torch.rand(5), "betas_reduce": torch.rand(5)}
     "beside",
     [
         {**ARCH, **BETAS},
+        {"within": {**ARCH, **BETAS}},
         {name.replace("s_", "_"): tensor for name, tensor in {**ARCH, **BETAS}.items()},
         {"arch_parameters": [*ARCH.values(), *BETAS.values()]},
         {"alphas": ARCH, "betas": tuple(BETAS.values())},
         {"alphas": {"normal": ARCH["alphas_normal"], "reduce": ARCH["alphas_reduce"]}, "betas": BETAS},
     ],
-    ids=["named", "alpha_", "list", "alphas and betas", "by cell"],
+    ids=["named", "within", "alpha_", "list", "alphas and betas", "by cell"],
 )
 def test_architectures_beside_a_state_dict(beside: dict[str, Any], tmp_path: Path) -> None:
     module, _ = made(SPACES["pc_darts"])
-    torch.save({"state_dict": module.float().state_dict(), **beside}, tmp_path / "c.pt")
+    state = module.float().state_dict() | {
+        f"module.{name}": tensor for name, tensor in beside.get("within", {}).items()
+    }
+    torch.save({"state_dict": state, **beside}, tmp_path / "c.pt")
     found = load_search_checkpoint(tmp_path / "c.pt", SPACES["pc_darts"])
     assert found.arch is not None and found.weights.dtype == torch.float32
     for name, tensor in {**ARCH, **BETAS}.items():
