@@ -9,7 +9,7 @@ from typing import Any
 
 from ..genotype.derivation import edge_shares
 from ..genotype.genotype import Genotype, count_skips
-from ..sgl import ranks
+from ..sgl import processes, ranks
 from ..sgl.record import check_finite
 from ..sgl.search import Search
 from ..spaces import KINDS
@@ -24,7 +24,7 @@ from .stages import Stages
 from .validate import validate
 
 
-def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
+def fit(run: RunFolder, stages: Stages, quiet: bool) -> int:
     """Searches to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
 
     Returns the exit code.
@@ -33,7 +33,7 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
     images = 3 * stages.settings["batch_size"]
     quiet, before = quiet or not ranks.is_main(), measured_before(run.read_metrics())
     with stop_requested() as stop, Progress(stages.steps, epochs, images, stages.step, quiet, before=before) as bar:
-        loop = Loop(run, stages, bar, lambda: ranks.all_reduce_max(stop.signal or 0, device))
+        loop = Loop(run, stages, bar, lambda: processes.all_reduce_max(stop.signal or 0))
         try:
             while stages.step < stages.steps:
                 loop.advance()
