@@ -9,10 +9,22 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .genotype.genotype import Genotype
-from .run.command import Stopped, Unreadable, check_device, device_of, draw, reading, refuse, say_end, say_last, started
+from .run.command import (
+    Stopped,
+    Unreadable,
+    check_device,
+    device_of,
+    formats_of,
+    reading,
+    refuse,
+    say_end,
+    say_last,
+    started,
+)
 from .run.epoch_table import retraining_row
 from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config
 from .run.identity import RUN, computes, identity
+from .run.pictures import draw
 from .run.progress import Progress
 from .run.recipe import Recipe
 from .run.run_folder import METRICS, RunFolder
@@ -22,7 +34,7 @@ from .run.speed import MEASURED, measured_before, peak_memory
 if TYPE_CHECKING:
     from .run.retrain import Retraining
 
-GENOTYPE, RESULT, CURVES = "genotype.json", "result.json", "curves.png"
+GENOTYPE, RESULT = "genotype.json", "result.json"
 RESULTS = {"test_accuracy", "epoch"}  # of a record, for result.json
 LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
 
@@ -33,6 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = OPTIONS.given(args, flat)
         check_device(args.device)
+        args.figures = formats_of(args.figures)
         if args.count:
             return print_counts(given, args.classes)
         config = None if args.resume else new_config(given)
@@ -48,7 +61,7 @@ def main(argv: list[str] | None = None) -> int:
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
-            return fit(run, retraining, args.quiet)
+            return fit(run, retraining, args.quiet, args.figures)
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
 
@@ -120,9 +133,10 @@ def say(run: RunFolder, retraining: Retraining) -> None:
         print(line, file=sys.stderr)
 
 
-def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
+def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str]) -> int:
     """Trains to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
 
+    figures   formats of the picture
     Returns the exit code.
     """
     run.write_json(GENOTYPE, run.config["genotype"])
@@ -149,11 +163,12 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
                 if retraining.epoch_ended:
                     with bar.speed.apart():
                         shown = end_epoch(run, retraining, bar, check_signal)
+                        draw_curves(run, bar, figures)
                 check_signal()
         except (Stopped, Unreadable) as end:
             run.save(retraining.state_dict(), retraining.step)
             return say_end(PROG, end, retraining.step)
-        draw_curves(run, bar)
+        draw_curves(run, bar, figures)
     finish(run, retraining)
     return 0
 
@@ -161,21 +176,20 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
 def end_epoch(
     run: RunFolder, retraining: Retraining, bar: Progress, check_signal: Callable[[], None]
 ) -> dict[str, Any]:
-    """The test, the log, a checkpoint and the picture; the epoch's record."""
+    """The test, the log and a checkpoint; the epoch's record."""
     with reading():
         record = retraining.finish_epoch(check_signal)
     measured = {**bar.speed.measured(), "peak_memory": peak_memory(str(retraining.device))}
     run.log({**record, MEASURED: measured})
     bar.row(retraining_row(record, bar))
     run.save(retraining.state_dict(), retraining.step)
-    draw_curves(run, bar)
     return record
 
 
-def draw_curves(run: RunFolder, bar: Progress) -> None:
-    from .run.plots import plot_curves
+def draw_curves(run: RunFolder, bar: Progress, figures: list[str]) -> None:
+    from .run.plots import curves_figure
 
-    draw(run, bar, CURVES, lambda path: plot_curves(path, run.read_metrics()))
+    draw(run, bar, "curves", figures, lambda: curves_figure(run.read_metrics()))
 
 
 def finish(run: RunFolder, retraining: Retraining) -> None:

@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .run.command import check_device, device_of, put_backend, refuse, say_last, started
+from .run.command import check_device, device_of, formats_of, put_backend, refuse, say_last, started
 from .run.identity import RUN, computes, identity
 from .run.run_folder import Follower, RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
@@ -27,6 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = given_of(args)
         check_device(args.device)
+        args.figures = formats_of(args.figures)
         if not args.resume:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
         put_backend(args.backend)
@@ -62,7 +63,7 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
-            return fit(run, stages, args.quiet)
+            return fit(run, stages, args.quiet, args.figures)
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
         except RuntimeError as error:

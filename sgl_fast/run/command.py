@@ -16,7 +16,7 @@ from ..data.locate import choose, data_root
 from ..errors import ImageError, one_line
 from ..files import user_path
 from ..setting import SettingError
-from .progress import Progress
+from .plots.canvas import FORMATS
 from .run_folder import RunFolder
 
 FOLDER = "folder:"
@@ -114,12 +114,12 @@ def device_of(name: str) -> str:
     return name
 
 
-def draw(run: RunFolder, bar: Progress, name: str, plot: Callable[[Path], None]) -> None:
-    """One picture of the run; what goes wrong with it is said and does not end the run."""
-    try:
-        plot(run.path(name))
-    except Exception as error:
-        bar.write(f"{name} is not drawn: {error}")
+def formats_of(text: str) -> list[str]:
+    """Of --figures."""
+    found = [] if text == "none" else text.split(",")
+    if wrong := [name for name in found if name not in FORMATS]:
+        raise ValueError(f"--figures: need some of {', '.join(FORMATS)}, or none; got {wrong[0]!r:.80}")
+    return found
 
 
 class _Kept(io.FileIO):

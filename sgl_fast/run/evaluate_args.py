@@ -14,7 +14,7 @@ from ..limits import flag
 from ..setting import check_limits
 from .command import FOLDER, located
 from .identity import RUN
-from .options import Option, Options, device_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, options_of, shown
 from .parser import Parser
 from .recipe import IMAGES, SCALES, Recipe
 from .run_folder import CONFIG
@@ -33,6 +33,7 @@ OPTIONS = Options(
         *options_of(Recipe),
         device_option,
         Option("out", "path", "run folder", default=Path("runs/evaluate")),
+        figures_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )

@@ -10,7 +10,7 @@ from typing import Any
 from ..data.locate import DATASETS
 from ..sgl.config import NUMBERS, Config
 from ..spaces import PRIMITIVES
-from .options import Option, Options, device_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, options_of, shown
 from .parser import Parser
 from .search_settings import CHOICES, SCALES, defaults, flat
 
@@ -48,6 +48,7 @@ OPTIONS = Options(
         Option("data_parallel", "int | None", "processes of torchrun that share each batch; none: the fewest that "
                "leave no process idle"),
         Option("out", "path", "run folder", default=Path("runs/search")),
+        figures_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )  # fmt: skip

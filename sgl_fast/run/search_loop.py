@@ -13,27 +13,31 @@ from ..sgl import processes, ranks
 from ..sgl.record import check_finite
 from ..sgl.search import Search
 from ..spaces import KINDS
-from .command import Stopped, Unreadable, draw, reading, say_end
+from .command import Stopped, Unreadable, reading, say_end
+from .decided import decided
 from .epoch_table import search_row
+from .pictures import draw_search
 from .progress import Progress
 from .run_folder import RunFolder
 from .search_args import PROG
 from .signals import stop_requested
+from .sizes import size_of
 from .speed import MEASURED, measured_before, peak_memory
 from .stages import Stages
 from .validate import validate
 
 
-def fit(run: RunFolder, stages: Stages, quiet: bool) -> int:
+def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> int:
     """Searches to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
 
+    figures   formats of the pictures
     Returns the exit code.
     """
     epochs = stages.count * stages.config.total_epochs
     images = 3 * stages.settings["batch_size"]
     quiet, before = quiet or not ranks.is_main(), measured_before(run.read_metrics())
     with stop_requested() as stop, Progress(stages.steps, epochs, images, stages.step, quiet, before=before) as bar:
-        loop = Loop(run, stages, bar, lambda: processes.all_reduce_max(stop.signal or 0))
+        loop = Loop(run, stages, bar, lambda: processes.all_reduce_max(stop.signal or 0), figures)
         try:
             while stages.step < stages.steps:
                 loop.advance()
@@ -43,7 +47,7 @@ def fit(run: RunFolder, stages: Stages, quiet: bool) -> int:
             run.save(stages.state_dict(), stages.step)
             return say_end(PROG, end, stages.step)
         if ranks.is_main():
-            draw_all(run, stages, bar)
+            draw_search(run, stages, bar, figures)
     if ranks.is_main():
         finish(run, stages)
     return 0
@@ -97,8 +101,10 @@ class DeferredLog:
 class Loop:
     """asked: the number of the signal that came, 0 for none, the same in all processes"""
 
-    def __init__(self, run: RunFolder, stages: Stages, bar: Progress, asked: Callable[[], int]) -> None:
-        self.run, self.stages, self.bar, self.asked = run, stages, bar, asked
+    def __init__(
+        self, run: RunFolder, stages: Stages, bar: Progress, asked: Callable[[], int], figures: Sequence[str]
+    ) -> None:
+        self.run, self.stages, self.bar, self.asked, self.figures = run, stages, bar, asked, figures
         self.deferred = DeferredLog(run, bar)
 
     def check_signal(self) -> None:
@@ -138,7 +144,7 @@ class Loop:
             self.bar.row(search_row(line, self.deferred.mean_losses(), self.bar))
             self.run.save(stages.state_dict(), stages.step)
             if ranks.is_main() and stages.step < stages.steps:
-                draw_all(self.run, stages, self.bar)
+                draw_search(self.run, stages, self.bar, self.figures)
 
 
 def finish_epoch(
@@ -187,26 +193,8 @@ def as_json(genotype: Genotype) -> Any:
     return json.loads(genotype.to_json())
 
 
-def draw_all(run: RunFolder, stages: Stages, bar: Progress) -> None:
-    """The three pictures; that of the alphas shows the current stage."""
-    from .plots import plot_alphas, plot_cells, plot_curves
-
-    records, genotypes = run.read_metrics(), stages.genotypes()
-    history = [r for r in records if r.get("stage") == stages.stage]
-    ops = {kind: stages.search.space.ops(kind) for kind in KINDS}
-    titles = [f"learner {k}" for k in range(len(genotypes))]
-    draw(run, bar, "alphas.png", lambda path: plot_alphas(path, history, ops))
-    draw(run, bar, "cells.png", lambda path: plot_cells(path, genotypes, titles))
-    draw(run, bar, "curves.png", lambda path: plot_curves(path, records))
-
-
 def finish(run: RunFolder, stages: Stages) -> None:
     """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
-    import torch
-
-    from ..nets.counting import count_macs, count_parameters
-    from ..nets.network import Network
-
     last = run.read_metrics()[-1]
     best, space = last["best_learner"], stages.search.space
     print(f"learner {best} has the least validation loss, {last['validation_loss'][best]:.3f}", end="; ")
@@ -214,12 +202,10 @@ def finish(run: RunFolder, stages: Stages) -> None:
     if not stages.moved:
         print(f"no genotype: the architecture never moved in {stages.config.epochs} epochs (--arch-start)")
         return
+    print(*decided(stages.search).lines(), sep="\n")
     genotype = stages.genotypes()[best]
-    channels, layers, side = (48, 14, 224) if space.imagenet else (36, 20, 32)
-    with torch.device("meta"):
-        network = Network(genotype, channels, layers, space.num_classes, imagenet=space.imagenet)
-    parameters, macs = count_parameters(network), count_macs(network, side, "conv_linear")
+    size = size_of(genotype, space.num_classes, space.imagenet)
     print(genotype.to_json())
-    print(f"{channels} channels, {layers} layers: {parameters:,} parameters, ", end="")
-    print(f"{macs:,} multiply-adds (convolutions and classifier)")
+    print(f"{size.channels} channels, {size.layers} layers: {size.parameters:,} parameters, ", end="")
+    print(f"{size.macs:,} multiply-adds (convolutions and classifier)")
     print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.path('best.json')))}")
