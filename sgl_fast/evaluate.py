@@ -22,13 +22,16 @@ from .run.command import (
     started,
 )
 from .run.epoch_table import retraining_row
-from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config
+from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config, with_run
 from .run.identity import RUN, computes, identity
-from .run.pictures import draw
+from .run.pictures import draw, drawn
+from .run.place import settle
 from .run.progress import Progress
 from .run.recipe import Recipe
+from .run.report import REPORT, write_page
 from .run.run_folder import METRICS, RunFolder
 from .run.signals import stop_requested
+from .run.sinks import sinks_of
 from .run.speed import MEASURED, measured_before, peak_memory
 
 if TYPE_CHECKING:
@@ -45,10 +48,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = OPTIONS.given(args, flat)
         check_device(args.device)
-        args.figures = formats_of(args.figures)
+        args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if args.count:
-            return print_counts(given, args.classes)
-        config = None if args.resume else new_config(given)
+            return print_counts(with_run(given)[0], args.classes)
+        settle(args, ("evaluate", given.get("seed", 0)))
+        said, notes = (given, []) if args.resume else with_run(given)
+        config = None if args.resume else new_config(said)
         if config and args.print_config:
             print(OPTIONS.toml(flat(config), f"for {PROG} --config FILE"))
             return 0
@@ -56,8 +61,10 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         return refuse(PROG, error)
     with run:
+        run.notes += notes
         try:
             retraining = begun(run, args, config) if config else resumed(run, args, given)
+            run.log_to(args.log)
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
@@ -129,7 +136,7 @@ def prepare(
 def say(run: RunFolder, retraining: Retraining) -> None:
     """What there is to know before the first step."""
     dataset = retraining.dataset
-    for line in (*run.notes, f"{dataset.name}: {dataset.source}", retraining.note):
+    for line in (f"run folder {run.folder}", *run.notes, f"{dataset.name}: {dataset.source}", retraining.note):
         print(line, file=sys.stderr)
 
 
@@ -163,12 +170,12 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str])
                 if retraining.epoch_ended:
                     with bar.speed.apart():
                         shown = end_epoch(run, retraining, bar, check_signal)
-                        draw_curves(run, bar, figures)
+                        show(run, retraining, bar, figures)
                 check_signal()
         except (Stopped, Unreadable) as end:
             run.save(retraining.state_dict(), retraining.step)
-            return say_end(PROG, end, retraining.step)
-        draw_curves(run, bar, figures)
+            return say_end(PROG, end, retraining.step, run)
+        show(run, retraining, bar, figures)
     finish(run, retraining)
     return 0
 
@@ -186,10 +193,14 @@ def end_epoch(
     return record
 
 
-def draw_curves(run: RunFolder, bar: Progress, figures: list[str]) -> None:
+def show(run: RunFolder, retraining: Retraining, bar: Progress, figures: list[str]) -> None:
+    """The picture and the page of the epochs so far."""
     from .run.plots import curves_figure
+    from .run.retrain_report import retraining_page
 
-    draw(run, bar, "curves", figures, lambda: curves_figure(run.read_metrics()))
+    records = run.read_metrics()
+    draw(run, bar, "curves", figures, lambda: curves_figure(records))
+    drawn(bar, REPORT, lambda: write_page(run.path(REPORT), retraining_page(run, retraining, records)))
 
 
 def finish(run: RunFolder, retraining: Retraining) -> None:

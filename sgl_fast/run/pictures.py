@@ -17,11 +17,16 @@ if TYPE_CHECKING:
 
 
 def draw(run: RunFolder, bar: Progress, name: str, formats: Sequence[str], figure: Callable[[], Figure]) -> None:
-    """One picture of the run; what goes wrong with it is said and does not end the run."""
+    """One picture of the run."""
     from .plots import save
 
+    drawn(bar, name, lambda: save(figure(), run.path(name), formats))
+
+
+def drawn(bar: Progress, name: str, write: Callable[[], None]) -> None:
+    """Writes what shows the run; what goes wrong with it is said and does not end the run."""
     try:
-        save(figure(), run.path(name), formats)
+        write()
     except Exception as error:
         bar.write(f"{name} is not drawn: {error}")
 

@@ -7,17 +7,19 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..files import write_text_atomic
 from ..genotype.derivation import edge_shares
 from ..genotype.genotype import Genotype, count_skips
 from ..sgl import processes, ranks
 from ..sgl.record import check_finite
 from ..sgl.search import Search
-from ..spaces import KINDS
+from ..spaces import KINDS, Space
 from .command import Stopped, Unreadable, reading, say_end
 from .decided import decided
 from .epoch_table import search_row
-from .pictures import draw_search
+from .pictures import draw_search, drawn
 from .progress import Progress
+from .report import REPORT, write_page
 from .run_folder import RunFolder
 from .search_args import PROG
 from .signals import stop_requested
@@ -45,9 +47,12 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> 
         except (Stopped, Unreadable) as end:
             loop.deferred.write()
             run.save(stages.state_dict(), stages.step)
-            return say_end(PROG, end, stages.step)
+            report(run, stages, bar, f"stopped at step {stages.step}")
+            return say_end(PROG, end, stages.step, run)
         if ranks.is_main():
+            keep_genotypes(run)
             draw_search(run, stages, bar, figures)
+            report(run, stages, bar, "done")
     if ranks.is_main():
         finish(run, stages)
     return 0
@@ -144,7 +149,9 @@ class Loop:
             self.bar.row(search_row(line, self.deferred.mean_losses(), self.bar))
             self.run.save(stages.state_dict(), stages.step)
             if ranks.is_main() and stages.step < stages.steps:
+                keep_genotypes(self.run)
                 draw_search(self.run, stages, self.bar, self.figures)
+                report(self.run, stages, self.bar, "running")
 
 
 def finish_epoch(
@@ -168,10 +175,17 @@ def finish_epoch(
     for k, count in enumerate(skips):
         if count["normal"] > nodes:
             bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
-    found = {"genotypes": [as_json(g) for g in genotypes]} if stages.moved else {}
+    found = described(genotypes, search.space) if stages.moved else {}
     measured = {**bar.speed.totals(), "peak_memory": peak_memory(stages.device)}
     state = {"stage": stages.stage, **probabilities_of(search), **rates_of(search)}
     return {**result, "best_learner": best, "skips": skips, **state, **found, MEASURED: measured}
+
+
+def described(genotypes: Sequence[Genotype], space: Space) -> dict[str, Any]:
+    """Every learner's genotype, and the size of its network at the published scale."""
+    sizes = [size_of(g, space.num_classes, space.imagenet) for g in genotypes]
+    counts = {"parameters": [size.parameters for size in sizes], "multiply_adds": [size.macs for size in sizes]}
+    return {"genotypes": [as_json(g) for g in genotypes], **counts}
 
 
 def probabilities_of(search: Search) -> dict[str, Any]:
@@ -193,6 +207,23 @@ def as_json(genotype: Genotype) -> Any:
     return json.loads(genotype.to_json())
 
 
+def report(run: RunFolder, stages: Stages, bar: Progress, state: str) -> None:
+    """report.html, once an epoch has ended."""
+    from .search_report import search_page
+
+    records = [] if not ranks.is_main() else run.read_metrics()
+    if any("validation_loss" in record for record in records):
+        drawn(bar, REPORT, lambda: write_page(run.path(REPORT), search_page(run, stages, records, state)))
+
+
+def keep_genotypes(run: RunFolder) -> None:
+    """genotypes.jsonl: those of every epoch that the metrics hold, a line each."""
+    names = ("step", "epoch", "stage", "best_learner", "genotypes")
+    lines = [json.dumps({name: r[name] for name in names}) for r in run.read_metrics() if "genotypes" in r]
+    if lines:
+        write_text_atomic(run.path("genotypes.jsonl"), "\n".join(lines) + "\n")
+
+
 def finish(run: RunFolder, stages: Stages) -> None:
     """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
     last = run.read_metrics()[-1]
@@ -208,4 +239,5 @@ def finish(run: RunFolder, stages: Stages) -> None:
     print(genotype.to_json())
     print(f"{size.channels} channels, {size.layers} layers: {size.parameters:,} parameters, ", end="")
     print(f"{size.macs:,} multiply-adds (convolutions and classifier)")
-    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.path('best.json')))}")
+    scale = " --scale paper" if stages.settings["scale"] == "paper" else ""
+    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.folder))}{scale}")
