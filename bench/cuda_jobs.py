@@ -15,7 +15,7 @@ from sgl_fast.ops.rows import Conv
 
 THREADS, WARPS, MATRIX, PAD = 256, 8, 16, 4  # of a block; a side of a matrix of tensor cores; border of a plane
 SHARED_FLOATS, BAND_FLOATS = 11 << 10, 12288
-MOST_SIXTEENS, GROUP_JOBS, IMAGE_GROUPS, SWEEP, LANE_TAPS, MOST_TAPS = 4, 4, 4, 2, 15, 25
+MOST_SIXTEENS, GROUP_JOBS, IMAGE_GROUPS, SIDE, SWEEP, LANE_TAPS, MOST_TAPS = 4, 4, 4, 4, 2, 15, 25
 
 
 def ceil(a: int, b: int) -> int:
@@ -201,9 +201,14 @@ def input_targets(plan: Program) -> list[Target]:
 
 def weight_floats(job: Job) -> int:
     """Of the gradient of a job's weights, without tensor cores."""
-    outs, ins, parts = ceil(job.conv.outs, 4) * 4, ceil(job.chunk, 4) * 4, max(job.lanes // 32, 1)
-    floats = 4 * (outs + ins) * job.lanes + 4 * outs + job.padded_floats + parts * outs * ins
-    return floats + (parts * ins * max(MOST_TAPS, job.taps) if job.taps else 0) + job.chunk * job.taps
+    outs, ins = ceil(job.conv.outs, SIDE) * SIDE, ceil(job.chunk, SIDE) * SIDE
+    floats = 4 * (outs + ins) * job.lanes + 4 * outs + job.padded_floats
+    sums = max(SIDE * SIDE, job.taps if job.taps <= MOST_TAPS else 3 * 7)
+    return max(floats + (job.chunk * (job.taps + job.conv.outs) if job.taps else 0), sums * (THREADS + 1))
+
+
+def weight_tile_fits(job: Job) -> bool:
+    return weight_floats(job) <= SHARED_FLOATS and ceil(job.conv.outs, SIDE) * ceil(job.chunk, SIDE) <= THREADS
 
 
 def tensor_core_floats(job: Job) -> int:
@@ -240,10 +245,9 @@ def weight_tile_for(job: Job) -> int:
     lanes = Tiling.of(job.H_out, job.W_out).lanes
     while lanes >= 16:
         job.lanes, job.chunk = lanes, min(job.conv.ins, 16)
-        while job.chunk > 1 and weight_floats(job) > SHARED_FLOATS:
+        while job.chunk > 1 and not weight_tile_fits(job):
             job.chunk -= 1
-        fits = weight_floats(job) <= SHARED_FLOATS or lanes == 16
-        if fits and (not best[1] or job.chunks < ceil(job.conv.ins, best[1])):
+        if (weight_tile_fits(job) or lanes == 16) and (not best[1] or job.chunks < ceil(job.conv.ins, best[1])):
             best = lanes, job.chunk
         lanes //= 2
     job.lanes, job.chunk = best
