@@ -33,7 +33,7 @@ bench: environment
 		status=$$?; $(RUN) -m bench.report build/bench.json && exit $$status
 
 lint: environment
-	$(VENV)/bin/ruff check sgl_fast kernels tests bench docs
+	$(VENV)/bin/ruff check setup.py sgl_fast kernels tests bench docs
 	$(VENV)/bin/mypy
 
 environment: $(BUILT)
@@ -46,7 +46,7 @@ $(READY): pyproject.toml setup.py
 
 $(BUILT): $(READY) $(KERNELS) $(filter %.cpp %.h,$(CUDA_KERNELS)) csrc/bindings.cpp $(wildcard csrc/bindings/*)
 	mkdir -p build
-	$(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
+	SGL_FAST_EXT=1 $(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
 	touch $@
 
 # Everything worth knowing of a GPU, in at most ten minutes, into bench/results: build, tests, timings, profile, tools. It

@@ -1,13 +1,18 @@
-"""Builds the compiled extension sgl_fast._C, for the CPU and for CUDA: it opens the CUDA driver at run time, if there is one.
+"""Builds the compiled extension sgl_fast._C, for the CPU and for CUDA; it opens the CUDA driver, if any, at run time.
 
-SGL_FAST_NO_EXT=1 leaves it out. Metadata lives in pyproject.toml.
+Where torch or a compiler is missing the package is pure Python, and a line says so; with SGL_FAST_EXT=1 that is an
+error, with SGL_FAST_NO_EXT=1 nothing is compiled. Installations and wheels also pack the CUDA kernels' machine code
+where NVRTC is found; without it they are compiled at first use. Metadata lives in pyproject.toml.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import sysconfig
 from glob import glob
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +24,73 @@ FLAGS = ["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast", "-Wno-psabi"
 # torch's headers run parallel_for through OpenMP. It is compiled in but not linked, so that the calls bind to the
 # runtime that torch brings, and there is one thread pool.
 OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
+SOURCES = ["csrc/bindings.cpp", "csrc/program.cpp", *sorted(glob("csrc/cpu/*.cpp")), *sorted(glob("csrc/cuda/*.cpp"))]
+COMMANDS = {"build", "build_ext", "bdist_wheel", "editable_wheel", "install", "develop"}
 
 
-def compiled() -> dict[str, Any]:
-    """The arguments of `setup` that build the extension."""
-    if os.environ.get("SGL_FAST_NO_EXT") == "1":
-        return {}
+def why_not() -> str | None:
+    """Why the extension cannot be compiled here; None if it can."""
+    sys.path.append(sysconfig.get_path("purelib"))  # a build in isolation hides the environment it is for
+    if find_spec("torch") is None:
+        return "there is no torch to compile it for: install torch first"
+    compiler = os.environ.get("CXX", "g++").split()[0]
+    return None if shutil.which(compiler) else f"there is no C++ compiler {compiler}: install one, or name it in CXX"
+
+
+def extension() -> dict[str, Any]:
+    """The arguments of `setup` that build it."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # ninja of this environment
-    try:
-        from torch.utils import cpp_extension
-    except ImportError:
-        sys.exit(
-            "need torch to build the extension: install it and pass --no-build-isolation to pip, "
-            "or set SGL_FAST_NO_EXT=1 for pure Python"
-        )
-    extension = cpp_extension.CppExtension(
+    from torch.utils import cpp_extension
+
+    class Build(cpp_extension.BuildExtension):  # type: ignore[misc]
+        def run(self) -> None:
+            try:
+                super().run()
+            except Exception as error:
+                go_on_without(f"it does not compile here ({type(error).__name__}; pip -v shows all)", error)
+            if "build_ext" not in sys.argv:
+                pack(Path("" if self.inplace else self.build_lib) / "sgl_fast" / "cubins.zip")
+
+    module = cpp_extension.CppExtension(
         "sgl_fast._C",
-        sources=["csrc/bindings.cpp", "csrc/program.cpp", *sorted(glob("csrc/cpu/*.cpp")), *sorted(glob("csrc/cuda/*.cpp"))],
+        sources=SOURCES,
         depends=sorted(glob("csrc/**/*.h", recursive=True)),
         extra_compile_args={"cxx": FLAGS + OPENMP},
         libraries=["dl"] if sys.platform == "linux" else [],
     )
-    return {"ext_modules": [extension], "cmdclass": {"build_ext": cpp_extension.BuildExtension}}
+    return {"ext_modules": [module], "cmdclass": {"build_ext": Build}}
+
+
+def go_on_without(reason: str, error: Exception | None = None) -> None:
+    """A line that says what is lost; SystemExit where the extension is a must."""
+    if os.environ.get("SGL_FAST_EXT") == "1":
+        raise error or SystemExit(f"sgl_fast needs its extension (SGL_FAST_EXT=1), and {reason}")
+    print(
+        f"WARNING: sgl_fast comes without its extension, searches on a CPU take 6 to 9 times as long: {reason}",
+        file=sys.stderr,
+    )
+
+
+def pack(path: Path) -> None:
+    """The CUDA kernels of every architecture that the NVRTC at hand knows, into the package."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from sgl_fast.backends import device_code, nvrtc
+
+    if nvrtc.why_not_nvrtc() is None and device_code.digest_in(path) != device_code.digest():
+        known = tuple(one for one in device_code.ARCHITECTURES if one in nvrtc.architectures())
+        try:
+            device_code.write_archive(path, known)
+        except RuntimeError as error:
+            print(f"WARNING: CUDA kernels will be compiled at first use: {error}", file=sys.stderr)
+
+
+def compiled() -> dict[str, Any]:
+    if os.environ.get("SGL_FAST_NO_EXT") == "1" or COMMANDS.isdisjoint(sys.argv):
+        return {}
+    if reason := why_not():
+        go_on_without(reason)
+        return {}
+    return extension()
 
 
 setup(**compiled())

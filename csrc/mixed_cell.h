@@ -21,9 +21,9 @@ struct CellInputs {
     ptrdiff_t weights_row;
     const float* op_weights;    // (V, E, O)
     const float* edge_weights;  // (V, E), or null: 1
-    float skip_beta;            // coefficient of auxiliary skips
+    const float* skip_beta;     // coefficient of auxiliary skips, or null: 1
     const uint8_t* dropout;     // (head.dropouts, V, N, C, H', W') of 0 and 1, or null
-    float dropout_scale;        // of what is kept
+    const float* dropout_scale;  // of what is kept, where there is dropout
     bool training;              // batch statistics; else those of `stats`
 };
 

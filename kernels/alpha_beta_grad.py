@@ -5,20 +5,20 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import EDGE, TERM
+from .arguments import EDGE, PLAIN, TERM
 from .combine import bypass_term
-from .tiles import edge_weight_of, normed, state_base
+from .tiles import edge_weight_of, normed, skip_beta_of, state_base
 
 
-@triton.jit(do_not_specialize=["node"])
-def skip_sums_kernel(x, out, y, norms, dropout, partial, edges, node, shape, BLOCK: tl.constexpr):
+@triton.jit(do_not_specialize=PLAIN)
+def skip_sums_kernel(x, out, y, norms, dropout, partial, edges, node, pixels, shape, BLOCK: tl.constexpr):
     """partial (images, E, 3): an image's sums of dy * dropout(skip), dy * auxiliary skip, dy * bypass, by edge.
 
     Grid: (in-edges, images). x Pair, out PerImage, y Result (saved activations; gradients of nodes), norms Norms,
-    dropout Dropout, partial PerImage, edges: rows of EDGE, shape Shape.
+    dropout Dropout, partial PerImage, edges: rows of EDGE; pixels of a node, shape Shape.
     """
     image, row = tl.program_id(1).to(tl.int64), edges + (node * (node + 3) // 2 + tl.program_id(0)) * len(EDGE)
-    v, pixels, many = image // shape.N, shape.pixels, shape.C // shape.M
+    v, many = image // shape.N, shape.C // shape.M
     base = state_base(x, out, tl.load(row + EDGE.reads), v, image % shape.N, image) + tl.load(row + EDGE.offset)
     skip, aux, norm_in = tl.load(row + EDGE.skip), tl.load(row + EDGE.aux), tl.load(row + EDGE.norm_in)
     mask_at = (tl.load(row + EDGE.dropout) * shape.images + image) * shape.M
@@ -39,7 +39,7 @@ def skip_sums_kernel(x, out, y, norms, dropout, partial, edges, node, shape, BLO
                 whole_sum += tl.sum(product, 1)
                 if dropout.masks is not None:
                     at = dropout.masks + (mask_at + c[:, None]) * pixels + pixel[None, :]
-                    product *= tl.load(at, mask=mixed & (skip >= 0), other=0).to(tl.float32) * dropout.scale
+                    product *= tl.load(at, mask=mixed & (skip >= 0), other=0).to(tl.float32) * tl.load(dropout.scale)
                 kept_sum += tl.sum(product, 1)
             if many > 1:
                 here = (c >= shape.M) & (c < shape.C)
@@ -63,7 +63,7 @@ def sum_over_images(partial, v, N, at, IMAGES: tl.constexpr):
     return tl.sum(total, 0)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def alpha_beta_grad_kernel(
     norms, partial, mixture, op_grads, edge_grads, edges, terms, N, M, CHANNELS: tl.constexpr, IMAGES: tl.constexpr
 ):
@@ -82,7 +82,7 @@ def alpha_beta_grad_kernel(
         tl.store(op_grads + first + skip, (weight * dot).to(tl.float32))
         total += dot * tl.load(mixture.op_weights + first + skip)
     if tl.load(row + EDGE.aux) > 0:
-        total += sum_over_images(partial, v, N, edge * 3 + 1, IMAGES) * mixture.skip_beta
+        total += sum_over_images(partial, v, N, edge * 3 + 1, IMAGES) * skip_beta_of(mixture)
     for t in range(tl.load(row + EDGE.terms)):
         term = terms + (tl.load(row + EDGE.first_term) + t) * len(TERM)
         op, norm = tl.load(term + TERM.op), tl.load(term + TERM.norm)
@@ -96,6 +96,6 @@ def alpha_beta_grad_kernel(
             tl.store(op_grads + first + op, (weight * dot).to(tl.float32))
             total += dot * tl.load(mixture.op_weights + first + op)
         else:
-            total += dot * mixture.skip_beta
+            total += dot * skip_beta_of(mixture)
     if edge_grads is not None:
         tl.store(edge_grads + v * mixture.edges + edge, total.to(tl.float32))

@@ -32,6 +32,15 @@ EDGE, TERM, STATE = Columns(rows.Edge), Columns(rows.Term), Columns(rows.State)
 TARGET, NORM_GRAD = Columns(rows.Target), Columns(rows.NormGrad)
 
 
+# Arguments that no kernel is compiled anew for, be they 1 or multiples of 16: counts, numbers of rows, sides. What
+# vectors of loads and stores are aligned by stays specialised: pointers, strides between learners and images, `pixels`
+# of a plane, P of flat rows.
+PLAIN = (
+    *("first", "node", "N", "M", "J", "K", "C", "H", "W", "image", "channel", "crop", "cutout", "add", "replay"),
+    *("blocks", "block", "measured", "taps", "parts", "size", "source", "shape"),
+)
+
+
 class Images(NamedTuple):
     """Activations (V, N, channels, H, W), each image dense: numbers from learner to learner and image to image."""
 
@@ -81,7 +90,7 @@ class Norms(NamedTuple):
 
 
 class Mixture(NamedTuple):
-    """op_weights (V, edges, ops), edge_weights (V, edges) or None; skip_beta weighs auxiliary skips."""
+    """op_weights (V, edges, ops), edge_weights (V, edges) or None; skip_beta () of auxiliary skips, or None."""
 
     op_weights: Any
     edge_weights: Any
@@ -91,7 +100,7 @@ class Mixture(NamedTuple):
 
 
 class Dropout(NamedTuple):
-    """masks (masks, V, N, M, H', W') of 0 and 1 or None, and the scale of what is kept."""
+    """masks (masks, V, N, M, H', W') of 0 and 1, and the scale () of what is kept; or None."""
 
     masks: Any
     scale: Any
@@ -105,13 +114,12 @@ class Size(NamedTuple):
 
 
 class Shape(NamedTuple):
-    """Images V * N, N of a learner, channels C of a node, M of them mixed, pixels of a node."""
+    """Images V * N, N of a learner, channels C of a node, M of them mixed."""
 
     images: Any
     N: Any
     C: Any
     M: Any
-    pixels: Any
 
 
 class Shares(NamedTuple):

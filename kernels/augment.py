@@ -7,12 +7,13 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .arguments import PLAIN
 from .launch import ceil_div, device_guard, power_of_two
 
 BLOCK = 1024  # pixels of a program, at most
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def augment_kernel(images, draws, levels, out, M, image, channel, C, H, W, crop, cutout, BLOCK: tl.constexpr):
     """draws (N, 6) [index, dy, dx, flip, cy, cx], levels (C, 256), out (N, C, H, W)
 

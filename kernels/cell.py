@@ -28,6 +28,7 @@ class Signature(NamedTuple):
     weights: int
     has_edge_weights: bool
     has_dropout: bool
+    has_aux_skips: bool
     precision: str
     device: torch.device
     tiles: TilesInForce
@@ -48,8 +49,8 @@ def call_of(
     op_weights: Tensor,
     edge_weights: Tensor | None,
     dropout: Tensor | None,
-    skip_beta: float,
-    dropout_scale: float,
+    skip_beta: Tensor | None,
+    dropout_scale: Tensor | None,
     precision: str,
 ) -> Call:
     weights = weights if weights.stride(1) == 1 else weights.contiguous()
@@ -64,7 +65,7 @@ def call_of(
         "skip_beta": skip_beta,
         "dropout_scale": dropout_scale,
     }
-    has = edge_weights is not None, dropout is not None
+    has = edge_weights is not None, dropout is not None, skip_beta is not None
     strides = (s0.stride(0), s0.stride(1)), (s1.stride(0), s1.stride(1)), weights.stride(0)
     where = s1.device, tiles_in_force(s1.device)
     return Call(Signature(tuple(cell), tuple(s1.shape), *strides, *has, precision, *where), values)
@@ -98,13 +99,14 @@ class CellLaunches(LaunchPlan):
         self.weights = Weights(Slot("weights"), signature.weights)
         edges, ops = len(program.edges), program.width
         betas = Slot("edge_weights") if signature.has_edge_weights else None
-        self.mixture = Mixture(Slot("op_weights"), betas, edges, ops, Slot("skip_beta"))
-        masks = Slot("dropout") if signature.has_dropout else None
-        self.dropout = Dropout(masks, Slot("dropout_scale"))
+        beta = Slot("skip_beta") if signature.has_aux_skips else None
+        self.mixture = Mixture(Slot("op_weights"), betas, edges, ops, beta)
+        masks, scale = (Slot("dropout"), Slot("dropout_scale")) if signature.has_dropout else (None, None)
+        self.dropout = Dropout(masks, scale)
         self.pattern = PerImage(Slot("pattern"), program.pattern)
         self.saved = PerImage(Slot("saved"), program.saved)
         self.out = PerImage(Slot("out"), program.nodes * program.C * program.out_pixels)
-        self.shape = Shape(self.images, N, program.C, program.M, program.out_pixels)
+        self.shape = Shape(self.images, N, program.C, program.M)
         inputs = Pair(Images(Slot("s0"), *signature.s0), Images(Slot("s1"), *signature.s1))
         self.inputs = inputs
         self.sources = twice(Slot("states"), N, 2 * plane) if program.preprocess else inputs  # of the first two states

@@ -186,7 +186,7 @@ class Backward(CellLaunches):
             first=targets.start,
             N=self.N,
             size=Size(row.height, row.width),
-            ADD=add,
+            add=add,
             BLOCK=Block(*block[:2]),
         )
 
@@ -230,6 +230,7 @@ class Backward(CellLaunches):
             partial=self.skip_sums,
             edges=self.table("edges"),
             node=node,
+            pixels=program.out_pixels,
             shape=self.shape,
             BLOCK=Block(*block[:2]),
         )
@@ -250,7 +251,7 @@ class Backward(CellLaunches):
         }
         shape = Block(*block[:2])
         self.add(dy_sums_kernel, (len(rows), self.images), block.options, y=y, partial=partial, BLOCK=shape, **given)
-        sizes = {"CHANNELS": block_size(most, CHANNELS), "IMAGES": block_size(self.N, IMAGES)}
+        sizes = {"CHANNELS": CHANNELS, "IMAGES": block_size(self.N, IMAGES)}
         self.add(mean_dy_kernel, (len(rows), self.V), {}, partial=partial, measured=self.measured, **sizes, **given)
 
     def _alpha_beta(self) -> None:
@@ -268,7 +269,7 @@ class Backward(CellLaunches):
             terms=self.table("terms"),
             N=self.N,
             M=program.M,
-            CHANNELS=block_size(program.M, CHANNELS),
+            CHANNELS=CHANNELS,
             IMAGES=block_size(self.N, IMAGES),
         )
 

@@ -9,7 +9,7 @@ from .cell import CellLaunches, Signature
 from .combine import combine_kernel
 from .configurations import tiles_of
 from .convolve import convolve_kernel, record_kernel
-from .launch import Slot, block_size, ceil_div
+from .launch import Slot, ceil_div
 from .norms import norm_moments_kernel
 from .pool import pool_kernel
 
@@ -117,7 +117,7 @@ class Forward(CellLaunches):
             N=self.N,
             source=Size(pool.height, pool.width),
             size=size,
-            REPLAY=self.replay,
+            replay=self.replay,
             BLOCK=Block(*block[:2]),
         )
         self._moments(moments, blocks, size, columns, block.pixels)
@@ -125,7 +125,6 @@ class Forward(CellLaunches):
     def _moments(self, rows: range, blocks: int, size: Size, columns: int, block: int) -> None:
         if not (self.training and rows):
             return
-        most = max(row.channels for row in self.program.moments[rows.start : rows.stop])
         self.add(
             norm_moments_kernel,
             (len(rows), self.V),
@@ -137,9 +136,9 @@ class Forward(CellLaunches):
             N=self.N,
             blocks=blocks,
             size=size,
-            BLOCK=block,
+            block=block,
             COLUMNS=columns if columns > size.width else 0,
-            CHANNELS=block_size(most, MOST_CHANNELS),
+            CHANNELS=MOST_CHANNELS,
             PARTS=PARTS,
         )
 
@@ -159,6 +158,7 @@ class Forward(CellLaunches):
             edges=self.table("edges"),
             terms=self.table("terms"),
             node=node,
+            pixels=program.out_pixels,
             shape=self.shape,
             BLOCK=Block(*block[:2]),
         )

@@ -5,12 +5,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV
+from .arguments import CONV, PLAIN
 from .norms import store_block_moments
 from .tiles import base_of, depthwise_tile, matmul, norm_of, storable
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=PLAIN)
 def record_kernel(x, norms, pattern, convs, first, N, size, BLOCK: tl.constexpr):
     """relu_mask: whether norm_in(x) is more than 0, or NaN, a bit a pixel, whole bytes a row.
 
@@ -37,7 +37,7 @@ def record_kernel(x, norms, pattern, convs, first, N, size, BLOCK: tl.constexpr)
     tl.store(to + c[:, None] * (height * row_bytes) + byte[None, :], total.to(tl.uint8), mask=here)
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=PLAIN)
 def convolve_kernel(
     x, weights, norms, pattern, z, partial, convs, first, N, size, REPLAY: tl.constexpr, TILE: tl.constexpr
 ):

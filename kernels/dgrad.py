@@ -5,11 +5,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV, TARGET
+from .arguments import CONV, PLAIN, TARGET
 from .tiles import base_of, conv_weight, grad_z_tile, is_open, matmul
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=PLAIN)
 def pointwise_dgrad_kernel(y, norms, weights, mixture, scratch, convs, first, N, pixels, TILE: tl.constexpr):
     """scratch[c] = sum over o of pointwise[o, c] * grad_z[o]: the gradient of what a 1x1 convolution reads.
 
@@ -54,11 +54,9 @@ def add_transposed(total, scratch, weights, row, c, here, y, x, inside, height, 
     return total
 
 
-@triton.jit(do_not_specialize=["first"])
-def depthwise_dgrad_kernel(
-    scratch, weights, pattern, to, targets, convs, first, N, size, ADD: tl.constexpr, BLOCK: tl.constexpr
-):
-    """grad = relu_mask * (sum over a target's convolutions of depthwise transposed * scratch); ADD: to what is there.
+@triton.jit(do_not_specialize=PLAIN)
+def depthwise_dgrad_kernel(scratch, weights, pattern, to, targets, convs, first, N, size, add, BLOCK: tl.constexpr):
+    """grad = relu_mask * (sum over a target's convolutions of depthwise transposed * scratch); add: to what is there.
 
     Grid: (groups of channels x blocks of pixels, rows from `first` on, images). scratch PerImage, weights Weights,
     pattern PerImage (bytes), to Pair, targets, convs: rows of TARGET and CONV; size Size of the targets.
@@ -81,6 +79,6 @@ def depthwise_dgrad_kernel(
         total = tl.where(is_open(bits, c[:, None], y[None, :], x[None, :], height, width, mask), total, 0.0)
     base = base_of(to, tl.load(row + TARGET.reads), v, image % N) + tl.load(row + TARGET.offset)
     at = base + c[:, None] * pixels + pixel[None, :]
-    if ADD:
+    if add:
         total += tl.load(at, mask=mask, other=0.0)
     tl.store(at, total, mask=mask)

@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .arguments import PLAIN
 from .launch import ceil_div, device_guard, power_of_two
 
 PART = 4096  # floats of a program
@@ -31,7 +32,7 @@ def norm_of(squares, k, parts, PARTS: tl.constexpr):
     return tl.sqrt(tl.sum(tl.load(squares + k * parts + i, mask=i < parts, other=0.0), 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def norms_kernel(squares, norms, parts, PARTS: tl.constexpr):
     k = tl.program_id(0)
     tl.store(norms + k, norm_of(squares, k, parts, PARTS).to(tl.float32))

@@ -22,8 +22,8 @@ def mixed_cell(
     running: Tensor | None,
     pattern: Tensor | None,
     dropout: Tensor | None,
-    skip_beta: float,
-    dropout_scale: float,
+    skip_beta: Tensor | None,
+    dropout_scale: Tensor | None,
     precision: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """out, states, saved, stats, pattern; running: statistics to normalise with; pattern: to replay."""
@@ -62,8 +62,8 @@ def mixed_cell_backward(
     stats: Tensor,
     pattern: Tensor,
     grad: Tensor,
-    skip_beta: float,
-    dropout_scale: float,
+    skip_beta: Tensor | None,
+    dropout_scale: Tensor | None,
     training: bool,
     replayed: bool,
     want_s0: bool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import MOMENTS, NORM_GRAD
+from .arguments import MOMENTS, NORM_GRAD, PLAIN
 from .tiles import norm_of
 
 EPS = tl.constexpr(1e-5)
@@ -21,7 +21,7 @@ def store_block_moments(to, here, value, inside):
     tl.store(to + 1, tl.sum(off * off, 1), mask=here)
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=PLAIN)
 def norm_moments_kernel(
     partial,
     norms,
@@ -30,7 +30,7 @@ def norm_moments_kernel(
     N,
     blocks,
     size,
-    BLOCK: tl.constexpr,
+    block,
     COLUMNS: tl.constexpr,
     CHANNELS: tl.constexpr,
     PARTS: tl.constexpr,
@@ -38,7 +38,7 @@ def norm_moments_kernel(
     """Mean, 1 / deviation and unbiased variance of norms, from the moments of blocks, added as of groups of values.
 
     Grid: (rows from `first` on, learners). partial (images, norms, blocks, 2); moments: rows of MOMENTS; size
-    Size, of which a block has BLOCK places; COLUMNS: of a row whose last place is empty; 0: none is.
+    Size, of which a block has so many places; COLUMNS: of a row whose last place is empty; 0: none is.
     """
     row, v = moments + (first + tl.program_id(0)) * len(MOMENTS), tl.program_id(1).to(tl.int64)
     sums, norm, channels = tl.load(row + MOMENTS.sums), tl.load(row + MOMENTS.norm), tl.load(row + MOMENTS.channels)
@@ -54,13 +54,13 @@ def norm_moments_kernel(
             average = total * one_of
             for start in range(0, N * blocks, PARTS):
                 p = start + part
-                n, block = v * N + p // blocks, p % blocks
-                start_of, pixels = block * BLOCK, tl.minimum(places - block * BLOCK, BLOCK)
+                n, start_of = v * N + p // blocks, p % blocks * block
+                pixels = tl.minimum(places - start_of, block)
                 if COLUMNS:
                     pixels -= (start_of + pixels) // COLUMNS - start_of // COLUMNS
                 pixels = pixels.to(tl.float64)[None, :]
                 mask = here[:, None] & (p < N * blocks)[None, :]
-                at = partial + ((n[None, :] * norms.count + sums + c[:, None]) * blocks + block[None, :]) * 2
+                at = partial + ((n[None, :] * norms.count + sums + c[:, None]) * blocks + (p % blocks)[None, :]) * 2
                 mean = tl.load(at, mask=mask, other=0.0).to(tl.float64)
                 if second == 0:
                     total += tl.sum(tl.where(mask, mean * pixels, 0.0), 1)
@@ -75,7 +75,7 @@ def norm_moments_kernel(
         tl.store(to + 2 * norms.count, (squares * (one_of * (count / (count - 1)))).to(tl.float32), mask=here)
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=PLAIN)
 def dy_sums_kernel(y, norms, partial, rows, first, N, pixels, BLOCK: tl.constexpr):
     """partial (images, norms, 2): an image's sums of dy and of dy * (z - mean).
 
@@ -105,7 +105,7 @@ def dy_sums_kernel(y, norms, partial, rows, first, N, pixels, BLOCK: tl.constexp
         tl.store(to + 1, sum_dy_z, mask=c < channels)
 
 
-@triton.jit(do_not_specialize=["first", "measured"])
+@triton.jit(do_not_specialize=PLAIN)
 def mean_dy_kernel(partial, norms, rows, first, measured, N, pixels, CHANNELS: tl.constexpr, IMAGES: tl.constexpr):
     """norms.grads: mean_dy, mean_dy_xhat / deviation, and the sum of dy * xhat; xhat: the normalised z.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import POOL
+from .arguments import PLAIN, POOL
 from .norms import store_block_moments
 from .tiles import argmax_of, base_of, norm_of, storable
 
@@ -20,10 +20,8 @@ def store_argmax(to, channel, here, first, places, chosen):
     tl.store(to + channel[:, None] * (places // 2) + byte[None, :], both.to(tl.uint8), mask=mask)
 
 
-@triton.jit(do_not_specialize=["first"])
-def pool_kernel(
-    x, norms, pattern, saved, partial, pools, first, N, source, size, REPLAY: tl.constexpr, BLOCK: tl.constexpr
-):
+@triton.jit(do_not_specialize=PLAIN)
+def pool_kernel(x, norms, pattern, saved, partial, pools, first, N, source, size, replay, BLOCK: tl.constexpr):
     """z = max or mean over the window of norm_in(x), with its argmax and the moments of each block of z.
 
     Grid: (groups of channels x blocks of places, rows from `first` on, images). A row of outputs takes an even number
@@ -43,21 +41,21 @@ def pool_kernel(
     out, argmax = here[:, None] & inside[None, :], pattern.ptr + image * pattern.step + tl.load(row + POOL.argmax)
     is_max = tl.load(row + POOL.is_max) > 0
     chosen = tl.full((BLOCK.channels, BLOCK.pixels), -1, tl.int32)
-    if REPLAY:
+    if replay:
         chosen = argmax_of(argmax, c[:, None], y[None, :], x_out[None, :], size.height, size.width, out & is_max)
-    largest, total, count, chosen = window(x, source, norms, row, v, image % N, c, y, x_out, inside, chosen, REPLAY)
+    largest, total, count, chosen = window(x, source, norms, row, v, image % N, c, y, x_out, inside, chosen, replay)
     value = tl.where(is_max, largest, total / tl.where(count > 0, count, 1.0)[None, :])
     to = saved.ptr + image * saved.step + tl.load(row + POOL.z) + c[:, None] * pixels
     tl.store(to + (y * size.width + x_out)[None, :], storable(value, saved.ptr), mask=out)
     norm = tl.load(row + POOL.norm)
     at = partial + (image * norms.count + norm + c) * blocks * 2
     store_block_moments(at + block * 2, here & (norm >= 0), value, inside)
-    if not REPLAY:
+    if not replay:
         store_argmax(argmax, c, here & is_max, block * BLOCK.pixels, places, tl.where(out, chosen, 0))
 
 
 @triton.jit
-def window(x, source, norms, row, v, n, c, y_out, x_out, inside, chosen, REPLAY: tl.constexpr):
+def window(x, source, norms, row, v, n, c, y_out, x_out, inside, chosen, replay):
     """Of windows of norm_in(x): the largest value, or the chosen one; the sum; how many places lie in x; the choice."""
     kernel, stride, padding = tl.load(row + POOL.kernel), tl.load(row + POOL.stride), tl.load(row + POOL.padding)
     here, channel = c < tl.load(row + POOL.channels), tl.load(row + POOL.first) + c
@@ -72,7 +70,7 @@ def window(x, source, norms, row, v, n, c, y_out, x_out, inside, chosen, REPLAY:
         mask = here[:, None] & has[None, :]
         value = tl.load(planes + (yy * source.width + xx)[None, :], mask=mask, other=0.0)
         value = tl.where(mask, (value.to(tl.float32) - mean) * scale, 0.0)
-        if REPLAY:
+        if replay:
             largest = tl.where(chosen == t, value, largest)
         else:
             better = mask & ((chosen < 0) | (value > largest) | (value != value))

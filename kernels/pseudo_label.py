@@ -7,6 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .arguments import PLAIN
 from .launch import device_guard, power_of_two
 
 
@@ -21,7 +22,7 @@ def softmax_row(logits, row, J, CLASSES: tl.constexpr):
     return x - tl.log(total), e / total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def pseudo_labels_kernel(teachers, p, targets, K, N, J, CLASSES: tl.constexpr):
     """p, targets (K, N, J); a program an image."""
     n, j = tl.program_id(0).to(tl.int64), tl.arange(0, CLASSES)
@@ -36,7 +37,7 @@ def pseudo_labels_kernel(teachers, p, targets, K, N, J, CLASSES: tl.constexpr):
         tl.store(targets + (k * N + n) * J + j, others, mask=j < J)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def cross_entropy_kernel(logits, targets, losses, log_probs, grad, N, J, weight, CLASSES: tl.constexpr):
     """losses (V, N) of the images; log_probs, grad (V, N, J). A program a row."""
     row, j = tl.program_id(0).to(tl.int64), tl.arange(0, CLASSES)
@@ -48,13 +49,13 @@ def cross_entropy_kernel(logits, targets, losses, log_probs, grad, N, J, weight,
     tl.store(grad + row * J + j, (p * tl.sum(t, 0) - t) * (weight / N), mask=here)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def mean_kernel(losses, means, N, IMAGES: tl.constexpr):
     v, n = tl.program_id(0), tl.arange(0, IMAGES)
     tl.store(means + v, tl.sum(tl.load(losses + v * N + n, mask=n < N, other=0.0), 0) / N)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=PLAIN)
 def pseudo_label_vjp_kernel(p, tau, out, K, N, J, CLASSES: tl.constexpr):
     """out (K, N, J); a program an image and a teacher."""
     n, k, j = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.arange(0, CLASSES)

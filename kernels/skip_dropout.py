@@ -24,8 +24,8 @@ def mixed(x):
 
 @triton.jit
 def dropout_masks_kernel(seeds, kept, P, first, threshold, BLOCK: tl.constexpr):
-    """kept (masks, V, P) uint8, a mask a program_id 2, a learner a program_id 1; seeds (V)."""
-    v, m = tl.program_id(1), tl.program_id(2)
+    """kept (masks, V, P) uint8, a mask a program_id 2, a learner a program_id 1; seeds (V), threshold ()."""
+    v, m, least = tl.program_id(1), tl.program_id(2), tl.load(threshold)
     seed = tl.load(seeds + v)
     low, high = seed.to(tl.uint32), (seed >> 32).to(tl.uint32)
     start = mixed(low ^ mixed(high + 0x9E3779B9))
@@ -34,11 +34,11 @@ def dropout_masks_kernel(seeds, kept, P, first, threshold, BLOCK: tl.constexpr):
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     word = mixed(mixed(i.to(tl.uint32) ^ a) + b)
     row = kept + (m.to(tl.int64) * tl.num_programs(1) + v) * P
-    tl.store(row + i, ((word >> 8).to(tl.int32) >= threshold).to(tl.uint8), mask=i < P)
+    tl.store(row + i, ((word >> 8).to(tl.int32) >= least).to(tl.uint8), mask=i < P)
 
 
-def dropout_masks(seeds: Tensor, masks: int, first: int, size: Sequence[int], threshold: int) -> Tensor:
-    """Seeds (V) -> (masks, V, N, C, H, W) bool; size (N, C, H, W), threshold of 2^24"""
+def dropout_masks(seeds: Tensor, masks: int, first: int, size: Sequence[int], threshold: Tensor) -> Tensor:
+    """Seeds (V) -> (masks, V, N, C, H, W) bool; size (N, C, H, W), threshold () int32, of 2^24"""
     seeds = seeds.contiguous()
     V, kept = seeds.shape[0], seeds.new_empty((masks, seeds.shape[0], *size), dtype=torch.bool)
     P = kept[0, 0].numel()

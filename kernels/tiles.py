@@ -124,11 +124,20 @@ def edge_weight_of(mixture, v, edge):
 
 
 @triton.jit
+def skip_beta_of(mixture):
+    """Weight of auxiliary skips; 1 where a cell has none."""
+    beta = 1.0
+    if mixture.skip_beta is not None:
+        beta = tl.load(mixture.skip_beta)
+    return beta
+
+
+@triton.jit
 def op_weight_of(mixture, v, edge, op):
     """Weight of an operation on its edge; op < 0: of the auxiliary skip; edge < 0: 1."""
     at = mixture.op_weights + (v * mixture.edges + edge) * mixture.ops + op
     weight = tl.load(at, mask=(edge >= 0) & (op >= 0), other=1.0)
-    return tl.where((edge >= 0) & (op < 0), mixture.skip_beta, weight)
+    return tl.where((edge >= 0) & (op < 0), skip_beta_of(mixture), weight)
 
 
 @triton.jit

@@ -5,11 +5,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV
+from .arguments import CONV, PLAIN
 from .tiles import base_of, conv_weight, depthwise_tile, grad_z_tile, is_open, matmul, norm_of
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=PLAIN)
 def pointwise_wgrad_kernel(x, weights, y, norms, mixture, pattern, shares, convs, first, N, size, TILE: tl.constexpr):
     """d pointwise[o, c] = sum over pixels of grad_z[o] * (depthwise * relu(norm_in(x)))[c], replayed.
 
@@ -47,7 +47,7 @@ def tap_products(x, bits, back, mean, scale, c, here, up, left, stride, height, 
     return tl.sum(value * tl.load(back + c[:, None] * pixels + pixel[None, :], mask=mask, other=0.0), 1)
 
 
-@triton.jit(do_not_specialize=["first"])
+@triton.jit(do_not_specialize=PLAIN)
 def depthwise_wgrad_kernel(x, scratch, norms, pattern, shares, convs, first, N, size, taps, BLOCK: tl.constexpr):
     """d depthwise[c, tap] = sum over pixels of scratch[c] * relu(norm_in(x))[c] at the place that the tap reads.
 

@@ -45,7 +45,7 @@ def central_difference(both: Tensor, eps: Tensor, /) -> Tensor: ...
 def cross_entropy(logits: Tensor, targets: Tensor, weight: float, /) -> tuple[Tensor, Tensor, Tensor]: ...
 def pseudo_labels(teachers: Tensor, /) -> tuple[Tensor, Tensor]: ...
 def pseudo_label_vjp(p: Tensor, tau: Tensor, /) -> Tensor: ...
-def dropout_masks(seeds: Tensor, masks: int, first: int, sizes: Sequence[int], threshold: int, /) -> Tensor: ...
+def dropout_masks(seeds: Tensor, masks: int, first: int, sizes: Sequence[int], threshold: Tensor, /) -> Tensor: ...
 def mixed_cell(
     program: Program,
     s0: Tensor,
@@ -56,8 +56,8 @@ def mixed_cell(
     running: Tensor | None,
     pattern: Tensor | None,
     dropout: Tensor | None,
-    skip_beta: float,
-    dropout_scale: float,
+    skip_beta: Tensor | None,
+    dropout_scale: Tensor | None,
     half: bool,
     /,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -77,8 +77,8 @@ def mixed_cell_backward(
     stats: Tensor,
     pattern: Tensor,
     grad: Tensor,
-    skip_beta: float,
-    dropout_scale: float,
+    skip_beta: Tensor | None,
+    dropout_scale: Tensor | None,
     training: bool,
     want_s0: bool,
     want_s1: bool,

@@ -1,59 +1,71 @@
-"""python -m sgl_fast.doctor: which backends run here, whether they compute rightly, what else is missing."""
+"""python -m sgl_fast.doctor: the machine, which backends run here, whether they compute rightly, what is missing."""
 
 from __future__ import annotations
 
 import argparse
-import platform
+import json
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple
 
-from . import __version__
-from .backends import device_code
 from .backends.choice import BACKENDS, device_of, why_not
 from .backends.triton import interpreted
-from .run.command import Parser
+from .run.parser import Parser
 
 MOST_ERROR = 1e-3  # of float32 gradients of a small net, relative to the largest
 WIDTH = 11
 
 
+class Finding(NamedTuple):
+    """Of a backend. well: None if it cannot run, else whether it computes rightly."""
+
+    well: bool | None
+    said: str
+
+
 def parser() -> argparse.ArgumentParser:
-    text = "What runs on this machine, what does not, and the remedy."
+    text = "What a bug report needs: the machine, what runs on it, what does not, and the remedy."
     p = Parser(prog="python -m sgl_fast.doctor", description=text)
     p.add_argument("--backend", choices=BACKENDS, help="exit code 1 unless this one runs")
+    p.add_argument("--json", action="store_true", help="all of it as one JSON object")
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 well, 1 a backend computes wrongly or the one that was asked for cannot run, 2 bad arguments."""
     args = parser().parse_args(argv)
-    say("sgl_fast", f"{__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    say("torch", torch_line())
-    say("GPU", gpu_line())
-    say("CUDA code", device_code.summary())
-    well = [examine(name) for name in BACKENDS]
-    return int(False in well or (args.backend is not None and well[BACKENDS.index(args.backend)] is None))
+    from .run.machine import facts
+
+    machine: dict[str, str] = {}
+    for name, line in facts():
+        machine[name] = line
+        if not args.json:
+            say(name, line)
+    backends: dict[str, Finding] = {}
+    for name in BACKENDS:
+        backends[name] = examine(name)
+        if not args.json:
+            say(name, backends[name].said)
+    if args.json:
+        print(json.dumps(machine | {"backends": {name: one._asdict() for name, one in backends.items()}}, indent=2))
+    wrong = any(one.well is False for one in backends.values())
+    return int(wrong or (args.backend is not None and backends[args.backend].well is None))
 
 
-def examine(name: str) -> bool | None:
-    """Whether a backend computes rightly; None if it cannot run."""
+def examine(name: str) -> Finding:
     reason = why_not(name)
     if name == "triton" and interpreted():
         reason = "TRITON_INTERPRET=1 is set, which is for tests on a CPU"
     if reason:
-        say(name, f"no: {reason.replace(f'backend {name!r}', 'it', 1)}")
-        return None
+        return Finding(None, f"no: {reason.replace(f'backend {name!r}', 'it', 1)}")
     if name == "reference":
-        say(name, "ready")
-        return True
+        return Finding(True, "ready")
     try:
         error = error_of(name)
     except Exception as broken:  # whatever a machine lacks, it is said in a line
-        say(name, f"BROKEN: {type(broken).__name__}: {str(broken).strip().splitlines()[0] if str(broken) else ''}")
-        return False
+        first = str(broken).strip().partition("\n")[0]
+        return Finding(False, f"BROKEN: {type(broken).__name__}: {first}")
     well = error <= MOST_ERROR
-    say(name, f"{'ready' if well else 'WRONG'}: gradients of a small net within {error:.0e} of float64{kind_of(name)}")
-    return well
+    return Finding(well, f"{'ready' if well else 'WRONG'}: gradients of a small net within {error:.0e} of float64")
 
 
 def error_of(name: str) -> float:
@@ -79,35 +91,6 @@ def error_of(name: str) -> float:
         computed(torch.float32, device_of(name), name), computed(torch.float64, "cpu", "reference"), strict=True
     )
     return max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
-
-
-def kind_of(name: str) -> str:
-    from .backends.choice import compiled
-
-    return f", {compiled().isa()} instructions" if name == "cpu" else ""
-
-
-def torch_line() -> str:
-    import torch
-
-    cuda = f"CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
-    return f"{torch.__version__}, {cuda}, {torch.get_num_threads()} threads; {of('torchvision')}, {of('triton')}"
-
-
-def of(package: str) -> str:
-    try:
-        return f"{package} {version(package)}"
-    except PackageNotFoundError:
-        return f"no {package}"
-
-
-def gpu_line() -> str:
-    import torch
-
-    if not torch.cuda.is_available():
-        return "none that torch can use"
-    found = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
-    return "; ".join(f"{p.name}, sm_{p.major}{p.minor}, {p.total_memory / 2**30:.0f} GiB" for p in found)
 
 
 def say(name: str, text: str) -> None:

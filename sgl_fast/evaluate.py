@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .genotype.genotype import Genotype
 from .run.command import Stopped, Unreadable, check_device, device_of, draw, reading, refuse, say_end, say_last, started
-from .run.evaluate_args import PROG, genotype_of, new_config, parser, recipe_of, stored_config
+from .run.epoch_table import retraining_row
+from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config
 from .run.identity import RUN, computes, identity
 from .run.progress import Progress
 from .run.recipe import Recipe
 from .run.run_folder import METRICS, RunFolder
 from .run.signals import stop_requested
+from .run.speed import MEASURED, measured_before, peak_memory
 
 if TYPE_CHECKING:
     from .run.retrain import Retraining
@@ -28,16 +31,20 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: as that of `search.main`."""
     args = parser().parse_args(argv)
     try:
+        given = OPTIONS.given(args, flat)
         check_device(args.device)
         if args.count:
-            return print_counts(args)
-        config = None if args.resume else new_config(args)
+            return print_counts(given, args.classes)
+        config = None if args.resume else new_config(given)
+        if config and args.print_config:
+            print(OPTIONS.toml(flat(config), f"for {PROG} --config FILE"))
+            return 0
         run = RunFolder.create(args.out) if config else RunFolder.open(args.out)
     except (OSError, ValueError) as error:
         return refuse(PROG, error)
     with run:
         try:
-            retraining = begun(run, args, config) if config else resumed(run, args)
+            retraining = begun(run, args, config) if config else resumed(run, args, given)
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
@@ -46,16 +53,15 @@ def main(argv: list[str] | None = None) -> int:
             return say_last(PROG, error, run)
 
 
-def print_counts(args: argparse.Namespace) -> int:
-    """Parameters, and multiply-adds by each rule, of the network that the arguments describe."""
-    genotype, recipe = genotype_of(args), recipe_of(args, "paper")
+def print_counts(given: dict[str, Any], classes: int) -> int:
+    """Parameters, and multiply-adds by each rule, of the network that the options describe."""
+    genotype, recipe = genotype_of(given), recipe_of(given, "paper")
     import torch
 
     from .nets.counting import RULES, count_macs, count_parameters
     from .nets.network import Network
 
-    classes = 10 if args.classes is None else args.classes
-    size = args.image_size or (224 if recipe.imagenet else 32)
+    size = given.get("image_size") or (224 if recipe.imagenet else 32)
     with torch.device("meta"):
         network = Network(genotype, recipe.channels, recipe.layers, classes, imagenet=recipe.imagenet)
     print(f"{recipe.channels} channels, {recipe.layers} layers, {classes} classes, {size} x {size} pixels")
@@ -74,9 +80,9 @@ def begun(run: RunFolder, args: argparse.Namespace, config: dict[str, Any]) -> R
     return retraining
 
 
-def resumed(run: RunFolder, args: argparse.Namespace) -> Retraining:
+def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> Retraining:
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
-    config, notes = stored_config(args, run.config)
+    config, notes = stored_config(given, args.out, run.config)
     retraining, identity = prepare(args, config, run.config)
 
     def take(state: dict[str, Any]) -> int:
@@ -121,7 +127,8 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
     """
     run.write_json(GENOTYPE, run.config["genotype"])
     recipe, shown = retraining.recipe, dict[str, Any]()
-    bar = Progress(retraining.steps, recipe.epochs, recipe.batch_size, retraining.step, quiet)
+    before = measured_before(run.read_metrics())
+    bar = Progress(retraining.steps, recipe.epochs, recipe.batch_size, retraining.step, quiet, before=before)
     with stop_requested() as stop, bar:
 
         def check_signal() -> None:
@@ -132,18 +139,16 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
             while not retraining.done:
                 if not retraining.epoch_ended:
                     epoch = retraining.epoch + 1
-                    with bar.waiting(), reading():
+                    with bar.speed.waiting(), reading():
                         batch = retraining.batch()
                     retraining.train_step(batch)
                     if retraining.step % LOOK_EVERY == 0:
                         shown |= retraining.running()
+                    bar.speed.step()
                     bar.update(retraining.step, epoch, shown)
                 if retraining.epoch_ended:
-                    with reading():
-                        shown = retraining.finish_epoch(check_signal)
-                    run.log(shown)
-                    run.save(retraining.state_dict(), retraining.step)
-                    draw_curves(run, bar)
+                    with bar.speed.apart():
+                        shown = end_epoch(run, retraining, bar, check_signal)
                 check_signal()
         except (Stopped, Unreadable) as end:
             run.save(retraining.state_dict(), retraining.step)
@@ -151,6 +156,20 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
         draw_curves(run, bar)
     finish(run, retraining)
     return 0
+
+
+def end_epoch(
+    run: RunFolder, retraining: Retraining, bar: Progress, check_signal: Callable[[], None]
+) -> dict[str, Any]:
+    """The test, the log, a checkpoint and the picture; the epoch's record."""
+    with reading():
+        record = retraining.finish_epoch(check_signal)
+    measured = {**bar.speed.measured(), "peak_memory": peak_memory(str(retraining.device))}
+    run.log({**record, MEASURED: measured})
+    bar.row(retraining_row(record, bar))
+    run.save(retraining.state_dict(), retraining.step)
+    draw_curves(run, bar)
+    return record
 
 
 def draw_curves(run: RunFolder, bar: Progress) -> None:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from .run.command import check_device, device_of, put_backend, refuse, say_last, started
 from .run.identity import RUN, computes, identity
 from .run.run_folder import Follower, RunFolder
-from .run.search_args import PROG, given_of, parser, settings_of, warning_of
+from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
+from .run.search_settings import flat, settings_of, warning_of
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -24,8 +25,8 @@ def main(argv: list[str] | None = None) -> int:
     """
     args = parser().parse_args(argv)
     try:
-        check_device(args.device)
         given = given_of(args)
+        check_device(args.device)
         if not args.resume:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
         put_backend(args.backend)
@@ -34,7 +35,7 @@ def main(argv: list[str] | None = None) -> int:
         if settings is not None and (warning := warning_of(settings)):
             print(f"{PROG}: {warning}", file=sys.stderr)
         if settings is not None and args.print_config:
-            print(json.dumps(settings, indent=2))
+            print(OPTIONS.toml(flat(settings), f"for {PROG} --config FILE"))
             return 0
         if settings is not None and args.dry_run:
             return dry_run(settings)

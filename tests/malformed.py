@@ -48,7 +48,7 @@ def cells() -> list[tuple[Any, list[Any]]]:
         s0, s1 = torch.randn(2, 2, cell.c_prev_prev, 4 * scale, 4 * scale), torch.randn(2, 2, cell.c_prev, 4, 4)
         weights, ops, edges = torch.randn(2, section.num_weights), torch.rand(2, 2, 2), torch.rand(2, 2)
         masks = torch.rand(masks_of(cell), 2, 2, cell.channels // cell.partial, 4, 4) > 0.5 if half == 1 else None
-        inputs, how = [numbers(cell), s0, s1, weights, ops, edges], [0.7, 1.2]
+        inputs, how = [numbers(cell), s0, s1, weights, ops, edges], [torch.tensor(0.7), torch.tensor(1.2)]
         grad = torch.randn(2, 2, cell.channels, 4 // half, 4 // half)
         for backend in ("compiled", "triton"):
             forward, backward = getattr(FORWARD, backend), getattr(BACKWARD, backend)
@@ -73,7 +73,7 @@ def others() -> list[tuple[Any, list[Any]]]:
         (pseudo_label._cross_entropy, [logits, logits, 0.5]),
         (pseudo_label._pseudo_label_vjp, [logits, logits]),
         (augment._augment, [images, draws, torch.randn(3, 256), 1, 2]),
-        (skip_dropout._dropout_masks, [torch.tensor([1, 2, 3]), 2, 0, [2, 3, 4, 5], 2**20]),
+        (skip_dropout._dropout_masks, [torch.tensor([1, 2, 3]), 2, 0, [2, 3, 4, 5], torch.tensor(2**20).int()]),
     ]
     return [(getattr(op, backend), args) for op, args in good for backend in ("compiled", "triton")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from sgl_fast.run import checkpoint
+from sgl_fast.run.speed import MEASURED
 
 
 def same(a: Any, b: Any) -> bool:
@@ -22,6 +24,13 @@ def same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and bool(a == b)
 
 
+def repeatable(path: Path) -> list[Any]:
+    """What a JSON file or the lines of a log hold that another run of the same settings repeats to the bit."""
+    texts = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
+    values = [json.loads(text) for text in texts]
+    return [{k: v for k, v in x.items() if k != MEASURED} if isinstance(x, dict) else x for x in values]
+
+
 def differences(a: Path, b: Path) -> list[str]:
     """Names of what differs between two run folders: settings, metrics, genotypes, results, every tensor and number of
     the checkpoint (but the number of threads that wrote it), and which pictures there are.
@@ -29,7 +38,7 @@ def differences(a: Path, b: Path) -> list[str]:
     names = {p.name for folder in (a, b) for p in folder.iterdir() if p.suffix in (".json", ".jsonl", ".png")}
     missing = [name for name in names if not ((a / name).exists() and (b / name).exists())]
     texts = [name for name in names if not name.endswith(".png") and name not in missing]
-    found = missing + [name for name in texts if (a / name).read_bytes() != (b / name).read_bytes()]
+    found = missing + [name for name in texts if repeatable(a / name) != repeatable(b / name)]
     states = [checkpoint.load(folder / "checkpoint.pt") for folder in (a, b)]
     for state in states:
         state["run"].pop("threads")

@@ -7,12 +7,18 @@ the memory of the recording, and recording changes nothing that was there before
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+import sgl_fast
+from sgl_fast.nets.supernet import Supernet
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
 
 
 class Tape(TorchDispatchMode):
@@ -61,3 +67,26 @@ class Tape(TorchDispatchMode):
 
 def storage(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
+
+
+SIZES = {"channels": 8, "layers": 3, "nodes": 2, "num_classes": 5}
+
+
+class Taped(Search):
+    """A search whose graphs are tapes."""
+
+    recorder = Tape
+
+
+def searches(name: str, **changes: Any) -> tuple[Search, Search]:
+    """Launched, and by a graph."""
+    config = replace(Config.preset(name), **{"arch_start": 0, "steps_per_epoch": 100, **changes})
+    kinds: tuple[Callable[..., Search], ...] = Search, Taped
+    return tuple(  # type: ignore[return-value]
+        kind(Supernet(sgl_fast.space(name, **SIZES)), config, graph=graph)
+        for kind, graph in zip(kinds, (False, True), strict=True)
+    )
+
+
+def same(a: Search, b: Search) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True)) and a.steps == b.steps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -29,7 +31,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None
         "get_device_name": "GPU",
         "get_device_capability": getattr(request, "param", (7, 0)),
     }.items():
-        monkeypatch.setattr(torch.cuda, function, lambda value=value: value)
+        monkeypatch.setattr(torch.cuda, function, lambda device=None, value=value: value)
 
 
 def test_a_torch_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,10 +76,26 @@ def test_the_cuda_part_is_in_every_build() -> None:
 def test_what_runs_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.main([]) == 0
     said = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert {"sgl_fast", "torch", "GPU", "CUDA", "reference", "cpu", "triton", "cuda"} == set(said)
-    assert "ready: gradients of a small net within" in said["cpu"] and compiled().isa() in said["cpu"]
+    machine = {"sgl_fast", "torch", "CPU", "memory", "disk", "GPU", "CUDA", "caches", "data", "variables"}
+    assert machine | {"reference", "cpu", "triton", "cuda"} == set(said)
+    assert "ready: gradients of a small net within" in said["cpu"] and compiled().isa() in said["CPU"]
     assert " no: " in said["triton"]
     assert doctor.main(["--backend", "cpu"]) == 0 and doctor.main(["--backend", "triton"]) == 1
+
+
+def test_all_of_it_as_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """With what was found of data, and where it was looked for."""
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"")
+    monkeypatch.setenv("SGL_FAST_DATA", str(tmp_path))
+    monkeypatch.setattr(doctor, "error_of", lambda name: 1e-6)
+    assert doctor.main(["--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert f"cifar10 in {tmp_path}/cifar-10-python.tar.gz; " in said["data"]
+    assert (
+        f"no cifar100, fashion_mnist, imagenet in {tmp_path}" in said["data"] or "fashion_mnist in /usr" in said["data"]
+    )
+    assert f"SGL_FAST_DATA={tmp_path}" in said["variables"]
+    assert said["backends"]["reference"] == {"well": True, "said": "ready"}
 
 
 @pytest.mark.usefixtures("extension")

@@ -84,5 +84,5 @@ def test_sizes_beyond_any_run_are_refused_before_memory_is_asked_for(name: str, 
 
 
 def test_a_batch_of_one_image_has_no_statistics() -> None:
-    with pytest.raises(ValueError, match="--batch-size: need a number of at least 2; got 1"):
+    with pytest.raises(ValueError, match="need batch_size a number of at least 2; got 1"):
         Recipe(batch_size=1)

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "sgl_fast"
 # A room imports rooms of lower floors, and its own modules. The files at the top are rooms, too.
 FLOORS = (
     ("errors", "files", "integers", "limits"),
+    ("setting",),
     ("backends", "spaces"),
     ("genotype", "reference"),
     ("ops",),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from sgl_fast.backends.choice import BACKENDS, why_not
+from sgl_fast.run.machine import facts
 
 from ..processes import pass_on_the_end, run
 from . import BROKEN
@@ -30,28 +31,11 @@ _limit = {"seconds": 600.0}
 
 
 def environment(_: Sequence[str]) -> Found:
-    yield "python", platform.python_version()
-    yield "torch", torch.__version__
-    yield "cuda of torch", str(torch.version.cuda)
-    for package in ("triton", "torchvision", "pytest", "matplotlib"):
-        yield package, version_of(package)
+    yield from facts()
     for name in BACKENDS:
         yield f"backend {name}", why_not(name) or "ready"
-    if not torch.cuda.is_available():
-        yield "gpu", "none that torch can use"
-        return
-    p = torch.cuda.get_device_properties(0)
-    yield "gpu", f"{p.name}, sm_{p.major}{p.minor}, {p.multi_processor_count} multiprocessors"
-    yield "memory, GiB", p.total_memory / 2**30
-
-
-def version_of(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
+    if torch.cuda.is_available():
+        yield "multiprocessors", torch.cuda.get_device_properties(0).multi_processor_count
 
 
 def ceilings(_: Sequence[str]) -> Found:
@@ -66,7 +50,7 @@ def ceilings(_: Sequence[str]) -> Found:
 def build(_: Sequence[str]) -> Found:
     """The extension; the kernels, compiled for this GPU if the package has none; and what the doctor says."""
     need_gpu()
-    built = run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], left())
+    built = run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], left(), {"SGL_FAST_EXT": "1"})
     if built.code != 0:
         yield "said", built.said[-3000:]
     yield "seconds of the build", round(built.seconds, 1)
@@ -79,10 +63,13 @@ def build(_: Sequence[str]) -> Found:
 def tests(_: Sequence[str], backend: str) -> Found:
     """The tests on the device, of one backend."""
     need_gpu()
-    command = [sys.executable, "-u", "-m", "pytest", "-vv", "--tb=short", "--durations=5", "tests/bench/test_gpu.py"]
-    done = run([*command, "-k", backend], left())
+    command = [sys.executable, "-u", "-m", "pytest", "-vv", "-rs", "--tb=short", "--durations=5"]
+    done = run([*command, "tests/bench/test_gpu.py", "-k", backend], left())
     yield "said", done.said[-6000:]
     refuse("tests", done.code)
+    if not re.search(r"\b\d+ passed", done.said):
+        reasons = re.findall(r"^SKIPPED \[\d+\] \S+ (.*)", done.said, re.MULTILINE) or ["there is none"]
+        raise SystemExit(f"tests: none ran; {reasons[0]}")
 
 
 def left(used: float = 0.0) -> float:

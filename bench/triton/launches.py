@@ -126,10 +126,11 @@ def cell_pass(
     weights = empty(sizes(what, side, side)[0])
     edges = empty(len(cell.ops)) if whole.edge_norm else None
     inputs = s0, s1, weights, empty(len(cell.ops), len(cell.ops[0])), edges
+    beta = torch.empty((), device=device) if cell.aux_skip else None
 
     def run() -> None:
-        saved = mixed_cell.mixed_cell(what, *inputs, None, None, None, 1.0, 1.0, precision)
-        how: tuple[Any, ...] = 1.0, 1.0, True, False, *[True] * 3, precision
+        saved = mixed_cell.mixed_cell(what, *inputs, None, None, None, beta, None, precision)
+        how: tuple[Any, ...] = beta, None, True, False, *[True] * 3, precision
         mixed_cell.mixed_cell_backward(what, *inputs, None, *saved, torch.empty_like(saved[0]), *how)
 
     return run
@@ -158,7 +159,7 @@ def launches_of_the_rest() -> Iterable[Launch]:
         pseudo_label.pseudo_label_vjp(logits, logits)
         pixels = torch.empty(1000, 3, 32, 32, dtype=torch.uint8)
         augment.augment(pixels, torch.arange(50 * 6).view(50, 6), torch.empty(3, 256), 4, 16)
-        skip_dropout.dropout_masks(torch.arange(2), 14, 0, (50, 16, 32, 32), 5_000_000)
+        skip_dropout.dropout_masks(torch.arange(2), 14, 0, (50, 16, 32, 32), torch.empty((), dtype=torch.int32))
     return found
 
 

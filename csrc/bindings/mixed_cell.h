@@ -31,16 +31,19 @@ inline Tensor dense_images(const char* name, const Tensor& tensor, at::Device de
                        : tensor.contiguous());
 }
 
+using Maybe = std::optional<Tensor>;
+
 // A cell's tensors, checked, and the pointers to them.
 struct Cell {
     const Program& program;
-    Tensor s0, s1, weights, op_weights, edge_weights, dropout;
+    Tensor s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale;
     CellInputs inputs;
 
     template <class Call>
     Cell(const Call& call, const Program& program_, const Tensor& s0_, const Tensor& s1_, const Tensor& weights_,
-         const Tensor& op_weights_, const std::optional<Tensor>& edge_weights_, const std::optional<Tensor>& dropout_,
-         double skip_beta, double dropout_scale, bool training, bool want_s0 = false, bool want_s1 = false)
+         const Tensor& op_weights_, const Maybe& edge_weights_, const Maybe& dropout_,
+         const Maybe& skip_beta_, const Maybe& dropout_scale_, bool training, bool want_s0 = false,
+         bool want_s1 = false)
         : program(program_) {
         const rows::Head& head = program.head;
         const int64_t V = s1_.size(0), N = s1_.size(1), E = program.edges.size(), P = head.weights;
@@ -54,7 +57,10 @@ struct Cell {
             need_tensor("dropout", *dropout_, call.device, at::kBool,
                         {head.dropouts, V, N, head.M, head.H_out, head.W_out});
             dropout = dropout_->contiguous();
+            TORCH_CHECK(dropout_scale_, "need dropout_scale where there is dropout");
         }
+        if (skip_beta_) skip_beta = checked(call, "skip_beta", *skip_beta_, {});
+        if (dropout_scale_) dropout_scale = checked(call, "dropout_scale", *dropout_scale_, {});
         inputs.V = static_cast<int>(V);
         inputs.N = static_cast<int>(N);
         const Tensor* s[2] = {&s0, &s1};
@@ -67,9 +73,9 @@ struct Cell {
         inputs.weights_row = weights.stride(0);
         inputs.op_weights = data(op_weights);
         inputs.edge_weights = edge_weights.defined() ? data(edge_weights) : nullptr;
-        inputs.skip_beta = static_cast<float>(skip_beta);
+        inputs.skip_beta = skip_beta.defined() ? data(skip_beta) : nullptr;
         inputs.dropout = dropout.defined() ? reinterpret_cast<const uint8_t*>(dropout.const_data_ptr<bool>()) : nullptr;
-        inputs.dropout_scale = static_cast<float>(dropout_scale);
+        inputs.dropout_scale = dropout_scale.defined() ? data(dropout_scale) : nullptr;
         inputs.training = training;
     }
 
@@ -86,8 +92,6 @@ struct Cell {
         return {V, N, conv.ins, conv.height, conv.width};
     }
 };
-
-using Maybe = std::optional<Tensor>;
 
 // (V, 3, norms), which the forward completes: `running` in evaluation, and mean 0, scale 1 of norms that change
 // nothing.
@@ -108,8 +112,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_of(const Program& 
                                                                  const Tensor& s1, const Tensor& weights,
                                                                  const Tensor& op_weights, const Maybe& edge_weights,
                                                                  const Maybe& running, const Maybe& pattern,
-                                                                 const Maybe& dropout, double skip_beta,
-                                                                 double dropout_scale, bool half) {
+                                                                 const Maybe& dropout, const Maybe& skip_beta,
+                                                                 const Maybe& dropout_scale, bool half) {
     const Call call(s1);
     TORCH_CHECK(!half || Call::stores_half, "need backend 'cuda' or 'triton' for float16 between forward and backward");
     const Cell c(call, program, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, !running);
@@ -131,8 +135,8 @@ template <class Call>
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
     const Program& program, const Tensor& s0, const Tensor& s1, const Tensor& weights, const Tensor& op_weights,
     const Maybe& edge_weights, const Maybe& dropout, const Tensor& result, const Tensor& states,
-    const Tensor& activations, const Tensor& stats, const Tensor& pattern, const Tensor& grad, double skip_beta,
-    double dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights) {
+    const Tensor& activations, const Tensor& stats, const Tensor& pattern, const Tensor& grad,
+    const Maybe& skip_beta, const Maybe& dropout_scale, bool training, bool want_s0, bool want_s1, bool want_weights) {
     const Call call(s1);
     const Cell c(call, program, s0, s1, weights, op_weights, edge_weights, dropout, skip_beta, dropout_scale, training,
                  want_s0, want_s1);

@@ -48,8 +48,9 @@ struct Pass {
     float edge_weight(int v, int edge) const {
         return in.edge_weights ? in.edge_weights[size_t(v) * program.edges.size() + edge] : 1.f;
     }
+    float aux_weight() const { return in.skip_beta ? *in.skip_beta : 1.f; }
     float op_weight(int v, int edge, int op) const {
-        return op == rows::OUT ? in.skip_beta
+        return op == rows::OUT ? aux_weight()
                                : in.op_weights[(size_t(v) * program.edges.size() + edge) * head.ops + op];
     }
     // The factor of a convolution's normalised result in its node's sum.
@@ -77,7 +78,8 @@ struct Pass {
     const float* dropped(const rows::Edge& e, const float* x, int m, int v, int n, float* masked) const {
         const uint8_t* kept = dropout(e, v, n);
         if (!kept) return x;
-        for (size_t i = 0; i < pixels; i++) masked[i] = kept[m * pixels + i] ? x[i] * in.dropout_scale : 0.f;
+        const float factor = *in.dropout_scale;
+        for (size_t i = 0; i < pixels; i++) masked[i] = kept[m * pixels + i] ? x[i] * factor : 0.f;
         return masked;
     }
 

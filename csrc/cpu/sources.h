@@ -137,7 +137,7 @@ struct SourceBackward {
             if (e.skip != rows::OUT)
                 add(b.dropped(e, dy, m, v, n, masked + e.node * b.pixels),
                     edge_weight * b.op_weight(v, e.edge, e.skip));
-            if (e.aux) add(dy, edge_weight * b.in.skip_beta);
+            if (e.aux) add(dy, edge_weight * b.aux_weight());
         }
         combine(count, terms, zeros, scales, ds, int(plane));
     }

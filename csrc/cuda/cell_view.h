@@ -28,7 +28,7 @@ struct CellView {
     long long weights_row;
     const float *op_weights, *edge_weights;
     int edges, ops_per_edge;
-    float skip_beta, dropout_scale;
+    const float *skip_beta, *dropout_scale;  // read by the kernels: a graph's replays find new ones there
     const unsigned char* dropout;
     float *states, *stats, *out;
     StoragePtr saved;  // results of convolutions and pools, before their norms
@@ -47,9 +47,10 @@ struct CellView {
     unsigned char* pattern_of(int image_) const { return pattern + image_ * pattern_bytes; }
     const float* weights_of(int v) const { return weights + v * weights_row; }
     float edge_weight(int v, int edge) const { return edge_weights ? edge_weights[v * edges + edge] : 1.0f; }
+    float aux_weight() const { return skip_beta ? *skip_beta : 1.0f; }
     // op -1: the auxiliary skip
     float op_weight(int v, int edge, int op) const {
-        return op < 0 ? skip_beta : op_weights[(v * edges + edge) * ops_per_edge + op];
+        return op < 0 ? aux_weight() : op_weights[(v * edges + edge) * ops_per_edge + op];
     }
     float term_weight(int v, int edge, int op) const { return edge_weight(v, edge) * op_weight(v, edge, op); }
 };

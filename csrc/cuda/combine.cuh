@@ -24,7 +24,7 @@ __forceinline__ float4 dropped(const CellView& cell, int mask, const float4& fou
     const unsigned char* row = cell.dropout + plane * cell.pixels() + y * cell.out_W + x;
     const int W = cell.out_W - x;
     const unsigned bits = row[0] | (W > 1 ? row[1] : 0) << 1 | (W > 2 ? row[2] : 0) << 2 | (W > 3 ? row[3] : 0) << 3;
-    return masked(cell.dropout_scale * four, bits);
+    return masked(*cell.dropout_scale * four, bits);
 }
 
 __forceinline__ float4 bypassed(const CellView& cell, const InEdge& edge, int image, int channel, int y, int x) {

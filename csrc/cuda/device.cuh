@@ -82,13 +82,19 @@ __forceinline__ unsigned short float_to_half(float x) {
 
 #endif
 
+// What float16 cannot hold becomes its largest number: no norm has bounded saved planes yet. NaN stays NaN.
+__forceinline__ unsigned short float_to_saved(float x) {
+    constexpr float LARGEST = 65504;
+    return float_to_half(x > LARGEST ? LARGEST : x < -LARGEST ? -LARGEST : x);
+}
+
 __forceinline__ float load(const StoragePtr& from, long long i) {
     return from.half ? half_to_float(((const unsigned short*)from.data)[i]) : ((const float*)from.data)[i];
 }
 
 __forceinline__ void store(const StoragePtr& to, long long i, float x) {
     if (to.half)
-        ((unsigned short*)to.data)[i] = float_to_half(x);
+        ((unsigned short*)to.data)[i] = float_to_saved(x);
     else
         ((float*)to.data)[i] = x;
 }
@@ -109,7 +115,7 @@ __forceinline__ void write_quad(const StoragePtr& row, int x, int W, const float
     if (!row.half) return write_quad((float*)row.data, x, W, four);
     unsigned short* half = (unsigned short*)row.data + x;
     const ushort4 bits =
-        make_ushort4(float_to_half(four.x), float_to_half(four.y), float_to_half(four.z), float_to_half(four.w));
+        make_ushort4(float_to_saved(four.x), float_to_saved(four.y), float_to_saved(four.z), float_to_saved(four.w));
     if (W % 4 == 0) {
         *(ushort4*)half = bits;
         return;

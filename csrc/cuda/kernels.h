@@ -36,7 +36,7 @@ KERNEL pseudo_label_vjp_kernel(long long K, long long N, long long J, const floa
 
 KERNEL augment_kernel(long long M, int C, int H, int W, int crop, int cutout, long long image, long long channel,
                       const unsigned char* images, const long long* draws, const float* levels, float* out);
-KERNEL dropout_masks_kernel(long long P, unsigned first, unsigned threshold, const long long* seeds,
+KERNEL dropout_masks_kernel(long long P, unsigned first, const int* threshold, const long long* seeds,
                             unsigned char* kept);
 
 // Forward. convolve_kernel_R: a thread has R outputs.

@@ -62,7 +62,7 @@ __forceinline__ float4 skip_dgrad(const CellView& cell, const GradView& g, const
         const float4 dy = cell.edge_weight(v, edge.edge) * read_quad(plane + y * cell.out_W, x, cell.out_W);
         if (edge.skip_op >= 0)
             total += cell.op_weight(v, edge.edge, edge.skip_op) * dropped(cell, edge.dropout, dy, image, m, y, x);
-        if (edge.aux) total += cell.skip_beta * dy;
+        if (edge.aux) total += cell.aux_weight() * dy;
     }
     return total;
 }

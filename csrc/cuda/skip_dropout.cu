@@ -23,9 +23,10 @@ struct MaskKey {
     bool keeps(unsigned position, unsigned threshold) const { return mixed(mixed(position ^ a) + b) >> 8 >= threshold; }
 };
 
-// kept (masks, V, P), a mask a blockIdx.z, a learner a blockIdx.y; seeds (V).
+// kept (masks, V, P), a mask a blockIdx.z, a learner a blockIdx.y; seeds (V); limit: the threshold.
 KERNEL __launch_bounds__(DROPOUT_THREADS)
-    dropout_masks_kernel(long long P, unsigned first, unsigned threshold, const long long* seeds, unsigned char* kept) {
+    dropout_masks_kernel(long long P, unsigned first, const int* limit, const long long* seeds, unsigned char* kept) {
+    const unsigned threshold = *limit;
     const MaskKey key(seeds[blockIdx.y], first + blockIdx.z);
     unsigned char* row = kept + ((long long)blockIdx.z * gridDim.y + blockIdx.y) * P;
     const long long start = (long long)blockIdx.x * DROPOUT_PART,

@@ -25,6 +25,7 @@ struct Run {
     Floats s[2], weights, mixture, edges, grad;
     Floats out, states, stats;
     std::vector<uint8_t> planes, pattern;
+    float skip_beta = 0.5f;
     bool half = false;
 
     explicit Run(const Batch& batch) : b(batch) {
@@ -53,7 +54,7 @@ struct Run {
         in.weights_row = head.weights;
         in.op_weights = mixture.data();
         in.edge_weights = edges.data();
-        in.skip_beta = 0.5f;
+        in.skip_beta = &skip_beta;
         in.training = true;
         return in;
     }

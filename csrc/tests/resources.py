@@ -1,4 +1,4 @@
-"""Compiles every CUDA kernel for every architecture without a GPU: registers, shared memory, stack and occupancy.
+"""Compiles every CUDA kernel for every architecture without a GPU: registers, memory, stack, occupancy, machine code.
 
 python csrc/tests/resources.py [--write] [--archive PATH]. Fails where a kernel does not compile, uses the stack, or
 differs from csrc/cuda/resources.md; --write records what is new; --archive keeps the code, as the package carries it.
@@ -9,9 +9,13 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
+
+import sass
 
 from sgl_fast.backends import device_code
 
@@ -24,6 +28,14 @@ Every CUDA kernel as NVRTC 12.9 compiles it; shared: static bytes; blocks: of a 
 
 | kernel | sm | registers | shared | stack | blocks |
 |---|---|---|---|---|---|
+"""
+READ = (75, 80, 90)  # nvdisasm 13 does not know sm_70, whose machine code is that of sm_75 but for tensor cores
+CODE_HEAD = """
+Their machine code, as csrc/tests/sass.py counts it. Loads are of global memory; in flight: issued before the first use
+of one of them, on average and at most.
+
+| kernel | sm | instructions | shuffles | barriers | generic | loads | in flight | most |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
@@ -64,9 +76,21 @@ def number_in(text: str, pattern: str) -> str:
     return found[1] if found else "0"
 
 
-def complaints(rows: list[Row], recorded: list[str]) -> list[str]:
+def code_lines(archive: Path) -> list[str]:
+    """Of the second table, from compiled code."""
+
+    def counted(place: tuple[int, str]) -> list[tuple[str, int, sass.Counts]]:
+        with zipfile.ZipFile(archive) as code:
+            return [(kernel, place[0], c) for kernel, c in sass.counts_of(code.read("sm_{}/{}".format(*place))).items()]
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(counted, [(sm, unit) for sm in READ for unit in device_code.units()]))
+    rows = sorted(row for part in found for row in part)
+    return [f"| `{kernel}` | {sm} | " + " | ".join(map(str, c)) + " |" for kernel, sm, c in rows]
+
+
+def complaints(rows: list[Row], lines: list[str], recorded: list[str]) -> list[str]:
     found = [f"{r.kernel} on sm_{r.sm} uses {r.stack} bytes of stack" for r in rows if r.stack]
-    lines = [row.line() for row in rows]
     found += [f"not in {TABLE.name}: {line}" for line in lines if line not in recorded]
     return found + [f"only in {TABLE.name}: {line}" for line in recorded if line not in lines]
 
@@ -82,10 +106,11 @@ def main() -> int:
         if target.startswith("sm_"):
             rows += list(rows_of(int(target.removeprefix("sm_")), said, threads))
     rows.sort(key=lambda row: (row.kernel, row.sm))
+    lines, code = [row.line() for row in rows], code_lines(args.archive)
     if args.write:
-        TABLE.write_text(HEAD + "\n".join(row.line() for row in rows) + "\n", encoding="utf-8")
+        TABLE.write_text("\n".join([HEAD + "\n".join(lines), CODE_HEAD + "\n".join(code), ""]), encoding="utf-8")
     recorded = [x for x in TABLE.read_text(encoding="utf-8").splitlines() if x.startswith("| `")]
-    found = complaints(rows, recorded)
+    found = complaints(rows, lines + code, recorded)
     print("\n".join(found) if found else f"{len(rows)} kernels as recorded, none with a stack")
     return bool(found)
 

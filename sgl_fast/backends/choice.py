@@ -18,14 +18,15 @@ BACKENDS = ("reference", "cpu", "triton", "cuda")
 PLACES = {"cpu": "on the CPU", "cuda": "on a CUDA device", "triton": "on a CUDA device"}
 _chosen: str | None = None
 _found: ModuleType | str | None = None
-_cuda: dict[ModuleType, str | None] = {}  # what each extension says of this machine
+_cuda: dict[tuple[ModuleType, str], str | None] = {}  # what each extension says of a device
 _fastest: dict[str, str] = {}  # on each GPU that was measured
 
 
-def why_not(name: str) -> str | None:
+def why_not(name: str, device: Any = None) -> str | None:
     """None if the backend can run here, else the reason in one line, with the remedy.
 
-    name   reference | cpu | triton | cuda
+    name    reference | cpu | triton | cuda
+    device  the GPU of "triton" and "cuda"; None: torch's current one
 
     >>> why_not("reference") is None
     True
@@ -37,13 +38,16 @@ def why_not(name: str) -> str | None:
     if name == "reference":
         return None
     if name == "triton":
-        return why_not_triton()
+        return why_not_triton(device)
     found = _extension()
     if isinstance(found, str):
         return found
-    if name == "cuda" and found not in _cuda:
-        _cuda[found] = why_not_cuda(found)
-    return None if name == "cpu" else _cuda[found]
+    if name == "cpu":
+        return None
+    key = found, str(device)
+    if key not in _cuda:
+        _cuda[key] = why_not_cuda(found, device)
+    return _cuda[key]
 
 
 def compiled(name: str = "cpu", device: int | None = None) -> ModuleType:
@@ -51,7 +55,7 @@ def compiled(name: str = "cpu", device: int | None = None) -> ModuleType:
 
     RuntimeError that says what is missing.
     """
-    found, reason = _extension(), why_not(name)
+    found, reason = _extension(), why_not(name, device)
     if reason or isinstance(found, str):
         raise RuntimeError(reason)
     if name == "cpu":
@@ -82,15 +86,15 @@ def _load() -> ModuleType | str:
         return f"backends 'cpu' and 'cuda' need the compiled extension, which does not load ({reason}): {remedy}"
 
 
-def asked_for(name: str | None = None) -> str | None:
+def asked_for(name: str | None = None, device: Any = None) -> str | None:
     """The backend that the argument names, else `use_backend`, else SGL_FAST_BACKEND; None for "auto" or none.
 
-    ValueError for an unknown one, RuntimeError for one that cannot run here.
+    ValueError for an unknown one, RuntimeError for one that cannot run there.
     """
     name = name or _chosen or os.environ.get("SGL_FAST_BACKEND") or "auto"
     if name == "auto":
         return None
-    reason = why_not(name)
+    reason = why_not(name, device)
     if reason:
         raise (RuntimeError if name in BACKENDS else ValueError)(reason)
     return name
@@ -103,7 +107,7 @@ def choose(name: str | None = None, device: Any = "cpu", dtype: Any = "torch.flo
     ValueError where the one that was asked for does not compute such tensors; see `asked_for`, too.
     """
     place = str(device).partition(":")[0] if str(dtype) == "torch.float32" else ""
-    name = asked_for(name)
+    name = asked_for(name, device if place == "cuda" else None)
     if name is None:
         return _best(place, str(device))
     if name in PLACES and place != device_of(name):
@@ -118,14 +122,14 @@ def explain(device: Any) -> str:
         return f"{name}, as asked"
     ranked = list(_ranked(str(device).partition(":")[0], str(device)))
     before = ranked[: ranked.index(name)] if name in ranked else ranked
-    return "; ".join([f"{name}, {_figures(name, str(device))}", *(str(why_not(one)) for one in before)])
+    return "; ".join([f"{name}, {_figures(name, str(device))}", *(str(why_not(one, device)) for one in before)])
 
 
 def _best(place: str, device: str) -> str:
     """The first that can run, of float32 tensors on a device; remembered where the GPU was measured."""
     if place == "cuda" and device in _fastest:
         return _fastest[device]
-    best = next((one for one in _ranked(place, device) if why_not(one) is None), "reference")
+    best = next((one for one in _ranked(place, device) if why_not(one, device) is None), "reference")
     if place == "cuda" and measured.steps_on(device):
         _fastest[device] = best
     return best

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
-BUILD = "pip install --no-build-isolation . in the sources,"
+BUILD = "pip install . in the sources,"
 
 
-def why_not_cuda(extension: ModuleType) -> str | None:
-    """None if the CUDA kernels can run on torch's current device, else the reason in one line, with the remedy."""
+def why_not_cuda(extension: ModuleType, device: Any = None) -> str | None:
+    """None if the CUDA kernels can run on a GPU (None: the current one), else the reason and its remedy in a line."""
     import torch
 
     from . import device_code
@@ -19,10 +20,10 @@ def why_not_cuda(extension: ModuleType) -> str | None:
         return "backend 'cuda' needs an NVIDIA GPU and its driver; torch finds none (does nvidia-smi?)"
     if reason := extension.cuda.why_no_driver():
         return f"backend 'cuda' needs NVIDIA's driver library: {reason}"
-    capability = torch.cuda.get_device_capability()
+    capability = torch.cuda.get_device_capability(device)
     reason = device_code.why_not(10 * capability[0] + capability[1])
     if reason:
-        name = f"{torch.cuda.get_device_name()} of compute capability {capability[0]}.{capability[1]}"
+        name = f"{torch.cuda.get_device_name(device)} of compute capability {capability[0]}.{capability[1]}"
         return f"backend 'cuda' has no kernels for this {name}, and cannot compile them: {reason}"
     return None
 

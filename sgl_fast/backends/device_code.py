@@ -80,14 +80,20 @@ def digest() -> str:
     return content.hexdigest()[:16]
 
 
+def digest_in(path: Path) -> str | None:
+    """Of the device code that an archive was made of; None if there is no archive."""
+    if not path.exists():
+        return None
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("digest").decode()
+
+
 @cache
 def _targets() -> frozenset[str]:
     """What the archive is for; nothing where it is missing, or of other sources."""
-    if not ARCHIVE.exists():
+    if digest_in(ARCHIVE) != digest():
         return frozenset()
     with zipfile.ZipFile(ARCHIVE) as archive:
-        if archive.read("digest").decode() != digest():
-            return frozenset()
         return frozenset(name.partition("/")[0] for name in archive.namelist() if "/" in name)
 
 

@@ -42,8 +42,15 @@ def check_precision(precision: str, backend: str, device: Any) -> None:
 
 
 def library(precision: str, device: Any) -> Any:
-    """A context in which cuDNN's convolutions (stems) take tf32 only where asked; torch's default is always."""
-    return _convolutions("tf32" if precision == "tf32" else "ieee") if device.type == "cuda" else nullcontext()
+    """A context in which cuDNN's convolutions (stems) take tf32 only where asked; torch's default is always.
+
+    A program of torch.compile, which may not change settings, takes them as it finds them.
+    """
+    import torch
+
+    if device.type != "cuda" or torch.compiler.is_compiling():
+        return nullcontext()
+    return _convolutions("tf32" if precision == "tf32" else "ieee")
 
 
 @contextmanager

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import Any
 
 OLDEST = (7, 0)  # compute capability
+_driver: list[str | None] = []  # why there is none, once that is known; traced programs come by here
 
 
 def interpreted() -> bool:
@@ -13,8 +15,8 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def why_not_triton() -> str | None:
-    """None if Triton's kernels can run on torch's current device, else the reason in one line, with the remedy."""
+def why_not_triton(device: Any = None) -> str | None:
+    """None if Triton's kernels can run on a GPU (None: the current one), else the reason and its remedy in a line."""
     if importlib.util.find_spec("triton") is None:
         return "backend 'triton' needs triton, which is not installed: pip install triton (torch for Linux brings it)"
     if interpreted():
@@ -25,10 +27,25 @@ def why_not_triton() -> str | None:
         return f"backend 'triton' needs a torch with CUDA; torch {torch.__version__} has none: pip install torch"
     if not torch.cuda.is_available():
         return "backend 'triton' needs an NVIDIA GPU and its driver; torch finds none (does nvidia-smi?)"
-    capability = torch.cuda.get_device_capability()
+    capability = torch.cuda.get_device_capability(device)
     if capability < OLDEST:
         sm = ".".join(map(str, capability))
         return (
             f"backend 'triton' needs a GPU of compute capability 7.0 or newer; this one has {sm}: backend 'reference'"
         )
-    return None
+    return _why_no_driver()
+
+
+def _why_no_driver() -> str | None:
+    """None if Triton's own driver is there: a C program that Triton compiles at its first use, and keeps."""
+    if not _driver:
+        try:
+            from triton.runtime import driver
+
+            driver.active.get_current_target()
+            _driver.append(None)
+        except Exception as error:  # no compiler, no Python.h, no folder for what it compiles
+            said = str(error).strip().partition("\n")[0]
+            remedy = "it needs a C compiler (gcc, or CC) and Python's headers (python3-dev)"
+            _driver.append(f"backend 'triton' cannot start Triton's driver: {remedy}; {type(error).__name__}: {said}")
+    return _driver[0]

@@ -13,13 +13,14 @@ from ..files import user_path
 from ..integers import whole
 from .cifar import open_cifar
 from .cifar_forms import FORMS
-from .dataset import Dataset
+from .dataset import Dataset, halved
 from .fashion_mnist import embedded, full
 from .image_folder import open_folder, unlabeled_images
 from .imagenet import open_imagenet
 from .in_memory import check_size
 from .locate import choose, data_root, fashion_mnist_folder, imagenet_folder
 
+_SIDE, _HALF = 32, 16  # of the sets that are neither folders nor ImageNet
 _CHALLENGE = "ILSVRC/Data/CLS-LOC"  # where the challenge's own archive has ImageNet's folders
 
 
@@ -37,7 +38,8 @@ def open_dataset(
     root        folder that data sets are looked for in; None: $SGL_FAST_DATA, else data/
     unlabeled   None: what the data set has for it (CIFAR: the other CIFAR's training images; a folder of images: its
                 training images); "train": the training images, as the released code does; else a folder of images
-    image_size  of "imagenet" (224 by default) and "folder:PATH" (the files' own by default); the others have 32
+    image_size  of "imagenet" (224 by default) and "folder:PATH" (the files' own by default); the others have 32, or 16,
+                the mean of each 2x2 pixels
     seed        of the splits; CIFAR's split needs none, it is the first and the second half of the training file
     download    let torchvision fetch the CIFAR archives that are missing; without it nothing is ever fetched
     """
@@ -46,6 +48,8 @@ def open_dataset(
     if unlabeled not in (None, "train") and not os.path.isdir(user_path(unlabeled)):
         raise ValueError(f"unlabeled: need the word train or a folder of images; there is no folder {unlabeled}")
     dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download)
+    if dataset.image_size[0] != (image_size or dataset.image_size[0]):
+        dataset = halved(dataset)
     if unlabeled is None:
         return dataset
     images = dataset.train[0]
@@ -74,6 +78,6 @@ def _open(name: str, folder: Path, image_size: int | None, seed: int, external: 
 def _check_image_size(name: str, image_size: int | None) -> int | None:
     if name == "imagenet" or name.startswith("folder:"):
         return check_size(image_size, name)
-    if image_size is not None and whole(image_size) != 32:
-        raise ValueError(f"image_size: {name} takes 32 only; got {image_size}")
-    return None
+    if image_size is not None and whole(image_size) not in (_SIDE, _HALF):
+        raise ValueError(f"image_size: {name} takes {_SIDE} or {_HALF}; got {image_size}")
+    return image_size

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from ..integers import whole
 from ..limits import LIMITS
-from ..spaces import CODES, KINDS, PRIMITIVES, Space, edges_of
+from ..spaces import KINDS, PRIMITIVES, Space, edges_of
 from .derivation import DERIVATIONS, SKIP, EdgeScores, Pairs, choose_cell, edge_scores, probabilities
+from .elsewhere import op_named, pairs_of, unknown_op
 from .text import CALL, last_call
 
 if TYPE_CHECKING:
     from ..spaces.arch import Arch
 
-# what a published genotype may name: 7x1 after 1x7 only in NASNet and AmoebaNet
-EVAL_OPS = (*CODES, "conv_7x1_1x7")
 FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 
 
@@ -45,12 +44,16 @@ class Genotype:
     normal, reduce                 (op, source), two a node, in the order of the nodes; sources 0 and 1 are the outputs
                                    of the two cells before, source i + 2 is node i
     normal_concat, reduce_concat   states whose channels make up the cell's output
-    Any sequence is accepted and compared by value. A cell that cannot be built is a ValueError.
+    Any sequence is accepted and compared by value; so are (op, from, to) and operations without underscores, as NNI
+    names them. A cell that cannot be built is a ValueError. `str` gives the text that the DARTS family prints.
 
     >>> found = Genotype.from_text("Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=[2], "
     ...                            "reduce=[('max_pool_3x3', 0), ('none', 1)], reduce_concat=[2])")
-    >>> Genotype.from_json(found.to_json()) == found
+    >>> Genotype.from_json(found.to_json()) == found == Genotype.from_text(str(found))
     True
+    >>> print(found)
+    Genotype(normal=[('sep_conv_3x3', 0), ('skip_connect', 1)], normal_concat=range(2, 3),
+             reduce=[('max_pool_3x3', 0), ('none', 1)], reduce_concat=range(2, 3))
     """
 
     normal: Sequence[tuple[str, int]]
@@ -64,6 +67,13 @@ class Genotype:
             concat = check_concat(getattr(self, f"{kind}_concat"), len(edges) // 2, kind)
             object.__setattr__(self, kind, edges)
             object.__setattr__(self, f"{kind}_concat", concat)
+
+    def __repr__(self) -> str:
+        cells = ", ".join(
+            f"{kind}={list(getattr(self, kind))}, {kind}_concat={_concat_text(getattr(self, f'{kind}_concat'))}"
+            for kind in KINDS
+        )
+        return f"Genotype({cells})"
 
     def to_json(self) -> str:
         """One line of JSON, keys in the order of the fields."""
@@ -94,6 +104,8 @@ class Genotype:
 def check_edges(edges: Any, kind: str) -> Row:
     """Rows of (op, source), or a ValueError that names the entry at fault."""
     edges = _listed(edges)
+    if isinstance(edges, (list, tuple)) and edges and all(_is_triple(entry) for entry in edges):
+        edges = pairs_of(edges, kind)
     if isinstance(edges, str) or not isinstance(edges, Sequence) or not edges or len(edges) % 2:
         got = f"{len(edges)} entries" if isinstance(edges, Sequence) else type(edges).__name__
         raise ValueError(f"need two (op, source) entries a node in the {kind} cell; got {got}")
@@ -104,14 +116,13 @@ def check_edges(edges: Any, kind: str) -> Row:
         entry = _listed(entry)
         if isinstance(entry, str) or not isinstance(entry, Sequence) or len(entry) != 2:
             raise ValueError(f"need (op, source) at position {position} of the {kind} cell; got {repr(entry)[:80]}")
-        op, source, node = entry[0], whole(entry[1]), position // 2
-        if not isinstance(op, str) or op not in EVAL_OPS:
-            got = f"{repr(op)[:80]} at position {position}"
-            raise ValueError(f"the {kind} cell names an unknown op {got}; the ops are {', '.join(EVAL_OPS)}")
+        op, source, node = op_named(entry[0]), whole(entry[1]), position // 2
+        if op is None:
+            raise ValueError(f"the {kind} cell names an {unknown_op(entry[0], position)}")
         if source is None or not 0 <= source < node + 2:
             got = repr(entry[1])[:80]
             raise ValueError(f"node {node} of the {kind} cell needs a source from 0 to {node + 1}; got {got}")
-        rows.append(Row((str(op), source)))
+        rows.append(Row((op, source)))
     return Row(rows)
 
 
@@ -126,9 +137,19 @@ def check_concat(concat: Any, nodes: int, kind: str) -> Row:
     return Row(states)
 
 
+def _is_triple(entry: Any) -> bool:
+    return isinstance(entry, (list, tuple)) and len(entry) == 3
+
+
 def _listed(values: Any) -> Any:
     """A numpy array or a tensor as a list, all else as it is."""
     return values.tolist() if hasattr(values, "tolist") else values
+
+
+def _concat_text(concat: Sequence[int]) -> str:
+    """range(first, last + 1) where the states are one, as the originals write it, else a list."""
+    span = range(concat[0], concat[-1] + 1)
+    return repr(span if concat == span else list(concat))
 
 
 def derive(space: Space, arch: Arch, learner: int = 0, max_skips: int | None = None) -> Genotype:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import told_in_one_line
 from ..files import read_text, user_path
+from .elsewhere import choices_of
 from .genotype import FIELDS, Genotype
 from .text import CALL
 
@@ -77,8 +78,9 @@ genotypes = load()
 @told_in_one_line()
 def read_genotype(source: str, learner: int | None = None) -> Genotype:
     """A genotype by its published name, as text that says Genotype(...), or from a file: of JSON (what `to_json` gives,
-    a list of that with one for each learner, or an object with either under "genotype" or "genotypes"), or one in which
-    Genotype(...) stands, the last one, as in a log. Anything else is a ValueError of one line.
+    a list of that with one for each learner, an object with either under "genotype" or "genotypes", or the choices that
+    NNI exports), or one in which Genotype(...) stands, the last one, as in a log. Anything else is a ValueError of one
+    line.
     """
     if source in genotypes:
         return genotypes[source]
@@ -120,6 +122,8 @@ def genotype_in(found: Any, learner: int | None) -> Genotype:
         found = found[learner or 0]
     if isinstance(found, str) and CALL.search(found):
         return Genotype.from_text(found)
+    if isinstance(found, dict) and (choices := choices_of(found)):
+        return Genotype(**choices)
     if not isinstance(found, dict) or not set(FIELDS) <= set(found):
         raise ValueError(f"holds no genotype: need the keys {', '.join(FIELDS)}")
     return Genotype(**{field: found[field] for field in FIELDS})

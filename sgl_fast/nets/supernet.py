@@ -13,6 +13,7 @@ from ..backends.precision import library
 from ..ops.convolution import convolution, linear
 from ..ops.mixed_cell import mixed_cell
 from ..reference.cell import Entry
+from ..reference.dropout import drops
 from ..reference.layers import LayerCursor, PassContext, RunningStats, fold, unfold
 from ..reference.pattern import Pattern
 from ..spaces import Space, edges_of
@@ -83,8 +84,8 @@ class Supernet:
         training: bool = True,
         running: RunningStats | None = None,
         backend: str | None = None,
-        skip_beta: float = 1.0,
-        skip_dropout: float = 0.0,
+        skip_beta: float | Tensor = 1.0,
+        skip_dropout: float | Tensor = 0.0,
         generator: torch.Generator | None = None,
         pattern: Pattern | None = None,
         dropout_seeds: Sequence[int] | Tensor | None = None,
@@ -94,7 +95,8 @@ class Supernet:
 
         weights (V, P); arch with leading axis V; images (V, N, 3, H, W), or (N, 3, H, W) shared by all
         training     batch statistics per virtual learner, which update `running` if that is given; False reads it
-        skip_beta    DARTS-: coefficient of the auxiliary skips
+        skip_beta    DARTS-: coefficient of the auxiliary skips; it and skip_dropout may be tensors of no dimension on
+                     the device, of the weights' dtype and of float64, which a CUDA graph reads anew
         skip_dropout P-DARTS: dropout probability of the stride-1 skips, masks drawn from `generator`, or given by
                      `dropout_seeds`, one a virtual learner, int64 where they are a tensor; so is noise, always
         pattern      a new Pattern is recorded, a recorded one replayed
@@ -107,9 +109,10 @@ class Supernet:
         backend = choose(backend, weights.device, weights.dtype)
         self._check(weights, arch, images, training, running)
         V = weights.shape[0]
-        if not 0 <= skip_dropout < 1:
+        dropped = drops(skip_dropout)
+        if not isinstance(skip_dropout, Tensor) and not 0 <= skip_dropout < 1:
             raise ValueError(f"need skip_dropout of at least 0 and below 1; got {skip_dropout}")
-        if dropout_seeds is None and (self.noisy or (skip_dropout and training)):
+        if dropout_seeds is None and (self.noisy or (dropped and training)):
             dropout_seeds = draw_seeds(V, generator)
         if dropout_seeds is not None and len(dropout_seeds) != V:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
@@ -125,7 +128,7 @@ class Supernet:
         return logits
 
     def _forward(
-        self, weights: Tensor, arch: Arch, images: Tensor, context: PassContext, skip_beta: float, backend: str
+        self, weights: Tensor, arch: Arch, images: Tensor, context: PassContext, skip_beta: float | Tensor, backend: str
     ) -> Tensor:
         net, V = self.sections, weights.shape[0]
         stem, *cells, classifier = weights.split([s.num_weights for s in net.sections], dim=1)

@@ -42,8 +42,9 @@ def cell_function(forward: Any, backward: Any) -> Apply:
     def first_derivative(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Any, ...]:
         if grad is None:
             return (None,) * 12
-        how = *ctx.scalars, *ctx.modes, *ctx.needs_input_grad[1:4], ctx.precision
-        grads = second(ctx.cell, *ctx.saved_tensors, grad, *how)
+        *saved, skip_beta, dropout_scale = ctx.saved_tensors
+        how = skip_beta, dropout_scale, *ctx.modes, *ctx.needs_input_grad[1:4], ctx.precision
+        grads = second(ctx.cell, *saved, grad, *how)
         wanted = zip(grads, ctx.needs_input_grad[1 : 1 + INPUTS], strict=True)
         return None, *(g if want else None for g, want in wanted), *(None,) * 6
 
@@ -53,25 +54,25 @@ def cell_function(forward: Any, backward: Any) -> Apply:
 def _remember_forward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     cell, *tensors = inputs[: 1 + INPUTS]
     running, pattern, dropout, skip_beta, dropout_scale, precision = inputs[1 + INPUTS :]
-    ctx.save_for_backward(*tensors, dropout, *output)
+    ctx.save_for_backward(*tensors, dropout, *output, skip_beta, dropout_scale)
     ctx.mark_non_differentiable(*output[1:])
     ctx.set_materialize_grads(False)
-    ctx.cell, ctx.scalars, ctx.precision = cell, (skip_beta, dropout_scale), precision
+    ctx.cell, ctx.precision = cell, precision
     ctx.modes = running is None, pattern is not None
 
 
 def _remember_backward(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     cell, *tensors = inputs[: 1 + INPUTS]
-    dropout, stats, grad = inputs[6], inputs[10], inputs[12]
-    ctx.save_for_backward(*tensors, dropout, stats, grad)
+    dropout, stats, grad, skip_beta, dropout_scale = inputs[6], inputs[10], *inputs[12:15]
+    ctx.save_for_backward(*tensors, dropout, stats, grad, skip_beta, dropout_scale)
     ctx.set_materialize_grads(False)
-    ctx.cell, ctx.how = cell, inputs[13:17]
+    ctx.cell, ctx.how = cell, inputs[15:17]
 
 
 def _second_derivative(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
     """Of s0, s1, weights, op_weights, edge_weights and grad in the backward's results; by the reference."""
-    *inputs, dropout, stats, grad = ctx.saved_tensors
-    skip_beta, dropout_scale, training, replayed = ctx.how
+    *inputs, dropout, stats, grad, skip_beta, dropout_scale = ctx.saved_tensors
+    training, replayed = ctx.how
     cell = described(ctx.cell)
     name = f"a {cell.cell.kind} cell of {cell.cell.channels} channels"
     if replayed:
@@ -82,10 +83,10 @@ def _second_derivative(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
 
     def output(*present: Tensor) -> Tensor:
         s0, s1, weights, op_weights, edge_weights = _at(places, present)
-        rate = 0.0 if dropout is None else 1 - 1 / dropout_scale
-        context = GivenMasks(training, running, dropout=rate, masks=dropout)
+        rate = 0.0 if dropout is None else 1 - 1 / dropout_scale.double()
+        context = GivenMasks(training, running, dropout=rate, dropout_seeds=dropout, masks=dropout)
         inputs = s0, s1, weights, op_weights, edge_weights
-        return reference.mixed_cell(cell.cell, cell.section, *inputs, context, skip_beta)
+        return reference.mixed_cell(cell.cell, cell.section, *inputs, context, 1.0 if skip_beta is None else skip_beta)
 
     def gradients(grad: Tensor, *present: Tensor) -> tuple[Tensor, ...]:
         grads: tuple[Tensor, ...] = torch.func.vjp(output, *present)[1](grad)
@@ -122,7 +123,7 @@ def _batched(
     """A batch of calls as one, of B * V virtual learners; dropout: the position of the masks."""
 
     def fold(position: int, arg: Any, dim: int | None) -> Any:
-        if not isinstance(arg, Tensor):
+        if not isinstance(arg, Tensor) or arg.dim() == 0:
             return arg
         axis = MASKS_AXIS if position == dropout else 0
         if dim is None:

@@ -50,17 +50,27 @@ def _check(
     running: Tensor | None,
     pattern: Tensor | None,
     dropout: Tensor | None,
+    skip_beta: Tensor | None,
+    dropout_scale: Tensor | None,
     *_: Any,
 ) -> None:
     shape = described(cell)
     check_inputs(shape, s0, s1, weights, op_weights, edge_weights, running is None)
     if running is not None:
         need(running, "running", (s1.shape[0], 3, shape.S), s1)
-    _check_masks(shape.cell, dropout, s1)
+    _check_scalars(shape.cell, dropout, skip_beta, dropout_scale, s1)
 
 
-def _check_masks(cell: Cell, dropout: Tensor | None, s1: Tensor) -> None:
+def _check_scalars(
+    cell: Cell, dropout: Tensor | None, skip_beta: Tensor | None, dropout_scale: Tensor | None, s1: Tensor
+) -> None:
+    if skip_beta is not None:
+        need(skip_beta, "skip_beta", (), s1)
+    if dropout_scale is not None:
+        need(dropout_scale, "dropout_scale", (), s1)
     if dropout is not None:
+        if dropout_scale is None:
+            raise ValueError("need dropout_scale where there is dropout; got None")
         need(dropout, "dropout", (masks_of(cell), s1.shape[0], *mask_size(cell, s1)), s1, torch.bool)
 
 
@@ -90,8 +100,8 @@ def _half(precision: str, device: torch.device) -> bool:
 
 
 FORWARD = register(
-    f"mixed_cell(int[] cell, {INPUTS}, Tensor? running, Tensor? pattern, Tensor? dropout, float skip_beta,"
-    f" float dropout_scale, str precision) -> {FIVE}",
+    f"mixed_cell(int[] cell, {INPUTS}, Tensor? running, Tensor? pattern, Tensor? dropout,"
+    f" Tensor? skip_beta, Tensor? dropout_scale, str precision) -> {FIVE}",
     _check,
     _fake,
     STEM,
@@ -114,14 +124,14 @@ def _check_backward(
     stats: Tensor,
     pattern: Tensor,
     grad: Tensor,
-    skip_beta: float,
-    dropout_scale: float,
+    skip_beta: Tensor | None,
+    dropout_scale: Tensor | None,
     training: bool,
     *_: Any,
 ) -> None:
     shape = described(cell)
     check_inputs(shape, s0, s1, weights, op_weights, edge_weights, training)
-    _check_masks(shape.cell, dropout, s1)
+    _check_scalars(shape.cell, dropout, skip_beta, dropout_scale, s1)
     (V, N), (H, W) = s1.shape[:2], s1.shape[3:]
     half = 2 if shape.cell.kind == "reduce" else 1
     size = V, N, shape.cell.nodes * shape.cell.channels, H // half, W // half
@@ -172,8 +182,8 @@ def _fake_backward(of_state: Callable[[Tensor], Tensor]) -> Callable[..., tuple[
 
 BACKWARD = register(
     f"mixed_cell_backward(int[] cell, {INPUTS}, Tensor? dropout, Tensor out, Tensor states, Tensor saved,"
-    " Tensor stats, Tensor pattern, Tensor grad, float skip_beta, float dropout_scale, bool training, bool replayed,"
-    f" bool want_s0, bool want_s1, bool want_weights, str precision) -> {FIVE}",
+    " Tensor stats, Tensor pattern, Tensor grad, Tensor? skip_beta, Tensor? dropout_scale, bool training,"
+    f" bool replayed, bool want_s0, bool want_s1, bool want_weights, str precision) -> {FIVE}",
     _check_backward,
     _fake_backward(_as_the_state),
     STEM,

@@ -32,7 +32,7 @@ def mixed_cell(
     op_weights: Tensor,
     edge_weights: Tensor | None,
     context: PassContext,
-    skip_beta: float = 1.0,
+    skip_beta: float | Tensor = 1.0,
     backend: str | None = None,
 ) -> Tensor:
     """One cell of V virtual learners.
@@ -44,6 +44,7 @@ def mixed_cell(
     All of one floating-point dtype and device; under autocast the states are cast to the weights' dtype. The fused
     backends take float32; their derivative is fused, too, the derivative of that is recomputed by the reference.
     A cell with noise is the reference's on every backend. ValueError says what does not fit.
+    skip_beta   of auxiliary skips; of no dimension, on the device and of the weights' dtype, where it is a tensor
     context.running is updated by a training pass and read by others; context.pattern is recorded or replayed; with
     context.precision float16 or bfloat16 what the backward needs is kept in that, all arithmetic being float32.
     """
@@ -63,10 +64,13 @@ def mixed_cell(
         V, N, _, H, W = s1.shape
         pattern = context.pattern.replay((V, N, sizes(fused, H, W)[3]), torch.uint8)
     dropout, scale = _dropout(cell, context, s1, name)
+    beta = None
+    if cell.aux_skip:
+        beta = skip_beta if isinstance(skip_beta, Tensor) else weights.new_full((), skip_beta)
     inputs = s0, s1, weights, op_weights, edge_weights
     apply = _FUSED["triton" if name == "triton" else "compiled"]
     out: Tensor
-    out, _, _, stats, bits = apply(fused, *inputs, running, pattern, dropout, skip_beta, scale, context.precision)
+    out, _, _, stats, bits = apply(fused, *inputs, running, pattern, dropout, beta, scale, context.precision)
     if context.pattern is not None and pattern is None:
         context.pattern.record(bits)
     if context.running is not None and context.training and norms:
@@ -74,14 +78,14 @@ def mixed_cell(
     return out
 
 
-def _dropout(cell: Cell, context: PassContext, s1: Tensor, backend: str) -> tuple[Tensor | None, float]:
+def _dropout(cell: Cell, context: PassContext, s1: Tensor, backend: str) -> tuple[Tensor | None, Tensor | None]:
     """What the stride-1 skips keep, (masks, V, N, C, H', W'), in the order of the reference's draws; and its scale."""
     masks = masks_of(cell)
-    if not (context.dropout and context.training and masks):
-        return None, 1.0
+    if not (context.drops and masks):
+        return None, None
     seeds, first = context.next_masks(masks)
-    kept = dropout_masks(seeds, masks, first, mask_size(cell, s1), context.dropout, backend)
-    return kept, 1 / (1 - context.dropout)
+    kept = dropout_masks(seeds, masks, first, mask_size(cell, s1), context.rate, backend)
+    return kept, context.rate.scale
 
 
 def _statistics(section: Section, running: RunningStats | None, norms: int) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,17 +17,37 @@ STEPS = 2**24  # a rate is a whole number of 1 / STEPS
 GOLDEN = 0x9E3779B9 - 2**32  # words are int32, whose sums and products wrap
 
 
-def threshold_of(rate: float) -> int:
-    """The rate in STEPS. ValueError unless it is one."""
-    if not 0 <= rate <= 1:
-        raise ValueError(f"need a rate from 0 to 1; got {rate}")
-    return round(rate * STEPS)
+def drops(rate: float | Tensor) -> bool:
+    """Whether there is dropout: at a rate on a device, whose value nobody reads, always."""
+    return isinstance(rate, Tensor) or rate > 0
 
 
-def dropout_masks(seeds: Tensor, masks: int, first: int, size: Sequence[int], threshold: int) -> Tensor:
+@dataclass(frozen=True)
+class Rate:
+    """What a rate does, on a device, where a graph that is replayed finds the numbers of the day.
+
+    threshold () int32, the rate in STEPS; kept () float64, 1 - rate; scale () float32, of what is kept: 1 / kept
+    """
+
+    threshold: Tensor
+    kept: Tensor
+    scale: Tensor
+
+    @classmethod
+    def of(cls, rate: float | Tensor, device: torch.device) -> Rate:
+        """rate: a number, or float64 of no dimension on the device. ValueError for a number that is no rate."""
+        if not isinstance(rate, Tensor):
+            if not 0 <= rate <= 1:
+                raise ValueError(f"need a rate from 0 to 1; got {rate}")
+            rate = torch.full((), rate, dtype=torch.float64, device=device)
+        kept = 1 - rate
+        return cls((rate * STEPS).round().int(), kept, kept.reciprocal().float())
+
+
+def dropout_masks(seeds: Tensor, masks: int, first: int, size: Sequence[int], threshold: Tensor) -> Tensor:
     """Seeds (V) int64 -> (masks, V, N, C, H, W) bool: the upper 24 bits of each number's word are threshold or more.
 
-    Numbers of the masks: `first` and on.
+    Numbers of the masks: `first` and on; threshold () int32.
     """
     position = torch.arange(math.prod(size), device=seeds.device, dtype=torch.int32)
     return (upper_bits(position, *streams(seeds, masks, first)) >= threshold).view(masks, -1, *size)

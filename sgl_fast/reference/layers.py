@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from . import dropout
 from .cell import Section
+from .dropout import Rate, drops
 from .noise import noise
 from .pattern import Pattern
 
@@ -51,30 +53,40 @@ class PassContext:
     training: bool = True
     running: RunningStats | None = None
     pattern: Pattern | None = None
-    dropout: float = 0.0
+    dropout: float | Tensor = 0.0  # a rate; float64 of no dimension where it is on the device
     dropout_seeds: Tensor | None = None
     precision: str = "float32"  # of what a cell keeps for its backward, or of its products; see `precision`
     _masks: int = 0  # drawn so far
     _noises: int = 0
 
+    @property
+    def drops(self) -> bool:
+        """Whether skips of stride 1 drop anything."""
+        return self.training and drops(self.dropout)
+
+    @cached_property
+    def rate(self) -> Rate:
+        return Rate.of(self.dropout, self._seeds().device)
+
     def next_masks(self, count: int) -> tuple[Tensor, int]:
         """The seeds (V) of the next `count` skips' masks, and the number of the first one."""
-        if self.dropout_seeds is None:
-            raise ValueError("need dropout_seeds where there is dropout; got None")
         first, self._masks = self._masks, self._masks + count
-        return self.dropout_seeds, first
+        return self._seeds(), first
 
     def dropout_masks(self, count: int, size: Sequence[int]) -> Tensor:
         """What the next `count` skips keep, (count, V, N, C, H, W) bool; size (N, C, H, W)."""
         seeds, first = self.next_masks(count)
-        return dropout.dropout_masks(seeds, count, first, size, dropout.threshold_of(self.dropout))
+        return dropout.dropout_masks(seeds, count, first, size, self.rate.threshold)
 
     def noise(self, size: Sequence[int]) -> Tensor:
         """The next noise, (V, N, C, H, W) float32; size (N, C, H, W)."""
-        if self.dropout_seeds is None:
-            raise ValueError("need dropout_seeds where there is noise; got None")
         self._noises += 1
-        return noise(self.dropout_seeds, self._noises - 1, size)
+        return noise(self._seeds(), self._noises - 1, size)
+
+    def _seeds(self) -> Tensor:
+        if self.dropout_seeds is None:
+            raise ValueError("need dropout_seeds where there is dropout or noise; got None")
+        return self.dropout_seeds
 
 
 def fold(x: Tensor) -> Tensor:
@@ -148,10 +160,10 @@ class LayerCursor:
         return out
 
     def dropout(self, x: Tensor) -> Tensor:
-        if not self.context.dropout or not self.context.training:
+        if not self.context.drops:
             return x
         y = unfold(x, self.V)
-        return fold(y * self.context.dropout_masks(1, y.shape[1:])[0] / (1 - self.context.dropout))
+        return fold(y * self.context.dropout_masks(1, y.shape[1:])[0] / self.context.rate.kept)
 
     def noise(self, x: Tensor, stride: int) -> Tensor:
         """Standard normal numbers of the size that an operation on x has."""

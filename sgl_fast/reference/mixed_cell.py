@@ -25,7 +25,7 @@ def mixed_cell(
     op_weights: Tensor,
     edge_weights: Tensor | None,
     context: PassContext,
-    skip_beta: float = 1.0,
+    skip_beta: float | Tensor = 1.0,
 ) -> Tensor:
     """One cell of V virtual learners.
 
@@ -68,7 +68,7 @@ def mixed_edge(
     inputs: tuple[Tensor, Tensor],
     stride: int,
     coefficients: Sequence[Tensor],
-    skip_beta: float = 1.0,
+    skip_beta: float | Tensor = 1.0,
 ) -> Tensor:
     """One edge: the mixture, PC-DARTS's bypass and shuffle, DARTS-'s auxiliary skip. inputs: x and relu(x)."""
     x, active = inputs

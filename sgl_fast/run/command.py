@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import re
@@ -10,24 +9,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from ..backends.choice import use_backend
 from ..data.locate import choose, data_root
 from ..errors import ImageError, one_line
 from ..files import user_path
+from ..setting import SettingError
 from .progress import Progress
 from .run_folder import RunFolder
 
 FOLDER = "folder:"
 FILES = 3  # exit code: a file that cannot be read or written in mid-run
-
-
-class Parser(argparse.ArgumentParser):
-    """A bad argument is one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {one_line(message)}\n")
 
 
 class Stopped(Exception):  # noqa: N818
@@ -58,8 +51,9 @@ def one_line_of(error: BaseException) -> str:
 
 
 def refuse(prog: str, error: OSError | ValueError) -> int:
-    """Says what is wrong, in one line, and gives the exit code."""
-    print(f"{prog}: {one_line_of(error)}", file=sys.stderr)
+    """Says what is wrong, in one line, a setting by its flag, and gives the exit code."""
+    said = one_line(error.of_flag) if isinstance(error, SettingError) else one_line_of(error)
+    print(f"{prog}: {said}", file=sys.stderr)
     return 2
 
 

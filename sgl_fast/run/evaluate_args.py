@@ -2,124 +2,134 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ..data.locate import DATASETS, find
-from ..files import user_path
 from ..genotype.genotype import Genotype
 from ..genotype.published import genotypes, read_genotype
-from ..limits import check_kind, check_limits, flag
-from .command import FOLDER, Parser, located
+from ..limits import flag
+from ..setting import check_limits
+from .command import FOLDER, located
 from .identity import RUN
-from .recipe import SCALES, Recipe
+from .options import Option, Options, device_option, options_of, shown
+from .parser import Parser
+from .recipe import IMAGES, SCALES, Recipe
 from .run_folder import CONFIG
 
 PROG = "python -m sgl_fast.evaluate"
 DATA = ("data", "root", "image_size")  # keys of a run's config.json beside the genotype and the recipe
-HELP = {
-    "channels": "channels of the first cells",
-    "layers": "cells",
-    "epochs": "passes over the training and validation images",
-    "batch_size": "images a step",
-    "lr": "learning rate of the first epoch, cosine to 0",
-    "weight_decay": "L2 penalty",
-    "cutout": "side in pixels of the square cut out of each image, 0 for none",
-    "drop_path": "probability to drop an op's output, reached linearly over the epochs",
-    "auxiliary_weight": "weight of the auxiliary head's loss, 0 for no head",
-    "seed": "of the initialisation and of the batches",
-    "limit": "use only the first so many training and validation images",
-}
+WHAT = "what is trained"
+OPTIONS = Options(
+    [
+        Option("genotype", "str", "a genotype.json, a published genotype such as DARTS_V2, or text", WHAT),
+        Option("learner", "int", "which genotype of a file that holds several, from 0", WHAT),
+        Option("scale", "str", "what the options of the recipe are by themselves", WHAT, tuple(SCALES)),
+        Option("data", "str", f"{', '.join(DATASETS)}; auto: the best that is found", IMAGES),
+        Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
+        Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
+        *options_of(Recipe),
+        device_option,
+        Option("out", "path", "run folder", default=Path("runs/evaluate")),
+        Option("quiet", "switch", "no progress line", default=False),
+    ]
+)
+EXAMPLES = f"""\
+  {PROG} --genotype runs/search/best.json
+  {PROG} --genotype PDARTS --data cifar10 --scale paper
+  {PROG} --genotype DARTS_V2 --count
+"""
 
 
 def parser() -> Parser:
-    """Options that are not given are None, so that --resume can tell what was asked for."""
-    p = Parser(prog=PROG, description="Train from scratch the network that a genotype denotes, and test it.")
-    p.add_argument("--genotype", metavar="FILE|NAME", help="a genotype.json, or a published genotype such as DARTS_V2")
-    p.add_argument("--learner", type=int, metavar="K", help="which genotype of a file that holds several, from 0")
-    p.add_argument("--data", metavar="NAME", help=f"{', '.join(DATASETS)} (default auto: the best that is found)")
-    p.add_argument("--root", metavar="DIR", help="where data sets lie (default $SGL_FAST_DATA, else data/)")
-    p.add_argument("--image-size", type=int, metavar="PIXELS", help="to resize to, for imagenet and folder:PATH")
-    p.add_argument("--scale", choices=list(SCALES), help="what the options below default to (default tiny)")
-    for field in fields(Recipe):
-        if field.name == "imagenet":
-            p.add_argument(flag(field.name), action="store_const", const=True, help="the stem for images of 224 pixels")
-        else:
-            p.add_argument(
-                flag(field.name), type=float if field.type == "float" else int, metavar="N", help=HELP[field.name]
-            )
-    p.add_argument("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    p.add_argument("--out", type=user_path, default="runs/evaluate", metavar="DIR", help="run folder (%(default)s)")
-    p.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    p.add_argument("--quiet", action="store_true", help="no progress line")
-    p.add_argument("--count", action="store_true", help="only print parameters and multiply-adds (default scale paper)")
-    p.add_argument("--classes", type=int, metavar="J", help="classes, for --count (default 10)")
+    tiny, paper = ({**Recipe().as_dict(), **SCALES[scale]} for scale in ("tiny", "paper"))
+    defaults = {name: shown(paper[name]) for name in paper if paper[name] is not None}
+    defaults |= {name: f"tiny: {tiny[name]}; paper: {paper[name]}" for name in paper if tiny[name] != paper[name]}
+    defaults |= {"data": "auto", "scale": "tiny; paper with --count"}
+    text = "Train from scratch the network that a genotype denotes, and test it."
+    p = Parser(PROG, text, OPTIONS, defaults, EXAMPLES)
+    add = p.heading.add_argument
+    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--count", action="store_true", help="only print parameters and multiply-adds")
+    add("--classes", type=int, default=10, metavar="J", help="classes, for --count [%(default)s]")
+    p.add_settings_file()
     return p
 
 
-def genotype_of(args: argparse.Namespace) -> Genotype:
-    if args.genotype is None:
+def flat(config: dict[str, Any]) -> dict[str, Any]:
+    """The options that give this config.json. ValueError where it is none of an evaluation."""
+    if not {"genotype", *DATA} <= set(config):
+        raise ValueError("config.json holds no run of this command")
+    return {**config_of(config), "genotype": str(stored_genotype(config))}
+
+
+def config_of(config: dict[str, Any]) -> dict[str, Any]:
+    """What was set, but the genotype."""
+    return {name: value for name, value in config.items() if name not in (RUN, "genotype")}
+
+
+def genotype_of(given: dict[str, Any]) -> Genotype:
+    if given.get("genotype") is None:
         raise ValueError(f"--genotype: need a file or a name, such as {', '.join(list(genotypes)[2:5])}")
     try:
-        return read_genotype(args.genotype, args.learner)
+        return read_genotype(given["genotype"], given.get("learner"))
     except ValueError as error:
         raise ValueError(f"--genotype: {error}") from error
 
 
-def recipe_of(args: argparse.Namespace, scale: str) -> Recipe:
-    """The recipe of --scale, or of `scale`, with what the arguments say in its place."""
-    given = {field.name: getattr(args, field.name) for field in fields(Recipe)}
-    return Recipe(**{**SCALES[args.scale or scale], **{name: v for name, v in given.items() if v is not None}})
+def recipe_of(given: dict[str, Any], scale: str) -> Recipe:
+    """The recipe of --scale, or of `scale`, with what is said in its place."""
+    own = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
+    return Recipe(**{**SCALES[given.get("scale", scale)], **own})
 
 
-def new_config(args: argparse.Namespace) -> dict[str, Any]:
+def new_config(given: dict[str, Any]) -> dict[str, Any]:
     """What config.json holds: the genotype, the data and the recipe."""
-    genotype, recipe = genotype_of(args), recipe_of(args, "tiny")
-    check_limits({"image_size": args.image_size})
-    data, root = located(args.data, args.root)
+    genotype, recipe = genotype_of(given), recipe_of(given, "tiny")
+    check_limits(given)
+    data, root = located(given.get("data"), given.get("root"))
     if not find(data, root):
-        raise ValueError(f"--data: {data} is not in {args.root or '$SGL_FAST_DATA, nor in data/'}; see --root")
-    where = dict(zip(DATA, (data, root, args.image_size), strict=True))
+        raise ValueError(f"--data: {data} is not in {given.get('root') or '$SGL_FAST_DATA, nor in data/'}; see --root")
+    where = dict(zip(DATA, (data, root, given.get("image_size")), strict=True))
     return {"genotype": json.loads(genotype.to_json()), **where, **recipe.as_dict()}
 
 
-def stored_config(args: argparse.Namespace, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The config of the run to resume, checked, its data where the arguments say, and a line for each setting that an
-    earlier version did not know. ValueError if an argument says something else than the run has.
+def stored_config(given: dict[str, Any], out: Path, config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The config of the run to resume, in `out`, checked, its data where the options say, and a line for each setting
+    that an earlier version did not know. ValueError if an option says something else than the run has.
     """
-    where = f"{args.out / CONFIG}"
-    kinds = {"data": "str", "root": "str | None", "image_size": "int | None"}
-    kinds |= {field.name: str(field.type) for field in fields(Recipe)}
+    where = f"{out / CONFIG}"
     if not {"genotype", *DATA} <= set(config):
-        raise ValueError(f"--resume: {args.out} holds no run of this command")
-    known = {**Recipe().as_dict(), **{name: value for name, value in config.items() if name not in (RUN, "genotype")}}
-    for name, value in known.items():
-        if name not in kinds:
-            raise ValueError(f"{where} sets {name!r}, which this version does not know")
-        check_kind(where, name, value, kinds[name])
+        raise ValueError(f"--resume: {out} holds no run of this command")
+    known = {**Recipe().as_dict(), **OPTIONS.checked(config_of(config), where)}
     notes = [
         f"{where} of an earlier version has no {name}: it is {known[name]!r}" for name in known if name not in config
     ]
-    Recipe(**{field.name: known[field.name] for field in fields(Recipe)})
     try:
-        genotype = Genotype(**config["genotype"])
+        Recipe(**{field.name: known[field.name] for field in fields(Recipe)})
+        genotype = stored_genotype(config)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if "genotype" in given and genotype_of(given) != genotype:
+        raise ValueError(f"--genotype: the run in {out} trains another one; leave it out to go on")
+    return {**config, **known, **placed(given, out, known)}, notes
+
+
+def stored_genotype(config: dict[str, Any]) -> Genotype:
+    try:
+        return Genotype(**config["genotype"])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{where}: genotype: {str(error)[:200]}") from error
-    if args.genotype is not None and genotype_of(args) != genotype:
-        raise ValueError(f"--genotype: the run in {args.out} trains another one; leave it out to go on")
-    return {**config, **known, **placed(args, known)}, notes
+        raise ValueError(f"genotype: {str(error)[:200]}") from error
 
 
-def placed(args: argparse.Namespace, known: dict[str, Any]) -> dict[str, Any]:
-    """Where the data lies. ValueError if an argument says something else than the run has."""
-    preset = SCALES[args.scale] if args.scale else {}
-    data, root = located(args.data or known["data"], args.root or known["root"])
+def placed(given: dict[str, Any], out: Path, known: dict[str, Any]) -> dict[str, Any]:
+    """Where the data lies. ValueError if an option says something else than the run has."""
+    said = {**(SCALES[given["scale"]] if "scale" in given else {}), **given}
+    data, root = located(given.get("data", known["data"]), given.get("root", known["root"]))
     moved = data.startswith(FOLDER) and known["data"].startswith(FOLDER)
-    for name, value in known.items():
-        given = preset.get(name) if getattr(args, name) is None else getattr(args, name)
-        given = data if name == "data" else None if name == "root" else given
-        if given not in (None, value) and not (name == "data" and moved):
-            raise ValueError(f"{flag(name)}: the run in {args.out} began with {value}; got {given}")
+    for name, value in {**said, "data": data}.items():
+        if name in known and name != "root" and value != known[name] and not (name == "data" and moved):
+            raise ValueError(f"{flag(name)}: the run in {out} began with {known[name]}; got {value}")
     return {"data": data, "root": root}

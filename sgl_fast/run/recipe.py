@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..integers import make_plain
-from ..limits import check_limits, flag
+from ..setting import SettingError, check, check_limits, described, setting
 
 SCALES: dict[str, dict[str, Any]] = {
     "tiny": {"channels": 8, "layers": 5, "epochs": 10, "batch_size": 64, "cutout": 0, "drop_path": 0.0},
@@ -14,47 +13,36 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 
 
+NETWORK, TRAINING, IMAGES = "network", "training", "images"
+
+
+@described
 @dataclass(frozen=True)
 class Recipe:
-    """The defaults are DARTS's for CIFAR, which SGL takes over; PC-DARTS and P-DARTS use drop_path 0.3.
+    """The defaults are DARTS's for CIFAR, which SGL takes over; PC-DARTS and P-DARTS use drop_path 0.3."""
 
-    channels, layers   sizes of the network
-    imagenet           its stem for 224 pixels
-    lr                 of the first epoch, cosine to 0
-    cutout             side in pixels, 0 for none
-    drop_path          probability that it would reach after the last epoch, linear from 0
-    auxiliary_weight   of the auxiliary head's loss, 0 for no head
-    limit              use only so many images of the training and of the validation set
-    """
-
-    channels: int = 36
-    layers: int = 20
-    epochs: int = 600
-    batch_size: int = 96
-    lr: float = 0.025
-    weight_decay: float = 3e-4
-    cutout: int = 16
-    drop_path: float = 0.2
-    auxiliary_weight: float = 0.4
-    imagenet: bool = False
-    seed: int = 0
-    limit: int | None = None
+    channels: int = setting(36, "channels of the first cells", NETWORK, least=1)
+    layers: int = setting(20, "cells", NETWORK, least=1)
+    epochs: int = setting(600, "passes over the training and validation images", TRAINING, least=1)
+    batch_size: int = setting(96, "images a step", TRAINING, least=2)  # norms need two
+    lr: float = setting(0.025, "learning rate of the first epoch, cosine to 0", TRAINING, above=0)
+    weight_decay: float = setting(3e-4, "L2 penalty", TRAINING, least=0)
+    cutout: int = setting(16, "side in pixels of the square cut out of each image, 0 for none", IMAGES, least=0)
+    drop_path: float = setting(
+        0.2, "probability to drop an op's output, reached linearly over the epochs", TRAINING, least=0, below=1
+    )
+    auxiliary_weight: float = setting(0.4, "weight of the auxiliary head's loss, 0 for no head", TRAINING, least=0)
+    imagenet: bool = setting(False, "the stem for images of 224 pixels", NETWORK)
+    seed: int = setting(0, "of the initialisation and of the batches", TRAINING, least=0)
+    limit: int | None = setting(
+        None, "use only the first so many training and so many validation images", IMAGES, least=1
+    )
 
     def __post_init__(self) -> None:
-        make_plain(self)
+        check(self)
         check_limits(self.as_dict())
-        for name, least in (("channels", 1), ("layers", 1), ("epochs", 1), ("batch_size", 2)):  # norms need two
-            self._need(name, getattr(self, name) >= least, f"of at least {least}")
-        for name in ("cutout", "seed", "weight_decay", "auxiliary_weight"):
-            self._need(name, 0 <= getattr(self, name) < float("inf"), "of at least 0")
-        self._need("lr", 0 < self.lr < float("inf"), "above 0")
-        self._need("drop_path", 0 <= self.drop_path < 1, "from 0 to below 1")
-        self._need("limit", self.limit is None or self.limit >= 1, "of at least 1")
-        self._need("channels", not (self.imagenet and self.channels % 2), "that is even, for the ImageNet stem")
-
-    def _need(self, name: str, holds: bool, what: str) -> None:
-        if not holds:
-            raise ValueError(f"{flag(name)}: need a number {what}; got {getattr(self, name)}")
+        if self.imagenet and self.channels % 2:
+            raise SettingError("channels", "a number that is even, for the ImageNet stem", self.channels)
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

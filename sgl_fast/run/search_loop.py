@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..genotype.derivation import edge_shares
 from ..genotype.genotype import Genotype, count_skips
 from ..sgl import ranks
 from ..sgl.record import check_finite
+from ..sgl.search import Search
 from ..spaces import KINDS
 from .command import Stopped, Unreadable, draw, reading, say_end
+from .epoch_table import search_row
 from .progress import Progress
 from .run_folder import RunFolder
 from .search_args import PROG
 from .signals import stop_requested
+from .speed import MEASURED, measured_before, peak_memory
 from .stages import Stages
 from .validate import validate
 
@@ -27,10 +31,8 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
     """
     epochs = stages.count * stages.config.total_epochs
     images = 3 * stages.settings["batch_size"]
-    with (
-        stop_requested() as stop,
-        Progress(stages.steps, epochs, images, stages.step, quiet or not ranks.is_main()) as bar,
-    ):
+    quiet, before = quiet or not ranks.is_main(), measured_before(run.read_metrics())
+    with stop_requested() as stop, Progress(stages.steps, epochs, images, stages.step, quiet, before=before) as bar:
         loop = Loop(run, stages, bar, lambda: ranks.all_reduce_max(stop.signal or 0, device))
         try:
             while stages.step < stages.steps:
@@ -52,21 +54,33 @@ class DeferredLog:
 
     def __init__(self, run: RunFolder, bar: Progress) -> None:
         self.run, self.bar = run, bar
-        self._kept: tuple[int, int, Mapping[str, Any]] | None = None
+        self._kept: tuple[int, int, Mapping[str, Any], dict[str, float]] | None = None
         self._told = False
+        self._losses: list[Sequence[float]] = []
 
     def add(self, step: int, epoch: int, record: Mapping[str, Any]) -> None:
+        self.bar.speed.step()
+        measured = self.bar.speed.measured(1)
         self.write()
-        self._kept = step, epoch, record
+        self._kept = step, epoch, record, measured
 
-    def write(self, more: Callable[[], dict[str, Any]] = dict) -> None:
-        """The step added last, if it is not written yet; `more` is what else its line in the log has."""
-        kept, self._kept = self._kept, None
-        if kept is not None:
-            step, epoch, record = kept
-            self.bar.update(step, epoch, record)
-            self._tell(step, max(record.get("implicit_error", [0.0])))
-            self.run.log({"step": step, "epoch": epoch, **record, **more()})
+    def write(self, more: Callable[[], dict[str, Any]] = dict) -> dict[str, Any]:
+        """The line in the log of the step added last, if it is not written yet; `more` is what else it has."""
+        if self._kept is None:
+            return {}
+        (step, epoch, record, measured), self._kept = self._kept, None
+        self.bar.update(step, epoch, record)
+        self._tell(step, max(record.get("implicit_error", [0.0])))
+        self._losses.append(record.get("train_loss") or record.get("train_v_loss") or [])
+        line = {"step": step, "epoch": epoch, **record, **more()}
+        line[MEASURED] = {**measured, **line.get(MEASURED, {})}
+        self.run.log(line)
+        return line
+
+    def mean_losses(self) -> list[float]:
+        """Of each learner on the training images, over the steps since the last call."""
+        losses, self._losses = [row for row in self._losses if row], []
+        return [sum(column) / len(column) for column in zip(*losses, strict=False)]
 
     def _tell(self, step: int, error: float) -> None:
         """Once: that the second order is not what it is taken for. The log has every step's error."""
@@ -100,7 +114,7 @@ class Loop:
             ops = stages.search.space.ops_per_edge
             self.bar.write(f"stage {stages.stage + 1} of {stages.count}: {ops} ops an edge")
         epoch = stages.epoch + 1
-        with self.bar.waiting(), reading():
+        with self.bar.speed.waiting(), reading():
             batch = stages.feed.batch(stages.step)
         ends = (stages.step + 1) % stages.feed.steps_per_epoch == 0
         before = stages.search.snapshot() if ends else None
@@ -115,14 +129,16 @@ class Loop:
         """Where it does not get through validation, the last step is taken back, and --resume does both again."""
         stages = self.stages
         stages.search.synchronize()
-        try:
-            self.deferred.write(lambda: finish_epoch(self.run, stages, self.bar, self.check_signal))
-        except (Stopped, Unreadable):
-            before()
-            raise
-        self.run.save(stages.state_dict(), stages.step)
-        if ranks.is_main() and stages.step < stages.steps:
-            draw_all(self.run, stages, self.bar)
+        with self.bar.speed.apart():
+            try:
+                line = self.deferred.write(lambda: finish_epoch(self.run, stages, self.bar, self.check_signal))
+            except (Stopped, Unreadable):
+                before()
+                raise
+            self.bar.row(search_row(line, self.deferred.mean_losses(), self.bar))
+            self.run.save(stages.state_dict(), stages.step)
+            if ranks.is_main() and stages.step < stages.steps:
+                draw_all(self.run, stages, self.bar)
 
 
 def finish_epoch(
@@ -142,14 +158,29 @@ def finish_epoch(
     if stages.moved:
         run.write_json("genotype.json", [as_json(g) for g in genotypes])
         run.write_json("best.json", as_json(genotypes[best]))
-    accuracies = " ".join(f"{a:.1%}" for a in result["validation_accuracy"])
-    bar.write(f"epoch {stages.epoch}: validation accuracy {accuracies}, best learner {best}")
     nodes = search.space.nodes
     for k, count in enumerate(skips):
         if count["normal"] > nodes:
             bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
-    shares = {f"alphas_{kind}": getattr(search.arch, f"alphas_{kind}").softmax(-1) for kind in KINDS}
-    return {**result, "best_learner": best, "skips": skips, "stage": stages.stage, **shares}
+    found = {"genotypes": [as_json(g) for g in genotypes]} if stages.moved else {}
+    measured = {**bar.speed.totals(), "peak_memory": peak_memory(stages.device)}
+    state = {"stage": stages.stage, **probabilities_of(search), **rates_of(search)}
+    return {**result, "best_learner": best, "skips": skips, **state, **found, MEASURED: measured}
+
+
+def probabilities_of(search: Search) -> dict[str, Any]:
+    """Of the operations, (K, E, O), and of the edges of each node, (K, E), where the space has betas."""
+    arch, learners = search.arch, range(search.config.learners)
+    found: dict[str, Any] = {f"alphas_{kind}": getattr(arch, f"alphas_{kind}").softmax(-1) for kind in KINDS}
+    if search.space.edge_norm:
+        found |= {f"betas_{kind}": [edge_shares(search.space, arch, k, kind) for k in learners] for kind in KINDS}
+    return found
+
+
+def rates_of(search: Search) -> dict[str, float]:
+    """Learning rates of the epoch that ended."""
+    epoch = search.epoch_of(max(0, search.steps - 1))
+    return {"lr_w": epoch.lr_w, "lr_v": epoch.lr_v, "arch_lr": search.config.arch_lr if epoch.moving else 0.0}
 
 
 def as_json(genotype: Genotype) -> Any:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..limits import check_kind, flag
+from ..limits import flag
+from ..setting import SettingError
+from ..spaces import RULES
 from .command import FOLDER, absolute, located
-from .identity import RUN
-from .search_args import KINDS, check_kinds, settings_of
+from .options import shown
+from .search_args import OPTIONS
+from .search_settings import by_stage, flat, settings_of
 
 PLACES = ("data", "root", "unlabeled")  # may be elsewhere now, as long as the images are the same
 
@@ -17,31 +20,23 @@ def stored_settings(config: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
     Those get their defaults. ValueError where a setting is unknown, or not of its kind, or could not have been typed.
     """
-    where = "config.json"
-    layers, dropout, nested = config.get("layers"), config.get("skip_dropout"), config.get("config")
-    if not isinstance(layers, list) or not layers or not isinstance(nested, dict):
-        raise ValueError(f"{where} holds no search")
-    flat = {name: value for name, value in config.items() if name not in (RUN, "config", "skip_dropout")}
-    given = {**flat, **nested, "layers": layers[0]}
-    check_kinds(given, where, KINDS)
-    settings = settings_of(given, "cpu")
-    if settings["layers"] != layers:
-        raise ValueError(f"{where}: layers needs {settings['layers']}; got {str(layers)[:60]}")
-    if dropout is not None:
-        _check_dropout(where, dropout, len(settings["skip_dropout"]))
-        settings["skip_dropout"] = dropout
-    known = {*settings, *settings["config"]} - {"config"}
-    missing = sorted(name for name in known if name not in given and name != "skip_dropout")
-    values = {**settings["config"], **settings}
-    return settings, [f"{where} of an earlier version has no {name}: it is {values[name]!r}" for name in missing]
+    given = OPTIONS.checked(flat(config), "config.json")
+    try:
+        settings = settings_of(given, "cpu")
+    except SettingError as error:
+        raise ValueError(f"config.json: {error}") from None
+    known = flat(settings)
+    missing = sorted(set(known) - set(given))
+    return settings, [f"config.json of an earlier version has no {name}: it is {known[name]!r}" for name in missing]
 
 
 def check_resumed(given: dict[str, Any], settings: dict[str, Any]) -> None:
     """ValueError where an option asks for something else than the run to resume has."""
-    stored = {**settings, **settings["config"], "layers": settings["layers"][0]}
-    for name, value in given.items():
+    stored, rules = flat(settings), RULES[settings["space"]]
+    asked, stored = given | by_stage({**stored, **given}, rules), stored | by_stage(stored, rules)
+    for name, value in asked.items():
         if name in stored and name not in PLACES and stored[name] != value:
-            raise ValueError(f"{flag(name)} {value}: the run to resume has {stored[name]}, and keeps it")
+            raise ValueError(f"{flag(name)} {shown(value)}: the run to resume has {shown(stored[name])}, and keeps it")
 
 
 def placed(given: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -69,12 +64,3 @@ def check_metrics(records: list[dict[str, Any]], step: int, steps: int) -> list[
 
 def _is_folder(name: str, value: str | None) -> bool:
     return value not in (None, "train") and (name == "unlabeled" or str(value).startswith(FOLDER))
-
-
-def _check_dropout(where: str, rates: Any, stages: int) -> None:
-    if not isinstance(rates, list) or len(rates) != stages:
-        raise ValueError(f"{where}: skip_dropout needs {stages} rates; got {str(rates)[:60]}")
-    for rate in rates:
-        check_kind(where, "skip_dropout", rate, "float")
-        if not 0 <= rate < 1:
-            raise ValueError(f"{where}: skip_dropout needs rates from 0 to below 1; got {rate}")

@@ -14,7 +14,7 @@ from ..sgl.memory import check_room, chunk_for, free_budget
 from ..sgl.search import Search
 from ..sgl.state_check import check_count, check_keys, check_like
 from ..spaces import KINDS, PRIMITIVES, RULES, Rules, Space, num_edges, space
-from .search_args import ops_of
+from .search_settings import ops_of
 
 EdgeOps = list[dict[str, list[list[str]]]]
 
@@ -22,7 +22,7 @@ EdgeOps = list[dict[str, list[list[str]]]]
 class Stages:
     """The search of the current stage, and where the whole run is.
 
-    settings   of `search_args.settings_of`
+    settings   of `search_settings.settings_of`
     edge_ops   operations that each learner kept, empty in the first stage
     graph      of `Search`
     """

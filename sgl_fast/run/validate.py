@@ -23,7 +23,7 @@ def validate(
     before_each   is called before every batch, and may raise
     """
     epoch = search.epoch_of(max(0, search.steps - 1))  # that the weights were trained in
-    K, passes = len(search.w), search.passes(search.arch, epoch=epoch)
+    K, passes = len(search.w), search.passes(search.arch, "w", epoch)
     loss, correct, count = torch.zeros(K), torch.zeros(K), 0
     draw = torch.Generator().manual_seed(seed_of(search.config.seed, search.steps))
     for x, y in batches:

@@ -45,9 +45,9 @@ def free_budget(device: torch.device | str, share: float = 0.8) -> float | None:
     device = torch.device(device)
     if device.type != "cuda":
         return None
+    torch.cuda.empty_cache()  # what a search that is gone left behind; idle blocks of a graph stay that graph's
     free, _ = torch.cuda.mem_get_info(device)
-    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return share * (free + cached)
+    return share * free
 
 
 def check_room(weights: int, device: torch.device | str) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..backends.precision import library
 from ..nets.supernet import Supernet
 from ..ops.pseudo_label import cross_entropy
+from ..reference.dropout import drops
 from ..reference.layers import RunningStats
 from ..reference.pattern import Pattern, join
 from ..spaces.arch import Arch, select_rows
@@ -22,8 +23,8 @@ from .virtual_learners import VirtualLearners, merge, merge_arch, padded
 class PassOptions:
     """How a pass runs: arguments of `Supernet.__call__` that are the same for all virtual learners."""
 
-    skip_beta: float = 1.0
-    skip_dropout: float = 0.0
+    skip_beta: float | Tensor = 1.0
+    skip_dropout: float | Tensor = 0.0
     backend: str | None = None
     precision: str = "float32"
 
@@ -189,7 +190,7 @@ class Passes:
     ) -> Tensor:
         """Logits (V, N, J) of virtual learners of one net. ValueError for dropout or noise without seeds."""
         net = self.nets[rows.learners[0]]
-        if rows.seeds is None and (net.noisy or (options.skip_dropout and training)):
+        if rows.seeds is None and (net.noisy or (training and drops(options.skip_dropout))):
             raise ValueError("need seeds for a pass with dropout or noise, or no seed decides what is drawn; got None")
         self.forwards += len(rows)
         return net(

@@ -12,26 +12,24 @@ from .config import Config
 
 @dataclass(frozen=True)
 class Epoch:
-    """Epochs of which all but learning rates are equal have steps of one kind.
+    """What changes between equal epochs are numbers, which steps read from the device: they are of one kind.
 
     phase       "pretrain": V alone; "joint", "released": V, W and A; "teachers", eq (13): V and B; "students", eq (14)
     moving      whether the architecture moves
+    drops       whether skips drop anything; v_apart: those of the V_k at another rate than those of the W_k
     skip_beta   of DARTS-'s auxiliary skips
     dropout_w, dropout_v   of P-DARTS's stride-1 skips, and lr_w, lr_v: of the W_k and of the V_k
     """
 
     phase: str
     moving: bool
-    skip_beta: float
-    dropout_w: float
-    dropout_v: float
+    drops: bool
+    v_apart: bool
+    skip_beta: float = field(compare=False)
+    dropout_w: float = field(compare=False)
+    dropout_v: float = field(compare=False)
     lr_w: float = field(compare=False)
     lr_v: float = field(compare=False)
-
-    @property
-    def dropout(self) -> bool:
-        """Whether anything is dropped."""
-        return bool(self.dropout_w or self.dropout_v)
 
 
 def epoch_of(config: Config, space: Space, number: int) -> Epoch:
@@ -47,12 +45,16 @@ def epoch_of(config: Config, space: Space, number: int) -> Epoch:
         phase = "pretrain"
     joint, joint_epochs = max(0, number - c.pretrain_epochs), c.epochs - c.pretrain_epochs
     rate = c.skip_dropout
+    dropout_w = skip_dropout(joint, joint_epochs, rate, c.arch_start - c.pretrain_epochs)
+    dropout_v = skip_dropout(number, c.epochs, rate, c.arch_start)
     return Epoch(
         phase,
         moving=phase != "pretrain" and number >= c.arch_start,
+        drops=rate > 0,
+        v_apart=dropout_w != dropout_v,
         skip_beta=skip_beta(number, c.epochs) if space.aux_skip else 1.0,
-        dropout_w=skip_dropout(joint, joint_epochs, rate, c.arch_start - c.pretrain_epochs),
-        dropout_v=skip_dropout(number, c.epochs, rate, c.arch_start),
+        dropout_w=dropout_w,
+        dropout_v=dropout_v,
         lr_w=c.lr_at(joint, joint_epochs),
         lr_v=c.lr_at(number),
     )

@@ -11,9 +11,7 @@ from torch import Tensor
 
 from ..backends.choice import choose
 from ..data.batch import Batch
-from ..data.seeds import seed_of
-from ..data.upload import upload
-from ..nets.supernet import Supernet, draw_seeds
+from ..nets.supernet import Supernet
 from ..ops.flat_update import row_norms, sgd
 from ..reference.layers import RunningStats
 from ..spaces.arch import Arch, init_arch
@@ -27,7 +25,8 @@ from .record import Record, Report
 from .schedule import Epoch, epoch_of
 from .state_check import check_count, check_like, own
 from .step import Update, sgl_step
-from .step_graph import CudaGraph, GraphedSteps, StepInputs, on
+from .step_graph import CudaGraph, GraphedSteps, on
+from .step_inputs import StepInputs
 from .virtual_learners import VirtualLearners, one_hot
 
 Values = dict[str, Tensor]
@@ -166,15 +165,15 @@ class Search:
         """What the epoch of a step, from 0 on, has."""
         return epoch_of(self.config, self.space, step // self.config.steps_per_epoch)
 
-    def passes(self, arch: Arch, whose: str = "w", epoch: Epoch | None = None) -> Passes:
+    def passes(self, arch: Arch, whose: str, epoch: Epoch | StepInputs) -> Passes:
         """Forwards and backwards of all learners' weights with the architectures `arch`.
 
         whose   "w": the W_k; "v": the V_k
-        epoch   whose dropout and precision; None: that of the next step
+        epoch   whose numbers: of dropout and of auxiliary skips
         """
-        epoch = epoch or self.now
-        dropout = {"w": epoch.dropout_w, "v": epoch.dropout_v}[whose]
-        options = PassOptions(epoch.skip_beta, dropout, precision=self.config.precision)
+        dropout, beta = {"w": epoch.dropout_w, "v": epoch.dropout_v}[whose], epoch.skip_beta
+        numbers = 1.0 if beta is None else beta, 0.0 if dropout is None else dropout
+        options = PassOptions(*numbers, precision=self.config.precision)
         return Passes(self.nets, arch, self.config.chunk, options)
 
     @property
@@ -217,11 +216,11 @@ class Search:
         before, epoch, phase = dict(vars(self)), self.now, PHASES[self.now.phase]
         self.running = RunningStats(self.running.mean.clone(), self.running.var.clone())
         alone, norms, losses = phase.learner == "v", Values(), Values()
-        passes = [self.passes(getattr(self, phase.architect).arch, phase.learner)]
+        passes = [self.passes(getattr(self, phase.architect).arch, phase.learner, inputs)]
         if phase.arch_first and epoch.moving:
             losses = self._move_first(passes[0], batch, inputs, norms)
-            passes.append(self.passes(self.arch))
-        teachers = None if alone else self._teachers(phase)
+            passes.append(self.passes(self.arch, "w", inputs))
+        teachers = None if alone else self._teachers(phase, inputs)
         weights = getattr(self, phase.learner)
         updates = self._update(phase.learner, inputs, norms), self._update("v", inputs, norms)
         running = None if alone else self.running
@@ -246,13 +245,9 @@ class Search:
 
     def next_inputs(self) -> StepInputs:
         """What the next step is given beside its batch."""
-        now, seeds = self.now, None
-        if now.dropout or self.noisy:
-            draw = torch.Generator().manual_seed(seed_of(self.config.seed, self.steps))
-            seeds = upload(draw_seeds(5 * len(self.w), draw), self.w.device)
-        # apart: a kernel may depend on where its memory starts, and a graph's copies start at even addresses
-        lr_w, lr_v = (upload(torch.tensor(lr, dtype=self.w.dtype), self.w.device) for lr in (now.lr_w, now.lr_v))
-        return StepInputs(lr_w, lr_v, seeds)
+        now = self.now
+        seeded = now.drops or self.noisy
+        return StepInputs.of(now, self.w, self.space.aux_skip, seeded, self.config.seed, self.steps)
 
     def _move_first(self, passes: Passes, batch: Batch, inputs: StepInputs, norms: Values) -> Values:
         """A by its own first-order term at the current W; the validation losses."""
@@ -263,15 +258,15 @@ class Search:
         self._move("architect", got.arch, norms)
         return {"val": got.loss}
 
-    def _teachers(self, phase: Phase) -> Passes | None:
+    def _teachers(self, phase: Phase, inputs: StepInputs) -> Passes | None:
         """Passes of the V_k where those of the W_k are not right for them.
 
         They are frozen, or drop other skips than the W_k do, which is only before the A_k move.
         """
         if phase.frozen:
-            return self.passes(self.architect_v.arch, "v")
-        same = self.now.dropout_v == self.now.dropout_w or self.config.teacher != "preliminary"
-        return None if same else self.passes(self.arch, "v")
+            return self.passes(self.architect_v.arch, "v", inputs)
+        apart = self.now.v_apart and self.config.teacher == "preliminary"
+        return self.passes(self.arch, "v", inputs) if apart else None
 
     def _update(self, name: str, inputs: StepInputs, norms: Values) -> Update:
         c, lr = self.config, inputs.lr_w if name == "w" else inputs.lr_v

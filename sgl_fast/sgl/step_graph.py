@@ -6,7 +6,7 @@ import gc
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import cache
 from typing import Any, Protocol
 
@@ -15,15 +15,7 @@ from torch import Tensor
 
 from ..data.batch import Batch
 from .record import Record, Report
-
-
-@dataclass
-class StepInputs:
-    """What a step is given besides its batch, on the device: learning rates (), and seeds (5K) or None."""
-
-    lr_w: Tensor
-    lr_v: Tensor
-    seeds: Tensor | None
+from .step_inputs import StepInputs
 
 
 class Owner(Protocol):

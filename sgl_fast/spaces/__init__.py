@@ -59,7 +59,7 @@ def space(name: str, **sizes: Any) -> Space:
     ('skip_connect', 'sep_conv_3x3')
     >>> space("pc_darts", channels=6)
     Traceback (most recent call last):
-    ValueError: pc_darts mixes 1/4 of the channels: need channels divisible by 4 (4, 8, 16, ...); got 6
+    sgl_fast.setting.SettingError: pc_darts mixes 1/4 of the channels: need channels divisible by 4 (4, 8, ...); got 6
     """
     if name not in EVERY:
         raise ValueError(f"unknown space {name!r}; the spaces are {', '.join(EVERY)}")

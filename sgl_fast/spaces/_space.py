@@ -8,6 +8,7 @@ from typing import Any
 
 from ..integers import whole
 from ..limits import LIMITS
+from ..setting import SettingError
 from .operations import CODES, PRIMITIVES
 from .rules import Rules
 
@@ -71,12 +72,11 @@ class Space:
         for size in ("channels", "layers", "nodes", "num_classes"):
             object.__setattr__(self, size, check_size(size, getattr(self, size)))
         if self.channels % self.partial:
-            raise ValueError(
-                f"{self.name} mixes 1/{self.partial} of the channels: need channels divisible by {self.partial} "
-                f"({self.partial}, {2 * self.partial}, {4 * self.partial}, ...); got {self.channels}"
-            )
+            k = self.partial
+            need, why = f"divisible by {k} ({k}, {2 * k}, ...)", f"{self.name} mixes 1/{k} of the channels"
+            raise SettingError("channels", need, self.channels, why)
         if self.imagenet and self.channels % 2:
-            raise ValueError(f"{self.name} halves the channels in cell 0: need even channels; got {self.channels}")
+            raise SettingError("channels", "even", self.channels, f"{self.name} halves the channels in cell 0")
         for kind in KINDS:
             check_edge_ops(self.ops(kind), self.nodes, kind)
         if len(self.ops_normal[0]) != len(self.ops_reduce[0]):
@@ -128,9 +128,9 @@ def check_size(name: str, value: object) -> int:
     """The size as an int. ValueError unless it is a whole number of at least 1, and no larger than any run has it."""
     size = whole(value)
     if size is None or size < 1:
-        raise ValueError(f"need {name} a whole number of at least 1; got {value!r}")
+        raise SettingError(name, "a whole number of at least 1", value)
     if size > (most := LIMITS.get(name, size)):
-        raise ValueError(f"need {name} of at most {most}; got {size}")
+        raise SettingError(name, f"of at most {most}", size)
     return size
 
 

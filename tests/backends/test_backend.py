@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from networks import draws, small
 
 import sgl_fast
 from sgl_fast.backends import choice as backends
-from sgl_fast.backends import measured
+from sgl_fast.backends import measured, triton
 from sgl_fast.backends.choice import asked_for, choose, compiled, explain, use_backend, why_not
 from sgl_fast.backends.triton import interpreted
 from sgl_fast.ops import flat_update
@@ -63,13 +64,13 @@ def test_what_is_asked_for_is_done_or_refused() -> None:
 
 
 def test_cuda_tensors_take_cuda_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: None)
     assert choose(None, "cuda:1", torch.float32) == choose("cuda", torch.device("cuda", 0), torch.float32) == "cuda"
     assert choose(None, "cuda", torch.float64) == "reference"
-    monkeypatch.setattr(backends, "why_not", lambda name: "no nvcc" if name == "cuda" else None)
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: "no nvcc" if name == "cuda" else None)
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     assert choose(None, "cuda", torch.float32) == choose("triton", "cuda", torch.float32) == "triton"
-    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: None)
     with pytest.raises(ValueError, match="'triton' needs float32 tensors on a CUDA device; got torch.float32 on cpu"):
         choose("triton", "cpu", torch.float32)
     with pytest.raises(ValueError, match="'cuda' needs float32 tensors on a CUDA device; got torch.float32 on cpu"):
@@ -109,7 +110,7 @@ def test_the_kernel_of_the_backend_runs(monkeypatch: pytest.MonkeyPatch) -> None
 def test_without_the_extension() -> None:
     reason = why_not("cpu")
     assert reason is not None and "\n" not in reason
-    assert "compiled extension, which is not installed: pip install --no-build-isolation ." in reason
+    assert "compiled extension, which is not installed: pip install ." in reason
     assert choose() == "reference"
     assert row_norms(torch.tensor([[3.0, 4.0]])) == 5
     for refused in (lambda: use_backend("cpu"), lambda: choose("cpu"), compiled):
@@ -196,12 +197,12 @@ def test_the_threads_are_torchs() -> None:
 
 def test_the_choice_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
-    monkeypatch.setattr(backends, "why_not", lambda name: "no nvcc" if name == "cuda" else None)
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: "no nvcc" if name == "cuda" else None)
     assert explain("cuda:0") == "triton, the best that can run; no nvcc"
     assert explain("cpu") == "cpu, the best that can run"
     with use_backend("reference"):
         assert explain("cuda:0") == "reference, as asked"
-    monkeypatch.setattr(backends, "why_not", lambda name: None if name == "reference" else f"no {name}")
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: None if name == "reference" else f"no {name}")
     assert explain("cuda") == "reference, the best that can run; no cuda; no triton"
 
 
@@ -212,7 +213,7 @@ def planted(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(measured, "TABLE", {"NVIDIA H100": steps})
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H100")
-    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: None)
     return steps
 
 
@@ -224,16 +225,16 @@ def test_the_fastest_where_it_was_measured(planted: dict[str, float], monkeypatc
     assert explain("cuda") == "triton, measured 14.2 ms a step on NVIDIA H100 against cuda 16.0"
     assert explain("cpu") == "cpu, the best that can run"
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: pytest.fail("asked for once"))
-    monkeypatch.setattr(backends, "why_not", lambda name: pytest.fail("asked for once"))
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: pytest.fail("asked for once"))
     assert choose(None, "cuda") == "triton"
 
 
 def test_the_fastest_that_can_run(planted: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
     planted |= {"triton": 14.2, "cuda": 12.0}
-    monkeypatch.setattr(backends, "why_not", lambda name: "no nvcc" if name == "cuda" else None)
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: "no nvcc" if name == "cuda" else None)
     assert explain("cuda") == "triton, measured 14.2 ms a step on NVIDIA H100 against cuda 12.0; no nvcc"
     del planted["cuda"]
-    monkeypatch.setattr(backends, "why_not", lambda name: None)
+    monkeypatch.setattr(backends, "why_not", lambda name, device=None: None)
     assert choose(None, "cuda:1") == "triton"
     assert explain("cuda:1") == "triton, measured 14.2 ms a step on NVIDIA H100"
 
@@ -262,9 +263,40 @@ def test_what_triton_misses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     if not torch.cuda.is_available():
         assert str(why_not("triton")).startswith("backend 'triton' needs an NVIDIA GPU and its driver")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (6, 1))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (6, 1))
     assert "needs a GPU of compute capability 7.0 or newer; this one has 6.1" in str(why_not("triton"))
     monkeypatch.setattr(torch.version, "cuda", None)
     assert "needs a torch with CUDA" in str(why_not("triton"))
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert "triton, which is not installed: pip install triton" in str(why_not("triton"))
+
+
+def test_gpus_of_one_machine_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked of a device is answered for it, whichever is torch's current one."""
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "get_device_capability", lambda device: (9, 0) if str(device) == "cuda:1" else (6, 1)
+    )
+    monkeypatch.setattr(triton, "_driver", [None])
+    assert why_not("triton", "cuda:1") is None
+    assert choose("triton", torch.device("cuda", 1)) == "triton"
+    for device in ("cuda:0", None):
+        assert "this one has 6.1" in str(why_not("triton", device))
+    with pytest.raises(RuntimeError, match="this one has 6.1"):
+        choose("triton", "cuda:0")
+
+
+def test_triton_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("triton")
+
+    def refuse() -> None:
+        raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+    monkeypatch.setattr("triton.runtime.driver", SimpleNamespace(active=SimpleNamespace(get_current_target=refuse)))
+    monkeypatch.setattr(triton, "_driver", [])
+    said = triton._why_no_driver()
+    assert said is not None and "python3-dev); RuntimeError: Failed to find C compiler." in said and "\n" not in said
+    monkeypatch.setattr("triton.runtime.driver.active.get_current_target", lambda: "sm_90")
+    assert triton._why_no_driver() == said, "asked for once"

@@ -54,9 +54,9 @@ def test_perturbed_passes_of_frozen_follow_if_asked(monkeypatch: pytest.MonkeyPa
 
 
 def test_plain_finite_differences_are_float32() -> None:
-    with pytest.raises(ValueError, match="need method 'frozen' for frozen_precision 'same'; got 'finite_difference'"):
+    with pytest.raises(ValueError, match="need method frozen for frozen_precision same; got 'finite_difference'"):
         Config(method="finite_difference", precision="float16", frozen_precision="same")
-    with pytest.raises(ValueError, match="need precision float32 for method 'exact'; got 'tf32'"):
+    with pytest.raises(ValueError, match="need precision float32 for method exact; got 'tf32'"):
         Config(method="exact", precision="tf32")
 
 
@@ -83,3 +83,14 @@ def test_convolutions_of_the_library(precision: str, wanted: str) -> None:
     assert (cudnn.conv.fp32_precision, cudnn.allow_tf32) == before
     with library(precision, torch.device("cpu")):
         assert cudnn.conv.fp32_precision == before[0]
+
+
+def test_compiled_programs_take_settings_as_they_are() -> None:
+    """A setter in a program would end it: torch.compile(fullgraph=True) refuses."""
+
+    @torch.compile(backend="eager", fullgraph=True)
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        with library("float32", torch.device("cuda")):
+            return 2 * x
+
+    assert twice(torch.ones(2)).tolist() == [2, 2]

@@ -41,7 +41,7 @@ def test_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert gpu.main(["--out", str(tmp_path)]) == 1
     said = capsys.readouterr().out
     records = json.loads((tmp_path / "gpu.json").read_text())
-    assert records["environment"]["result"]["gpu"] == "none that torch can use"
+    assert records["environment"]["result"]["GPU"] == "none that torch can use"
     assert records["ceilings"]["error"] == "needs an NVIDIA GPU and its driver; torch finds none"
     assert "no such part" in records["nothing"]["error"] and "ceilings: needs an NVIDIA GPU" in said
     assert "none that torch can use" in (tmp_path / "gpu.md").read_text()
@@ -111,11 +111,13 @@ def test_a_broken_device_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_a_build_that_fails_leaves_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And tests that were cut off what they had said."""
+    """And tests that were cut off what they had said; where all are skipped, none ran."""
     answers = [
         processes.Done(1, "", "there is no g++", 2.0),
         processes.Done(0, "triton     ready", "", 9.0),
         processes.Done(None, "test_supernets[cuda] PASSED", "", 50.0),
+        processes.Done(0, "SKIPPED [29] tests/bench/test_gpu.py:35: no kernels\n29 skipped in 2 s", "", 2.0),
+        processes.Done(0, "1 passed, 28 skipped in 2 s", "", 2.0),
     ]
     limits: list[float] = []
 
@@ -133,6 +135,9 @@ def test_a_build_that_fails_leaves_the_doctor(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(SystemExit, match="tests: not done in time"):
         taken(gpu_parts.tests([], "cuda"), found)
     assert dict(found)["said"] == "test_supernets[cuda] PASSED" and limits == [50.0, 48.0, 50.0]
+    with pytest.raises(SystemExit, match="tests: none ran; no kernels"):
+        taken(gpu_parts.tests([], "cuda"), found)
+    taken(gpu_parts.tests([], "cuda"), found)
 
 
 def test_a_half_keeps_what_the_other_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

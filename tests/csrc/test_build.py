@@ -13,16 +13,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SOURCES = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE")
+TOP = ("setup.py", "pyproject.toml", "MANIFEST.in", "Makefile", *(path.name for path in ROOT.glob("*.md")), "LICENSE")
+FOLDERS = ("sgl_fast", "csrc", "kernels", "tests", "bench", "docs")
+LINKS = ("sgl_fast", "kernels"), ("sgl_fast", "cuda_code")  # to the folders themselves
+MADE = shutil.ignore_patterns("*.so", "*.zip", "__pycache__", "*.pyc")
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A copy of what a build reads."""
-    for name in SOURCES:
+    for name in TOP:
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("sgl_fast", "csrc", "kernels"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in FOLDERS:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=MADE)
     return tmp_path
 
 
@@ -54,36 +57,59 @@ def test_pure_python(tree: Path) -> None:
 
 
 def test_the_sdist_carries_every_source(tree: Path) -> None:
-    done = setup(tree, "sdist", SGL_FAST_NO_EXT="1")
+    """What tests and benchmarks need, too."""
+    files = (path.relative_to(tree) for folder in FOLDERS for path in (tree / folder).rglob("*") if path.is_file())
+    here = {str(path) for path in files if path.parts[:2] not in LINKS}
+    done = setup(tree, "sdist", SGL_FAST_EXT="1", CXX="no-such-compiler")
     assert done.returncode == 0, done.stderr
     (archive,) = (tree / "dist").iterdir()
     with tarfile.open(archive) as sources:
         names = {name.partition("/")[2] for name in sources.getnames()}
-    assert {str(path.relative_to(ROOT)) for path in (ROOT / "csrc").rglob("*.*")} <= names
+    assert here | set(TOP) <= names
 
 
-def test_a_missing_torch_is_named_in_one_line(tree: Path) -> None:
-    program = (
-        "import sys, runpy; sys.modules['torch'] = None; sys.argv = ['setup.py', 'build']; runpy.run_path('setup.py')"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tree, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert done.stderr.startswith("need torch to build the extension: install it and pass --no-build-isolation")
-    assert done.stderr.count("\n") == 1
+WITHOUT_TORCH = """
+import runpy, sys
+from importlib import util
+found = util.find_spec
+util.find_spec = lambda name, *more: None if name == "torch" else found(name, *more)
+sys.argv = ["setup.py", "--quiet", "bdist_wheel"]
+runpy.run_path("setup.py")
+"""
+
+
+@pytest.mark.parametrize("must", ["0", "1"])
+@pytest.mark.parametrize("missing", ["torch", "compiler"])
+def test_what_the_extension_misses_is_named_in_one_line(missing: str, must: str, tree: Path) -> None:
+    """The package is pure Python then, unless the extension is a must."""
+    if missing == "torch":
+        command, reason = [sys.executable, "-c", WITHOUT_TORCH], "there is no torch to compile it for"
+    else:
+        command, reason = [sys.executable, "setup.py", "--quiet", "bdist_wheel"], "there is no C++ compiler no-such"
+    environment = os.environ | {"SGL_FAST_EXT": must} | ({"CXX": "no-such"} if missing == "compiler" else {})
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=60)
+    (line,) = (line for line in done.stderr.splitlines() if "sgl_fast" in line)
+    assert reason in line
+    if must == "1":
+        assert done.returncode == 1 and line.startswith("sgl_fast needs its extension (SGL_FAST_EXT=1), and ")
+        return
+    assert done.returncode == 0 and line.startswith("WARNING: sgl_fast comes without its extension, searches on a CPU")
+    assert [path.name.rpartition("-py3")[2] for path in (tree / "dist").iterdir()] == ["-none-any.whl"]
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
 def test_a_failing_compile_fails_the_build(tree: Path) -> None:
     for source in (tree / "csrc").rglob("*.cpp"):
         source.write_text("#error planted here\n")
-    done = setup(tree, "build_ext", "--inplace")
+    done = setup(tree, "build_ext", "--inplace", SGL_FAST_EXT="1")
     assert done.returncode != 0 and "planted here" in done.stdout + done.stderr
+    done = setup(tree, "build_ext", "--inplace")
+    assert done.returncode == 0 and "without its extension" in done.stderr and "it does not compile here" in done.stderr
     assert not list(tree.rglob("*.so"))
 
 
 @pytest.mark.skipif(not (shutil.which("make") and shutil.which("g++")), reason="needs make and g++")
 def test_kernels_under_the_sanitizers(tree: Path) -> None:
-    shutil.copy(ROOT / "Makefile", tree)
     done = subprocess.run(
         ["make", "-j2", "sanitize", f"RUN={sys.executable}"], cwd=tree, capture_output=True, text=True, timeout=1500
     )

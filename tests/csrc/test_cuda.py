@@ -75,6 +75,15 @@ def test_float16_between_forward_and_backward(name: str, simulated: StandIn) -> 
     assert 1e-5 < max(off) < 2e-2
 
 
+def test_float16_ends_at_its_largest_number(simulated: StandIn) -> None:
+    """Weights of batch norms that take some planes beyond its range, before the norms that follow."""
+    net = small("pc_darts")
+    weights, arch, images = draws(net, V)
+    inputs = 300 * weights.float(), arch.map(lambda t: t.float()), images.float()
+    with use_backend("cpu"):
+        assert all(t.isfinite().all() for t in gradients(net, *inputs, precision="float16"))
+
+
 def test_a_search_keeps_float16_but_for_finite_differences(simulated: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     net, kept = small("pc_darts"), []
     forward = Passes.forward

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from sources import refused
+from torch import Tensor
 
 from sgl_fast.data import DATASETS, choose, find, locate, open_dataset
 from sgl_fast.data.dataset import Dataset
@@ -54,7 +55,7 @@ def test_unknown_names_list_the_known_ones(name: str) -> None:
 
 
 def test_options_that_do_not_fit_are_named(tmp_path: Path) -> None:
-    assert "image_size: embedded takes 32 only" in refused("embedded", image_size=64)
+    assert "image_size: embedded takes 32 or 16" in refused("embedded", image_size=64)
     assert "unlabeled" in refused("embedded", unlabeled=str(tmp_path / "nowhere"))
     assert "unlabeled" in refused("embedded", unlabeled=str(tmp_path))
     assert "imagenet" in refused("imagenet", str(tmp_path))
@@ -91,3 +92,16 @@ def test_a_dataset_checks_itself(change: dict[str, Any], message: str) -> None:
     rest = {"unlabeled": images, "mean": (0, 0, 0), "std": (1, 1, 1), "source": "here"}
     with pytest.raises(ValueError, match=message):
         Dataset("made", ("a", "b"), **(parts | rest | change))
+
+
+def test_half_of_the_side() -> None:
+    """Means of 2x2 pixels, of every role, rounded to the nearest, halves up."""
+    whole, half = open_dataset("embedded"), open_dataset("embedded", image_size=16)
+    assert half.image_size == (16, 16) and half.source.endswith("at half the side")
+    for role in ("train", "val", "test"):
+        assert torch.equal(getattr(half, role)[1], getattr(whole, role)[1])
+    for images, full in ((half.unlabeled, whole.unlabeled), (half.val[0], whole.val[0])):
+        assert isinstance(images, Tensor) and isinstance(full, Tensor)
+        means = torch.nn.functional.avg_pool2d(full[:9].double(), 2)
+        assert torch.equal(images[:9].double(), (means + 0.5).floor())
+    assert open_dataset("embedded", image_size=32).image_size == (32, 32)

@@ -110,7 +110,7 @@ def test_raw_operators_of_the_cell(backend: str) -> None:
     setting = dataclasses.replace(setting, cell=dataclasses.replace(setting.cell, pool_norm=False))
     at = draw_inputs(setting).at(torch.float32)
     inputs = [None if t is None else t.detach() for t in at.tensors]
-    numbers, scalars = op.numbers(setting.cell), (0.7, 1.25)
+    numbers, scalars = op.numbers(setting.cell), (torch.tensor(0.7), torch.tensor(1.25))
     masks = torch.rand(masks_of(setting.cell), setting.V, *mask_size(setting.cell, at.tensors[1])) > 0.3
     forward, backward = on(FORWARD, backend), on(BACKWARD, backend)
     running = torch.stack([at.running.var, at.running.var, at.running.var + 1], 1)  # a variance in any order

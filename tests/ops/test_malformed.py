@@ -48,7 +48,7 @@ def test_a_malformed_cell_is_named(position: int, number: int, message: str, ext
     cell = numbers(SETTINGS["normal"].cell)
     cell[position] = number
     with pytest.raises(ValueError, match=f"need a cell of .*{message}"):
-        FORWARD.compiled(cell, *[torch.ones(1)] * 5, None, None, None, 1.0, 1.0, "float32")
+        FORWARD.compiled(cell, *[torch.ones(1)] * 5, None, None, None, None, None, "float32")
 
 
 def test_a_cell_is_told_by_its_numbers() -> None:
@@ -67,4 +67,4 @@ def test_devices_and_precisions_are_checked(extension: None) -> None:
     five = [t.float() for t in draw_inputs(SETTINGS["normal"]).tensors if t is not None]
     for precision in ("junk", "bfloat16", "tf32", "float16"):
         with pytest.raises(ValueError, match="need (precision one of|backend)"):
-            FORWARD.compiled(numbers(cell), *five, None, None, None, 1.0, 1.0, precision)
+            FORWARD.compiled(numbers(cell), *five, None, None, None, None, None, precision)

@@ -163,11 +163,11 @@ def test_operators_are_registered_properly(extension: None) -> None:
     inputs = draw_inputs(setting)
     tensors = [t.float() for t in inputs.tensors if t is not None]
     cell = op.numbers(setting.cell)
-    forward = (cell, *tensors, None, None, None, 1.0, 1.0, "float32")
+    forward = (cell, *tensors, None, None, None, None, None, "float32")
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell.default, forward)
     saved = torch.ops.sgl_fast.mixed_cell(*forward)
     flags = True, False, True, False, True, "float32"
-    backward = (cell, *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, *flags)
+    backward = (cell, *tensors, None, *saved, inputs.grad.float(), None, None, *flags)
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell_backward.default, backward)
 
 
@@ -179,11 +179,11 @@ def test_tritons_operators_are_registered_properly(extension: None) -> None:
     cell = dataclasses.replace(setting.cell, nodes=1, ops=(("sep_conv_3x3",), ("max_pool_3x3",)))
     inputs = draw_inputs(dataclasses.replace(setting, cell=cell))
     tensors = [t.float() for t in inputs.tensors if t is not None]
-    forward = (op.numbers(cell), *tensors, None, None, None, 1.0, 1.0, "float32")
+    forward = (op.numbers(cell), *tensors, None, None, None, None, None, "float32")
     torch.library.opcheck(torch.ops.sgl_fast.triton_mixed_cell.default, forward)
     saved = torch.ops.sgl_fast.triton_mixed_cell(*forward)
     flags = True, False, True, False, True, "float32"
-    backward = (op.numbers(cell), *tensors, None, *saved, inputs.grad.float(), 1.0, 1.0, *flags)
+    backward = (op.numbers(cell), *tensors, None, *saved, inputs.grad.float(), None, None, *flags)
     torch.library.opcheck(torch.ops.sgl_fast.triton_mixed_cell_backward.default, backward)
 
 

@@ -213,7 +213,7 @@ def test_raw_operators_are_differentiable(which: str, extension: None) -> None:
     section = section_of(setting.cell)
 
     def raw(cell: Any, section: Any, *five: Tensor) -> Tensor:
-        how = None, None, None, 0.7, 1.0, "float32"
+        how = None, None, None, torch.tensor(0.7), None, "float32"
         return getattr(FORWARD, which)(op.numbers(cell), *five, *how)[0]
 
     def plain(cell: Any, section: Any, *five: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 import known
 import pytest
 import torch
+from cells import cell_of
 from networks import F64, draws, small
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,12 +16,15 @@ from trials import fresh, threads
 
 from sgl_fast.backends.choice import compiled
 from sgl_fast.ops import skip_dropout
+from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.ops.skip_dropout import dropout_masks
 from sgl_fast.reference import dropout as reference_dropout
+from sgl_fast.reference.cell import section_of
 from sgl_fast.reference.layers import LayerCursor, PassContext, unfold
 from sgl_fast.reference.mixed_cell import apply_op
 from sgl_fast.sgl.passes import Passes, PassOptions
 from sgl_fast.sgl.virtual_learners import VirtualLearners
+from sgl_fast.testing import Setting, draw_inputs
 
 
 class Dropout:
@@ -63,6 +67,27 @@ def test_dropout_is_off_at_rate_zero_and_in_evaluation() -> None:
     assert torch.equal(net(rate=0.9, **evaluation), net(rate=0.0, **evaluation))
 
 
+def test_numbers_on_the_device_are_those_of_the_host(backend: str) -> None:
+    """Rate and beta of a cell, to the bit, of its output and gradients; what is written to them later counts."""
+    cell = cell_of(channels=4, nodes=1, ops=(("skip_connect", "none"),) * 2, aux_skip=True, preprocess=False)
+    setting, section = Setting(cell, 2, 2, 4, 4, edge_weights=False), section_of(cell)
+    inputs = draw_inputs(setting).at(F64 if backend == "reference" else torch.float32)
+    given = [t for t in inputs.tensors if t is not None]
+
+    def results(rate: float | Tensor, beta: float | Tensor) -> list[Tensor]:
+        context = PassContext(dropout=rate, dropout_seeds=torch.arange(2))
+        out = mixed_cell(cell, section, *inputs.tensors, context, beta, backend)  # type: ignore[arg-type]
+        return [out, *torch.autograd.grad(out, given, inputs.grad, materialize_grads=True)]
+
+    seen, rate, beta = [], torch.zeros((), dtype=F64), torch.ones((), dtype=given[0].dtype)
+    for numbers in ((0.3, 0.9), (0.9, 0.9), (0.9, 0.2)):
+        rate.fill_(numbers[0])
+        beta.fill_(numbers[1])
+        seen.append(results(rate, beta))
+        assert all(map(torch.equal, seen[-1], results(*numbers)))
+    assert not any(torch.equal(a[0], b[0]) for a, b in zip(seen, seen[1:], strict=False))
+
+
 def test_dropout_zeroes_skips_at_the_rate_and_keeps_their_mean() -> None:
     net, context = small("p_darts"), PassContext(dropout=0.3, dropout_seeds=torch.tensor([5, 6]))
     stem = net.sections.stem
@@ -77,7 +102,7 @@ def test_dropout_zeroes_skips_at_the_rate_and_keeps_their_mean() -> None:
 
 def drawn(context: PassContext, count: int, size: tuple[int, ...], backend: str | None) -> torch.Tensor:
     seeds, first = context.next_masks(count)
-    return dropout_masks(seeds, count, first, size, context.dropout, backend)
+    return dropout_masks(seeds, count, first, size, context.rate, backend)
 
 
 @pytest.mark.parametrize("backend", ["reference", None])
@@ -125,7 +150,7 @@ def words(seed: int, number: int, count: int) -> list[int]:
 
 def test_the_reference_in_integers() -> None:
     """Pinned, too: a run that resumes has the masks it began with."""
-    got = reference_dropout.dropout_masks(torch.tensor(ENDS), 2, 3, [2, 3, 1, 50], 5_000_000)
+    got = reference_dropout.dropout_masks(torch.tensor(ENDS), 2, 3, [2, 3, 1, 50], torch.tensor(5_000_000))
     want = [[[w >> 8 >= 5_000_000 for w in words(seed, m, 300)] for seed in ENDS] for m in (3, 4)]
     assert got.flatten(2).tolist() == want
     assert words(12345678901234567, 1, 2) == [3299892884, 880736016]
@@ -197,19 +222,28 @@ def test_errors_say_what_is_needed() -> None:
             dropout_masks(seeds, masks, 0, size, 0.5)
     with pytest.raises(ValueError, match="need a rate from 0 to 1; got 1.5"):
         dropout_masks(seeds, 1, 0, (1, 1, 1, 1), 1.5)
-    with pytest.raises(ValueError, match="need dropout_seeds where there is dropout; got None"):
+    with pytest.raises(ValueError, match=r"need a threshold \(\) torch.int32 on cpu; got \(\) torch.int64 on cpu"):
+        skip_dropout._dropout_masks.compiled(seeds, 1, 0, [1, 1, 1, 1], torch.tensor(1))
+    with pytest.raises(ValueError, match="need dropout_seeds where there is dropout or noise; got None"):
         PassContext(dropout=0.5).dropout_masks(1, (1, 1, 1, 1))
 
 
 @pytest.mark.usefixtures("extension")
 def test_the_operator_is_registered_as_torch_wants() -> None:
-    torch.library.opcheck(skip_dropout._dropout_masks.compiled, (torch.arange(2), 3, 1, [1, 2, 3, 4], 2**23))
+    torch.library.opcheck(
+        skip_dropout._dropout_masks.compiled, (torch.arange(2), 3, 1, [1, 2, 3, 4], torch.tensor(2**23).int())
+    )
 
 
 @pytest.mark.usefixtures("extension")
 def test_the_operator_guards_its_memory() -> None:
-    seeds = torch.arange(2)
-    for bad in ((seeds.int(), 1, 0, [1, 1, 1, 1], 1), (seeds, 1, 0, [1, 1, 1], 1), (seeds, 1, 0, [1, 1, 1, -1], 1)):
+    seeds, one = torch.arange(2), torch.tensor(1).int()
+    sizes = [1, 1, 1, 1], [1, 1, 1], [1, 1, 1, -1]
+    for bad in ((seeds.int(), 1, 0, sizes[0], one), *((seeds, 1, 0, size, one) for size in sizes[1:])):
+        with pytest.raises(RuntimeError, match="need"):
+            compiled().dropout_masks(*bad)
+    for threshold in (one.long(), one.view(1)):
+        bad = seeds, 1, 0, sizes[0], threshold
         with pytest.raises(RuntimeError, match="need"):
             compiled().dropout_masks(*bad)
 

@@ -13,7 +13,7 @@ from states import get, leaves, same
 from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.run.recipe import Recipe
 from sgl_fast.run.retrain import Retraining
-from sgl_fast.run.search_args import settings_of
+from sgl_fast.run.search_settings import settings_of
 from sgl_fast.run.stages import Stages
 from sgl_fast.search import open_data
 

@@ -21,7 +21,7 @@ from sgl_fast.data import find, open_dataset
 from sgl_fast.data.cifar_forms import FORMS
 from sgl_fast.files import read_bytes, read_text, user_path, write_text_atomic
 from sgl_fast.genotype.published import read_genotype
-from sgl_fast.run import evaluate_args, search_args
+from sgl_fast.run import evaluate_args, search_args, search_settings
 from sgl_fast.run.run_folder import RunFolder
 
 ROOT = Path(__file__).parents[2]
@@ -57,15 +57,15 @@ def test_options_and_python_know_the_home_folder(home: Path) -> None:
     (home / "g.json").write_text(json.dumps(genotype))
     assert read_genotype("~/g.json") == read_genotype("DARTS_V2")
     assert evaluate_args.parser().parse_args(["--out", "~/run"]).out == home / "run"
-    args = search_args.parser().parse_args(["--out", "~/run", "--config", "~/c.toml", "--data", "folder:~/pics"])
-    (home / "c.toml").write_text('root = "~/data"\nunlabeled = "~/u"\n')
-    assert args.out == home / "run"
-    settings = search_args.settings_of(search_args.given_of(args), "cpu")
+    args = search_args.parser().parse_args(["--config", "~/c.toml", "--data", "folder:~/pics"])
+    (home / "c.toml").write_text('out = "~/run"\nroot = "~/data"\nunlabeled = "~/u"\n')
+    settings = search_settings.settings_of(search_args.given_of(args), "cpu")
     assert [settings[name] for name in ("data", "root", "unlabeled")] == [
         f"folder:{home / 'pics'}",
         str(home / "data"),
         str(home / "u"),
     ]
+    assert args.out == home / "run"
     with RunFolder.create("~/run") as run:
         run.begin({})
     with RunFolder.open("~/run"):

@@ -16,8 +16,8 @@ from sgl_fast.genotype.genotype import derive
 from sgl_fast.reference.layers import RunningStats
 from sgl_fast.run.progress import Progress
 from sgl_fast.run.run_folder import RunFolder
-from sgl_fast.run.search_args import settings_of
 from sgl_fast.run.search_loop import finish_epoch
+from sgl_fast.run.search_settings import settings_of
 from sgl_fast.run.stages import Stages
 from sgl_fast.run.validate import validate
 from sgl_fast.search import open_data

@@ -132,7 +132,7 @@ def test_a_search_says_it(precision: str, monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_run_says_it_once(tmp_path: Path) -> None:
     said = io.StringIO()
-    with RunFolder.create(tmp_path / "run") as run, Progress(9, 1, quiet=True, file=said) as bar:
+    with RunFolder.create(tmp_path / "run") as run, Progress(9, 1, 1, quiet=True, file=said) as bar:
         deferred = DeferredLog(run, bar)
         for step, error in enumerate((1e-3, 0.5, 0.3), 1):
             deferred.add(step, 1, {"implicit_error": [1e-4, error]})

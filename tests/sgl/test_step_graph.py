@@ -7,14 +7,14 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from networks import batch, space_of
-from tape import Tape
+from states import repeatable
+from tape import SIZES, Tape, same, searches
 from torch import Tensor
 
 import sgl_fast
@@ -22,32 +22,8 @@ from sgl_fast.backends.choice import use_backend
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.search import main
 from sgl_fast.sgl import step_graph
-from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.search import Search
 from sgl_fast.sgl.step_graph import GraphedSteps
-
-SIZES = {"channels": 8, "layers": 3, "nodes": 2, "num_classes": 5}
-
-
-class Taped(Search):
-    """A search whose graphs are tapes."""
-
-    recorder = Tape
-
-
-def searches(name: str, **changes: Any) -> tuple[Search, Search]:
-    """Launched, and by a graph."""
-    config = replace(Config.preset(name), **{"arch_start": 0, "steps_per_epoch": 100, **changes})
-    kinds: tuple[Callable[..., Search], ...] = Search, Taped
-    return tuple(  # type: ignore[return-value]
-        kind(Supernet(sgl_fast.space(name, **SIZES)), config, graph=graph)
-        for kind, graph in zip(kinds, (False, True), strict=True)
-    )
-
-
-def same(a: Search, b: Search) -> bool:
-    return all(torch.equal(x, y) for x, y in zip(a.tensors(), b.tensors(), strict=True)) and a.steps == b.steps
-
 
 KINDS = {
     "darts": {"chunk": 3},
@@ -182,7 +158,7 @@ def test_the_command_writes_the_same_run_by_a_graph(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(Search, "graphed", True)
     assert main([*arguments, str(tmp_path / "graphed")]) == 0
     for name in ("metrics.jsonl", "best.json"):
-        assert (tmp_path / "graphed" / name).read_bytes() == (tmp_path / "launched" / name).read_bytes()
+        assert repeatable(tmp_path / "graphed" / name) == repeatable(tmp_path / "launched" / name)
     a, b = (torch.load(tmp_path / run / "checkpoint.pt", weights_only=True) for run in ("launched", "graphed"))
     assert torch.equal(a["search"]["w"], b["search"]["w"]) and a["search"]["steps"] == b["search"]["steps"] == 8
 

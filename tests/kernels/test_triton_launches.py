@@ -1,0 +1,33 @@
+"""How many kernels Triton compiles for a run, and launches a step; counted in a process of its own, whose kernels are
+no interpreted ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import why_not_interpreted
+
+ROOT = Path(__file__).parents[2]
+MOST_KERNELS = 60  # of a run
+RUNS = [("pc_darts", 70), ("pc_darts", 90), ("darts", 90), ("p_darts", 90)]
+COUNT = f"""
+import json
+from bench.triton.steps import run_launches
+print(json.dumps([len(run_launches(*run)) for run in {RUNS}]))
+"""
+
+
+def test_a_run_compiles_few_kernels() -> None:
+    """Integers that only count specialise none."""
+    if reason := why_not_interpreted():
+        pytest.skip(reason)
+    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    done = subprocess.run([sys.executable, "-c", COUNT], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    kernels = json.loads(done.stdout)
+    assert all(20 < count <= MOST_KERNELS for count in kernels), dict(zip(map(str, RUNS), kernels, strict=True))
