@@ -20,7 +20,7 @@ SIMULATED := $(filter-out convolution,$(patsubst csrc/tests/%.cpp,%,$(wildcard c
 .PHONY: search test bench gpu lint environment sanitize gates resources archive simulate
 
 search: environment
-	$(RUN) -m sgl_fast.search --space pc_darts --data embedded --out runs/search $(SEARCH)
+	$(RUN) -m sgl_fast.search --space pc_darts --data embedded $(SEARCH)
 
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest $(PARALLEL)

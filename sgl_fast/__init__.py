@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .genotype.genotype import derive as derive
     from .genotype.published import genotypes as genotypes
     from .nets.network import Network as Network
+    from .nets.search_checkpoint import load_search_checkpoint as load_search_checkpoint
     from .nets.supernet import RunningStats as RunningStats
     from .nets.supernet import Supernet as Supernet
     from .reference.pattern import Pattern as Pattern
@@ -48,6 +49,7 @@ _HOME = {
     "derive": "genotype.genotype",
     "Network": "nets.network",
     "genotypes": "genotype.published",
+    "load_search_checkpoint": "nets.search_checkpoint",
     "use_backend": "backends.choice",
     "why_not": "backends.choice",
     "accelerate": "dropin",

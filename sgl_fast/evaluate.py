@@ -9,20 +9,35 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .genotype.genotype import Genotype
-from .run.command import Stopped, Unreadable, check_device, device_of, draw, reading, refuse, say_end, say_last, started
+from .run.command import (
+    Stopped,
+    Unreadable,
+    check_device,
+    device_of,
+    formats_of,
+    reading,
+    refuse,
+    say_end,
+    say_last,
+    started,
+)
 from .run.epoch_table import retraining_row
-from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config
+from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config, with_run
 from .run.identity import RUN, computes, identity
+from .run.pictures import draw, drawn
+from .run.place import settle
 from .run.progress import Progress
 from .run.recipe import Recipe
+from .run.report import REPORT, write_page
 from .run.run_folder import METRICS, RunFolder
 from .run.signals import stop_requested
+from .run.sinks import sinks_of
 from .run.speed import MEASURED, measured_before, peak_memory
 
 if TYPE_CHECKING:
     from .run.retrain import Retraining
 
-GENOTYPE, RESULT, CURVES = "genotype.json", "result.json", "curves.png"
+GENOTYPE, RESULT = "genotype.json", "result.json"
 RESULTS = {"test_accuracy", "epoch"}  # of a record, for result.json
 LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
 
@@ -33,9 +48,12 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = OPTIONS.given(args, flat)
         check_device(args.device)
+        args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if args.count:
-            return print_counts(given, args.classes)
-        config = None if args.resume else new_config(given)
+            return print_counts(with_run(given)[0], args.classes)
+        settle(args, ("evaluate", given.get("seed", 0)))
+        said, notes = (given, []) if args.resume else with_run(given)
+        config = None if args.resume else new_config(said)
         if config and args.print_config:
             print(OPTIONS.toml(flat(config), f"for {PROG} --config FILE"))
             return 0
@@ -43,12 +61,14 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         return refuse(PROG, error)
     with run:
+        run.notes += notes
         try:
             retraining = begun(run, args, config) if config else resumed(run, args, given)
+            run.log_to(args.log)
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
-            return fit(run, retraining, args.quiet)
+            return fit(run, retraining, args.quiet, args.figures)
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
 
@@ -116,13 +136,14 @@ def prepare(
 def say(run: RunFolder, retraining: Retraining) -> None:
     """What there is to know before the first step."""
     dataset = retraining.dataset
-    for line in (*run.notes, f"{dataset.name}: {dataset.source}", retraining.note):
+    for line in (f"run folder {run.folder}", *run.notes, f"{dataset.name}: {dataset.source}", retraining.note):
         print(line, file=sys.stderr)
 
 
-def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
+def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str]) -> int:
     """Trains to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
 
+    figures   formats of the picture
     Returns the exit code.
     """
     run.write_json(GENOTYPE, run.config["genotype"])
@@ -149,11 +170,12 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
                 if retraining.epoch_ended:
                     with bar.speed.apart():
                         shown = end_epoch(run, retraining, bar, check_signal)
+                        show(run, retraining, bar, figures)
                 check_signal()
         except (Stopped, Unreadable) as end:
             run.save(retraining.state_dict(), retraining.step)
-            return say_end(PROG, end, retraining.step)
-        draw_curves(run, bar)
+            return say_end(PROG, end, retraining.step, run)
+        show(run, retraining, bar, figures)
     finish(run, retraining)
     return 0
 
@@ -161,21 +183,24 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool) -> int:
 def end_epoch(
     run: RunFolder, retraining: Retraining, bar: Progress, check_signal: Callable[[], None]
 ) -> dict[str, Any]:
-    """The test, the log, a checkpoint and the picture; the epoch's record."""
+    """The test, the log and a checkpoint; the epoch's record."""
     with reading():
         record = retraining.finish_epoch(check_signal)
     measured = {**bar.speed.measured(), "peak_memory": peak_memory(str(retraining.device))}
     run.log({**record, MEASURED: measured})
     bar.row(retraining_row(record, bar))
     run.save(retraining.state_dict(), retraining.step)
-    draw_curves(run, bar)
     return record
 
 
-def draw_curves(run: RunFolder, bar: Progress) -> None:
-    from .run.plots import plot_curves
+def show(run: RunFolder, retraining: Retraining, bar: Progress, figures: list[str]) -> None:
+    """The picture and the page of the epochs so far."""
+    from .run.plots import curves_figure
+    from .run.retrain_report import retraining_page
 
-    draw(run, bar, CURVES, lambda path: plot_curves(path, run.read_metrics()))
+    records = run.read_metrics()
+    draw(run, bar, "curves", figures, lambda: curves_figure(records))
+    drawn(bar, REPORT, lambda: write_page(run.path(REPORT), retraining_page(run, retraining, records)))
 
 
 def finish(run: RunFolder, retraining: Retraining) -> None:

@@ -7,12 +7,14 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .run.command import check_device, device_of, put_backend, refuse, say_last, started
+from .run.command import check_device, device_of, formats_of, put_backend, refuse, say_last, started
 from .run.identity import RUN, computes, identity
+from .run.place import settle
 from .run.run_folder import Follower, RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
 from .run.search_settings import flat, settings_of, warning_of
+from .run.sinks import sinks_of
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -27,6 +29,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = given_of(args)
         check_device(args.device)
+        settle(args, (given.get("space", "pc_darts"), given.get("seed", 0)))
+        args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if not args.resume:
             settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
         put_backend(args.backend)
@@ -59,10 +63,11 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
     with run:
         try:
             stages = begun(run, args, settings) if settings is not None else resumed(run, args, given)
+            run.log_to(args.log)
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
-            return fit(run, stages, args.quiet, args.device)
+            return fit(run, stages, args.quiet, args.device, args.figures)
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
         except RuntimeError as error:
@@ -160,7 +165,7 @@ def say(run: RunFolder, stages: Stages, args: argparse.Namespace) -> None:
 
     if not ranks.is_main():
         return
-    for note in run.notes:
+    for note in (f"run folder {run.folder}", *run.notes):
         print(note, file=sys.stderr)
     print(f"{stages.dataset.note}; backend {explain(args.device)}", file=sys.stderr)
     config = stages.config

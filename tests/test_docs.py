@@ -10,10 +10,15 @@ from typing import Any
 
 import pytest
 import torch
+from foreign_darts import Network as Foreign
+
+from sgl_fast import evaluate, genotypes, search
 
 ROOT = Path(__file__).parent.parent
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 NUMBER = re.compile(r"(?<![\w#])-?\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)")
+COMMANDS = {"search": search.main, "evaluate": evaluate.main}
+LOG = f"12:00 genotype = {genotypes.PDARTS}\n12:01 genotype = {genotypes.DARTS_V2}\n12:01 valid_acc 97.1\n"
 # Points that a mark may be away from the committed one. Rounding of float32 moves marks of a measured curve.
 TOLERANCE = {"frozen_error": 15.0}
 
@@ -33,13 +38,33 @@ def script() -> ModuleType:
 
 @pytest.mark.parametrize("page", [p for p in [*DOCS, ROOT / "README.md"] if blocks_of(p)], ids=lambda p: p.stem)
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks of a page in one namespace, in order. Names of a batch, which a reader has, are given."""
+    """The blocks of a page in one namespace, in order. Names of a batch and files, which a reader has, are given."""
     monkeypatch.chdir(tmp_path)
     images, labels = torch.randn(3, 2, 3, 8, 8), torch.randint(10, (2, 2))
     given: dict[str, Any] = dict(zip(("x_train", "x_unlabeled", "x_val"), images, strict=True))
     given |= {"y_train": labels[0], "y_val": labels[1]}
+    for name in ("learner0.pt", "learner1.pt"):
+        torch.save(Foreign(num_classes=10).state_dict(), name)
+    Path("log.txt").write_text(LOG)
     for block in blocks_of(page):
         exec(compile(block, str(page), "exec"), given)
+
+
+def test_commands_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every command of the page for those who come from elsewhere, up to its settings."""
+    monkeypatch.chdir(tmp_path)
+    Path("log.txt").write_text(LOG)
+    page = (ROOT / "docs" / "coming_from_elsewhere.md").read_text()
+    commands = re.findall(r"`python -m sgl_fast\.(search|evaluate) ([^`]*)`", page)
+    assert len(commands) == page.count("`python -m ") > 5
+    for name, arguments in commands:
+        end = ["--print-config"] if name == "search" else ["--count", "--channels", "4", "--layers", "3"]
+        assert COMMANDS[name]([*arguments.split(), *end]) == 0, arguments
+        printed = capsys.readouterr().out
+        for option, value in re.findall(r"--(space|data|settings|algorithm|learners) (\S+)", arguments):
+            assert name == "evaluate" or re.search(rf'^{option} = "?{value}"?$', printed, re.M), (option, arguments)
 
 
 def test_pictures_are_drawn_so(script: ModuleType, tmp_path: Path) -> None:

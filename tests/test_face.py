@@ -6,6 +6,7 @@ import doctest
 import inspect
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,8 +47,9 @@ def test_every_parameter_is_described(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_examples_run(name: str) -> None:
+def test_examples_run(name: str, tmp_path: Path) -> None:
     given = {"torch": torch, "model": Foreign(num_classes=10), "other": Foreign(num_classes=10)}  # a reader's own
+    given |= {"file": tmp_path / "weights.pt"}
     given |= {public: getattr(sgl_fast, public) for public in NAMES}
     found = doctest.DocTestFinder(exclude_empty=True).find(documented(name), name, globs=given)
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)

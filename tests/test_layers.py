@@ -26,6 +26,7 @@ FLOORS = (
     ("sgl",),
     ("run",),
     ("doctor", "evaluate", "search"),
+    ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -37,7 +38,10 @@ def module_name(path: Path) -> str:
 FILES = sorted({*PACKAGE.rglob("*.py"), *(PACKAGE / "kernels").glob("*.py")})  # rglob need not follow a link
 TREES = {module_name(path): ast.parse(path.read_text(), path.name) for path in FILES}
 PACKAGES = {module_name(path) for path in FILES if path.stem == "__init__"}
-COMMANDS = [*(name for name in TREES if name.endswith("_args")), *(f"sgl_fast.{name}" for name in FLOORS[-1])]
+COMMANDS = [
+    *(name for name in TREES if name.endswith("_args")),
+    *(f"sgl_fast.{name}" for name in (*FLOORS[-2], *FLOORS[-1])),
+]
 
 
 def targets(module: str, node: ast.AST) -> list[str]:
@@ -106,7 +110,12 @@ def test_the_specification_loads_no_compiled_code() -> None:
 def test_third_parties_are_declared() -> None:
     declared = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.S | re.M)
     assert declared is not None
-    names = set(re.findall(r'"([A-Za-z_]+)', declared[1])) | {"PIL", "sgl_fast", "triton"}  # torch brings triton
+    names = set(re.findall(r'"([A-Za-z_]\w*)', declared[1])) | {
+        "PIL",
+        "sgl_fast",
+        "triton",
+        "wandb",
+    }  # torch brings triton; wandb is an extra
     roots = {name.partition(".")[0]: module for module in TREES for name in imports(module)}
     strangers = {root: module for root, module in roots.items() if root not in names | set(sys.stdlib_module_names)}
     assert not strangers

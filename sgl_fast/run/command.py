@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import os
 import re
+import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from ..data.locate import choose, data_root
 from ..errors import ImageError, one_line
 from ..files import user_path
 from ..setting import SettingError
-from .progress import Progress
+from .plots.canvas import FORMATS
 from .run_folder import RunFolder
 
 FOLDER = "folder:"
@@ -57,12 +59,12 @@ def refuse(prog: str, error: OSError | ValueError) -> int:
     return 2
 
 
-def say_end(prog: str, end: Stopped | Unreadable, step: int) -> int:
+def say_end(prog: str, end: Stopped | Unreadable, step: int, run: RunFolder) -> int:
     """Says where a run that saved itself stops, and gives the exit code."""
-    if isinstance(end, Stopped):
-        return 128 + end.signal
-    print(f"{prog}: {end}; saved at step {step}, where --resume goes on", file=sys.stderr)
-    return FILES
+    reason = signal.Signals(end.signal).name if isinstance(end, Stopped) else str(end)
+    more = f"saved at step {step}, where --resume {shlex.quote(str(run.folder))} goes on"
+    print(f"{prog}: {reason}; {more}", file=sys.stderr)
+    return 128 + end.signal if isinstance(end, Stopped) else FILES
 
 
 def say_last(prog: str, error: BaseException, run: RunFolder) -> int:
@@ -114,12 +116,12 @@ def device_of(name: str) -> str:
     return name
 
 
-def draw(run: RunFolder, bar: Progress, name: str, plot: Callable[[Path], None]) -> None:
-    """One picture of the run; what goes wrong with it is said and does not end the run."""
-    try:
-        plot(run.path(name))
-    except Exception as error:
-        bar.write(f"{name} is not drawn: {error}")
+def formats_of(text: str) -> list[str]:
+    """Of --figures."""
+    found = [] if text == "none" else text.split(",")
+    if wrong := [name for name in found if name not in FORMATS]:
+        raise ValueError(f"--figures: need some of {', '.join(FORMATS)}, or none; got {wrong[0]!r:.80}")
+    return found
 
 
 class _Kept(io.FileIO):
@@ -132,8 +134,19 @@ class _Kept(io.FileIO):
             return len(data)
 
 
+def _stopped(number: int, frame: object) -> None:
+    with suppress(OSError):
+        os.write(2, f"stopped by {signal.Signals(number).name}, with no step under way\n".encode())
+    os._exit(128 + number)
+
+
 def started(main: Callable[[], int]) -> int:
-    """A command line as a program, on standard streams that never raise and show any text in any encoding."""
+    """A command line as a program, on standard streams that never raise and show any text in any encoding.
+
+    Ctrl-C, where `stop_requested` does not wait for a step, is one line, wherever libraries are while they load.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # not under nohup
+        signal.signal(signal.SIGINT, _stopped)
     for number in range(3):
         try:
             os.fstat(number)

@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ..data.locate import DATASETS, find
+from ..errors import reason
+from ..files import read_text, user_path
 from ..genotype.genotype import Genotype
 from ..genotype.published import genotypes, read_genotype
 from ..limits import flag
 from ..setting import check_limits
+from ..spaces import space
 from .command import FOLDER, located
 from .identity import RUN
-from .options import Option, Options, device_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, log_option, options_of, shown
 from .parser import Parser
+from .place import add_resume, out_option
 from .recipe import IMAGES, SCALES, Recipe
 from .run_folder import CONFIG
 
 PROG = "python -m sgl_fast.evaluate"
 DATA = ("data", "root", "image_size")  # keys of a run's config.json beside the genotype and the recipe
 WHAT = "what is trained"
+BEST, ALL = "best.json", "genotype.json"  # of a run
 OPTIONS = Options(
     [
-        Option("genotype", "str", "a genotype.json, a published genotype such as DARTS_V2, or text", WHAT),
+        Option(
+            "genotype",
+            "str",
+            "a run's folder, whose data are taken too unless others are said; a file; a published "
+            "name such as DARTS_V2; or Genotype(...)",
+            WHAT,
+        ),
         Option("learner", "int", "which genotype of a file that holds several, from 0", WHAT),
         Option("scale", "str", "what the options of the recipe are by themselves", WHAT, tuple(SCALES)),
         Option("data", "str", f"{', '.join(DATASETS)}; auto: the best that is found", IMAGES),
@@ -32,12 +44,14 @@ OPTIONS = Options(
         Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
         *options_of(Recipe),
         device_option,
-        Option("out", "path", "run folder", default=Path("runs/evaluate")),
+        out_option("evaluate"),
+        figures_option,
+        log_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )
 EXAMPLES = f"""\
-  {PROG} --genotype runs/search/best.json
+  {PROG} --genotype runs/one
   {PROG} --genotype PDARTS --data cifar10 --scale paper
   {PROG} --genotype DARTS_V2 --count
 """
@@ -50,8 +64,8 @@ def parser() -> Parser:
     defaults |= {"data": "auto", "scale": "tiny; paper with --count"}
     text = "Train from scratch the network that a genotype denotes, and test it."
     p = Parser(PROG, text, OPTIONS, defaults, EXAMPLES)
+    add_resume(p)
     add = p.heading.add_argument
-    add("--resume", action="store_true", help="go on with the run in --out")
     add("--count", action="store_true", help="only print parameters and multiply-adds")
     add("--classes", type=int, default=10, metavar="J", help="classes, for --count [%(default)s]")
     p.add_settings_file()
@@ -71,12 +85,41 @@ def config_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def genotype_of(given: dict[str, Any]) -> Genotype:
+    """Of a published name, a file, or a run's folder: the best learner's there, or --learner's."""
     if given.get("genotype") is None:
-        raise ValueError(f"--genotype: need a file or a name, such as {', '.join(list(genotypes)[2:5])}")
+        raise ValueError(
+            f"--genotype: need a run's folder, a file or a name, such as {', '.join(list(genotypes)[2:5])}"
+        )
+    source, learner = given["genotype"], given.get("learner")
+    if os.path.isdir(folder := user_path(source)):
+        file = BEST if learner is None and (folder / BEST).is_file() else ALL
+        if not (folder / file).is_file():
+            raise ValueError(f"--genotype: no {file} in {folder}: a search writes it after an epoch that moved alphas")
+        source = str(folder / file)
     try:
-        return read_genotype(given["genotype"], given.get("learner"))
+        return read_genotype(source, learner)
     except ValueError as error:
         raise ValueError(f"--genotype: {error}") from error
+
+
+def with_run(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """What is said, above the data and the network's form of the run that the genotype is of, where no other data are
+    said; and a line on it.
+    """
+    path = user_path(given.get("genotype") or "no file")
+    config = (path if os.path.isdir(path) else path.parent) / CONFIG
+    if "data" in given or "root" in given or not os.path.exists(path) or not config.is_file():
+        return given, []
+    try:
+        run = json.loads(read_text(config, 1 << 20))
+        if not isinstance(run, dict) or not {*DATA} <= set(run):
+            return given, []  # of something else
+        imagenet = space(run["space"]).imagenet if "space" in run else run["imagenet"]
+        found = OPTIONS.checked({**{name: run[name] for name in DATA}, "imagenet": imagenet}, str(config))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ValueError(f"--genotype: cannot read the settings of its run, {config}: {reason(error)}") from None
+    form = "ImageNet" if {**found, **given}["imagenet"] else "CIFAR"
+    return {**found, **given}, [f"data {found['data']} and the {form} form, as in {config}"]
 
 
 def recipe_of(given: dict[str, Any], scale: str) -> Recipe:

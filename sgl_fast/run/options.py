@@ -111,6 +111,8 @@ def options_of(settings: type, kinds: Mapping[str, str] | None = None) -> list[O
 
 
 device_option = Option("device", "str", "auto, cpu, cuda or cuda:N", metavar="NAME", default="auto")
+log_option = Option("log", "str", "also to csv, tensorboard, wandb", metavar="NAMES", default="none")
+figures_option = Option("figures", "str", "formats of the pictures: png, svg, pdf; none", default="png,svg")
 
 
 class Options(dict[str, Option]):

@@ -51,7 +51,7 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
         self.options = options or Options([])
-        self.add_argument("--version", action="version", version=f"sgl_fast {__version__}")
+        self.add_argument("--version", action="version", version=f"sgl_fast {__version__}", help="print it, and end")
         for title, group in self.options.groups().items():
             self.heading = self.add_argument_group(title)  # of the options that are added last
             for option in group:

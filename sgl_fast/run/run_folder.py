@@ -13,6 +13,7 @@ from .. import files
 from . import checkpoint
 from .identity import RUN, differences
 from .run_lock import locked
+from .sinks import Sinks
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
 CHECKPOINT, PREVIOUS = "checkpoint.pt", "checkpoint.prev.pt"
@@ -38,6 +39,7 @@ class RunFolder:
         self._newest_is_good = True
         self._lock = lock
         self._metrics: FileIO | None = None
+        self.sinks = Sinks()
 
     @classmethod
     def create(cls, path: str | Path) -> RunFolder:
@@ -45,14 +47,15 @@ class RunFolder:
         of one line.
         """
         folder = files.user_path(path)
+        if not folder.is_dir():
+            check_free(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot make run folder {folder}: {error.strerror}") from error
         run = cls(folder, *locked(folder))
         try:
-            if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT, PREVIOUS)):
-                raise ValueError(f"{folder} already holds a run: continue it with --resume, or choose another folder")
+            check_free(folder)
             files.sweep(folder)
         except BaseException:
             run.close()
@@ -63,8 +66,7 @@ class RunFolder:
     def open(cls, path: str | Path) -> RunFolder:
         """A run to resume, its `config` read back. No run there, or one in use, is a ValueError of one line."""
         folder = files.user_path(path)
-        if not (folder / CONFIG).is_file():
-            raise ValueError(f"no run to resume in {folder}: it has no {CONFIG}")
+        config_in(folder)
         run = cls(folder, *locked(folder))
         try:
             files.sweep(folder)
@@ -106,6 +108,7 @@ class RunFolder:
         rest = memoryview(line.encode() + b"\n")
         while rest:  # a disk that is nearly full takes a part
             rest = rest[self._metrics.write(rest) :]
+        self.sinks.log(json.loads(line))
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The records logged so far, without a half-written last line."""
@@ -186,8 +189,13 @@ class RunFolder:
         self._newest_is_good = False
         return previous, state
 
+    def log_to(self, names: Sequence[str]) -> None:
+        """Also to these sinks, from here on."""
+        self.sinks = Sinks.opened(names, self)
+
     def close(self) -> None:
         self._close_metrics()
+        self.sinks.close()
         if self._lock is not None:
             self._lock.close()
 
@@ -219,6 +227,9 @@ class Follower(RunFolder):
     def log(self, record: dict[str, Any]) -> None:
         pass
 
+    def log_to(self, names: Sequence[str]) -> None:
+        pass
+
     def truncate_metrics(self, step: int) -> int:
         return 0
 
@@ -227,6 +238,21 @@ class Follower(RunFolder):
 
     def save(self, state: dict[str, Any], step: int) -> None:
         self.good = step
+
+
+def check_free(folder: Path) -> None:
+    """ValueError where a new run cannot have the folder."""
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"cannot make run folder {folder}: it is a file")
+    if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT, PREVIOUS)):
+        raise ValueError(f"{folder} already holds a run: go on with --resume {folder}, or choose another folder")
+
+
+def config_in(folder: Path) -> Path:
+    """The config.json of a run. ValueError where there is none."""
+    if not (folder / CONFIG).is_file():
+        raise ValueError(f"no run to resume in {folder}: it has no {CONFIG}")
+    return folder / CONFIG
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from ..data.locate import DATASETS
 from ..sgl.config import NUMBERS, Config
 from ..spaces import PRIMITIVES
-from .options import Option, Options, device_option, options_of, shown
+from .options import Option, Options, device_option, figures_option, log_option, options_of, shown
 from .parser import Parser
+from .place import add_resume, out_option
 from .search_settings import CHOICES, SCALES, defaults, flat
 
 PROG = "python -m sgl_fast.search"
@@ -45,23 +45,25 @@ OPTIONS = Options(
         device_option,
         Option("backend", "str | None", "reference, cpu, cuda, triton; auto: the best [$SGL_FAST_BACKEND, else auto]"),
         Option("launch", "switch", "on a GPU: launch every kernel, no CUDA graph of the step", default=False),
-        Option("out", "path", "run folder", default=Path("runs/search")),
+        out_option("SPACE"),
+        figures_option,
+        log_option,
         Option("quiet", "switch", "no progress line", default=False),
     ]
 )  # fmt: skip
 EXAMPLES = f"""\
   {PROG}
   {PROG} --space p_darts --data cifar10 --scale paper
-  {PROG} --config runs/one --set lr=0.05 --out runs/two
+  {PROG} --config runs/one --set lr=0.05
 """
 
 
 def parser() -> Parser:
     text = "Search architectures with a small group of learners. [Defaults] are in brackets."
     p = Parser(PROG, text, OPTIONS, default_texts(), EXAMPLES)
-    add = p.heading.add_argument
-    add("--resume", action="store_true", help="go on with the run in --out")
-    add("--dry-run", action="store_true", help="check settings and data, print the settings as JSON, and end")
+    add_resume(p)
+    text = "check settings and data, print the settings as JSON, and end"
+    p.heading.add_argument("--dry-run", action="store_true", help=text)
     p.add_settings_file()
     return p
 

@@ -7,33 +7,39 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..files import write_text_atomic
 from ..genotype.derivation import edge_shares
 from ..genotype.genotype import Genotype, count_skips
 from ..sgl import ranks
 from ..sgl.record import check_finite
 from ..sgl.search import Search
-from ..spaces import KINDS
-from .command import Stopped, Unreadable, draw, reading, say_end
+from ..spaces import KINDS, Space
+from .command import Stopped, Unreadable, reading, say_end
+from .decided import decided
 from .epoch_table import search_row
+from .pictures import draw_search, drawn
 from .progress import Progress
+from .report import REPORT, write_page
 from .run_folder import RunFolder
 from .search_args import PROG
 from .signals import stop_requested
+from .sizes import size_of
 from .speed import MEASURED, measured_before, peak_memory
 from .stages import Stages
 from .validate import validate
 
 
-def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
+def fit(run: RunFolder, stages: Stages, quiet: bool, device: str, figures: Sequence[str]) -> int:
     """Searches to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
 
+    figures   formats of the pictures
     Returns the exit code.
     """
     epochs = stages.count * stages.config.total_epochs
     images = 3 * stages.settings["batch_size"]
     quiet, before = quiet or not ranks.is_main(), measured_before(run.read_metrics())
     with stop_requested() as stop, Progress(stages.steps, epochs, images, stages.step, quiet, before=before) as bar:
-        loop = Loop(run, stages, bar, lambda: ranks.all_reduce_max(stop.signal or 0, device))
+        loop = Loop(run, stages, bar, lambda: ranks.all_reduce_max(stop.signal or 0, device), figures)
         try:
             while stages.step < stages.steps:
                 loop.advance()
@@ -41,9 +47,12 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str) -> int:
         except (Stopped, Unreadable) as end:
             loop.deferred.write()
             run.save(stages.state_dict(), stages.step)
-            return say_end(PROG, end, stages.step)
+            report(run, stages, bar, f"stopped at step {stages.step}")
+            return say_end(PROG, end, stages.step, run)
         if ranks.is_main():
-            draw_all(run, stages, bar)
+            keep_genotypes(run)
+            draw_search(run, stages, bar, figures)
+            report(run, stages, bar, "done")
     if ranks.is_main():
         finish(run, stages)
     return 0
@@ -97,8 +106,10 @@ class DeferredLog:
 class Loop:
     """asked: the number of the signal that came, 0 for none, the same in all processes"""
 
-    def __init__(self, run: RunFolder, stages: Stages, bar: Progress, asked: Callable[[], int]) -> None:
-        self.run, self.stages, self.bar, self.asked = run, stages, bar, asked
+    def __init__(
+        self, run: RunFolder, stages: Stages, bar: Progress, asked: Callable[[], int], figures: Sequence[str]
+    ) -> None:
+        self.run, self.stages, self.bar, self.asked, self.figures = run, stages, bar, asked, figures
         self.deferred = DeferredLog(run, bar)
 
     def check_signal(self) -> None:
@@ -138,7 +149,9 @@ class Loop:
             self.bar.row(search_row(line, self.deferred.mean_losses(), self.bar))
             self.run.save(stages.state_dict(), stages.step)
             if ranks.is_main() and stages.step < stages.steps:
-                draw_all(self.run, stages, self.bar)
+                keep_genotypes(self.run)
+                draw_search(self.run, stages, self.bar, self.figures)
+                report(self.run, stages, self.bar, "running")
 
 
 def finish_epoch(
@@ -162,10 +175,17 @@ def finish_epoch(
     for k, count in enumerate(skips):
         if count["normal"] > nodes:
             bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
-    found = {"genotypes": [as_json(g) for g in genotypes]} if stages.moved else {}
+    found = described(genotypes, search.space) if stages.moved else {}
     measured = {**bar.speed.totals(), "peak_memory": peak_memory(stages.device)}
     state = {"stage": stages.stage, **probabilities_of(search), **rates_of(search)}
     return {**result, "best_learner": best, "skips": skips, **state, **found, MEASURED: measured}
+
+
+def described(genotypes: Sequence[Genotype], space: Space) -> dict[str, Any]:
+    """Every learner's genotype, and the size of its network at the published scale."""
+    sizes = [size_of(g, space.num_classes, space.imagenet) for g in genotypes]
+    counts = {"parameters": [size.parameters for size in sizes], "multiply_adds": [size.macs for size in sizes]}
+    return {"genotypes": [as_json(g) for g in genotypes], **counts}
 
 
 def probabilities_of(search: Search) -> dict[str, Any]:
@@ -187,26 +207,25 @@ def as_json(genotype: Genotype) -> Any:
     return json.loads(genotype.to_json())
 
 
-def draw_all(run: RunFolder, stages: Stages, bar: Progress) -> None:
-    """The three pictures; that of the alphas shows the current stage."""
-    from .plots import plot_alphas, plot_cells, plot_curves
+def report(run: RunFolder, stages: Stages, bar: Progress, state: str) -> None:
+    """report.html, once an epoch has ended."""
+    from .search_report import search_page
 
-    records, genotypes = run.read_metrics(), stages.genotypes()
-    history = [r for r in records if r.get("stage") == stages.stage]
-    ops = {kind: stages.search.space.ops(kind) for kind in KINDS}
-    titles = [f"learner {k}" for k in range(len(genotypes))]
-    draw(run, bar, "alphas.png", lambda path: plot_alphas(path, history, ops))
-    draw(run, bar, "cells.png", lambda path: plot_cells(path, genotypes, titles))
-    draw(run, bar, "curves.png", lambda path: plot_curves(path, records))
+    records = [] if not ranks.is_main() else run.read_metrics()
+    if any("validation_loss" in record for record in records):
+        drawn(bar, REPORT, lambda: write_page(run.path(REPORT), search_page(run, stages, records, state)))
+
+
+def keep_genotypes(run: RunFolder) -> None:
+    """genotypes.jsonl: those of every epoch that the metrics hold, a line each."""
+    names = ("step", "epoch", "stage", "best_learner", "genotypes")
+    lines = [json.dumps({name: r[name] for name in names}) for r in run.read_metrics() if "genotypes" in r]
+    if lines:
+        write_text_atomic(run.path("genotypes.jsonl"), "\n".join(lines) + "\n")
 
 
 def finish(run: RunFolder, stages: Stages) -> None:
     """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
-    import torch
-
-    from ..nets.counting import count_macs, count_parameters
-    from ..nets.network import Network
-
     last = run.read_metrics()[-1]
     best, space = last["best_learner"], stages.search.space
     print(f"learner {best} has the least validation loss, {last['validation_loss'][best]:.3f}", end="; ")
@@ -214,12 +233,11 @@ def finish(run: RunFolder, stages: Stages) -> None:
     if not stages.moved:
         print(f"no genotype: the architecture never moved in {stages.config.epochs} epochs (--arch-start)")
         return
+    print(*decided(stages.search).lines(), sep="\n")
     genotype = stages.genotypes()[best]
-    channels, layers, side = (48, 14, 224) if space.imagenet else (36, 20, 32)
-    with torch.device("meta"):
-        network = Network(genotype, channels, layers, space.num_classes, imagenet=space.imagenet)
-    parameters, macs = count_parameters(network), count_macs(network, side, "conv_linear")
+    size = size_of(genotype, space.num_classes, space.imagenet)
     print(genotype.to_json())
-    print(f"{channels} channels, {layers} layers: {parameters:,} parameters, ", end="")
-    print(f"{macs:,} multiply-adds (convolutions and classifier)")
-    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.path('best.json')))}")
+    print(f"{size.channels} channels, {size.layers} layers: {size.parameters:,} parameters, ", end="")
+    print(f"{size.macs:,} multiply-adds (convolutions and classifier)")
+    scale = " --scale paper" if stages.settings["scale"] == "paper" else ""
+    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.folder))}{scale}")

@@ -11,6 +11,7 @@ from torch import Tensor
 from . import Space
 
 FIELDS = ("alphas_normal", "alphas_reduce", "betas_normal", "betas_reduce")
+SPREAD = 1e-3  # of alphas and betas at the start
 
 
 def select_rows(tensor: Tensor, index: Sequence[int]) -> Tensor:
@@ -94,7 +95,7 @@ def init_arch(
     def draw(*shape: int) -> Tensor:
         device = None if generator is None else generator.device
         kind = dtype or torch.float32
-        return 1e-3 * torch.randn(learners, *shape, generator=generator, dtype=kind, device=device)
+        return SPREAD * torch.randn(learners, *shape, generator=generator, dtype=kind, device=device)
 
     E, O = space.edges, space.ops_per_edge
     alphas = draw(E, O), draw(E, O)

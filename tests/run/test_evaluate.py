@@ -153,6 +153,8 @@ def test_what_a_run_leaves(tmp_path: Path, capsys) -> None:
     assert result["test_accuracy"] == records[-1]["test_accuracy"]
     assert result["parameters"] > 0 and result["multiply_adds_conv_linear"] > 0
     assert Genotype.from_json((out / "genotype.json").read_text()) == CHEAP
+    page = (out / "report.html").read_text()
+    assert "done; epoch 2 of 2" in page and f"{100 * (1 - result['test_accuracy']):.2f} %" in page
     said = capsys.readouterr()
     assert "after the last of 2 epochs" in said.out
     assert "tested on 1000" in said.err and "epoch 2/2" in said.err

@@ -81,7 +81,7 @@ def test_a_file_that_cannot_be_read_in_mid_run_is_named_and_the_run_saved(
             patch.setattr(Feed, method, failing(getattr(Feed, method), int(where[-1]), error))
         assert program.main([*arguments, "--out", str(out)]) == command.FILES
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith(f"python -m sgl_fast.{name}: a/b.jpg: ") and "where --resume goes on" in last
+    assert last.startswith(f"python -m sgl_fast.{name}: a/b.jpg: ") and f"where --resume {out} goes on" in last
     step = {"search": {"step 2": 1, "step 3": 2, "validation": 1}, "evaluate": {"step 2": 1, "step 3": 2}}
     saved = step[name].get(where, 2)
     assert checkpoint.load(out / "checkpoint.pt")["run"]["step"] == saved and f"saved at step {saved}" in last
@@ -296,5 +296,5 @@ def test_any_name_is_shown_by_any_terminal(tmp_path: Path) -> None:
     out = tmp_path / "größe und mehr"
     done = shell("", *SEARCH, "--epochs", "1", "--out", str(out), PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
-    shown = str(out / "best.json").encode("ascii", "backslashreplace").decode()
+    shown = str(out).encode("ascii", "backslashreplace").decode()
     assert f"--genotype '{shown}'" in done.stdout

@@ -10,33 +10,35 @@ from typing import Any
 
 import numpy as np
 import pytest
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 from sgl_fast.genotype.published import genotypes
 from sgl_fast.run import plots
-from sgl_fast.run.plots import alphas, cells, curves
-from sgl_fast.run.plots.canvas import save
+from sgl_fast.run.plots import curves
 from sgl_fast.run.plots.style import COLOURS
-from sgl_fast.spaces import space
+from sgl_fast.spaces import edges_of, space
 
 ROOT = Path(__file__).parents[2]
 DARTS = space("darts")
+RECORDS = [{"step": s, "epoch": s, "train_loss": [1.0, 2.0]} for s in (1, 2, 3)]
 OPS = {"normal": DARTS.ops_normal, "reduce": DARTS.ops_reduce}
 
 
 @pytest.fixture
-def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Figure]:
-    """Calls a plot function and returns its figure; the file is written, too."""
-    figures: list[Figure] = []
-    for module in (alphas, cells, curves):
-        monkeypatch.setattr(module, "save", lambda figure, path: (figures.append(figure), save(figure, path)))
+def draw(tmp_path: Path) -> Callable[..., Figure]:
+    """Calls a function that makes a figure; the files are written, too."""
 
-    def call(plot: Callable[..., None], *args: Any) -> Figure:
-        plot(tmp_path / "plot.png", *args)
-        assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-        return figures.pop()
+    def call(figure_of: Callable[..., Figure], *args: Any) -> Figure:
+        figure = figure_of(*args)
+        plots.save(figure, tmp_path / "plot")
+        contents = {path.suffix: path.read_bytes() for path in tmp_path.iterdir()}
+        assert {suffix: content[:4] for suffix, content in contents.items()} == {
+            ".png": b"\x89PNG",
+            ".svg": b"<?xm",
+            ".pdf": b"%PDF",
+        }
+        return figure
 
     return call
 
@@ -44,8 +46,8 @@ def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Figur
 def history(steps: int = 5, learners: int = 2, ops: int = 8) -> list[dict[str, Any]]:
     rng = np.random.default_rng(0)
     return [
-        {"step": 10 * t} | {f"alphas_{k}": rng.dirichlet(np.ones(ops), (learners, 14)).tolist() for k in OPS}
-        for t in range(steps)
+        {"step": 10 * t, "epoch": t, **{f"alphas_{k}": rng.dirichlet(np.ones(ops), (learners, 14)) for k in OPS}}
+        for t in range(1, steps + 1)
     ]
 
 
@@ -77,8 +79,8 @@ def edges_drawn(figure: Figure) -> list[tuple[str, str, str]]:
 
 @pytest.mark.parametrize("name", ["DARTS_V2", "NASNet", "AmoebaNet", "PC_DARTS_image"])
 def test_cells_show_every_edge_of_the_genotype(draw: Callable[..., Figure], name: str) -> None:
-    figure = draw(plots.plot_cells, [genotypes[name]])
-    states = ["$c_{k-2}$", "$c_{k-1}$", *map(str, range(9))]
+    figure = draw(plots.cells_figure, [genotypes[name]])
+    states = ["cₖ₋₂", "cₖ₋₁", *map(str, range(9))]
     want = [
         (states[source], op, str(i // 2))
         for kind in OPS
@@ -88,7 +90,7 @@ def test_cells_show_every_edge_of_the_genotype(draw: Callable[..., Figure], name
 
 
 def test_cells_overlap_nowhere(draw: Callable[..., Figure]) -> None:
-    figure = draw(plots.plot_cells, [genotypes["AmoebaNet"], genotypes["PDARTS"]], ["a", "b"])
+    figure = draw(plots.cells_figure, [genotypes["AmoebaNet"], genotypes["PDARTS"]], ["a", "b"])
     ax = figure.axes[0]
     boxes = [box.get_window_extent() for _, box in boxes_of(figure).values()]
     assert len(boxes) == 2 * (10 + 8 + 5 + 4 + 2 * 3)
@@ -110,74 +112,120 @@ def test_cells_overlap_nowhere(draw: Callable[..., Figure]) -> None:
         for (bx, by), (text, box) in boxes_of(figure).items():
             if begin + 0.01 < by < end + 0.1:
                 assert abs(bx - x) > box.get_width() / 2 + 0.05, f"a line runs through {text}"
-    titles = [t.get_window_extent() for t in ax.texts if "cell" in t.get_text()]
-    assert len(titles) == 4 and not any(t.overlaps(box) for t in titles for box in boxes)
+    titles = [t.get_window_extent() for t in ax.texts if "cell" in t.get_text() or t.get_text() in "ab"]
+    assert len(titles) == 6 and not any(t.overlaps(box) for t in titles for box in boxes)
 
 
-def test_cells_need_a_title_for_each_or_none(tmp_path: Path) -> None:
+def test_cells_need_a_title_for_each_or_none() -> None:
     for args in (([],), ([genotypes["PDARTS"]], ["a", "b"])):
         with pytest.raises(ValueError, match="a title for each"):
-            plots.plot_cells(tmp_path / "c.png", *args)
+            plots.cells_figure(*args)
 
 
-def test_alphas_are_where_their_numbers_say(draw: Callable[..., Figure]) -> None:
+def heat_maps(figure: Figure) -> list[tuple[list[str], np.ndarray, list[Any]]]:
+    """Of every heat map: names of the columns, the table (E, columns, T), the corners of rings."""
+    found = []
+    for ax in (ax for ax in figure.axes if ax.images and ax.get_visible() and len(ax.get_xticks()) > 0):
+        names = [t.get_text().replace("\n", " ").replace(" ", "_") for t in ax.get_xticklabels()]
+        if names[0].startswith("edge") or names[0] in COLOURS:
+            table = np.ma.filled(ax.images[0].get_array(), np.nan)
+            rings = sorted((round(r.get_y() - 0.08), round(r.get_x() - 0.03)) for r in ax.patches)
+            found.append((names, table.reshape(len(table), len(names), -1), rings))
+    return found
+
+
+def test_alphas_are_the_difference_from_uniform_and_what_is_chosen_is_ringed(draw: Callable[..., Figure]) -> None:
     past = history()
-    panels = [c for c in draw(plots.plot_alphas, past, OPS).axes[0].collections if isinstance(c, LineCollection)]
-    assert len(panels) == 2 * 2 * (14 + 1)
-    table = np.array([entry["alphas_reduce"] for entry in past])  # learner 0's reduction cell is the second block
-    top = alphas._round_up(max(np.max(entry[f"alphas_{k}"]) for entry in past for k in OPS))
-    for edge, panel in enumerate(panels[15:29]):
-        heights = np.array([line[:, 1] for line in panel.get_segments()])
-        rise = (heights[:, :1] - heights) / alphas.PANEL_H * top  # y grows downwards
-        np.testing.assert_allclose(rise, (table[:, 0, edge] - table[0, 0, edge]).T, atol=1e-9)
-    mean = table[:, 0].mean(1).T
-    heights = np.array([line[:, 1] for line in panels[29].get_segments()])
-    scale = (alphas.PANEL_Y + alphas.PANEL_H) / alphas._round_up(mean.max())
-    np.testing.assert_allclose((heights[:, :1] - heights) / scale, mean - mean[:, :1], atol=1e-9)
+    for entry in past:
+        entry |= {f"betas_{k}": [[1 / 2] * 2 + [1 / 3] * 3 + [0.4, 0.2, 0.2, 0.2] + [1 / 5] * 5] * 2 for k in OPS}
+        entry["skips"] = [{"normal": 3, "reduce": 1}, {"normal": 0, "reduce": 8}]
+    genotype = genotypes["DARTS_V2"]
+    past[-1]["genotypes"] = [{kind: getattr(genotype, kind) for kind in OPS}] * 2
+    figure = draw(plots.alphas_figure, past, [OPS] * 2)
+    maps = heat_maps(figure)
+    assert len(maps) == 2 * 2 * 2
+    names, table, rings = maps[2]  # learner 0's reduction cell, after its normal cell and the betas of that
+    assert names == list(DARTS.ops_reduce[0])
+    want = np.array([entry["alphas_reduce"][0] for entry in past]) - 1 / 8
+    np.testing.assert_allclose(table, want.transpose(1, 2, 0), atol=1e-12)
+    chosen = {(edges_of(i // 2)[source], names.index(op)) for i, (op, source) in enumerate(genotype.reduce)}
+    assert rings == sorted(chosen) and len(rings) == 8
+    assert maps[3][0] == ["edge_(beta)"] and maps[3][2] == []
+    np.testing.assert_allclose(maps[3][1][5:10, 0, 0], [0.15, -0.05, -0.05, -0.05, 0], atol=1e-12)
+    bars = [ax for ax in figure.axes if ax.get_ylabel() == "skips"]
+    assert [[bar.get_height() for bar in ax.patches] for ax in bars] == [[n] * 5 for n in (3, 1, 0, 8)]
 
 
-def test_alphas_of_edges_with_different_ops(draw: Callable[..., Figure]) -> None:
-    ops = [(("none", "skip_connect"), ("sep_conv_3x3", "dil_conv_5x5"))[e % 2] for e in range(14)]
-    figure = draw(plots.plot_alphas, history(steps=1, learners=1, ops=2), {"normal": ops, "reduce": ops})
-    ax = figure.axes[0]
-    legend = {t.get_text() for t in ax.texts} & set(COLOURS)
-    assert legend == {"none", "skip_connect", "sep_conv_3x3", "dil_conv_5x5"}
-    first, second = (c.get_colors() for c in ax.collections[:2])
-    assert not np.allclose(first, second)
-    assert all(len(line) == 2 for line in ax.collections[0].get_segments()), "a single entry is a level line"
+def test_alphas_of_edges_and_learners_with_different_ops(draw: Callable[..., Figure]) -> None:
+    """An operation that an edge lacks is left grey; each learner has its own (P-DARTS)."""
+    pairs = [("none", "skip_connect"), ("sep_conv_3x3", "dil_conv_5x5")]
+    ops = [dict.fromkeys(OPS, [pairs[(e + k) % 2] for e in range(14)]) for k in range(2)]
+    past = history(steps=1, learners=2, ops=2)
+    maps = heat_maps(draw(plots.alphas_figure, past, ops))
+    assert [names for names, _, _ in maps] == [["none", "skip_connect", "sep_conv_3x3", "dil_conv_5x5"]] * 4
+    for k, (_, table, _) in zip((0, 0, 1, 1), maps, strict=True):
+        lacking = np.isnan(table[:, :, 0])
+        assert (lacking == [[(e + k) % 2 == 1] * 2 + [(e + k) % 2 == 0] * 2 for e in range(14)]).all()
+    np.testing.assert_allclose(maps[0][1][1, 2:, 0], np.array(past[0]["alphas_normal"][0][1]) - 0.5)
 
 
-@pytest.mark.parametrize("nodes", [1, 2, 3, 5])
+@pytest.mark.parametrize("nodes", [1, 5])
 def test_alphas_of_other_sizes_fit_in(draw: Callable[..., Figure], nodes: int) -> None:
     small = space("darts", nodes=nodes)
     edges = len(small.ops_normal)
-    past = [{"step": s} | {f"alphas_{k}": np.full((1, edges, 8), 0.125) for k in OPS} for s in (0, 1)]
-    figure = draw(plots.plot_alphas, past, {"normal": small.ops_normal, "reduce": small.ops_reduce})
-    extents = [text.get_window_extent() for text in figure.axes[0].texts if "→" not in text.get_text()]
-    for a, b in itertools.combinations(extents, 2):
-        assert not a.overlaps(b)
-    assert all(e.x1 <= figure.bbox.x1 and e.x0 >= 0 for e in extents)
+    past = [{"step": s, "epoch": s} | {f"alphas_{k}": np.full((1, edges, 8), 0.125) for k in OPS} for s in (1, 2)]
+    figure = draw(plots.alphas_figure, past, [{"normal": small.ops_normal, "reduce": small.ops_reduce}])
+    shown = [ax for ax in figure.axes if ax.images]
+    drawn = {}
+    for text in (t for ax in shown for axis in (ax.xaxis, ax.yaxis) for t in axis.get_ticklabels() if t.get_text()):
+        box = text.get_window_extent()
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1 and 0 <= box.y0 < box.y1 <= figure.bbox.y1
+        drawn[text] = box
+    for (a, box), (b, other) in itertools.combinations(drawn.items(), 2):
+        assert not box.overlaps(other), (a, b)
 
 
-def test_alphas_of_wrong_shape_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"alphas_normal \(K, E, O\) with E, O = \(14, 8\); got \(2, 14, 5\)"):
-        plots.plot_alphas(tmp_path / "a.png", history(ops=5), OPS)
+def test_alphas_of_wrong_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"need alphas_normal \(K, E, O\) = \(2, 14, 8\); got \(2, 14, 5\)"):
+        plots.alphas_figure(history(ops=5), [OPS] * 2)
     with pytest.raises(ValueError, match="at least one entry"):
-        plots.plot_alphas(tmp_path / "a.png", [], OPS)
+        plots.alphas_figure([], [OPS])
 
 
-def test_curves_have_a_panel_a_key_and_a_line_a_learner(draw: Callable[..., Figure]) -> None:
-    records = [{"step": s, "train_loss": [1.0 / s, 2.0 / s], "lr": 0.1} for s in range(1, 6)]
+def lines_of(figure: Figure) -> dict[str, list[Any]]:
+    """By title: the lines of a panel that hold points; those of the legend hold none."""
+    shown = (ax for ax in figure.axes if ax.get_visible())
+    return {ax.get_title(loc="left"): [line for line in ax.lines if len(line.get_xdata())] for ax in shown}
+
+
+def test_training_and_validation_share_a_panel_over_epochs(draw: Callable[..., Figure]) -> None:
+    """A colour a learner, errors in place of accuracies, an upright line where the architecture starts."""
+    records: list[dict[str, Any]] = [
+        {"step": s, "epoch": (s + 1) // 2, "train_loss": [1.0 / s, 2.0 / s], "other": 0.1} for s in range(1, 6)
+    ]
     records[2]["train_loss"] = [None, float("nan")]
-    records.append({"step": 5, "val_accuracy": 0.5})
-    records.append({"step": 6, "val_accuracy": None})
-    figure = draw(plots.plot_curves, records)
-    assert [ax.get_title(loc="left") for ax in figure.axes] == ["train loss", "val accuracy"]
-    first, second = figure.axes[0].lines
+    records[3] |= {"validation_loss": [0.5, 0.25], "validation_accuracy": [0.5, 0.75], "lr_w": 0.1}
+    figure = draw(plots.curves_figure, records, {1: "architecture"})
+    panels = lines_of(figure)
+    assert list(panels) == ["loss", "error, %", "learning rate"]
+    first, second, held, _, mark = panels["loss"]
+    assert first.get_xdata().tolist() == [0.5, 1, 1.5, 2, 2.5] and held.get_xydata().tolist() == [[2, 0.5]]
     np.testing.assert_array_equal(first.get_ydata(), [1, 1 / 2, np.nan, 1 / 4, 1 / 5])
     np.testing.assert_array_equal(second.get_ydata(), [2, 1, np.nan, 2 / 4, 2 / 5])
-    assert figure.axes[1].lines[0].get_xydata().tolist() == [[5, 0.5]]
+    assert first.get_color() == held.get_color() != second.get_color()
+    assert [line.get_ydata()[0] for line in panels["error, %"][:2]] == [50, 25]
+    assert mark.get_xdata() == [1, 1] and "architecture" in figure.axes[0].texts[0].get_text()
     assert [t.get_text() for t in figure.legends[0].get_texts()] == ["learner 0", "learner 1"]
+    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == ["training", "validation"]
+
+
+def test_a_network_alone_has_no_learners_and_many_have_a_colour_each(draw: Callable[..., Figure]) -> None:
+    numbers = {"train_accuracy": 0.75, "test_accuracy": 0.5, "lr": 0.1, "grad_norm": 2.0, "train_loss": 1.0}
+    figure = draw(plots.curves_figure, [{"step": s, "epoch": s, **numbers} for s in (1, 2)])
+    panels = lines_of(figure)
+    assert [line.get_ydata().tolist() for line in panels["error, %"]] == [[25, 25], [50, 50]]
+    assert list(panels) == ["loss", "error, %", "learning rate", "gradient norms"] and not figure.legends
+    assert len({str(colour) for colour in curves.colours_of(20)}) == 20
 
 
 def test_moving_mean_leaves_nan_out() -> None:
@@ -186,11 +234,10 @@ def test_moving_mean_leaves_nan_out() -> None:
     np.testing.assert_allclose(curves._moving_mean(y, 9), [1, 2, np.nan, 3, 4.5])
 
 
-def test_nothing_to_plot_is_refused(tmp_path: Path) -> None:
-    for records in ([], [{"step": 1, "lr": 0.1}]):
+def test_nothing_to_plot_is_refused() -> None:
+    for records in ([], [{"step": 1, "epoch": 1, "seed": 0.1}]):
         with pytest.raises(ValueError, match="no record holds a loss"):
-            plots.plot_curves(tmp_path / "c.png", records)
-    assert not list(tmp_path.iterdir())
+            plots.curves_figure(records)
 
 
 def test_a_failing_plot_keeps_the_old_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +250,7 @@ def test_a_failing_plot_keeps_the_old_picture(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Figure, "savefig", fail)
     with pytest.raises(RuntimeError):
-        plots.plot_curves(path, [{"step": 1, "loss": 1.0}])
+        plots.save(plots.curves_figure(RECORDS), tmp_path / "curves")
     assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["curves.png"]
 
 
@@ -212,10 +259,10 @@ def test_import_is_light_and_pyplot_stays_out(tmp_path: Path) -> None:
 import sys
 from sgl_fast.run import plots
 assert not {"torch", "matplotlib"} & set(sys.modules)
-plots.plot_curves(sys.argv[1], [{"step": 1, "loss": 1.0}])
+plots.save(plots.curves_figure([{"step": 1, "epoch": 1, "train_loss": 1.0}]), sys.argv[1])
 assert "matplotlib.pyplot" not in sys.modules
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "c.png")], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "c")], check=True)
 
 
 DRAWN = """
@@ -224,11 +271,14 @@ from pathlib import Path
 from sgl_fast.run import plots
 from sgl_fast.genotype.published import genotypes
 folder = Path(sys.argv[1])
-plots.plot_cells(folder / "cells.png", [genotypes.DARTS_V2], ["$x_$ \u65e5"])
-plots.plot_curves(folder / "curves.png", [{"step": s, "a_$^$_loss": [1.0, 2.0]} for s in range(3)])
+plots.save(plots.cells_figure([genotypes.DARTS_V2], ["$x_$ \u65e5"]), folder / "cells")
+records = [{"step": s, "epoch": s, "train_loss": [1.0, 2.0]} for s in (1, 2)]
+plots.save(plots.curves_figure(records, {1: "a_$^$"}), folder / "curves")
 ops = {kind: [["none", "$_^$"]] * 2 for kind in ("normal", "reduce")}
-plots.plot_alphas(folder / "alphas.png", [{"step": 1, **{f"alphas_{k}": [[[.5, .5]] * 2] for k in ops}}], ops)
-print([hashlib.md5((folder / f"{name}.png").read_bytes()).hexdigest() for name in ("cells", "curves", "alphas")])
+entry = {"step": 1, "epoch": 1, **{f"alphas_{k}": [[[.5, .5]] * 2] for k in ops}}
+plots.save(plots.alphas_figure([entry], [ops]), folder / "alphas")
+paths = [folder / f"{name}.{form}" for name in ("cells", "curves", "alphas") for form in plots.FORMATS]
+print([hashlib.md5(path.read_bytes()).hexdigest() for path in paths])
 """
 ODD = {"figure.dpi": 30, "font.family": "No Such Font", "text.usetex": True, "figure.autolayout": True}
 
@@ -254,10 +304,9 @@ def test_pictures_do_not_depend_on_the_users_matplotlib(tmp_path: Path) -> None:
 def test_the_users_settings_are_left_as_they_were(tmp_path: Path) -> None:
     import matplotlib
 
-    records = [{"step": s, "loss": [1.0, 2.0]} for s in range(3)]
-    plots.plot_curves(tmp_path / "a.png", records)
+    plots.save(plots.curves_figure(RECORDS), tmp_path / "a", ["png"])
     with matplotlib.rc_context(ODD):
         before = dict(matplotlib.rcParams)
-        plots.plot_curves(tmp_path / "b.png", records)
+        plots.save(plots.curves_figure(RECORDS), tmp_path / "b", ["png"])
         assert dict(matplotlib.rcParams) == before
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()

@@ -136,7 +136,7 @@ def test_a_killed_run_frees_the_folder_though_its_worker_lives(tmp_path: Path) -
 def test_places_that_cannot_be_written_are_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "file"
     file.touch()
-    assert refused(RunFolder.create, file) == f"cannot make run folder {file}: File exists"
+    assert refused(RunFolder.create, file) == f"cannot make run folder {file}: it is a file"
     assert "Not a directory" in refused(RunFolder.create, file / "run")
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)  # root may write anywhere

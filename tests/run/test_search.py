@@ -41,9 +41,11 @@ def test_a_search_ends_with_a_genotype(name: str, tmp_path: Path, capsys: pytest
         Genotype(**g).to_json() for g in json.loads((out / "genotype.json").read_text())
     ]
     check_epoch(records[-1], name)
-    assert all((out / f"{picture}.png").exists() for picture in ("alphas", "cells", "curves"))
+    assert all((out / f"{name}.{form}").exists() for name in ("alphas", "cells", "curves") for form in ("png", "svg"))
+    page = (out / "report.html").read_text()
+    assert "done; epoch 2 of 2" in page and page.count("<svg") >= 4 and f"{records[-1]['parameters'][0]:,}" in page
     said = capsys.readouterr().out
-    assert "multiply-adds" in said and f"--genotype {out / 'best.json'}" in said
+    assert "multiply-adds" in said and f"--genotype {out}" in said
 
 
 def check_epoch(record: dict[str, Any], name: str) -> None:

@@ -1,10 +1,8 @@
-"""The pictures of a run: alphas over time, the cells of its genotypes, losses and accuracies.
+"""The pictures of a run: alphas over time, the cells of its genotypes, losses, errors and rates. Each is a Figure."""
 
-Drawings are in inches, x to the right, y down, so that what is placed apart stays apart.
-"""
+from .alphas import alphas_figure
+from .canvas import FORMATS, save
+from .cells import cells_figure
+from .curves import curves_figure
 
-from .alphas import plot_alphas
-from .cells import plot_cells
-from .curves import plot_curves
-
-__all__ = ["plot_alphas", "plot_cells", "plot_curves"]
+__all__ = ["FORMATS", "alphas_figure", "cells_figure", "curves_figure", "save"]

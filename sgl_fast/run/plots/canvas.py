@@ -8,18 +8,25 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...files import replacing
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+RC = {
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "text.parse_math": False,  # text stays text
+    "svg.hashsalt": "sgl_fast",  # files repeat
+}
 
 
 @cache
@@ -45,29 +52,26 @@ def plain() -> Iterator[None]:
     with warnings.catch_warnings(), matplotlib.rc_context():
         warnings.simplefilter("ignore")
         settings = {name: value for name, value in dict.items(matplotlib.rcParamsDefault) if name != "backend"}
-        dict.update(matplotlib.rcParams, settings)
+        dict.update(matplotlib.rcParams, {**settings, **RC})
         yield
 
 
-def figure_of(width: float, height: float, dpi: int) -> Figure:
+def figure_of(width: float, height: float, **options: Any) -> Figure:
     """An empty figure, in inches, that draws by Agg."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure((width, height), dpi=dpi)
+    figure = Figure((width, height), dpi=120, **options)
     FigureCanvasAgg(figure)
     return figure
 
 
-def inches(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure and axes that span it, in inches, x to the right, y down."""
-    figure = figure_of(width, height, 120)
-    ax = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
-    ax.axis("off")
-    return figure, ax
-
-
-def save(figure: Figure, path: str | Path) -> None:
-    """A PNG at `path`, atomically."""
-    with replacing(path) as file:
-        figure.savefig(file, format="png")
+@plain()
+def save(figure: Figure, stem: str | Path, formats: Sequence[str] = FORMATS) -> None:
+    """The files stem.png and so on, of FORMATS, each atomically. No date is in them: equal pictures are equal files."""
+    figure.draw_without_rendering()  # its layout, once for all formats
+    figure.set_layout_engine("none")
+    dates = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}
+    for form in formats:
+        with replacing(f"{stem}.{form}") as file:
+            figure.savefig(file, format=form, metadata=dates.get(form))

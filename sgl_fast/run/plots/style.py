@@ -16,4 +16,4 @@ OTHER = "#9c755f"
 
 
 def state_name(state: int) -> str:
-    return ("$c_{k-2}$", "$c_{k-1}$")[state] if state < 2 else str(state - 2)
+    return ("cₖ₋₂", "cₖ₋₁")[state] if state < 2 else str(state - 2)

@@ -1,0 +1,120 @@
+"""report.html of a search."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from ..genotype.genotype import Genotype
+from .identity import RUN
+from .report import Frame, Page, Table, cost_of, flat, frames_of, inlined, machine
+from .run_folder import RunFolder
+from .search_args import PROG
+from .speed import MEASURED
+from .stages import Stages
+
+REFRESH = 30  # seconds, while the run goes
+CAPTIONS = {
+    "curves": "A colour a learner; pale: single steps; validation is of the whole validation set.",
+    "alphas": "Red: more probable than by no choice, blue: less; the two scales are those of the operations and edges.",
+}
+TITLES = {"curves": "Curves", "alphas": "Architectures"}
+
+
+def search_page(run: RunFolder, stages: Stages, records: Sequence[Mapping[str, Any]], state: str) -> Page:
+    """After at least one epoch. state: running, done, or where it stopped"""
+    ended = [record for record in records if "validation_loss" in record]
+    last, settings = ended[-1], stages.settings
+    running = state == "running"
+    total = stages.count * stages.config.total_epochs
+    written = f"written {time.strftime('%Y-%m-%d %H:%M:%S')}; {run.path('').absolute()}"
+    return Page(
+        f"{settings['space']} search of {stages.config.learners} learners on {stages.dataset.name}",
+        f"{state}; epoch {last['epoch']} of {total}; {written}",
+        progress=stages.step / stages.steps,
+        refresh=REFRESH if running else 0,
+        facts=facts_of(run, last, stages),
+        tables=[learners(last)],
+        frames=frames(ended),
+        pictures=[
+            (title, inlined(path, name), CAPTIONS[name])
+            for name, title in TITLES.items()
+            if (path := run.path(f"{name}.svg")).exists()
+        ],
+        genotypes=[(f"learner {k}", str(Genotype(**g))) for k, g in enumerate(last.get("genotypes", []))],
+        commands=commands(run, last, state),
+        folded=[
+            Table("Settings", flat({name: value for name, value in run.config.items() if name != RUN})),
+            Table("Software and hardware", machine(run.config.get(RUN, {}))),
+        ],
+    )
+
+
+def facts_of(run: RunFolder, last: Mapping[str, Any], stages: Stages) -> list[tuple[str, str]]:
+    """What a reader looks for first."""
+    from ..sgl import ranks
+
+    measured, best = last.get(MEASURED, {}), last["best_learner"]
+    found = [
+        ("best learner", str(best)),
+        ("its validation accuracy", f"{last['validation_accuracy'][best]:.2%}"),
+        ("steps", f"{stages.step:,} of {stages.steps:,}"),
+        ("time", tqdm.format_interval(measured.get("seconds", 0))),
+        cost_of(measured, str(run.config.get(RUN, {}).get("backend")), ranks.count()),
+        ("ms a step", f"{measured.get('ms_per_step', 0):.0f}"),
+        ("images/s", f"{measured.get('images_per_second', 0):.0f}"),
+        ("waits for data", f"{measured.get('data_share', 0):.1%}"),
+        ("peak memory", f"{measured.get('peak_memory', 0) / 1e9:.2f} GB"),
+    ]
+    return found if MEASURED in last else found[:3]
+
+
+def learners(last: Mapping[str, Any]) -> Table:
+    """A row each; the one of least validation loss is the best."""
+    head = ["learner", "validation loss", "validation error", "training loss", "skips, normal", "skips, reduction"]
+    sizes = "genotypes" in last
+    head += ["parameters", "multiply-adds"] if sizes else []
+    rows = []
+    for k, loss in enumerate(last["validation_loss"]):
+        train = last.get("train_loss") or last.get("train_v_loss") or []
+        row = [f"{k} (best)" if k == last["best_learner"] else str(k), f"{loss:.4f}"]
+        row += [f"{100 * (1 - last['validation_accuracy'][k]):.2f} %", f"{train[k]:.4f}" if train else "-"]
+        row += [str(last["skips"][k][kind]) for kind in ("normal", "reduce")]
+        row += [f"{last['parameters'][k]:,}", f"{last['multiply_adds'][k]:,}"] if sizes else []
+        rows.append(row)
+    note = "Training loss: of the last step. Sizes: 36 channels and 20 layers, on ImageNet 48 and 14; convolutions and "
+    return Table(
+        f"Learners after epoch {last['epoch']}", rows, head, note + "classifier of one image." if sizes else ""
+    )
+
+
+def frames(ended: Sequence[Mapping[str, Any]]) -> list[Frame]:
+    """The cells of each epoch that has some."""
+    found = []
+    for record in ended:
+        if "genotypes" in record:
+            counts = zip(record["parameters"], record["multiply_adds"], strict=True)
+            sizes = [f"{p / 1e6:.2f} M parameters, {macs / 1e6:.0f} M multiply-adds" for p, macs in counts]
+            titles = [f"learner {k}: {size}" for k, size in enumerate(sizes)]
+            found.append((record["epoch"], [Genotype(**g) for g in record["genotypes"]], titles))
+    return frames_of(found)
+
+
+def commands(run: RunFolder, last: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
+    """What to run next."""
+    best = shlex.quote(str(run.path("best.json")))
+    found = (
+        []
+        if state == "done"
+        else [("Go on, where it stopped", f"{PROG} --resume --out {shlex.quote(str(run.folder))}")]
+    )
+    if "genotypes" in last:
+        found += [
+            ("Train the best learner's network", f"python -m sgl_fast.evaluate --genotype {best}"),
+            ("Count its parameters and multiply-adds", f"python -m sgl_fast.evaluate --genotype {best} --count"),
+        ]
+    return found

@@ -1,0 +1,73 @@
+"""One name for all commands, the version, and Ctrl-C while libraries load."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import sgl_fast
+from sgl_fast import __main__ as entry
+from sgl_fast import doctor, evaluate, search
+
+LOADING = """
+import time
+from sgl_fast.run.command import started
+def main():
+    print("loading", flush=True)
+    time.sleep(60)
+    return 0
+started(main)
+"""
+
+
+def ended(words: list[str], main=entry.main) -> int:
+    try:
+        return main(words)
+    except SystemExit as end:
+        return end.code
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_every_command_is_reached(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended([name, "--help"]) == 0
+    assert f"usage: python -m sgl_fast.{name} " in capsys.readouterr().out
+    assert ended([name, "--nothing"]) == 2
+    assert capsys.readouterr().err.startswith(f"python -m sgl_fast.{name}: unknown option --nothing; ")
+
+
+@pytest.mark.parametrize("main", [entry.main, search.main, evaluate.main, doctor.main])
+def test_each_says_the_version(main, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(["--version"], main) == 0 and capsys.readouterr().out == f"sgl_fast {sgl_fast.__version__}\n"
+
+
+def test_without_a_command_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in ([], ["--help"]):
+        assert ended(words) == 0 and all(name in capsys.readouterr().out for name in ("sgl-fast COMMAND",))
+    for word, says in {"serach": "near it: search", "x": "search, evaluate, doctor"}.items():
+        assert ended([word]) == 2
+        said = capsys.readouterr().err
+        assert said == f"sgl-fast: unknown command {word}; {says}\n"
+
+
+def test_the_script_is_installed_by_that_name() -> None:
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    target = re.search(r'^sgl-fast = "sgl_fast.__main__:(\w+)"$', text, re.M)
+    assert target is not None and callable(getattr(entry, target[1]))
+
+
+def test_as_a_module() -> None:
+    done = subprocess.run([sys.executable, "-m", "sgl_fast", "search", "--lr", "x"], capture_output=True, text=True)
+    assert done.returncode == 2 and done.stderr == "python -m sgl_fast.search: --lr: need a number; got x\n"
+
+
+def test_an_interrupt_while_it_loads_is_one_line() -> None:
+    with subprocess.Popen([sys.executable, "-c", LOADING], stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60)[1] == "stopped by SIGINT, with no step under way\n"
+    assert process.returncode == 130
