@@ -17,7 +17,7 @@ CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 SIMULATED := $(filter-out convolution,$(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp)))
 
-.PHONY: search test bench gpu lint environment sanitize gates resources archive simulate
+.PHONY: search test bench gpu lint environment sanitize gates resources model archive simulate
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded $(SEARCH)
@@ -81,6 +81,10 @@ gates: environment resources simulate
 resources: $(CUDA12)/.ready environment
 	$(NVRTC) PYTHONPATH=. $(RUN) csrc/tests/resources.py $(RESOURCES)
 	$(RUN) tests/triton_resources.py $(RESOURCES)
+
+# What the kernels of a search step do, and how long by the cost model, into bench/results and the README: some minutes.
+model: $(CUDA12)/.ready environment
+	$(NVRTC) OMP_NUM_THREADS=1 $(RUN) -m bench.cuda_work
 
 # The machine code of the CUDA kernels for every architecture, into the package: wheels carry it. Without it kernels are
 # compiled at first use.

@@ -1,200 +1,208 @@
-"""What the CUDA kernels of a pass compute and move, counted from the cells' plans, and what a V100 could make of it.
+"""What the CUDA kernels of a search step do, and how long that takes by the cost model, on GPUs that nobody timed.
 
-python -m bench.cuda_work writes bench/results/cuda_work.md and the README's projection. It needs no GPU:
-nothing is timed, every time is a projection from counts and data sheets.
+make model writes bench/results/cuda_work.md, cuda_work.json and the README's projection. It needs no GPU: a search step
+of full size is launched through the driver's stand-in and its kernels are traced (cuda_trace), each kind once.
 """
 
 from __future__ import annotations
 
-import math
+import json
+import sys
 from collections import defaultdict
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
+import torch
+
+from sgl_fast.backends import choice
+from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
-from sgl_fast.ops.mixed_cell import numbers
-from sgl_fast.ops.plan import program_of
+from sgl_fast.sgl.config import Config
+from sgl_fast.sgl.search import Search
 from sgl_fast.spaces import space
 
-from . import cycle_model
-from .cuda_launches import CellLaunches
+from . import cuda_model, cycle_model
+from .cuda_trace import Launch, Trace, stem, tracing
+from .gpus import GPUS, V100, Gpu
 from .report import ROOT, write_section
 from .tables import number, table
 
 BEGIN, END = "<!-- projection -->", "<!-- /projection -->"
+SPACES, IMAGES, LEARNERS = ("pc_darts",), 50, 2
+STEPS = {"first order, as released": "released", "second order": "best"}  # the algorithm
+SECTOR = 32
 
-
-class Gpu(NamedTuple):
-    """Data sheet, and what of it a kernel is taken to reach; seconds, bytes, floating-point operations."""
-
-    name: str
-    flops: float
-    products: float
-    memory: float
-    cache: float
-    launch: float
-
-
-# Half of 15.7 TFLOP/s and of the tensor cores' 125, 85 percent of 900 GB/s, L2 as measured by Jia et al. (arXiv
-# 1804.06826), launches in a graph.
-V100 = Gpu("V100", 0.5 * 15.7e12, 0.5 * 125e12, 0.85 * 900e9, 2.155e12, 2e-6)
-
-
-class Count(NamedTuple):
-    kernels: int = 0
-    flops: float = 0
-    products: float = 0
-    asked: float = 0
-    distinct: float = 0
-    seconds: float = 0
-    blocks: float = math.inf  # of a launch, at least
-    shared: float = 0  # bytes of a block, at most
-
-    def plus(self, other: Count) -> Count:
-        sums = (a + b for a, b in zip(self[:6], other[:6], strict=True))
-        kernels, flops, products, asked, distinct, seconds = sums
-        narrow = min(self.blocks, other.blocks), max(self.shared, other.shared)
-        return Count(int(kernels), flops, products, asked, distinct, seconds, *narrow)
-
-
-Work = dict[tuple[str, str], Count]  # by direction and kernel
-
-
-class Setup(NamedTuple):
-    """A pass of one learner. Of a design on paper, forward and backward: kernels, GB."""
-
-    space: str
-    images: int
-    model: tuple[int, float, int, float]
-
-
-SETUPS = [
-    Setup("pc_darts", 50, (124, 1.25, 140, 1.98)),
-    Setup("pc_darts", 256, (124, 6.4, 140, 10.2)),
-    Setup("darts", 50, (124, 3.43, 140, 4.75)),
-    Setup("p_darts", 50, (79, 2.1, 89, 2.9)),
-    Setup("pc_darts_imagenet", 128, (125, 4.4, 141, 6.8)),
-]
-# Forward and backward passes of a learner; whether they may keep float16, which plain finite differences may not.
-STEPS = {
-    "first order, as released": (5, 4, False),
-    "the same, float16 kept": (5, 4, True),
-    "second order": (11, 11, False),
-}
-LEARNERS = 2
-
-ABOUT = f"""One pass of one learner, float32, with the gradients of the weights; of the cells alone: stem, head and
-optimisers are not in it. Tensor GFLOP: of the three float16 products that stand for one in float32. Asked: what the
-kernels load and store, loads that a cache answers included. Distinct: every place once a launch. Model: the same on
-paper, before the kernels were written, when every tensor moves once where a fused kernel needs it. ms: projected for a
-V100, launch by launch the most of operations ({V100.flops / 1e12:.2f} TFLOP/s, then {V100.products / 1e12:.1f} on
-tensor cores), distinct bytes ({V100.memory / 1e9:.0f} GB/s) and asked bytes ({V100.cache / 1e12:.1f} TB/s), plus
-{V100.launch * 1e6:.0f} us. **Nothing here was timed.** Blocks: of the smallest launch; shared KB: of a block, at most,
-where a multiprocessor has 96.
+ABOUT = f"""**Modelled, never timed.** What the kernels of a search step take on GPUs that have not run them: {IMAGES}
+images, K = {LEARNERS}, float32, channels and layers as published; of the fused kernels alone, stem, head and optimisers
+that are PyTorch's are not in it. Each kind of launch is run from its PTX, block by block, and counted; how counts
+become time is said in [bench/cuda_model.py](../cuda_model.py), what is known of a GPU in [bench/gpus.py](../gpus.py).
 """
-DIFFERENCES = """Where the counts differ from the model, and why:
-
-* Kernels: fewer. Both first states share a launch, pools and weighted operations too, and a node's sums are taken by
-  the kernel that completes its gradient.
-* Backward, distinct: the weights' gradients read results and grad z once more, after the inputs' gradients did.
-* Backward, operations: the depthwise results are computed again for the weights' gradients, and the gradient of a
-  depthwise result is computed in both kernels.
-* Asked: grad z of all outputs is read again for every few input channels.
+KERNELS = """By kernel, a second-order step. Instructions of machine code, shuffles, barriers and loads of global memory
+are a warp's, on the path that it takes; in flight: loads of a warp at a time, alone; GB: sectors of DRAM; blocks: of a
+multiprocessor of a V100 at a time, and rounds, how often. Bound: what instructions and bytes take if nothing waits.
+"""
+CALIBRATION = """How far the model is off a cycle-level simulator of a V100, on parts of launches. By these CHAIN and
+POWER were set; the simulator itself is within some 50 % of hardware.
 """
 
 
-def work(setup: Setup, half: bool = False, gpu: Gpu = V100) -> Work:
-    """By direction and kernel; half: float16 between forward and backward."""
-    net = Supernet(space(setup.space))
-    side = 28 if net.space.imagenet else 32
-    found: Work = defaultdict(Count)
-    for cell, _ in net.sections.cells:
-        plan = program_of(tuple(numbers(cell)), side, side)
-        for direction in ("forward", "backward"):
-            for one in getattr(CellLaunches(plan, 1, setup.images, half), direction)():
-                computing = one.flops / gpu.flops + one.products / gpu.products
-                seconds = max(computing, one.asked / gpu.cache, one.distinct / gpu.memory)
-                count = Count(1, one.flops, one.products, one.asked, one.distinct, seconds, one.blocks, one.shared)
-                found[direction, one.kernel] = found[direction, one.kernel].plus(count)
-        side //= 2 if cell.kind == "reduce" else 1
-    return found
+class Kind(NamedTuple):
+    """Of a kernel, all its launches: per warp, and on each GPU milliseconds."""
+
+    launches: int
+    instructions: float
+    shuffles: float
+    barriers: float
+    loads: float
+    in_flight: float
+    gigabytes: float
+    blocks: float
+    rounds: float
+    bound: float
+    ms: tuple[float, ...]
 
 
-def total(found: Work, direction: str) -> Count:
-    sums = Count()
-    for (way, _), count in found.items():
-        sums = sums.plus(count) if way == direction else sums
-    return sums
+def stood_in() -> Any:
+    """The driver's stand-in; CUDA kernels take the place of the CPU's."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from simulated import stand_in
+
+    driver, own = stand_in(), choice.compiled()
+    found: Any = SimpleNamespace(**vars(own) | vars(own.cuda))
+    choice._found = found
+    return driver
 
 
-def step_seconds(found: Work, passes: tuple[int, int], gpu: Gpu = V100) -> float:
-    """Of the cells in a search step of all learners, which share launches."""
-    sums = [total(found, direction) for direction in ("forward", "backward")]
-    return sum(n * (LEARNERS * s.seconds + s.kernels * gpu.launch) for n, s in zip(passes, sums, strict=True))
+def traced(driver: Any, trace: Trace, call: Callable[[], object]) -> list[Launch]:
+    """The launches of a call, whose kernels do not run."""
+    trace.launches = []
+    with driver.counting(), choice.use_backend("cpu"), tracing(driver.library, trace):
+        call()
+    return trace.launches
 
 
-Works = dict[tuple[Setup, bool], Work]  # by whether float16 is kept
+def step(name: str, algorithm: str) -> Callable[[], object]:
+    net = Supernet(space(name))
+    search = Search(net, Config.preset(name, algorithm, learners=LEARNERS, arch_start=0, pretrain_epochs=0))
+    x, y = torch.randn(3, IMAGES, 3, 32, 32), torch.randint(10, (2, IMAGES))
+    return lambda: search.step(Batch(x[0], y[0], x[1], x[2], y[1]))
 
 
-def markdown(works: Works) -> str:
-    parts = ["# What the CUDA kernels do, counted\n", ABOUT, pass_table(works), DIFFERENCES, "## By kernel\n"]
-    for (setup, half), found in works.items():
-        if setup.images == 50 and not half:
-            parts += [f"{setup.space}, {setup.images} images\n", kernel_table(found)]
-    parts += [f"## A search step, K = {LEARNERS}, ms, projected for a V100\n", step_table(works)]
-    return "\n".join([*parts, "## By a cycle model\n", cycle_model.section()])
+def one_pass(name: str) -> Callable[[], object]:
+    """Forward and backward of one learner."""
+    net = Supernet(space(name))
+    weights = net.init_weights(1).requires_grad_()
+    arch = net.init_arch(1).map(lambda t: t.requires_grad_())
+    images = torch.randn(1, IMAGES, 3, 32, 32)
+    return lambda: torch.autograd.grad(net(weights, arch, images).sum(), [weights, *arch.tensors()])
 
 
-def pass_table(works: Works) -> str:
-    head = ["pass", "kernels", "model", "GFLOP", "tensor GFLOP", "asked GB", "distinct GB", "model GB", "V100 ms"]
-    rows = []
-    for (setup, half), found in works.items():
-        for i, direction in enumerate(("forward", "backward")):
-            c = total(found, direction)
-            name = f"{setup.space}, {setup.images} images, {direction}{', float16 kept' * half}"
-            milliseconds = 1e3 * (c.seconds + c.kernels * V100.launch)
-            giga = [number(x / 1e9) for x in (c.flops, c.products, c.asked, c.distinct)]
-            model = ("", "") if half else (str(setup.model[2 * i]), number(setup.model[2 * i + 1]))
-            rows.append([name, str(c.kernels), model[0], *giga, model[1], number(milliseconds)])
+def kinds(launches: Iterable[Launch]) -> dict[str, Kind]:
+    groups: dict[str, list[Launch]] = defaultdict(list)
+    for one in launches:
+        groups[stem(one.kernel)].append(one)
+    return {name: kind(group) for name, group in groups.items()}
+
+
+def kind(group: list[Launch]) -> Kind:
+    blocks = [(launch.images, b, launch.threads // 32) for launch in group for b in launch.blocks]
+    warps = sum(images * count for images, _, count in blocks)
+
+    def mean(name: str) -> float:
+        return float(sum(images * getattr(b, name) for images, b, _ in blocks) / warps)
+
+    waited = sum(images * b.cycles[0] * count for images, b, count in blocks)
+    in_flight = sum(images * b.loading for images, b, _ in blocks) / waited
+    costs = [cuda_model.cost(one, V100) for one in group]
+    ms = tuple(1e3 * seconds(group, gpu) for gpu in GPUS)
+    gigabytes = SECTOR * sum(images * b.dram_sectors for images, b, _ in blocks) / 1e9
+    return Kind(
+        len(group),
+        mean("slots"),
+        mean("shuffles"),
+        mean("barriers"),
+        mean("loads"),
+        in_flight,
+        gigabytes,
+        sum(c.resident for c in costs) / len(costs),
+        sum(c.rounds for c in costs) / len(costs),
+        1e3 * sum(c.floor for c in costs),
+        ms,
+    )
+
+
+def seconds(launches: Iterable[Launch], gpu: Gpu) -> float:
+    """One after the other."""
+    known: dict[tuple[object, ...], float] = {}
+
+    def cost(one: Launch) -> float:
+        key = (id(one.blocks), one.grid)
+        if key not in known:
+            known[key] = cuda_model.cost(one, gpu).seconds
+        return known[key]
+
+    return sum(cost(one) + gpu.gap for one in launches)
+
+
+def markdown(steps: dict[tuple[str, str], list[Launch]]) -> str:
+    parts = ["# What the CUDA kernels do, and how long by the cost model\n", ABOUT, step_table(steps), KERNELS]
+    for name in SPACES:
+        parts += [f"{name}\n", kernel_table(kinds(steps[name, "second order"]))]
+    return "\n".join([*parts, CALIBRATION, cycle_model.section()])
+
+
+def step_table(steps: dict[tuple[str, str], list[Launch]]) -> str:
+    head = ["search step", "kernels", *(f"{gpu.name}, ms" for gpu in GPUS)]
+    rows = [
+        [f"{name}, {order}", str(len(found)), *(number(1e3 * seconds(found, gpu)) for gpu in GPUS)]
+        for (name, order), found in steps.items()
+    ]
     return table(head, rows)
 
 
-def kernel_table(found: Work) -> str:
+def kernel_table(found: dict[str, Kind]) -> str:
     head = [
-        "direction",
         "kernel",
         "launches",
-        "GFLOP",
-        "tensor GFLOP",
-        "asked GB",
-        "distinct GB",
-        "V100 ms",
+        "instructions",
+        "shuffles",
+        "barriers",
+        "loads",
+        "in flight",
+        "GB",
         "blocks",
-        "shared KB",
+        "rounds",
     ]
-    return table(head, ([key[0], f"`{key[1]}`", str(c.kernels), *figures(c)] for key, c in found.items()))
+    rows = sorted(found.items(), key=lambda item: -item[1].ms[0])
+    lines = ([f"`{name}_kernel`", *map(number, k[:-1]), *map(number, k.ms)] for name, k in rows)
+    return table([*head, "bound, ms", *(f"{gpu.name}, ms" for gpu in GPUS)], lines)
 
 
-def figures(c: Count) -> list[str]:
-    return [f"{x / 1e9:.2f}" for x in (c.flops, c.products, c.asked, c.distinct)] + [
-        f"{1e3 * c.seconds:.2f}",
-        f"{c.blocks:.0f}",
-        number(c.shared / 1024),
-    ]
-
-
-def step_table(works: Works) -> str:
-    rows = []
-    for setup in SETUPS:
-        seconds = [step_seconds(works[setup, half], (f, b)) for f, b, half in STEPS.values()]
-        rows.append([f"{setup.space}, {setup.images} images", *(number(1e3 * s) for s in seconds)])
-    return table(["search step", *STEPS], rows)
+def counts(launches: Iterable[Launch]) -> dict[str, dict[str, float]]:
+    """Of a pass of one learner and one image, what `make gpu` compares with: launches, bytes of DRAM, multiply-adds."""
+    found: dict[str, dict[str, float]] = defaultdict(lambda: dict.fromkeys(("launches", "bytes", "multiply_adds"), 0.0))
+    for one in launches:
+        row, images = found[stem(one.kernel)], one.images / IMAGES
+        row["launches"] += 1
+        row["bytes"] += images * SECTOR * sum(b.dram_sectors for b in one.blocks)
+        row["multiply_adds"] += images * 32 * sum(b.units[2] for b in one.blocks)
+    return {f"{name}_kernel": {key: round(value) for key, value in row.items()} for name, row in found.items()}
 
 
 def main() -> None:
-    works = {(setup, half): work(setup, half) for setup in SETUPS for half in (False, True)}
-    (ROOT / "bench" / "results" / "cuda_work.md").write_text(markdown(works), encoding="utf-8")
-    about = f"Projected, not timed: ms of the cells in a search step on a V100, float32, K = {LEARNERS}, by counts.\n\n"
-    write_section(ROOT / "README.md", about + step_table(works) + cycle_model.note(), (BEGIN, END))
+    driver, steps, passes = stood_in(), {}, {}
+    for name in SPACES:
+        trace = Trace()
+        passes[name] = counts(traced(driver, trace, one_pass(name)))
+        for order, algorithm in STEPS.items():
+            steps[name, order] = traced(driver, trace, step(name, algorithm))
+            print(name, order, [number(1e3 * seconds(steps[name, order], gpu)) for gpu in GPUS], flush=True)
+    results = ROOT / "bench" / "results"
+    (results / "cuda_work.md").write_text(markdown(steps), encoding="utf-8")
+    (results / "cuda_work.json").write_text(json.dumps(passes, indent=1) + "\n", encoding="utf-8")
+    about = f"Modelled, never timed: the fused kernels of a search step, {IMAGES} images, K = {LEARNERS}, float32.\n\n"
+    write_section(ROOT / "README.md", about + step_table(steps), (BEGIN, END))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ FLOORS = (
     ("data", "dropin", "nets", "testing"),
     ("sgl",),
     ("run",),
-    ("doctor", "evaluate", "search"),
+    ("compare", "doctor", "evaluate", "search"),
     ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -13,13 +13,10 @@ from networks import draws, gradients, small
 from simulated import StandIn
 from torch import Tensor
 
-from bench import cuda_work, model
-from bench.cuda_launches import CellLaunches
 from sgl_fast.backends.choice import compiled, use_backend
 from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
-from sgl_fast.ops.mixed_cell import mixed_cell, numbers
-from sgl_fast.ops.plan import program_of
+from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.reference.cell import section_of
 from sgl_fast.reference.layers import PassContext
 from sgl_fast.reference.pattern import Pattern
@@ -31,7 +28,6 @@ from sgl_fast.spaces.arch import Arch
 from sgl_fast.testing import draw_inputs
 
 V = 2
-MOVERS = "convolve_kernel", "combine_kernel", "dgrad_kernel", "wgrad_kernel"
 # Kernels of a second-order search step; the released code has 191,000 in a first-order one of PC-DARTS. The stages of
 # P-DARTS are deeper, with fewer operations an edge.
 MOST_LAUNCHES = {**dict.fromkeys(SPACES, 1500), "p_darts, stage 2": 2100, "p_darts, stage 3": 3200}
@@ -123,25 +119,6 @@ def test_kernels_of_a_search_step(name: str, simulated: StandIn) -> None:
     assert count <= MOST_LAUNCHES[name]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
-def test_the_count_is_of_what_is_launched(name: str, simulated: StandIn) -> None:
-    """bench counts the launchers' kernels, blocks and shared memory, with and without the weights' gradients."""
-    setting = SETTINGS[name]
-    plan = program_of(tuple(numbers(setting.cell)), setting.H, setting.W)
-    for want_weights in (True, False):
-        inputs = draw_inputs(setting).at(torch.float32)
-        leaves = [None if t is None else t.detach().requires_grad_() for t in inputs.tensors]
-        leaves[2].requires_grad_(want_weights)
-        with simulated.counting():
-            out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend="cpu")
-            forward = simulated.launched()
-            torch.autograd.grad(out, [leaf for leaf in leaves if leaf is not None and leaf.requires_grad], inputs.grad)
-            backward = simulated.launched()
-        counted = [CellLaunches(plan, setting.V, setting.N) for _ in range(2)]
-        assert forward == [(one.kernel, one.blocks, one.shared) for one in counted[0].forward()]
-        assert backward == [(one.kernel, one.blocks, one.shared) for one in counted[1].backward(want_weights)]
-
-
 def test_more_images_than_blocks_is_an_error(simulated: StandIn) -> None:
     setting = SETTINGS["normal"]
     s0, s1, *others = [t for t in draw_inputs(setting).at(torch.float32).tensors if t is not None]
@@ -150,21 +127,6 @@ def test_more_images_than_blocks_is_an_error(simulated: StandIn) -> None:
         mixed_cell(
             setting.cell, section_of(setting.cell), *many, *(t[:2] for t in others), PassContext(), backend="cpu"
         )
-
-
-@pytest.mark.parametrize("setup", cuda_work.SETUPS)
-def test_bytes_and_kernels_against_the_model(setup: cuda_work.Setup) -> None:
-    found = cuda_work.work(setup)
-    movers = [count for (_, kernel), count in found.items() if kernel.startswith(MOVERS)]
-    assert len(movers) >= len(MOVERS) and all(0 < count.distinct <= count.asked for count in movers)
-    forward, backward = (cuda_work.total(found, direction) for direction in ("forward", "backward"))
-    assert forward.kernels <= setup.model[0] and backward.kernels <= setup.model[2]
-    assert 0.85 < forward.distinct / 1e9 / setup.model[1] < 1.15
-    assert 1 < backward.distinct / 1e9 / setup.model[3] < 1.5  # the weights' gradients read again
-    if not setup.space.endswith("imagenet"):
-        net = Supernet(space(setup.space))
-        macs = 2 * setup.images * model.pass_macs(net)
-        assert 0.9 < forward.flops / macs < 1.25  # depthwise results again past 8 outputs a thread
 
 
 def backward_of(name: str) -> tuple[Tensor, ...]:

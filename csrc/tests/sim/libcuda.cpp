@@ -82,6 +82,8 @@ extern "C" {
 
 bool sgl_fast_counting = false;  // launches are written down and do not run
 void sgl_fast_count(bool on) { sgl_fast_counting = on; }
+// Is told of each launch: kernel, three sizes of the grid, threads, bytes of dynamic shared memory, addresses of parameters.
+void (*sgl_fast_on_launch)(const char*, const unsigned*, unsigned, unsigned, void**) = nullptr;
 void sgl_fast_order(unsigned order) { cudasim::order = order; }
 void sgl_fast_capture(bool on) { capturing = on; }
 // Since the last call.
@@ -151,6 +153,8 @@ int cuLaunchKernel(void* function, unsigned x, unsigned y, unsigned z, unsigned 
     if (shared_bytes > kernel.dynamic_allowed) return said_of(INVALID_VALUE, "more shared memory than is allowed");
     launched +=
         std::string(kernel.name) + " " + std::to_string(size_t(x) * y * z) + " " + std::to_string(shared_bytes) + "\n";
+    const unsigned grid[] = {x, y, z};
+    if (sgl_fast_on_launch) sgl_fast_on_launch(kernel.name, grid, threads, shared_bytes, parameters);
     if (sgl_fast_counting) return SUCCESS;
     try {
         const size_t fixed = cudasim::launch(dim3(x, y, z), dim3(threads), shared_bytes, kernel.bind(parameters));

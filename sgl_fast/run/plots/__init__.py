@@ -3,6 +3,7 @@
 from .alphas import alphas_figure
 from .canvas import FORMATS, save
 from .cells import cells_figure
+from .comparison import comparison_figure
 from .curves import curves_figure
 
-__all__ = ["FORMATS", "alphas_figure", "cells_figure", "curves_figure", "save"]
+__all__ = ["FORMATS", "alphas_figure", "cells_figure", "comparison_figure", "curves_figure", "save"]

@@ -1,0 +1,123 @@
+"""The trace of the CUDA kernels computes what they compute; the cost model grows with what the trace counts."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from cells import SETTINGS
+from simulated import StandIn
+from torch import Tensor
+
+from bench import cuda_model, cuda_trace, gpus
+from bench.cuda_trace import Block, Launch, Trace, tracing
+from bench.gpus import GPUS, H100, V100
+from sgl_fast.ops.mixed_cell import mixed_cell
+from sgl_fast.reference.cell import section_of
+from sgl_fast.reference.layers import PassContext
+from sgl_fast.testing import draw_inputs
+
+ROOT = Path(__file__).parents[2]
+CELL = "partial channels"
+
+
+def forward_and_backward(name: str, backend: str) -> list[Tensor]:
+    setting = SETTINGS[name]
+    torch.manual_seed(0)
+    inputs = draw_inputs(setting).at(torch.float32)
+    leaves = [None if t is None else t.detach().requires_grad_() for t in inputs.tensors]
+    out = mixed_cell(setting.cell, section_of(setting.cell), *leaves, PassContext(), backend=backend)
+    return [out, *torch.autograd.grad(out, [leaf for leaf in leaves if leaf is not None], inputs.grad)]
+
+
+def traced(simulated: StandIn, trace: Trace, name: str = CELL) -> list[Tensor]:
+    with simulated.counting(), tracing(simulated.library, trace):
+        return forward_and_backward(name, "cpu")
+
+
+@pytest.fixture
+def launches(simulated: StandIn) -> list[Launch]:
+    trace = Trace()
+    traced(simulated, trace)
+    return trace.launches
+
+
+def test_the_trace_computes_the_gradients(simulated: StandIn) -> None:
+    """Of a cell without tensor cores: every instruction does what PTX says, every block comes to its end."""
+    found = traced(simulated, Trace(writes=True))
+    for a, b in zip(found, forward_and_backward(CELL, "reference"), strict=True):
+        assert (a - b).abs().max() < 1e-4 * b.abs().max()
+
+
+def test_every_launch_is_traced(simulated: StandIn) -> None:
+    trace = Trace()
+    traced(simulated, trace)
+    told = [(one.kernel, one.grid[0] * one.grid[1] * one.grid[2], one.shared) for one in trace.launches]
+    assert told == simulated.launched() and len(told) > 10
+    for launch, (_, blocks, _) in zip(trace.launches, told, strict=True):
+        assert launch.axis is None or len(launch.blocks) * launch.images == blocks
+    assert any(one.last for one in trace.launches)
+
+
+def test_dram_moves_what_a_node_is_made_of(launches: list[Launch]) -> None:
+    """Two states as they are, six operations on the mixed channels of each, and the node; little besides."""
+    cell, H = SETTINGS[CELL].cell, SETTINGS[CELL].H
+    node = next(one for one in launches if one.kernel == "combine_kernel")
+    floats = (2 * cell.channels + 2 * 6 * cell.channels // cell.partial + cell.channels) * H * H
+    assert floats <= sum(8 * b.dram_sectors for b in node.blocks) < 1.1 * floats
+
+
+def test_slower_memory_is_a_longer_chain(simulated: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, after = Trace(), Trace()
+    traced(simulated, before)
+    monkeypatch.setattr(gpus, "GPUS", tuple(gpu._replace(dram=3 * gpu.dram) for gpu in GPUS))
+    traced(simulated, after)
+    for one, slower in zip(before.launches, after.launches, strict=True):
+        assert [b.slots for b in one.blocks] == [b.slots for b in slower.blocks]
+        assert all(b.cycles[0] < s.cycles[0] for b, s in zip(one.blocks, slower.blocks, strict=True) if b.dram_sectors)
+
+
+def one_launch(images: int = 400, **changes: Any) -> Launch:
+    block = Block(1e4, 0, 8, 100, 4e4, 1e3, 1e3, (0.0,) * 7, (2e4,) * len(GPUS))._replace(**changes)
+    return Launch("combine_kernel", (images, 1, 1), 256, 0, [block], [block], 0)
+
+
+@pytest.mark.parametrize(
+    "change", [{"slots": 1e6}, {"dram_sectors": 1e5}, {"l2_sectors": 1e6}, {"cycles": (4e4,) * 3}, {"images": 4000}]
+)
+@pytest.mark.parametrize("gpu", GPUS)
+def test_more_to_do_takes_longer(gpu: gpus.Gpu, change: dict[str, Any]) -> None:
+    least, more = (cuda_model.cost(launch, gpu) for launch in (one_launch(), one_launch(**change)))
+    assert 1.05 * least.seconds < more.seconds
+    assert least.floor <= least.seconds and more.floor <= more.seconds
+
+
+def test_a_launch_is_rounds_of_blocks_and_a_tail() -> None:
+    """Of five blocks at a time six take two rounds; the last image adds what it has more than the others."""
+    chain = 1e6 * cuda_model.CHAIN / V100.hertz
+    launch = one_launch(slots=1, l2_sectors=0, dram_sectors=0, cycles=(1e6,) * 3)
+    for images, rounds in ((1, 1), (5, 1), (6, 2), (11, 3)):
+        assert cuda_model.cost_on(launch, V100, 1, images).seconds == pytest.approx(rounds * chain, rel=1e-3)
+    longer = launch._replace(last=[launch.blocks[0]._replace(cycles=(3e6,) * 3)])
+    assert cuda_model.cost_on(longer, V100, 1, 1).seconds == pytest.approx(3 * chain, rel=1e-3)
+
+
+def test_blocks_of_a_multiprocessor() -> None:
+    launch = one_launch()
+    assert cuda_model.occupancy(launch._replace(kernel="wgrad_kernel", shared=40 << 10), V100) == 2
+    assert cuda_model.occupancy(launch._replace(kernel="wgrad_kernel", shared=60 << 10), V100) == 1
+    assert cuda_model.occupancy(launch, V100) == 5 and cuda_model.occupancy(launch, H100) == 4
+
+
+def test_resources_are_those_of_every_kernel() -> None:
+    names = re.findall(r"X\((\w+_kernel\w*)\)", (ROOT / "csrc" / "cuda" / "kernels.h").read_text(encoding="utf-8"))
+    assert {(name, gpu.sm) for name in names for gpu in GPUS} <= cuda_model.resources().keys()
+
+
+def test_an_unknown_instruction_is_told(simulated: StandIn) -> None:
+    ptx = ".visible .entry f(\n)\n{\n\tfrobnicate.s32 %r1, %r2;\n\tret;\n}\n"
+    with pytest.raises(RuntimeError, match="need a known instruction; got frobnicate.s32"):
+        cuda_trace.load(cuda_trace.library(), ptx.encode())
