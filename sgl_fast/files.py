@@ -37,7 +37,10 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
 
 def read_text(path: str | os.PathLike[str], most: int) -> str:
     """`read_bytes`, which have to be UTF-8."""
-    return read_bytes(path, most).decode("utf-8")
+    try:
+        return read_bytes(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is no text: byte {error.start} is not UTF-8") from None
 
 
 def read_most(file: IO[bytes], most: int) -> bytes:

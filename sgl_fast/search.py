@@ -7,7 +7,7 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .run.command import check_device, device_of, formats_of, put_backend, refuse, say_last, started
+from .run.command import check_device, check_found, device_of, formats_of, put_backend, refuse, say_last, started
 from .run.identity import RUN, computes, identity
 from .run.place import settle
 from .run.run_folder import Follower, RunFolder
@@ -15,6 +15,7 @@ from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
 from .run.search_settings import flat, settings_of, warning_of
 from .run.sinks import sinks_of
+from .sgl.methods import METHODS
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -32,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         settle(args, (given.get("space", "pc_darts"), given.get("seed", 0)))
         args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if not args.resume:
-            settings_of(given, "cpu")  # what is wrong with them is said before torch is loaded
+            early = settings_of(given, "cpu")  # what is wrong is said before torch is loaded
+            if not args.print_config:
+                check_found(given, early["data"], early["root"], early["unlabeled"])
         put_backend(args.backend)
         device = device_of(args.device)
         settings = None if args.resume else settings_of(given, device)
@@ -144,7 +147,7 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages,
     """The search before its first step, and what computes it."""
     import torch
 
-    from .backends.choice import choose
+    from .backends.choice import asked_for, choose
     from .backends.precision import why_not_precision
     from .kernels import configurations
     from .run.stages import Stages
@@ -152,7 +155,9 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages,
 
     if args.deterministic:
         torch.use_deterministic_algorithms(True)
-    backend = choose(None, args.device)
+    backend, method = choose(None, args.device), settings["config"]["method"]
+    if METHODS[method].reference_only and settings["config"]["order"] == 2 and asked_for() not in (None, "reference"):
+        raise ValueError(f"--method: {method} needs --backend reference; got {backend}")
     if reason := why_not_precision(settings["config"]["precision"], backend, args.device):
         raise ValueError(f"--precision: {reason}")
     if backend == "triton":
@@ -163,7 +168,10 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages,
     place = ranks.grid()
     graph = False if args.launch else None
     stages = Stages(settings, open_data(settings), args.device, graph, (place.part, place.parts))
-    return stages, computes(backend, args.device)
+    try:
+        return stages, computes(backend, args.device)
+    except RuntimeError as error:  # SGL_FAST_ISA
+        raise ValueError(str(error)) from None
 
 
 def say(run: RunFolder, stages: Stages, args: argparse.Namespace) -> None:
@@ -176,7 +184,11 @@ def say(run: RunFolder, stages: Stages, args: argparse.Namespace) -> None:
     for note in (f"run folder {run.folder}", *run.notes):
         print(note, file=sys.stderr)
     print(f"{stages.dataset.note}; backend {explain(args.device)}", file=sys.stderr)
-    config = stages.config
+    config, side = stages.config, min(stages.dataset.image_size)
+    if stages.search.space.imagenet and side < 64:
+        print(
+            f"{stages.search.space.name} is for images of 224 pixels: of {side} its last cells see one", file=sys.stderr
+        )
     if config.arch_start >= config.epochs:
         text = f"the architecture will not move: it would from epoch {config.arch_start} on, of {config.epochs}"
         print(f"{text} (--arch-start, --epochs)", file=sys.stderr)

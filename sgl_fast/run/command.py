@@ -8,15 +8,17 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from ..backends.choice import use_backend
-from ..data.locate import choose, data_root
+from ..data.cifar_forms import FORMS
+from ..data.locate import choose, data_root, find
 from ..errors import ImageError, one_line
 from ..files import user_path
+from ..limits import flag
 from ..setting import SettingError
 from .plots.canvas import FORMATS
 from .run_folder import RunFolder
@@ -55,6 +57,8 @@ def one_line_of(error: BaseException) -> str:
 def refuse(prog: str, error: OSError | ValueError) -> int:
     """Says what is wrong, in one line, a setting by its flag, and gives the exit code."""
     said = one_line(error.of_flag) if isinstance(error, SettingError) else one_line_of(error)
+    name = re.match(r"(image_size|unlabeled|batch size)\b", said)  # as Python says it
+    said = flag(name[0].replace(" ", "_")) + said[name.end() :] if name else said
     print(f"{prog}: {said}", file=sys.stderr)
     return 2
 
@@ -98,6 +102,23 @@ def located(data: str | None, root: str | None) -> tuple[str, str | None]:
     if name.startswith(FOLDER):
         return FOLDER + absolute(name.removeprefix(FOLDER)), root
     return name, absolute(data_root()) if root is None and name != "embedded" else root
+
+
+def check_found(given: Mapping[str, Any], data: str, root: str | None, unlabeled: str | None = None) -> None:
+    """ValueError where files or folders of the data are not there; cheap, nothing is opened. given: what is said, which
+    data and root, of `located`, come from
+    """
+    said = given.get("root")
+    place = os.environ.get("SGL_FAST_DATA") if said is None else said
+    if place and given.get("data") in (None, "auto") and not os.path.isdir(user_path(place)):
+        raise ValueError(f"{'SGL_FAST_DATA' if said is None else '--root'}: there is no folder {place}")
+    if data.startswith(FOLDER) and not find(data, root):
+        raise ValueError(f"--data: there is no folder {data.removeprefix(FOLDER)}")
+    if not find(data, root):
+        need = ", ".join(form.archive for form in FORMS.get(data, ())) or "train/ and val/"
+        raise ValueError(f"--data: {data} is not in {data_root(root)}, which has none of {need}; see --root")
+    if unlabeled not in (None, "train") and not os.path.isdir(user_path(str(unlabeled))):
+        raise ValueError(f"--unlabeled: need the word train or a folder; there is no folder {unlabeled}")
 
 
 def absolute(path: str | Path) -> str:

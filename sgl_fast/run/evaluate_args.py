@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..data.locate import DATASETS, find
+from ..data.locate import DATASETS
 from ..errors import reason
 from ..files import read_text, user_path
 from ..genotype.genotype import Genotype
@@ -16,7 +16,7 @@ from ..genotype.published import genotypes, read_genotype
 from ..limits import flag
 from ..setting import check_limits
 from ..spaces import space
-from .command import FOLDER, located
+from .command import FOLDER, check_found, located
 from .identity import RUN
 from .options import Option, Options, device_option, figures_option, log_option, options_of, shown
 from .parser import Parser
@@ -133,8 +133,7 @@ def new_config(given: dict[str, Any]) -> dict[str, Any]:
     genotype, recipe = genotype_of(given), recipe_of(given, "tiny")
     check_limits(given)
     data, root = located(given.get("data"), given.get("root"))
-    if not find(data, root):
-        raise ValueError(f"--data: {data} is not in {given.get('root') or '$SGL_FAST_DATA, nor in data/'}; see --root")
+    check_found(given, data, root)
     where = dict(zip(DATA, (data, root, given.get("image_size")), strict=True))
     return {"genotype": json.loads(genotype.to_json()), **where, **recipe.as_dict()}
 

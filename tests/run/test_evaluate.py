@@ -187,7 +187,7 @@ def assert_refused(arguments: list[str], message: str, capsys) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--genotype: need a file or a name"),
+        ([], "--genotype: need a run's folder, a file or a name"),
         (["--genotype", "DARTS_V3"], "--genotype: unknown genotype 'DARTS_V3'; near it"),
         (["--genotype", "nowhere/genotype.json"], "there is no file nowhere/genotype.json"),
         (["--genotype", "DARTS", "--channels", "0"], "--channels: need a number of at least 1; got 0"),
@@ -201,8 +201,8 @@ def assert_refused(arguments: list[str], message: str, capsys) -> None:
         (["--genotype", "DARTS", "--device", "gpu"], "--device: need auto, cpu, cuda"),
         (["--genotype", "DARTS", "--device", "cuda:99"], "--device: there is no cuda:99"),
         (["--genotype", "DARTS", "--scale", "big"], "--scale"),
-        (["--genotype", "DARTS", "--data", "embedded", "--image-size", "30"], "image_size: embedded takes 32 or 16"),
-        (["--genotype", "DARTS", "--data", "embedded", "--limit", "4"], "batch size 64"),
+        (["--genotype", "DARTS", "--data", "embedded", "--image-size", "30"], "--image-size: embedded takes 32 or 16"),
+        (["--genotype", "DARTS", "--data", "embedded", "--limit", "4"], "--batch-size 64"),
         (["--genotype", "DARTS", "--count", "--image-size", "30"], "even height and width"),
         (["--genotype", "DARTS", "--channels", "1000000000"], "--channels: need at most 4096; got 1000000000"),
         (["--genotype", "DARTS", "--epochs", "1000000000"], "--epochs: need at most 100000"),
