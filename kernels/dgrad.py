@@ -79,6 +79,5 @@ def depthwise_dgrad_kernel(scratch, weights, pattern, to, targets, convs, first,
         total = tl.where(is_open(bits, c[:, None], y[None, :], x[None, :], height, width, mask), total, 0.0)
     base = base_of(to, tl.load(row + TARGET.reads), v, image % N) + tl.load(row + TARGET.offset)
     at = base + c[:, None] * pixels + pixel[None, :]
-    if add:
-        total += tl.load(at, mask=mask, other=0.0)
+    total += tl.load(at, mask=mask & (add != 0), other=0.0)
     tl.store(at, total, mask=mask)
