@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from sgl_fast.backends import choice
+from sgl_fast.backends import choice, device_code
 from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.sgl.config import Config
@@ -146,7 +146,8 @@ def seconds(launches: Iterable[Launch], gpu: Gpu) -> float:
 
 
 def markdown(steps: dict[tuple[str, str], list[Launch]]) -> str:
-    parts = ["# What the CUDA kernels do, and how long by the cost model\n", ABOUT, step_table(steps), KERNELS]
+    title = "# What the CUDA kernels do, and how long by the cost model\n"
+    parts = [title, ABOUT, f"Device code `{device_code.digest()}`.\n", step_table(steps), KERNELS]
     for name in SPACES:
         parts += [f"{name}\n", kernel_table(kinds(steps[name, "second order"]))]
     return "\n".join([*parts, CALIBRATION, cycle_model.section()])

@@ -48,16 +48,16 @@ def main(argv: list[str] | None = None) -> int:
             return dry_run(settings)
     except (OSError, ValueError) as error:
         return refuse(PROG, error)
-    from .sgl import ranks
+    from .sgl import processes
 
-    with ranks.joined(device) as args.device:
+    with processes.joined(device) as args.device:
         return search(args, given, settings)
 
 
 def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any] | None) -> int:
     """A new run with these settings, or, without, the one to resume."""
     from .run.search_loop import fit
-    from .sgl import ranks
+    from .sgl import processes, ranks
 
     try:
         run = run_of(args)
@@ -70,24 +70,24 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
         try:
-            return fit(run, stages, args.quiet, args.device, args.figures)
+            return fit(run, stages, args.quiet, args.figures)
         except (FloatingPointError, OSError) as error:
             return say_last(PROG, error, run)
         except RuntimeError as error:
-            if ranks.count() == 1 or not ranks.is_silence(error):
+            if ranks.count() == 1 or not processes.is_silence(error):
                 raise
             return say_last(PROG, RuntimeError(f"another process does not answer ({str(error).splitlines()[0]})"), run)
 
 
 def run_of(args: argparse.Namespace) -> RunFolder:
     """The run's folder."""
-    from .sgl import ranks
+    from .sgl import processes, ranks
 
+    run: RunFolder = Follower(args.out)
     if ranks.is_main():
-        return RunFolder.open(args.out) if args.resume else RunFolder.create(args.out)
-    run = Follower(args.out)
+        run = RunFolder.open(args.out) if args.resume else RunFolder.create(args.out)
     if args.resume:
-        run.config = run.read_config()
+        run.config = processes.from_main(run.config)
     return run
 
 
@@ -119,9 +119,7 @@ def begun(run: RunFolder, args: argparse.Namespace, settings: dict[str, Any]) ->
 
 def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> Stages:
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
-    import torch
-
-    from .sgl import ranks
+    from .sgl import processes, ranks
 
     settings, notes = stored_settings(run.config)
     run.notes += notes
@@ -134,9 +132,13 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
 
     run.check_identity(identity(run.config, stages.dataset, backend))
     run.load(take)
-    run.notes += check_metrics(run.read_metrics(), stages.step, stages.steps)
+    if ranks.is_main():
+        run.notes += check_metrics(run.read_metrics(), stages.step, stages.steps)
     run.truncate_metrics(stages.step)
-    ranks.check_equal("number of steps to go on from", torch.tensor([stages.step], device=args.device))
+    if ranks.count() > 1:
+        state = processes.from_main(stages.state_dict())
+        if not ranks.is_main():
+            stages.load_state_dict(state)
     say(run, stages, args)
     return stages
 
@@ -149,6 +151,7 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages,
     from .backends.precision import why_not_precision
     from .kernels import configurations
     from .run.stages import Stages
+    from .sgl import ranks
 
     if args.deterministic:
         torch.use_deterministic_algorithms(True)
@@ -159,7 +162,12 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages,
         raise ValueError(f"--precision: {reason}")
     if backend == "triton":
         configurations.check()
-    stages = Stages(settings, open_data(settings), args.device, False if args.launch else None)
+    asked = args.data_parallel, args.device
+    if (idle := ranks.share(settings["config"]["learners"], settings["batch_size"], *asked)) and ranks.is_main():
+        print(f"{PROG}: {idle}", file=sys.stderr)
+    place = ranks.grid()
+    graph = False if args.launch else None
+    stages = Stages(settings, open_data(settings), args.device, graph, (place.part, place.parts))
     try:
         return stages, computes(backend, args.device)
     except RuntimeError as error:  # SGL_FAST_ISA

@@ -18,7 +18,6 @@ static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == WMMA * WMMA,
 static_assert(MOST_CELL_EDGES % WARP == 0, "alpha_beta_grad_kernel has a thread an edge, in whole warps");
 static_assert(MOST_TAPS == 5 * 5 && LANE_TAPS == (5 / 2 + 1) * 5,
               "taps of the largest kernel of a warp, rows of one of two lanes");
-static_assert(7 <= ROW_TAPS, "a thread's sums hold a row of the largest kernel");
 
 struct Backward {
     const Stream& stream;

@@ -77,12 +77,13 @@ struct DgradJobs {
     NodeJob node;       // which a target is, and whose sums come next
 };
 
-constexpr int SIDE = 4;        // outputs and inputs of which a thread sums the products at a time
-constexpr int MOST_TAPS = 25;  // of a depthwise convolution that sums all taps at once
-constexpr int ROW_TAPS = 8;    // room for the taps of a row of a larger one
-constexpr int WMMA = 16;       // rows and columns of a matrix of tensor cores
-constexpr int SWEEP = 2;       // WMMA outputs whose sums a warp has in registers
-constexpr int LANE_TAPS = 15;  // that a lane sums; the two lanes of a channel share its rows
+constexpr int SIDE = 4;                     // outputs and inputs of whose products a thread has the sums
+constexpr int MOST_TAPS = 25;               // whose sums a thread has, of a depthwise convolution
+constexpr int ROWS_OF_7 = 3;                // the taps of 7 x 7 are shared by threads with three, three and one row
+constexpr int SUM_STEP = CELL_THREADS + 1;  // from a thread's sum to its next in shared memory, in another bank
+constexpr int WMMA = 16;                    // rows and columns of a matrix of tensor cores
+constexpr int SWEEP = 2;                    // WMMA outputs whose sums a warp has in registers
+constexpr int LANE_TAPS = 15;               // that a lane sums; the two lanes of a channel share its rows
 
 // Gradients of a convolution's weights. conv: how the forward computed it, its chunk that of the gradient.
 struct WgradJob {
@@ -92,11 +93,13 @@ struct WgradJob {
     int band;   // rows of outputs at a time, there
 
     int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
-    int parts() const { return lanes > WARP ? lanes / WARP : 1; }  // warps that share a sum
     int outs() const { return (conv.outs + SIDE - 1) / SIDE * SIDE; }
     int ins() const { return (conv.chunk + SIDE - 1) / SIDE * SIDE; }
-    // Room for the sums of a channel's taps.
-    int most_taps() const { return conv.taps() > MOST_TAPS ? conv.taps() : MOST_TAPS; }
+    int tap_parts() const { return conv.kernel == 7 ? (7 + ROWS_OF_7 - 1) / ROWS_OF_7 : 1; }
+    int part_taps() const { return conv.kernel == 7 ? ROWS_OF_7 * 7 : conv.taps(); }
+    // Of which a thread has the sums: SIDE x SIDE 1x1 weights, a part of a channel's taps.
+    int pointwise_items() const { return outs() / SIDE * (ins() / SIDE); }
+    int depthwise_items() const { return conv.chunk * tap_parts(); }
     // Of tensor cores: warps with different channels or outputs, a power of two; the others have other tiles.
     int slots() const {
         int slots = conv.chunk / WMMA;
@@ -115,13 +118,12 @@ struct WgradJobs {
     WgradJob job[MOST_WGRAD_JOBS];
 };
 
-// Where things lie in shared memory, in floats.
+// Where things lie in shared memory, in floats. At the end, all of it is for the threads' sums.
 struct WgradLayout {
     int grad_z, pointwise_in;  // (outs, lanes), (ins, lanes), in quads
     int factors;               // BnFactors (outs)
     int padded;                // of the chunk
-    int pointwise, depthwise;  // sums: (parts, outs, ins), (parts, ins, most_taps)
-    int taps;                  // of the chunk
+    int taps, pointwise;       // weights of the chunk: depthwise, 1x1 (chunk, outs)
     int floats;
 
     explicit WgradLayout(const WgradJob& job) : floats(0) {
@@ -129,9 +131,10 @@ struct WgradLayout {
         pointwise_in = take(4 * job.ins() * job.lanes);
         factors = take(4 * job.outs());
         padded = take(job.conv.padded_floats());
-        pointwise = take(job.parts() * job.outs() * job.ins());
-        depthwise = take(job.conv.taps() ? job.parts() * job.ins() * job.most_taps() : 0);
         taps = take(job.conv.chunk * job.conv.taps());
+        pointwise = take(job.conv.taps() ? job.conv.outs * job.conv.chunk : 0);
+        const int sums = job.part_taps() > SIDE * SIDE ? job.part_taps() : SIDE * SIDE;
+        if (floats < sums * SUM_STEP) floats = sums * SUM_STEP;
     }
 
   private:

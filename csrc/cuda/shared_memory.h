@@ -49,14 +49,14 @@ inline bool choose_band(WgradJob& job) {
 inline int choose_tile(const Stream& stream, WgradJob& job) {
     if (choose_band(job)) return TensorCoreLayout(job).floats;
     const auto floats = [&] { return WgradLayout(job).floats; };
+    const auto fits = [&] { return floats() <= SHARED_FLOATS && job.pointwise_items() <= CELL_THREADS; };
     const Tiling whole(job.conv.out_H, job.conv.out_W);
     WgradJob best = job;
     best.conv.chunk = 0;
     for (job.lanes = whole.lanes; job.lanes >= 16; job.lanes /= 2) {
         job.conv.chunk = std::min(job.conv.ins, 16);
-        while (job.conv.chunk > 1 && floats() > SHARED_FLOATS) job.conv.chunk--;
-        const bool fits = floats() <= SHARED_FLOATS || job.lanes == 16;
-        if (fits && (best.conv.chunk == 0 || job.chunks() < best.chunks())) best = job;
+        while (job.conv.chunk > 1 && !fits()) job.conv.chunk--;
+        if ((fits() || job.lanes == 16) && (best.conv.chunk == 0 || job.chunks() < best.chunks())) best = job;
     }
     job = best;
     need_shared(stream, floats(), job.conv.in_H, job.conv.in_W);

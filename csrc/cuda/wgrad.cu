@@ -1,7 +1,7 @@
 // Gradients of convolutions' weights: a block some images of a learner, a convolution and a chunk of its input channels. Each
 // group of images has its own sums, added in one order afterwards. A tile of pixels at a time, in shared memory: what the
-// result's norm passes back (grad z), what the 1x1 convolution read. Sums over a tile's pixels are taken from registers by
-// halving: of N sums each lane ends with one.
+// result's norm passes back (grad z), what the 1x1 convolution read. A thread keeps the sums of SIDE x SIDE 1x1 weights and of a
+// channel's taps in registers until the block's images are done; those of different pixels are added then.
 #include "wgrad_tensor_core.cuh"
 
 namespace sgl_fast {
@@ -9,9 +9,8 @@ namespace sgl_fast {
 // Where things lie in shared memory: as WgradLayout says.
 struct WgradShared {
     float4 *grad_z, *pointwise_in;
-    float *padded, *taps, *pointwise, *depthwise;
+    float *padded, *taps, *pointwise;
     BnFactors* factors;
-    int floats;
 
     WgradShared(const WgradJob& job, float* shared) {
         const WgradLayout at(job);
@@ -19,143 +18,151 @@ struct WgradShared {
         pointwise_in = (float4*)(shared + at.pointwise_in);
         factors = (BnFactors*)(shared + at.factors);
         padded = shared + at.padded;
-        pointwise = shared + at.pointwise;
-        depthwise = shared + at.depthwise;
         taps = shared + at.taps;
-        floats = at.floats;
+        pointwise = shared + at.pointwise;
     }
 };
 
-// Of 2 STEP values each lane keeps half, and its partner's part of it.
-template <int STEP> __forceinline__ void halve_once(float* v) {
-    const bool upper = lane() & STEP;
-#pragma unroll
-    for (int i = 0; i < STEP; i++) {
-        const float low = v[i], high = v[i + STEP];  // apart: an index that varies would move v to the stack
-        v[i] = (upper ? high : low) + __shfl_xor_sync(WHOLE_WARP, upper ? low : high, STEP);
+// Items of which each has as many threads, a power of two; the threads left over have an item past the last.
+struct Share {
+    int threads, item, mine;  // mine: which of the item's threads
+
+    explicit Share(int items) : threads(CELL_THREADS) {
+        while (threads * items > CELL_THREADS) threads /= 2;
+        item = threadIdx.x / threads;
+        mine = threadIdx.x % threads;
     }
-    if constexpr (STEP > 1) halve_once<STEP / 2>(v);
-}
+};
 
-// Sums of N values over `width` lanes, N at most width: lane i of each N lanes has that of value i.
-template <int N> __forceinline__ float halve(float* v, int width) {
-    halve_once<N / 2>(v);
-    float total = v[0];
-    for (int step = N; step < width; step *= 2) total += __shfl_xor_sync(WHOLE_WARP, total, step);
-    return total;
-}
+// A thread's sums over its quads of all images.
+struct WgradSums {
+    float pointwise[SIDE * SIDE];  // (outs, ins)
+    float depthwise[MOST_TAPS];
 
-// sums[o][i] += the products of grad z and what the 1x1 convolution read, over the tile's pixels. Items of SIDE x SIDE are
-// dealt to the groups of threads; all threads of a warp come as often.
-__forceinline__ void pointwise_sums(const WgradJob& job, const Tiling& tiling, int count, const WgradShared& shared) {
-    const int in_items = (count + SIDE - 1) / SIDE, items = job.outs() / SIDE * in_items;
-    float* sums = shared.pointwise + warp() % job.parts() * job.outs() * job.ins();
-    const int width = tiling.lanes < WARP ? tiling.lanes : WARP;
-    for (int first = 0; first < items; first += tiling.groups) {
-        const int item = first + tile_group(tiling), o = item / in_items * SIDE, c = item % in_items * SIDE;
-        float products[SIDE * SIDE];
+    WgradSums() {
 #pragma unroll
-        for (int i = 0; i < SIDE * SIDE; i++) products[i] = 0;
-        if (item < items) {
-            float4 grad_z[SIDE];
+        for (int i = 0; i < SIDE * SIDE; i++) pointwise[i] = 0;
 #pragma unroll
-            for (int i = 0; i < SIDE; i++) grad_z[i] = shared.grad_z[(o + i) * tiling.lanes + tile_lane(tiling)];
+        for (int i = 0; i < MOST_TAPS; i++) depthwise[i] = 0;
+    }
+};
+
+// sums[o][i] += the products of grad z and what the 1x1 convolution read, over the tile's pixels.
+__forceinline__ void add_pointwise(const WgradJob& job, const Tiling& tiling, const WgradShared& shared,
+                                   WgradSums& sums) {
+    const Share share(job.pointwise_items());
+    if (share.item >= job.pointwise_items()) return;
+    const int in_items = job.ins() / SIDE;
+    const float4* dz = shared.grad_z + share.item / in_items * SIDE * tiling.lanes;
+    const float4* in = shared.pointwise_in + share.item % in_items * SIDE * tiling.lanes;
+    for (int at = share.mine; at < tiling.lanes; at += share.threads) {
+        float4 grad_z[SIDE];
 #pragma unroll
-            for (int j = 0; j < SIDE; j++) {
-                const float4 pointwise_in = shared.pointwise_in[(c + j) * tiling.lanes + tile_lane(tiling)];
+        for (int i = 0; i < SIDE; i++) grad_z[i] = dz[i * tiling.lanes + at];
 #pragma unroll
-                for (int i = 0; i < SIDE; i++) products[i * SIDE + j] = dot_of(grad_z[i], pointwise_in);
-            }
+        for (int j = 0; j < SIDE; j++) {
+            const float4 pointwise_in = in[j * tiling.lanes + at];
+#pragma unroll
+            for (int i = 0; i < SIDE; i++) sums.pointwise[i * SIDE + j] += dot_of(grad_z[i], pointwise_in);
         }
-        const float total = halve<SIDE * SIDE>(products, width);
-        const int i = lane() % (SIDE * SIDE);
-        if (item < items && lane() % width < SIDE * SIDE) sums[(o + i / SIDE) * job.ins() + c + i % SIDE] += total;
     }
 }
 
-// Sums as below for the taps of one channel of a large kernel, a row of them at a time.
-__forceinline__ void large_sums(const ConvJob& conv, const Tiling& tiling, bool adds, bool has, const float4& dz,
-                                const float* at, int row, float* sums) {
-    const int width = tiling.lanes < WARP ? tiling.lanes : WARP, tap = lane() % width;
-#pragma unroll 1
-    for (int i = 0; i < conv.kernel; i++) {
-        float products[ROW_TAPS] = {};
-        if (has) row_products(conv, i, dz, at, row, products);
-        const float total = halve<ROW_TAPS>(products, width);
-        if (adds && tap < conv.kernel) sums[i * conv.kernel + tap] += total;
-    }
-}
-
-// sums[c][tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads. weights: 1x1, of the
-// first channel of the chunk.
-__forceinline__ void depthwise_sums(const WgradJob& job, const Tiling& tiling, int count, int q0, const float* weights,
-                                    const WgradShared& shared) {
+// sums[tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads.
+__forceinline__ void add_depthwise(const WgradJob& job, const Tiling& tiling, int count, int q0,
+                                   const WgradShared& shared, WgradSums& sums) {
     const ConvJob& conv = job.conv;
     const PaddedPlane plane = conv.plane();
-    const int q = q0 + tile_lane(tiling), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-    float* sums = shared.depthwise + warp() % job.parts() * job.ins() * job.most_taps();
-    for (int first = 0; first < count; first += tiling.groups) {
-        const int c = first + tile_group(tiling);
-        const bool has = c < count && q < tiling.quads;
+    const Share share(job.depthwise_items());
+    const int c = share.item / job.tap_parts(), part = share.item % job.tap_parts();
+    if (c >= count) return;
+    const float* weights = shared.pointwise + c * conv.outs;
+    for (int at = share.mine; at < tiling.lanes && q0 + at < tiling.quads; at += share.threads) {
+        const int y = (q0 + at) / tiling.quads_in_row, x = (q0 + at) % tiling.quads_in_row * 4;
         float4 dz = make_float4(0, 0, 0, 0);
-        for (int o = 0; o < conv.outs && has; o++)
-            dz += weights[(long long)o * conv.ins + c] * shared.grad_z[o * tiling.lanes + tile_lane(tiling)];
-        const float* at = shared.padded + c * plane.floats + conv.stride * (y * plane.row + x);
-        float* to = sums + c * job.most_taps();
-        if (conv.taps() > MOST_TAPS) {
-            large_sums(conv, tiling, c < count, has, dz, at, plane.row, to);
-            continue;
-        }
-        float products[32];
-#pragma unroll
-        for (int i = 0; i < 32; i++) products[i] = 0;
-        if (has) tap_products<false>(conv, 0, dz, at, plane.row, products);
-        if (tiling.lanes >= WARP) {
-            const float total = halve<32>(products, WARP);
-            if (c < count && lane() < conv.taps()) to[lane()] += total;
-            continue;
-        }
-        const float totals[2] = {halve<16>(products, 16), halve<16>(products + 16, 16)};
-        const int tap = lane() % 16;
-        if (c < count && tap < conv.taps()) to[tap] += totals[0];
-        if (c < count && 16 + tap < conv.taps()) to[16 + tap] += totals[1];
+#pragma unroll 1  // more at a time would spill
+        for (int o = 0; o < conv.outs; o++) dz += weights[o] * shared.grad_z[o * tiling.lanes + at];
+        const float* window = shared.padded + c * plane.floats + conv.stride * (y * plane.row + x);
+        if (conv.kernel == 3)
+            tap_products<3, 3>(conv, 0, dz, window, plane.row, sums.depthwise);
+        else if (conv.kernel == 5)
+            tap_products<5, 5>(conv, 0, dz, window, plane.row, sums.depthwise);
+        else
+            tap_products<ROWS_OF_7, 7>(conv, part, dz, window, plane.row, sums.depthwise);
     }
+}
+
+// Grad z, and what the 1x1 convolution reads, in a tile from q0 on. Where planes lie is found for each tile anew: a block that
+// remembers it has too few registers for its sums.
+__forceinline__ void load_tile(const CellView& cell, const GradView& g, const WgradJob& job, int image, int c0,
+                               int count, const Tiling& tiling, int q0, const WgradShared& shared) {
+    const ConvJob& conv = job.conv;
+    const int lane = tile_lane(tiling), q = q0 + lane, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+    const bool has = q < tiling.quads;
+    const GradZPlanes grad_z(cell, g, job.grad_z, image);
+    for (int o = tile_group(tiling); o < job.outs(); o += tiling.groups)
+        shared.grad_z[o * tiling.lanes + lane] =
+            has && o < conv.outs ? grad_z.quad(shared.factors[o], o, y, x, conv.out_W) : make_float4(0, 0, 0, 0);
+    const Planes from = planes_from(cell, conv, image / cell.N, image % cell.N);
+    const unsigned char* mask = cell.pattern_of(image) + conv.relu_mask;
+    for (int c = tile_group(tiling); c < job.ins(); c += tiling.groups)
+        shared.pointwise_in[c * tiling.lanes + lane] =
+            has && c < count ? pointwise_in_quad(from, mask, true, conv, c0, c, y, x, shared.padded, shared.taps)
+                             : make_float4(0, 0, 0, 0);
 }
 
 // Adds one image to the sums of channels c0 .. c0 + count - 1.
 __forceinline__ void add_image(const CellView& cell, const GradView& g, const WgradJob& job, int image, int c0,
-                               int count, const WgradShared& shared) {
+                               int count, const WgradShared& shared, WgradSums& sums) {
     const ConvJob& conv = job.conv;
     const Tiling tiling(conv.out_H, conv.out_W, job.lanes);
-    const int v = image / cell.N;
-    const Planes from = planes_from(cell, conv, v, image % cell.N);
-    const unsigned char* mask = cell.pattern_of(image) + conv.relu_mask;
-    const GradZPlanes grad_z(cell, g, job.grad_z, image);
     __syncthreads();
-    for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) shared.factors[o] = grad_z.factors(cell, g, o);
-    if (conv.taps()) load_activated(from, mask, true, conv, c0, count, shared.padded);
+    if (conv.taps())
+        load_activated(planes_from(cell, conv, image / cell.N, image % cell.N), cell.pattern_of(image) + conv.relu_mask,
+                       true, conv, c0, count, shared.padded);
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
-        const int q = q0 + tile_lane(tiling), y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-        const bool has = q < tiling.quads;
         __syncthreads();
-        for (int o = tile_group(tiling); o < job.outs(); o += tiling.groups)
-            shared.grad_z[o * tiling.lanes + tile_lane(tiling)] =
-                has && o < conv.outs ? grad_z.quad(shared.factors[o], o, y, x, conv.out_W) : make_float4(0, 0, 0, 0);
-        for (int c = tile_group(tiling); c < job.ins(); c += tiling.groups)
-            shared.pointwise_in[c * tiling.lanes + tile_lane(tiling)] =
-                has && c < count ? pointwise_in_quad(from, mask, true, conv, c0, c, y, x, shared.padded, shared.taps)
-                                 : make_float4(0, 0, 0, 0);
+        load_tile(cell, g, job, image, c0, count, tiling, q0, shared);
         __syncthreads();
-        pointwise_sums(job, tiling, count, shared);
-        if (conv.taps()) depthwise_sums(job, tiling, count, q0, cell.weights_of(v) + conv.pointwise + c0, shared);
+        add_pointwise(job, tiling, shared, sums);
+        if (conv.taps()) add_depthwise(job, tiling, count, q0, shared, sums);
     }
 }
 
-// The sum over the warps that share it.
-__forceinline__ float over_parts(const float* sums, int parts, int step) {
+// Every thread's first `count` sums into shared memory.
+template <int N> __forceinline__ void spread_sums(const float (&sums)[N], int count, float* memory) {
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        if (i < count) memory[i * SUM_STEP + threadIdx.x] = sums[i];
+    __syncthreads();
+}
+
+// Sum i of an item, over its threads in their order.
+__forceinline__ float over_threads(const float* memory, const Share& share, int item, int i) {
     float total = 0;
-    for (int part = 0; part < parts; part++) total += sums[part * step];
+    for (int t = 0; t < share.threads; t++) total += memory[i * SUM_STEP + item * share.threads + t];
     return total;
+}
+
+// Writes them from the threads' sums.
+__forceinline__ void store_sums(const WgradJob& job, int c0, int count, const WgradSums& sums, float* memory,
+                                float* dw) {
+    const ConvJob& conv = job.conv;
+    const int taps = conv.taps(), part_taps = job.part_taps(), in_items = job.ins() / SIDE;
+    spread_sums(sums.pointwise, SIDE * SIDE, memory);
+    for (int i = threadIdx.x; i < conv.outs * count; i += CELL_THREADS) {
+        const int o = i / count, c = i % count;
+        dw[conv.pointwise + (long long)o * conv.ins + c0 + c] = over_threads(
+            memory, Share(job.pointwise_items()), o / SIDE * in_items + c / SIDE, o % SIDE * SIDE + c % SIDE);
+    }
+    if (!taps) return;
+    spread_sums(sums.depthwise, part_taps, memory);
+    for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) {
+        const int c = i / taps, tap = i % taps;
+        dw[conv.depthwise + (long long)c0 * taps + i] =
+            over_threads(memory, Share(job.depthwise_items()), c * job.tap_parts() + tap / part_taps, tap % part_taps);
+    }
 }
 
 // The gradients of a chunk of a job's weights, of channels from c0 on.
@@ -164,22 +171,18 @@ __forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradJ
     const ConvJob& conv = job.conv;
     const int count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk, taps = conv.taps();
     const WgradShared shared(job, memory);
-    const int pointwise = job.outs() * job.ins(), depthwise = job.ins() * job.most_taps();
-    clear(memory, shared.floats / 4 * 4);
-    __syncthreads();
-    const float* weights = cell.weights_of(images.v) + conv.depthwise + c0 * taps;
-    for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) shared.taps[i] = weights[i];
-    for (int image = images.first(); image < images.end(); image++) add_image(cell, g, job, image, c0, count, shared);
-    __syncthreads();
-    float* dw = images.share();
-    for (int i = threadIdx.x; i < conv.outs * count; i += CELL_THREADS) {
-        const int o = i / count, c = i % count;
-        dw[conv.pointwise + (long long)o * conv.ins + c0 + c] =
-            over_parts(shared.pointwise + o * job.ins() + c, job.parts(), pointwise);
-    }
+    const float* weights = cell.weights_of(images.v);
+    const GradZPlanes grad_z(cell, g, job.grad_z, images.first());
+    clear(shared.padded, conv.padded_floats());
+    for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) shared.factors[o] = grad_z.factors(cell, g, o);
     for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS)
-        dw[conv.depthwise + (long long)c0 * taps + i] =
-            over_parts(shared.depthwise + i / taps * job.most_taps() + i % taps, job.parts(), depthwise);
+        shared.taps[i] = weights[conv.depthwise + c0 * taps + i];
+    for (int i = threadIdx.x; i < count * conv.outs && taps; i += CELL_THREADS)
+        shared.pointwise[i] = weights[conv.pointwise + i % conv.outs * conv.ins + c0 + i / conv.outs];
+    WgradSums sums;
+    for (int image = images.first(); image < images.end(); image++)
+        add_image(cell, g, job, image, c0, count, shared, sums);
+    store_sums(job, c0, count, sums, memory, images.share());
 }
 
 // shares (V * groups, weights): of each group of images. The table is not __restrict__: the compiler would then hold more of the

@@ -129,7 +129,10 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
         const int q = tile * WarpTile::QUADS + i;
         if (q >= rows.quads) break;
         const float4 dz = *(const float4*)(shared.tile.floats + WarpTile::row() * WMMA + 4 * i);
-        tap_products<true>(conv, WarpTile::side(), dz, window(q), plane.row, sums.depthwise);
+        if (conv.kernel == 3)
+            tap_products<2, 3>(conv, WarpTile::side(), dz, window(q), plane.row, sums.depthwise);
+        else
+            tap_products<3, 5>(conv, WarpTile::side(), dz, window(q), plane.row, sums.depthwise);
     }
 }
 

@@ -40,10 +40,13 @@ class ImageStore:
         """uint8 [N, 3, S, S] at int64 positions [N]."""
         return self._decode(index, [partial(_centre, size=self.size)] * len(index))
 
-    def random_crops(self, index: Tensor, generator: torch.Generator) -> Tensor:
-        """uint8 [N, 3, S, S] at int64 positions [N], each a random window drawn from a generator on the CPU."""
-        draws = torch.rand(len(index), _TRIES, 4, generator=generator, dtype=torch.float64)
-        return self._decode(index, [partial(_window, size=self.size, draws=d) for d in draws.tolist()])
+    def random_crops(self, index: Tensor, generator: torch.Generator, part: slice) -> Tensor:
+        """uint8 [n, 3, S, S] at a part of int64 positions [N], each a random window drawn from a generator on the CPU.
+
+        The windows of all N are drawn, whatever the part.
+        """
+        draws = torch.rand(len(index), _TRIES, 4, generator=generator, dtype=torch.float64)[part]
+        return self._decode(index[part], [partial(_window, size=self.size, draws=d) for d in draws.tolist()])
 
     def _decode(self, index: Tensor, shapes: Sequence[Callable[[Image.Image], Image.Image]]) -> Tensor:
         return torch.stack(decode_all([self.paths[i] for i in index.tolist()], shapes))

@@ -29,6 +29,7 @@ class Feed:
 
     learners        K: every learner gets its own images, [K, N, ...]; None: all share one batch, learner 0's
     crop, cutout    padding of the random crop, side of the cutout square, in pixels, 0 for none
+    part            (d, D): of every batch only the images of process d out of D that share it
     limit           use only the first so many images of each role (tiny runs); the test set stays whole
     """
 
@@ -44,6 +45,7 @@ class Feed:
         flip: bool = True,
         cutout: int = 0,
         limit: int | None = None,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.dtype, self.learners = dtype, learners
@@ -54,6 +56,8 @@ class Feed:
             if not 1 <= batch_size <= size:
                 raise ValueError(f"batch size {batch_size}: need 1 to {size}, the {role} images of {dataset.name}")
         self._labels = {"train": dataset.train[1].to(device), "val": dataset.val[1].to(device)}
+        size = batch_size // part[1]
+        self._part = slice(part[0] * size, (part[0] + 1) * size)
         # With its index: in another thread a bare "cuda" may be another device.
         self.device = self._labels["train"].device
         # Roles that share their images on the CPU share them on the device.
@@ -129,9 +133,9 @@ class Feed:
         index = self._order(role, step // batches, learner)[start : start + self.batch_size]
         generator = torch.Generator().manual_seed(seed_of(self.seed, _AUGMENT, step, _ROLES.index(role), learner))
         images = self._images[role]
-        decoded = None if isinstance(images, Tensor) else images.random_crops(index, generator)
+        decoded = None if isinstance(images, Tensor) else images.random_crops(index, generator, self._part)
         (H, W), crop = images.shape[2:], self.crop if decoded is None else 0
-        return decoded, table(index, draw(len(index), H, W, crop, generator), self.flip)
+        return decoded, table(index, draw(len(index), H, W, crop, generator), self.flip)[self._part]
 
     def _order(self, role: str, number: int, learner: int) -> Tensor:
         """The permutation of one pass, on the CPU; the current one of each role and learner is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -46,6 +47,8 @@ def settle(args: Namespace, name: Sequence[object]) -> None:
         raise ValueError("--resume: not with --print-config or --dry-run; --config DIR shows the settings of a run")
     args.out = dated(name) if args.out is None else args.out
     args.resume = resume is not None and (resume != AUTO or (args.out / CONFIG).is_file())
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes the first one looks into the folder, and may have made it by now
     if args.resume:
         config_in(args.out)
     elif not shows:

@@ -219,10 +219,16 @@ class RunFolder:
 
 
 class Follower(RunFolder):
-    """A run in a process that does not lead: it reads what the leading one wrote, and writes nothing."""
+    """A run in a process that does not lead: it neither reads nor writes, and need not see the folder."""
 
     def begin(self, config: dict[str, Any]) -> None:
         self.config = config
+
+    def load(self, take: Callable[[dict[str, Any]], int]) -> None:
+        pass
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        return []
 
     def log(self, record: dict[str, Any]) -> None:
         pass

@@ -45,6 +45,8 @@ OPTIONS = Options(
         device_option,
         Option("backend", "str | None", "reference, cpu, cuda, triton; auto: the best [$SGL_FAST_BACKEND, else auto]"),
         Option("launch", "switch", "on a GPU: launch every kernel, no CUDA graph of the step", default=False),
+        Option("data_parallel", "int | None", "processes of torchrun that share each batch; none: the fewest that "
+               "leave no process idle"),
         out_option("SPACE"),
         figures_option,
         log_option,

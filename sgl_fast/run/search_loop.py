@@ -10,7 +10,7 @@ from typing import Any
 from ..files import write_text_atomic
 from ..genotype.derivation import edge_shares
 from ..genotype.genotype import Genotype, count_skips
-from ..sgl import ranks
+from ..sgl import processes, ranks
 from ..sgl.record import check_finite
 from ..sgl.search import Search
 from ..spaces import KINDS, Space
@@ -29,7 +29,7 @@ from .stages import Stages
 from .validate import validate
 
 
-def fit(run: RunFolder, stages: Stages, quiet: bool, device: str, figures: Sequence[str]) -> int:
+def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> int:
     """Searches to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
 
     figures   formats of the pictures
@@ -39,7 +39,7 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, device: str, figures: Seque
     images = 3 * stages.settings["batch_size"]
     quiet, before = quiet or not ranks.is_main(), measured_before(run.read_metrics())
     with stop_requested() as stop, Progress(stages.steps, epochs, images, stages.step, quiet, before=before) as bar:
-        loop = Loop(run, stages, bar, lambda: ranks.all_reduce_max(stop.signal or 0, device), figures)
+        loop = Loop(run, stages, bar, lambda: processes.all_reduce_max(stop.signal or 0), figures)
         try:
             while stages.step < stages.steps:
                 loop.advance()

@@ -25,13 +25,22 @@ class Stages:
     settings   of `search_settings.settings_of`
     edge_ops   operations that each learner kept, empty in the first stage
     graph      of `Search`
+    part       of every batch, as of `Feed`
     """
 
-    def __init__(self, settings: dict[str, Any], dataset: Dataset, device: str, graph: bool | None = None) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        dataset: Dataset,
+        device: str,
+        graph: bool | None = None,
+        part: tuple[int, int] = (0, 1),
+    ) -> None:
         self.settings, self.dataset, self.device, self.graph = settings, dataset, device, graph
         self.config = Config(**settings["config"])
         batch, limit = settings["batch_size"], settings["limit"]
-        self.feed = Feed(dataset, batch, self.config.seed, device, limit=limit)
+        self.feed = Feed(dataset, batch, self.config.seed, device, limit=limit, part=part)
+        self.images = batch // part[1]  # of a role, in this process
         self.config = replace(self.config, steps_per_epoch=self.feed.steps_per_epoch)
         self.stage = 0
         self.edge_ops: EdgeOps = []
@@ -122,7 +131,7 @@ class Stages:
         check_room(config.learners * max(net.num_weights for net in nets), self.device)
         budget = self._budget(config)
         if budget is not None:
-            size = self.settings["batch_size"], height, width, self.device
+            size = self.images, height, width, self.device
             chunk = min(chunk_for(budget, net, *size) for net in set(nets))
             if self.settings["memory"] is None:  # the teachers' activations stay beside those of a chunk
                 chunk = max(1, chunk - config.learners)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from ..ops.flat_update import central_difference, perturb
 from ..spaces.arch import Arch, select_rows
-from . import exact
+from . import exact, ranks
 from .options import Options
 from .passes import Passes
 from .virtual_learners import VirtualLearners
@@ -76,18 +77,22 @@ def difference(passes: Passes, rows: VirtualLearners, direction: Tensor, options
         return Derivative(arch, tau)
     roundoff = ROUNDOFF[options.precision] if got.loss.dtype == torch.float32 else torch.finfo(got.loss.dtype).eps / 2
     known = estimates(got.arch.flat(), rows.arch_grad, roundoff)
-    also = estimates(got.log_probs.flatten(1), rows.log_probs.flatten(1), roundoff)
+    also = estimates(got.log_probs.flatten(1), rows.log_probs.flatten(1), roundoff, ranks.norms_over_parts)
     return Derivative(arch, tau, *(torch.maximum(*pair) for pair in zip(known, also, strict=True)))
 
 
-def estimates(ends: Tensor, middle: Tensor, roundoff: float) -> tuple[Tensor, Tensor]:
+def estimates(
+    ends: Tensor, middle: Tensor, roundoff: float, of_all: Callable[[Tensor], Tensor] = lambda norms: norms
+) -> tuple[Tensor, Tensor]:
     """Of the relative error of (plus - minus) / 2 eps, by curvature and by rounding, at most 1 each; (V), (V).
 
-    ends (2V, A): plus, minus; middle (V, A), between them. Curvature bends plus and minus to one side of the middle, by
+    ends (2V, A): plus, minus; middle (V, A), between them; of_all: norms of them whole, from those of what this process
+    has. Curvature bends plus and minus to one side of the middle, by
     a share of their distance that is of order eps; what it does to the quotient is of the square's order.
     """
     plus, minus = ends.chunk(2)
-    span, bent, size = (torch.linalg.vector_norm(t, dim=1) for t in (plus - minus, plus + minus - 2 * middle, middle))
+    rows = torch.stack([plus - minus, plus + minus - 2 * middle, middle])
+    span, bent, size = of_all(torch.linalg.vector_norm(rows, dim=2))
     apart = torch.where(span > 0, span, torch.inf)
     return (CURVED * (bent / apart) ** 2).clamp(max=1), (ROUNDED * roundoff * 2 * size / apart).clamp(max=1)
 

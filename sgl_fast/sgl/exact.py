@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..reference.pattern import join
 from ..spaces.arch import Arch, select_rows
+from . import ranks
 from .passes import Passes
 from .virtual_learners import VirtualLearners, merge, merge_arch
 
@@ -20,7 +21,8 @@ def derivative(passes: Passes, rows: VirtualLearners, direction: Tensor) -> tupl
     """
     groups = passes.groups(rows.learners)
     parts = [_derivative(passes, rows.select(group), select_rows(direction, group)) for group in groups]
-    return merge_arch(groups, [p[0] for p in parts]), merge(groups, [p[1] for p in parts])
+    arch = merge_arch(groups, [p[0] for p in parts]).map(ranks.mean_over_parts)
+    return arch, merge(groups, [p[1] for p in parts])
 
 
 def _derivative(passes: Passes, rows: VirtualLearners, direction: Tensor) -> tuple[Arch, Tensor]:

@@ -99,7 +99,7 @@ class Passes:
         """
         options = replace(self.options, precision=precision or self.options.precision)
         share, V = ranks.local_rows(rows.learners), len(rows)
-        if len(share) == V:
+        if ranks.count() == 1:
             return self._in_groups(rows, weights, arch, record, running, options)
         stats = None
         if running is not None:
@@ -110,9 +110,9 @@ class Passes:
             local = self._nothing(rows, weights, arch)
         self.forwards += V - len(share)  # of other processes
         self.backwards += V - len(share)
-        tensors = [local.loss, local.log_probs, local.weights, *local.arch.tensors()]
+        means = [local.loss, local.weights, *local.arch.tensors()]
         moved = [] if stats is None else [stats.mean, stats.var]
-        loss, log_probs, grads, *rest = ranks.all_gather_rows(share, V, [*tensors, *moved])
+        loss, grads, *rest, log_probs = ranks.all_reduce_rows(share, V, [*means, *moved], [local.log_probs])
         if running is not None:
             running.mean.copy_(rest[-2])
             running.var.copy_(rest[-1])
@@ -146,12 +146,12 @@ class Passes:
             w, a = self.leaves(part, grad, grad)
             graphs.append((self.forward(part, w, a, self.options), w, a))
         parts = [logits.detach() for logits, *_ in graphs]
-        if len(share) == V:
+        if ranks.count() == 1:
             return Linearized(merge(groups, parts), rows.learners, groups, graphs)
         self.forwards += V - len(share)
         order = [i for group in groups for i in group]
         local = torch.cat([self._nothing(rows, False, False).log_probs, *parts])
-        return Linearized(ranks.all_gather_rows(order, V, [local])[0], rows.learners, groups, graphs)
+        return Linearized(ranks.all_reduce_rows(order, V, [], [local])[0], rows.learners, groups, graphs)
 
     def vjp(self, linearized: Linearized, cotangent: Tensor) -> tuple[Tensor, Arch]:
         """The vector-Jacobian products of a linearized pass with (V, N, J): (V, P), and an Arch of V rows."""
@@ -163,13 +163,13 @@ class Passes:
             self.backwards += len(group)
         width, V = max(net.num_weights for net in self.nets), len(linearized.learners)
         order = [i for group in linearized.groups for i in group]
-        if len(order) == V:
+        if ranks.count() == 1:
             return merge(linearized.groups, weights, width), merge_arch(linearized.groups, archs)
         self.backwards += V - len(order)
         archs = archs or [self.arch.rows([])]
         columns = zip(*(a.tensors() for a in archs), strict=True)
         local = torch.cat([cotangent.new_empty(0, width), *(padded(w, width) for w in weights)])
-        grad_w, *grad_a = ranks.all_gather_rows(order, V, [local, *(torch.cat(column) for column in columns)])
+        grad_w, *grad_a = ranks.all_reduce_rows(order, V, [local, *(torch.cat(column) for column in columns)])
         return grad_w, self.arch.unflatten(grad_a)
 
     def leaves(self, rows: VirtualLearners, weights: bool, arch: bool) -> tuple[Tensor, Arch]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from ..nets.supernet import Supernet
 from ..ops.flat_update import row_norms, sgd
 from ..reference.layers import RunningStats
 from ..spaces.arch import Arch, init_arch
-from . import ranks
+from . import processes, ranks
 from .arch_adam import ArchAdam
 from .config import Config
 from .options import Options
@@ -41,7 +42,7 @@ class Search:
     config   None: the best algorithm with the paper's settings for the space
     device   where the state lies
     graph    True: replay the step as one CUDA graph, from the second step of a kind on; False: launch every kernel;
-             None: a graph where the backend is cuda or triton and there is one process. The numbers are the same. A
+             None: a graph where the backend is cuda or triton. The numbers are the same. A
              graph writes to the tensors of the state in place, and a FloatingPointError comes one step late.
     dtype    of the weights, the architectures and the images; float64 has the reference backend alone
     Everything drawn at random depends on config.seed (and, for dropout, the step) alone.
@@ -83,8 +84,8 @@ class Search:
         self.running = RunningStats(statistics, torch.ones_like(statistics))
         self.steps = 0
         self._graph_wanted, self._graphs = graph, GraphedSteps(self.recorder)
-        if graph and (self.w.device.type != self.recorder.device_type or ranks.count() > 1):
-            raise ValueError(f"need a CUDA device and one process for a graph; got {self.w.device}, {ranks.count()}")
+        if graph and self.w.device.type != self.recorder.device_type:
+            raise ValueError(f"need a CUDA device for a graph; got {self.w.device}")
 
     @property
     def arch(self) -> Arch:
@@ -102,6 +103,7 @@ class Search:
         record is read.
         """
         with on(self.w.device):
+            processes.expect_step(self.graph_key(batch))
             if self.graphed:
                 return self._graphs.step(self, batch)
             self.synchronize()
@@ -182,7 +184,7 @@ class Search:
         if self._graph_wanted is not None:
             return self._graph_wanted
         fused = choose(None, self.w.device, self.w.dtype) in ("cuda", "triton")
-        return fused and self.w.is_cuda and ranks.count() == 1
+        return fused and self.w.is_cuda
 
     def graph_key(self, batch: Batch) -> Any:
         """What a step on `batch` does, but for the values of its tensors: one graph is right for all steps of a key."""
@@ -241,7 +243,8 @@ class Search:
         all_passes = [*passes, teachers] if teachers else passes
         counts = {name: sum(getattr(p, name) for p in all_passes) for name in ("forwards", "backwards")}
         report = Report.of(values, others, counts)
-        return report.with_state({name: new for name, new in vars(self).items() if new is not before[name]}, batch)
+        report = report.with_state({name: new for name, new in vars(self).items() if new is not before[name]}, batch)
+        return replace(report, values=ranks.mean_over_parts(report.values))
 
     def next_inputs(self) -> StepInputs:
         """What the next step is given beside its batch."""

@@ -10,12 +10,13 @@ from torch import Tensor
 from ..data.seeds import seed_of
 from ..data.upload import upload
 from ..nets.supernet import draw_seeds
+from . import ranks
 from .schedule import Epoch
 
 
 @dataclass
 class StepInputs:
-    """Numbers of the epoch (), as of `Epoch`, and seeds (5K) of dropout and noise.
+    """Numbers of the epoch (), as of `Epoch`, and seeds (5K) of dropout and noise, other ones for each part of a batch.
 
     skip_beta, dropout_w, dropout_v, seeds   None where the space or the search has no such
     """
@@ -42,5 +43,5 @@ class StepInputs:
             number(epoch.skip_beta) if aux_skip else None,
             number(epoch.dropout_w, torch.float64) if epoch.drops else None,
             number(epoch.dropout_v, torch.float64) if epoch.drops else None,
-            upload(draw_seeds(5 * len(like), draw), like.device) if seeded else None,
+            upload(draw_seeds(5 * len(like), draw) + ranks.grid().part, like.device) if seeded else None,
         )

@@ -29,6 +29,13 @@ MUTANTS = {
     "a part too long": ("flat_update", "address", "flat_update.cu", "end = (k + 1) * P;", "end = (k + 1) * P + 1;"),
     "off by one tile": ("mixed_cell", "address", "convolve.cuh", "if (q >= tiling", "if (q + 1 >= tiling"),
     "missing initialisation": ("mixed_cell", "address", "dgrad.cu", "clear(shared, count * tile.floats);", ""),
+    "a thread's sum left out": (
+        "mixed_cell",
+        "address",
+        "wgrad.cu",
+        "for (int t = 0; t < share.threads",
+        "for (int t = 1; t < share.threads",
+    ),
     "plain add across blocks": (
         "mixed_cell",
         "thread",

@@ -51,7 +51,8 @@ def parser_of(args: Any) -> Parser:
 
 def given(args: Any, *words: str) -> dict[str, Any]:
     parsed = parser_of(args).parse_args(list(words))
-    return {**args.OPTIONS.given(parsed, lambda config: config), **vars(parsed)}
+    found = args.OPTIONS.given(parsed, lambda config: config)
+    return {**vars(parsed), **found}
 
 
 @pytest.mark.parametrize(("args", "option"), TABLES, ids=lambda x: getattr(x, "name", ""))

@@ -18,7 +18,8 @@ from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.search import Search
-from sgl_fast.sgl.step_graph import StepGraph, StepInputs
+from sgl_fast.sgl.step_graph import StepGraph
+from sgl_fast.sgl.step_inputs import StepInputs
 
 KINDS: dict[str, dict[str, Any]] = {
     "darts": {"method": "finite_difference"},
@@ -65,14 +66,13 @@ def step_on_meta(kind: str, name: str) -> tuple[Search, Batch, StepInputs]:
     config = replace(Config.preset(space), **{"arch_start": 0, **KINDS[kind]})
     net = Supernet(sgl_fast.space(space, channels=8, layers=3, nodes=2, num_classes=5))
     x, y = torch.empty(3, 4, 3, 8, 8, device="meta"), torch.empty(2, 4, dtype=torch.int64, device="meta")
-    rates = torch.empty(2, device="meta")
-    seeds = torch.empty(10, dtype=torch.int64, device="meta") if config.skip_dropout else None
-    return Search(net, config, "meta"), Batch(x[0], y[0], x[1], x[2], y[1]), StepInputs(rates[0], rates[1], seeds)
+    search = Search(net, config, "meta")
+    return search, Batch(x[0], y[0], x[1], x[2], y[1]), search.next_inputs()
 
 
 @pytest.fixture(autouse=True)
 def meta_is_a_gpu(monkeypatch: pytest.MonkeyPatch, extension: None) -> None:
-    monkeypatch.setattr(backend, "why_not", lambda name: None)
+    monkeypatch.setattr(backend, "why_not", lambda name, device=None: None)
     monkeypatch.setattr(backend, "device_of", lambda name: "meta")
 
 

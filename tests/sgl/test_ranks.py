@@ -86,7 +86,62 @@ def test_a_process_that_dies_ends_the_other(tmp_path: Path) -> None:
     assert not (tmp_path / "0.pt").exists()
 
 
+SLOW = """
+import sys, time
+from datetime import timedelta
+import torch
+import sgl_fast
+from sgl_fast.sgl import processes
+
+rank = int(sys.argv[1])
+processes.STEP = timedelta(seconds=5)
+net = sgl_fast.Supernet(sgl_fast.space("pc_darts", channels=8, layers=3, nodes=1, num_classes=5))
+with processes.joined("cpu"):
+    search = sgl_fast.Search(net, sgl_fast.Config(learners=2, order=1))
+    images, labels = torch.randn(3, 4, 3, 8, 8), torch.zeros(2, 4, dtype=torch.int64)
+    run = search.run
+    for step, seconds in enumerate((8, 0, 0, 60)):  # in each step of the second process
+        search.run = lambda *given: (time.sleep(seconds * rank), run(*given))[1]
+        search.step(sgl_fast.Batch(images[0], labels[0], images[1], images[2], labels[1]))
+        print(step, flush=True)
+"""
+
+
+def test_a_first_step_may_be_slow_and_others_may_not() -> None:
+    """The first one compiles; a process that is stuck later ends the others in the time of a step."""
+    where = {"WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", SLOW, str(rank)],
+            cwd=ROOT,
+            env=os.environ | where | {"RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    out, said = running[0].communicate(timeout=50)
+    running[1].kill()
+    running[1].communicate()
+    assert out.split() == ["0", "1", "2"] and running[0].returncode != 0
+    assert "imed out" in said
+
+
+COMMAND = """
+import os, sys
+from sgl_fast.search import main
+
+rank, at = os.environ["RANK"], sys.argv.index("--out") + 1
+sys.argv[at] += "-elsewhere" * (rank != "0")
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def torchrun(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The folder of the processes that do not lead is elsewhere: it must not matter."""
+    program = out.parent / "program.py"
+    program.write_text(COMMAND)
     command = [
         sys.executable,
         "-m",
@@ -110,8 +165,8 @@ def torchrun(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "--batch-size",
         "16",
     ]
-    command += ["-m", "sgl_fast.search", *tiny, "--quiet", "--device", "cpu", "--out", str(out), *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command += [str(program), *tiny, "--quiet", "--device", "cpu", "--out", str(out), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -124,7 +179,8 @@ def test_the_command_by_torchrun(tmp_path: Path) -> None:
     one = subprocess.run(
         [sys.executable, "-m", "sgl_fast.search", *arguments], cwd=ROOT, capture_output=True, text=True
     )
-    assert one.returncode == 0 and one.stdout.replace("/one/", "/both/") == both.stdout
+    assert one.returncode == 0 and one.stdout.replace("/one", "/both") == both.stdout
     assert sorted(p.name for p in (tmp_path / "both").iterdir()) == sorted(p.name for p in (tmp_path / "one").iterdir())
     again = torchrun(tmp_path / "both", "--resume")
     assert again.returncode == 0 and again.stdout == both.stdout, again.stderr[-2000:]
+    assert not (tmp_path / "both-elsewhere").exists()

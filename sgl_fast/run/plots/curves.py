@@ -30,13 +30,9 @@ PANELS = (
     Panel("learning rate", {"lr_w": "weights W", "lr": "weights", "lr_v": "weights V"}),
     Panel("losses of stages 2 and 3", {"pseudo_loss": "pseudo-labels", "val_loss": "architecture's images"}),
     Panel("loss of the preliminary weights V", {"train_v_loss": "training"}),
-    Panel(
-        "gradient norms",
-        {"hypergradient_norm": "architecture", "implicit_norm": "its implicit terms", "grad_norm": "weights"},
-        log=True,
-    ),
+    Panel("gradient norms", {"hypergradient_norm": "architecture", "grad_norm": "weights"}, log=True),
 )
-DASHED = ("validation", "test", "weights V", "architecture's images", "its implicit terms")
+DASHED = ("validation", "test", "weights V", "architecture's images")
 SMOOTHED = 25  # a line is a moving mean over so small a part of its points
 
 
