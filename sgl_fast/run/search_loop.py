@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import shlex
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -111,6 +111,7 @@ class Loop:
     ) -> None:
         self.run, self.stages, self.bar, self.asked, self.figures = run, stages, bar, asked, figures
         self.deferred = DeferredLog(run, bar)
+        self._next_show = 0.0
 
     def check_signal(self) -> None:
         """Stopped where a signal came."""
@@ -150,8 +151,17 @@ class Loop:
             self.run.save(stages.state_dict(), stages.step)
             if ranks.is_main() and stages.step < stages.steps:
                 keep_genotypes(self.run)
-                draw_search(self.run, stages, self.bar, self.figures)
-                report(self.run, stages, self.bar, "running")
+                self._show()
+
+    def _show(self) -> None:
+        """Pictures and report of a run that goes on, where that takes no more than a tenth of its time."""
+        begin = time.monotonic()
+        if begin < self._next_show:
+            return
+        draw_search(self.run, self.stages, self.bar, self.figures)
+        report(self.run, self.stages, self.bar, "running")
+        end = time.monotonic()
+        self._next_show = end + 9 * (end - begin)
 
 
 def finish_epoch(
@@ -226,6 +236,8 @@ def keep_genotypes(run: RunFolder) -> None:
 
 def finish(run: RunFolder, stages: Stages) -> None:
     """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
+    from .search_report import evaluate_command
+
     last = run.read_metrics()[-1]
     best, space = last["best_learner"], stages.search.space
     print(f"learner {best} has the least validation loss, {last['validation_loss'][best]:.3f}", end="; ")
@@ -239,5 +251,4 @@ def finish(run: RunFolder, stages: Stages) -> None:
     print(genotype.to_json())
     print(f"{size.channels} channels, {size.layers} layers: {size.parameters:,} parameters, ", end="")
     print(f"{size.macs:,} multiply-adds (convolutions and classifier)")
-    scale = " --scale paper" if stages.settings["scale"] == "paper" else ""
-    print(f"evaluate it: python -m sgl_fast.evaluate --genotype {shlex.quote(str(run.folder))}{scale}")
+    print(f"evaluate it: {evaluate_command(run.folder, stages.settings['scale'])}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -106,15 +107,15 @@ def frames(ended: Sequence[Mapping[str, Any]]) -> list[Frame]:
 
 def commands(run: RunFolder, last: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
     """What to run next."""
-    best = shlex.quote(str(run.path("best.json")))
-    found = (
-        []
-        if state == "done"
-        else [("Go on, where it stopped", f"{PROG} --resume --out {shlex.quote(str(run.folder))}")]
-    )
+    found = [] if state == "done" else [("Go on, where it stopped", f"{PROG} --resume {shlex.quote(str(run.folder))}")]
     if "genotypes" in last:
-        found += [
-            ("Train the best learner's network", f"python -m sgl_fast.evaluate --genotype {best}"),
-            ("Count its parameters and multiply-adds", f"python -m sgl_fast.evaluate --genotype {best} --count"),
-        ]
+        evaluate = evaluate_command(run.folder, run.config["scale"])
+        found.append(("Train the best learner's network", evaluate))
+        found.append(("Count its parameters and multiply-adds", f"{evaluate} --count"))
     return found
+
+
+def evaluate_command(folder: Path, scale: str) -> str:
+    """What trains the network of a search's best learner, at the scale of the search."""
+    command = f"python -m sgl_fast.evaluate --genotype {shlex.quote(str(folder))}"
+    return f"{command} --scale paper" if scale == "paper" else command

@@ -86,7 +86,7 @@ def record(epoch: int) -> dict[str, Any]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That of a search in its third of four epochs."""
     folder = tmp_path_factory.mktemp("run") / "it's"
-    config = {"space": "darts", "config": {"lam": 0.125}, "run": {"backend": "cpu (avx2)"}}
+    config = {"space": "darts", "scale": "paper", "config": {"lam": 0.125}, "run": {"backend": "cpu (avx2)"}}
     stages: Any = SimpleNamespace(step=6, steps=8, count=1, settings=config, dataset=SimpleNamespace(name=NAME))
     stages.config = SimpleNamespace(learners=2, total_epochs=4)
     records = [record(epoch) for epoch in (1, 2, 3)]
@@ -114,7 +114,7 @@ def test_it_says_what_a_reader_asks_for(page: Path) -> None:
     for tag, words in {
         "td": ("1 (best)", "50.00 %", "1,234,567", "200,000,000", "lam", "0.125", "cpu (avx2)", "torch"),
         "dd": ("50.00%", "6 of 8", "1:00:00", "1.500", "1.00 GB"),
-        "pre": (f"--resume --out '{str(page.parent)[:-4]}", "best.json", "Genotype(normal="),
+        "pre": (f"--resume '{str(page.parent)[:-4]}", "--scale paper --count", "Genotype(normal="),
         "figcaption": ("learner 0: 1.23 M parameters, 100 M multiply-adds",),
         "text": ("validation", "loss", "normal cell", "cₖ₋₂"),
     }.items():
