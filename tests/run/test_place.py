@@ -88,7 +88,7 @@ def test_the_printed_command_evaluates_own_data_in_the_networks_form(capsys: pyt
         assert evaluate.main(["--genotype", "a run", "--learner", learner, "--count"]) == 0
     assert evaluate.main(["--genotype", "e", "--count"]) == 0, "of an evaluation, too"
     shutil.rmtree("pics")
-    assert "--data: folder:" in refusal(evaluate, capsys, *command)
+    assert "--data: there is no folder" in refusal(evaluate, capsys, *command)
     Path("a run/config.json").write_text("{")
     assert "cannot read the settings of its run, a run/config.json" in refusal(evaluate, capsys, *command)
 
