@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from sgl_fast.backends.choice import choose, compiled, why_not
+from sgl_fast.run.machine import cpu_model
 
 T = TypeVar("T")
 
@@ -49,10 +48,3 @@ def machine() -> dict[str, Any]:
         "backend": choose(),
         "isa": compiled().isa() if why_not("cpu") is None else "no",
     }
-
-
-def cpu_model() -> str:
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()

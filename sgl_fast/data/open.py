@@ -48,7 +48,7 @@ def open_dataset(
     if unlabeled not in (None, "train") and not os.path.isdir(user_path(unlabeled)):
         raise ValueError(f"unlabeled: need the word train or a folder of images; there is no folder {unlabeled}")
     dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download)
-    if dataset.image_size[0] != (image_size or dataset.image_size[0]):
+    if image_size not in (None, dataset.image_size[0]):
         dataset = halved(dataset)
     if unlabeled is None:
         return dataset

@@ -44,6 +44,10 @@ def gpus() -> str:
     return "; ".join(f"{p.name}, sm_{p.major}{p.minor}, {p.total_memory / GIB:.0f} GiB" for p in found)
 
 
+def cpu_model() -> str:
+    return _entry("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
+
+
 def _torch() -> str:
     import torch
 
@@ -63,8 +67,7 @@ def _processor() -> str:
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     instructions = f"{compiled().isa()} instructions, " if why_not("cpu") is None else ""
-    name = _entry("/proc/cpuinfo", "model name") or platform.processor() or platform.machine()
-    return f"{name}, {allowed} of {os.cpu_count()} cores, {instructions}{torch.get_num_threads()} threads"
+    return f"{cpu_model()}, {allowed} of {os.cpu_count()} cores, {instructions}{torch.get_num_threads()} threads"
 
 
 def _memory() -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..spaces import KINDS
 from .progress import Progress
@@ -31,11 +31,13 @@ def drawn(bar: Progress, name: str, write: Callable[[], None]) -> None:
         bar.write(f"{name} is not drawn: {error}")
 
 
-def draw_search(run: RunFolder, stages: Stages, bar: Progress, formats: Sequence[str]) -> None:
+def draw_search(
+    run: RunFolder, stages: Stages, bar: Progress, records: Sequence[Mapping[str, Any]], formats: Sequence[str]
+) -> None:
     """Curves of the whole run; alphas of the current stage and cells, once the architecture has moved."""
     from .plots import alphas_figure, cells_figure, curves_figure
 
-    records, spaces = run.read_metrics(), [net.space for net in stages.search.nets]
+    spaces = [net.space for net in stages.search.nets]
     history = [r for r in records if r.get("stage") == stages.stage]
     ops = [{kind: space.ops(kind) for kind in KINDS} for space in spaces]
     draw(run, bar, "curves", formats, lambda: curves_figure(records, marks_of(stages)))

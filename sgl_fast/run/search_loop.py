@@ -47,14 +47,16 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> 
         except (Stopped, Unreadable) as end:
             loop.deferred.write()
             run.save(stages.state_dict(), stages.step)
-            report(run, stages, bar, f"stopped at step {stages.step}")
+            if ranks.is_main():
+                report(run, stages, bar, run.read_metrics(), f"stopped at step {stages.step}")
             return say_end(PROG, end, stages.step, run)
         if ranks.is_main():
-            keep_genotypes(run)
-            draw_search(run, stages, bar, figures)
-            report(run, stages, bar, "done")
+            records = run.read_metrics()
+            keep_genotypes(run, records)
+            draw_search(run, stages, bar, records, figures)
+            report(run, stages, bar, records, "done")
     if ranks.is_main():
-        finish(run, stages)
+        finish(run, stages, records[-1])
     return 0
 
 
@@ -150,16 +152,17 @@ class Loop:
             self.bar.row(search_row(line, self.deferred.mean_losses(), self.bar))
             self.run.save(stages.state_dict(), stages.step)
             if ranks.is_main() and stages.step < stages.steps:
-                keep_genotypes(self.run)
-                self._show()
+                records = self.run.read_metrics()
+                keep_genotypes(self.run, records)
+                self._show(records)
 
-    def _show(self) -> None:
+    def _show(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Pictures and report of a run that goes on, where that takes no more than a tenth of its time."""
         begin = time.monotonic()
         if begin < self._next_show:
             return
-        draw_search(self.run, self.stages, self.bar, self.figures)
-        report(self.run, self.stages, self.bar, "running")
+        draw_search(self.run, self.stages, self.bar, records, self.figures)
+        report(self.run, self.stages, self.bar, records, "running")
         end = time.monotonic()
         self._next_show = end + 9 * (end - begin)
 
@@ -217,28 +220,26 @@ def as_json(genotype: Genotype) -> Any:
     return json.loads(genotype.to_json())
 
 
-def report(run: RunFolder, stages: Stages, bar: Progress, state: str) -> None:
+def report(run: RunFolder, stages: Stages, bar: Progress, records: Sequence[Mapping[str, Any]], state: str) -> None:
     """report.html, once an epoch has ended."""
     from .search_report import search_page
 
-    records = [] if not ranks.is_main() else run.read_metrics()
     if any("validation_loss" in record for record in records):
         drawn(bar, REPORT, lambda: write_page(run.path(REPORT), search_page(run, stages, records, state)))
 
 
-def keep_genotypes(run: RunFolder) -> None:
-    """genotypes.jsonl: those of every epoch that the metrics hold, a line each."""
+def keep_genotypes(run: RunFolder, records: Sequence[Mapping[str, Any]]) -> None:
+    """genotypes.jsonl: those of every epoch that the records hold, a line each."""
     names = ("step", "epoch", "stage", "best_learner", "genotypes")
-    lines = [json.dumps({name: r[name] for name in names}) for r in run.read_metrics() if "genotypes" in r]
+    lines = [json.dumps({name: r[name] for name in names}) for r in records if "genotypes" in r]
     if lines:
         write_text_atomic(run.path("genotypes.jsonl"), "\n".join(lines) + "\n")
 
 
-def finish(run: RunFolder, stages: Stages) -> None:
+def finish(run: RunFolder, stages: Stages, last: Mapping[str, Any]) -> None:
     """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
     from .search_report import evaluate_command
 
-    last = run.read_metrics()[-1]
     best, space = last["best_learner"], stages.search.space
     print(f"learner {best} has the least validation loss, {last['validation_loss'][best]:.3f}", end="; ")
     print(f"accuracy {last['validation_accuracy'][best]:.1%}")

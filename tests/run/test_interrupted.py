@@ -234,18 +234,20 @@ def test_config_says_what_ran(whole: dict[str, Path]) -> None:
 
 def test_folders_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     """A relative path, then one in the home; moved, they are found by the option, as long as they are equal."""
+    pics = tmp_path / "home" / "pics"
     for kind, grey in (("a", 60), ("b", 190)):
-        (tmp_path / "home" / "pics" / kind).mkdir(parents=True)
+        (pics / kind).mkdir(parents=True)
         for i in range(12):
-            image = Image.new("RGB", (8, 8), (grey, 10 * i, 0))
-            image.save(tmp_path / "home" / "pics" / kind / f"{i}.png")
+            Image.new("RGB", (8, 8), (grey, 10 * i, 0)).save(pics / kind / f"{i}.png")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.chdir(tmp_path / "home")
     for name, path in {"relative": "pics", "home": "~/pics"}.items():
         out = str(tmp_path / name)
         arguments = ["--data", f"folder:{path}", *SIZES, "--epochs", "1", "--out", out]
         assert search.main(arguments) == 0
-        assert json.loads((tmp_path / name / "config.json").read_text())["data"] == f"folder:{tmp_path}/home/pics"
+        assert (
+            json.loads((tmp_path / name / "config.json").read_text())["data"] == f"folder:{pics}"
+        )
         with monkeypatch.context() as patch:
             patch.chdir(tmp_path)
             assert search.main(["--resume", "--quiet", "--out", out]) == 0
