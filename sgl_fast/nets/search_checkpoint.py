@@ -17,7 +17,7 @@ from ..errors import reason, told_in_one_line
 from ..files import user_path
 from ..reference.layers import RunningStats
 from ..spaces import Space
-from ..spaces.arch import FIELDS, Arch
+from ..spaces.arch import FIELDS, Arch, arch_shapes
 from .eager_names import flat_weights, unwrapped
 
 PathLike = str | os.PathLike[str]
@@ -158,9 +158,3 @@ def fitted(arch: Mapping[str, Tensor], space: Space, dtype: torch.dtype) -> dict
             got = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
             raise ValueError(f"need {name} {shape} of finite numbers; got {got}")
     return {name: tensor.detach().to(dtype) for name, (tensor, _) in found.items()}
-
-
-def arch_shapes(space: Space) -> dict[str, tuple[int, ...]]:
-    """Of one learner's architecture, by our names."""
-    E, O = space.edges, space.ops_per_edge
-    return {name: (E, O) if name in FIELDS[:2] else (E,) for name in FIELDS[: 4 if space.edge_norm else 2]}

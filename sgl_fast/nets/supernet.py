@@ -17,7 +17,7 @@ from ..reference.dropout import drops
 from ..reference.layers import LayerCursor, PassContext, RunningStats, fold, unfold
 from ..reference.pattern import Pattern
 from ..spaces import Space, edges_of
-from ..spaces.arch import Arch, init_arch
+from ..spaces.arch import Arch, arch_shapes, init_arch
 from .layout import build
 
 __all__ = ["RunningStats", "Supernet"]
@@ -161,13 +161,10 @@ class Supernet:
     def _check(self, weights: Tensor, arch: Arch, images: Tensor, training: bool, running: RunningStats | None) -> None:
         if weights.dim() != 2:
             raise ValueError(f"need weights (V, {self.num_weights}); got {tuple(weights.shape)}")
-        V, E, O, S = weights.shape[0], self.space.edges, self.space.ops_per_edge, self.num_statistics
+        V, S = weights.shape[0], self.num_statistics
         need(weights, "weights", (V, self.num_weights), weights)
-        need(arch.alphas_normal, "alphas_normal", (V, E, O), weights)
-        need(arch.alphas_reduce, "alphas_reduce", (V, E, O), weights)
-        if self.space.edge_norm:
-            need(arch.betas_normal, "betas_normal", (V, E), weights)
-            need(arch.betas_reduce, "betas_reduce", (V, E), weights)
+        for name, shape in arch_shapes(self.space).items():
+            need(getattr(arch, name), name, (V, *shape), weights)
         if images.dim() not in (4, 5) or images.shape[-3] != 3 or (images.dim() == 5 and images.shape[0] != V):
             raise ValueError(f"need images ({V}, N, 3, H, W) or (N, 3, H, W); got {tuple(images.shape)}")
         need(images, "images", images.shape, weights)

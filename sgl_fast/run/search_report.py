@@ -15,6 +15,7 @@ from .identity import RUN
 from .report import Frame, Page, Table, cost_of, flat, frames_of, inlined, machine
 from .run_folder import RunFolder
 from .search_args import PROG
+from .sizes import millions
 from .speed import MEASURED
 from .stages import Stages
 
@@ -99,8 +100,7 @@ def frames(ended: Sequence[Mapping[str, Any]]) -> list[Frame]:
     for record in ended:
         if "genotypes" in record:
             counts = zip(record["parameters"], record["multiply_adds"], strict=True)
-            sizes = [f"{p / 1e6:.2f} M parameters, {macs / 1e6:.0f} M multiply-adds" for p, macs in counts]
-            titles = [f"learner {k}: {size}" for k, size in enumerate(sizes)]
+            titles = [f"learner {k}: {millions(*one)}" for k, one in enumerate(counts)]
             found.append((record["epoch"], [Genotype(**g) for g in record["genotypes"]], titles))
     return frames_of(found)
 

@@ -15,8 +15,11 @@ class Size(NamedTuple):
     macs: int  # convolutions and classifier, one image of 32 x 32 pixels or, on ImageNet, 224 x 224
 
     def __str__(self) -> str:
-        millions = f"{self.parameters / 1e6:.2f} M parameters, {self.macs / 1e6:.0f} M multiply-adds"
-        return f"{millions} ({self.channels} channels, {self.layers} layers)"
+        return f"{millions(self.parameters, self.macs)} ({self.channels} channels, {self.layers} layers)"
+
+
+def millions(parameters: int, macs: int) -> str:
+    return f"{parameters / 1e6:.2f} M parameters, {macs / 1e6:.0f} M multiply-adds"
 
 
 @lru_cache(64)

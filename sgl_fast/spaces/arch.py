@@ -97,6 +97,10 @@ def init_arch(
         kind = dtype or torch.float32
         return SPREAD * torch.randn(learners, *shape, generator=generator, dtype=kind, device=device)
 
+    return Arch(*(draw(*shape) for shape in arch_shapes(space).values()))
+
+
+def arch_shapes(space: Space) -> dict[str, tuple[int, ...]]:
+    """Of one learner's tensors, by their names in `Arch`: (E, O) of alphas, (E,) of betas, where the space has them."""
     E, O = space.edges, space.ops_per_edge
-    alphas = draw(E, O), draw(E, O)
-    return Arch(*alphas, *((draw(E), draw(E)) if space.edge_norm else ()))
+    return {name: (E, O) if name in FIELDS[:2] else (E,) for name in FIELDS[: 4 if space.edge_norm else 2]}
