@@ -245,9 +245,7 @@ def test_folders_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
         out = str(tmp_path / name)
         arguments = ["--data", f"folder:{path}", *SIZES, "--epochs", "1", "--out", out]
         assert search.main(arguments) == 0
-        assert (
-            json.loads((tmp_path / name / "config.json").read_text())["data"] == f"folder:{pics}"
-        )
+        assert json.loads((tmp_path / name / "config.json").read_text())["data"] == f"folder:{pics}"
         with monkeypatch.context() as patch:
             patch.chdir(tmp_path)
             assert search.main(["--resume", "--quiet", "--out", out]) == 0
