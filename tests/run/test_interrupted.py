@@ -27,7 +27,7 @@ from sgl_fast.run import checkpoint, command, run_lock
 from sgl_fast.sgl.search import Search
 
 SIZES = ["--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "8", "--quiet"]
-SEARCH = ["--data", "embedded", *SIZES, "--epochs", "2"]
+SEARCH = ["--data", "embedded", *SIZES, "--epochs", "2", "--order", "2"]
 EVALUATE = ["--genotype", "DARTS_V2", "--data", "embedded", "--channels", "2", "--layers", "2", "--epochs", "2"]
 EVALUATE += ["--batch-size", "8", "--limit", "8", "--quiet"]
 PROGRAMS: dict[str, tuple[Any, list[str]]] = {"search": (search, SEARCH), "evaluate": (evaluate, EVALUATE)}
