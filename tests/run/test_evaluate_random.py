@@ -10,8 +10,9 @@ import pytest
 from sgl_fast import evaluate
 from sgl_fast.genotype.baseline import Budget, random_genotype
 from sgl_fast.genotype.genotype import Genotype
-from sgl_fast.genotype.size import published_parameters
+from sgl_fast.genotype.size import PUBLISHED_SCALE, published_parameters
 from sgl_fast.run.evaluate_args import genotype_of, with_run
+from sgl_fast.run.recipe import preset, recipe_name
 
 TINY = "--data embedded --channels 2 --layers 2 --epochs 1 --batch-size 8 --limit 8 --figures none --quiet"
 
@@ -52,6 +53,12 @@ def test_what_is_drawn_without_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     drawn = random_genotype(seed=2, budget=Budget(4.5, 4.8, imagenet=True))
     assert given == {"genotype": str(drawn), "seed": 2, "imagenet": True} and len(notes) == 1
     assert genotype_of(given) == drawn
+
+
+@pytest.mark.parametrize("imagenet", [False, True])
+def test_the_published_scale_is_the_recipes(imagenet: bool) -> None:
+    recipe = preset(recipe_name(imagenet))
+    assert (recipe.channels, recipe.layers) == PUBLISHED_SCALE[imagenet][:2]
 
 
 @pytest.mark.parametrize(
