@@ -78,7 +78,7 @@ def _of_seed(plan: Plan, seed: int, setup: Setup) -> list[Job]:
         found.append(Job(search, "search", (*plan.search, *own, *setup.more)))
         source = ("--genotype", str(search))
     if plan.genotype == RANDOM:
-        source = ("--genotype", f"{RANDOM}:{seed}")
+        source = ("--genotype", f"{RANDOM}:{seed}", *(("--budget", plan.budget) if plan.budget else ()))
     for number, folder in enumerate(training_folders(plan, seed, setup)):
         own = ("--recipe", plan.recipe, "--seed", str(100 * seed + number), *_training_scale(plan, setup.scale))
         found.append(Job(folder, "evaluate", (*source, *own, *setup.more), search))

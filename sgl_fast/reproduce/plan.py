@@ -24,6 +24,7 @@ METHODS: dict[str, tuple[str, Words]] = {
 # The recipe of a space's network on CIFAR; the paper prints batches of 96 for all (section 4.2).
 RECIPES = {"darts": "darts", "darts_minus": "darts", "p_darts": "p_darts", "pc_darts": "pc_darts"}
 HELD_OUT = 5000  # of figures 3 and 4
+SIZES = {"cifar": "3.3,3.7", "imagenet": "4.9,5.4"}  # of random architectures: those of most of the tables' networks
 BASELINES = ("table2", "table3", "table4")
 RANDOM = "random"
 
@@ -34,6 +35,7 @@ class Plan:
 
     search    words of `search` but for data, seed and scale, None where `genotype` says what is trained
     searched  the data set of the search; data: that of the error
+    budget    of a random genotype: least and most parameters, in millions, "" for any
     recipe    of the training
     """
 
@@ -43,6 +45,7 @@ class Plan:
     search: Words | None = None
     searched: str = ""
     genotype: str = ""
+    budget: str = ""
     recipe: str = "darts"
     held_out: bool = False
 
@@ -55,7 +58,7 @@ class Plan:
     def name(self) -> str:
         """Of its folder: equal for rows, of any item, that run the same."""
         if self.search is None:
-            return _slug(self.genotype, self.data)
+            return _slug(self.genotype, *([self.budget] if self.budget else []), self.data)
         return _slug(*self.search, self.searched, *(["held-out"] if self.held_out else []))
 
 
@@ -71,7 +74,10 @@ def plans(item: Item) -> list[Plan]:
         single = _searched(f"{method}, single learner", None, method, data, searched, learners=1)
         if single.name not in have:
             found.append(single)
-    return [*found, Plan("random architectures", None, data, genotype=RANDOM, recipe=_recipe("darts", data))]
+    recipe, sizes = _recipe("darts", data), SIZES["imagenet" if data == "imagenet" else "cifar"]
+    free = Plan("random architectures", None, data, genotype=RANDOM, recipe=recipe)
+    label = f"random architectures of {sizes.replace(',', ' to ')} M parameters"
+    return [*found, free, Plan(label, None, data, genotype=RANDOM, budget=sizes, recipe=recipe)]
 
 
 def chosen(every: Sequence[Plan], pattern: str | None) -> list[Plan]:

@@ -48,6 +48,8 @@ def test_searches_are_those_of_section_4() -> None:
     single = search_settings(jobs([found["†DARTS(1st) (Liu et al., 2019)"]], setup())[0])["config"]
     assert (single["learners"], single["order"]) == (1, 1)
     assert {"DARTS-2nd, single learner", "random architectures"} <= set(found)
+    random = jobs([found["random architectures of 3.3 to 3.7 M parameters"]], setup())
+    assert all("--budget" in job.words for job in random) and len({job.folder for job in random}) == 4
     assert "DARTS-1st, single learner" not in found, "the authors ran it again, in a row of its own"
     assert not found["*ResNet (He et al., 2016a)"].runs
 
