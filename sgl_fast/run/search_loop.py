@@ -204,7 +204,8 @@ def described(genotypes: Sequence[Genotype], space: Space) -> dict[str, Any]:
 def probabilities_of(search: Search) -> dict[str, Any]:
     """Of the operations, (K, E, O), and of the edges of each node, (K, E), where the space has betas."""
     arch, learners = search.arch, range(search.config.learners)
-    found: dict[str, Any] = {f"alphas_{kind}": getattr(arch, f"alphas_{kind}").softmax(-1) for kind in KINDS}
+    probabilities = search.relaxation.probabilities
+    found: dict[str, Any] = {f"alphas_{kind}": probabilities(getattr(arch, f"alphas_{kind}")) for kind in KINDS}
     if search.space.edge_norm:
         found |= {f"betas_{kind}": [edge_shares(search.space, arch, k, kind) for k in learners] for kind in KINDS}
     return found

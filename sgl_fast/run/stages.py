@@ -7,7 +7,7 @@ from typing import Any
 
 from ..data import Dataset, Feed
 from ..data.seeds import seed_of
-from ..genotype.genotype import Genotype, derive, drop_ops
+from ..genotype.genotype import Genotype, drop_ops
 from ..nets.supernet import Supernet
 from ..sgl.config import Config
 from ..sgl.memory import check_room, chunk_for, free_budget
@@ -90,6 +90,7 @@ class Stages:
         """Every learner's, as its architecture stands."""
         skips = self.settings["max_skips"]
         nets = self.search.nets
+        derive = self.search.relaxation.derive
         return [derive(net.space, self.search.arch, k, skips) for k, net in enumerate(nets)]
 
     def next_stage(self) -> None:

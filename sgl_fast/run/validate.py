@@ -12,6 +12,7 @@ from ..data.seeds import seed_of
 from ..data.upload import upload
 from ..nets.supernet import draw_seeds
 from ..sgl.search import Search
+from ..sgl.step_inputs import mix_seeds
 from ..sgl.virtual_learners import VirtualLearners
 
 
@@ -23,13 +24,15 @@ def validate(
     before_each   is called before every batch, and may raise
     """
     epoch = search.epoch_of(max(0, search.steps - 1))  # that the weights were trained in
-    K, passes = len(search.w), search.passes(search.arch, "w", epoch)
+    K = len(search.w)
+    mixed = upload(mix_seeds(K, search.config.seed, search.steps, 2), search.w.device)
+    passes = search.passes(search.arch, "w", epoch, mixed)
     loss, correct, count = torch.zeros(K), torch.zeros(K), 0
     draw = torch.Generator().manual_seed(seed_of(search.config.seed, search.steps))
     for x, y in batches:
         before_each()
         seeds = upload(draw_seeds(K, draw), search.w.device) if search.noisy else None
-        logits = passes.evaluate(VirtualLearners(range(K), search.w, x, seeds=seeds), search.running)
+        logits = passes.evaluate(VirtualLearners(range(K), search.w, x, seeds=seeds, learns=False), search.running)
         targets = y.expand(K, -1)
         loss += F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1).cpu()
         correct += (logits.argmax(-1) == targets).sum(1).cpu()
