@@ -16,7 +16,7 @@ from ..reference.cell import Entry
 from ..reference.dropout import drops
 from ..reference.layers import LayerCursor, PassContext, RunningStats, fold, unfold
 from ..reference.pattern import Pattern
-from ..relaxations.relaxation import Mixing, Mixture
+from ..relaxations.base import Mixing, Mixture
 from ..spaces import Space
 from ..spaces.arch import Arch, arch_shapes, init_arch
 from .layout import build

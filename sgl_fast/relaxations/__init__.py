@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .relaxation import Relaxation
+    from .base import Relaxation
 
 # By name, where it is: module of this package and class.
-RELAXATIONS: dict[str, tuple[str, str]] = {"softmax": ("relaxation", "Relaxation")}
+RELAXATIONS: dict[str, tuple[str, str]] = {
+    "softmax": ("base", "Relaxation"),
+    "gdas": ("gumbel", "Gdas"),
+    "snas": ("gumbel", "Snas"),
+    "fair_darts": ("fair_darts", "FairDarts"),
+    "drnas": ("drnas", "DrNas"),
+    "sdarts_rs": ("sdarts", "SdartsRs"),
+    "sdarts_adv": ("sdarts", "SdartsAdv"),
+    "noisy_darts": ("noisy_darts", "NoisyDarts"),
+    "darts_plus": ("stopped", "DartsPlus"),
+    "r_darts": ("stopped", "RDarts"),
+}
 NAMES = tuple(RELAXATIONS)
+STOPPING = ("darts_plus", "r_darts")  # those that may end a search early
+SETTINGS: dict[str, dict[str, Any]] = {"r_darts": {"weight_decay": 27e-4}}  # fields of `Config` that make the method
 
 
 def relaxation(name: str) -> Relaxation:

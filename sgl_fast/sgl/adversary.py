@@ -7,7 +7,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ..data.batch import Batch
-from ..relaxations.relaxation import Mixing, Moment, Relaxation
+from ..relaxations.base import Mixing, Moment, Relaxation
 from ..spaces.arch import Arch
 from .passes import Passes
 from .virtual_learners import VirtualLearners, one_hot

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..nets.supernet import Supernet
-from ..relaxations.relaxation import Relaxation
+from ..relaxations.base import Relaxation
 from ..spaces.arch import Arch
 from .config import Config
 from .passes import Passes, PassOptions

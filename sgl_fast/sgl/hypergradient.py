@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..data.batch import Batch
 from ..nets.supernet import Supernet, draw_seeds
-from ..relaxations.relaxation import Mixing
+from ..relaxations.base import Mixing
 from ..spaces.arch import Arch
 from .methods import METHODS
 from .options import Options

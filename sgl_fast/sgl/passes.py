@@ -14,7 +14,7 @@ from ..ops.pseudo_label import cross_entropy
 from ..reference.dropout import drops
 from ..reference.layers import RunningStats
 from ..reference.pattern import Pattern, join
-from ..relaxations.relaxation import Mixing
+from ..relaxations.base import Mixing
 from ..spaces.arch import Arch, select_rows
 from . import ranks
 from .virtual_learners import VirtualLearners, merge, merge_arch, padded

@@ -16,7 +16,7 @@ from ..nets.supernet import Supernet
 from ..ops.flat_update import row_norms, sgd
 from ..reference.layers import RunningStats
 from ..relaxations import relaxation as relaxation_of
-from ..relaxations.relaxation import Relaxation
+from ..relaxations.base import Relaxation
 from ..spaces.arch import Arch, init_arch
 from . import processes, ranks
 from .arch_adam import ArchAdam

@@ -49,6 +49,7 @@ class Relaxation:
     skip_noise  standard deviation of the noise that the output of a skip gets in training, over its own (NoisyDARTS)
     adversarial whether `attack` perturbs the weights of operations before the network's weights learn
     curvature   whether records have "hessian_eigenvalue", the largest one of the validation loss in A, (K)
+    back        of a search that was stopped, how many epochs before its end the genotypes are taken from
     """
 
     draws: bool = False
@@ -56,6 +57,7 @@ class Relaxation:
     skip_noise: float = 0.0
     adversarial: bool = False
     curvature: bool = False
+    back: int = 0
 
     def weights(self, alphas: Tensor, moment: Moment, draws: Draws) -> Tensor:
         """alphas of one kind of cell -> weights of its operations, both (V, E, O), differentiable once.
@@ -68,10 +70,10 @@ class Relaxation:
         """(K), added to the validation loss of each learner; None: nothing is."""
         return None
 
-    def stop(self, history: Sequence[Mapping[str, Any]]) -> str | None:
+    def stop(self, history: Sequence[Mapping[str, Any]], space: Space) -> str | None:
         """Why the search ends after this epoch; None: it goes on.
 
-        history   of the epochs in which the architecture moved, what is remembered of their records
+        history   of the epochs in which the architecture moved, what is remembered of their records; space: of it
         """
         return None
 
