@@ -11,6 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Dirichlet
 
+from sgl_fast.nets.supernet import Supernet
+from sgl_fast.reference.cell import Writer
+from sgl_fast.reference.layers import LayerCursor, PassContext, fold, unfold
+from sgl_fast.reference.mixed_cell import apply_op
 from sgl_fast.relaxations import NAMES, relaxation
 from sgl_fast.relaxations.base import Mixing, Moment, Relaxation
 from sgl_fast.relaxations.draws import Draws
@@ -229,3 +233,26 @@ def test_the_softmax_is_the_default() -> None:
     assert torch.equal(ops["normal"], arch.alphas_normal.softmax(-1)) and type(relaxation("softmax")) is Relaxation
     assert edges["reduce"] is not None and arch.betas_reduce is not None
     assert torch.equal(edges["reduce"][:, :2], arch.betas_reduce[:, :2].softmax(1))
+
+
+def test_noisy_darts_adds_a_share_of_the_deviation_to_skips() -> None:
+    """0.2 std(y) of each virtual learner; not in evaluation, not on other operations."""
+    draw = torch.Generator().manual_seed(2)
+    x = torch.randn(2, 6, 4, 16, 16, generator=draw, dtype=torch.float64) * torch.tensor([1.0, 5.0]).view(2, 1, 1, 1, 1)
+    writer = Writer()
+    seeds, share = torch.tensor([3, 4]), relaxation("noisy_darts").skip_noise
+    cursor = LayerCursor(writer.cut("none"), torch.zeros(2, 0), PassContext(dropout_seeds=seeds, skip_noise=share))
+    added = unfold(apply_op(cursor, "skip_connect", fold(x), fold(x), 1), 2) - x
+    n = added / (0.2 * x.flatten(1).std(1)).view(2, 1, 1, 1, 1)
+    assert abs(n.mean()) < 0.03 and torch.allclose(n.flatten(1).std(1), torch.ones(2).double(), atol=0.03)
+    assert not torch.allclose(n[0], n[1], atol=0.1)
+
+    net = Supernet(space("darts", channels=2, layers=3, nodes=1, num_classes=3, ops=["skip_connect", "avg_pool_3x3"]))
+    w, arch, images = net.init_weights(2, draw), net.init_arch(2, draw), torch.randn(3, 3, 8, 8, generator=draw)
+    running, noisy = net.init_running(2), relaxation("noisy_darts").at()
+    for training, equal in ((True, False), (False, True)):
+        both = [
+            net(w, arch, images, training, running, mixing=m, dropout_seeds=seeds, backend="reference")
+            for m in (None, noisy)
+        ]
+        assert torch.equal(*both) == equal
