@@ -117,7 +117,7 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
     run.check_identity(identity(run.config, stages.dataset, backend))
     run.load(take)
     if ranks.is_main():
-        run.notes += check_metrics(run.read_metrics(), stages.step, stages.steps)
+        run.notes += check_metrics(run.read_metrics(), stages.step, stages.ended)
     run.truncate_metrics(stages.step)
     share_state(stages)
     say(run, stages, args)
