@@ -24,8 +24,8 @@ OPTIONS = Options(
         Option("settings", "str", "whose rates, epochs and batch. paper: section 4.2; published: the space's own "
                "authors; released: SGL's code, the default with that algorithm", PLAN, tuple(CHOICES["settings"])),
         Option("ablation", "str | None", "section 4.4 of the paper", PLAN, tuple(CHOICES["ablation"])),
-        Option("scale", "str", "tiny: small and quick, the default on a CPU; paper: on a GPU", PLAN,
-               tuple(CHOICES["scale"])),
+        Option("scale", "str", "tiny: small and quick, the default on a CPU; P-DARTS and PC-DARTS at first order "
+               "unless --order or --algorithm is said; paper: on a GPU", PLAN, tuple(CHOICES["scale"])),
         Option("channels", "int", "of the first cell; a reduction cell doubles them", CELLS),
         Option("layers", "ints", "cells; of P-DARTS those of each stage, N,N,N, or of the first, and one more in each",
                CELLS),
@@ -37,6 +37,7 @@ OPTIONS = Options(
         Option("unlabeled", "str | None", "folder of the images without labels; train: the training images", IMAGES,
                metavar="DIR"),
         Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
+        Option("held_out", "int", "images, drawn from those to train and to validate on, that take no part", IMAGES),
         Option("batch_size", "int", "images of each role a step", IMAGES),
         Option("limit", "int | None", "use only the first so many images of each role; none: all", IMAGES),
         *options_of(Config, {"skip_dropout": "floats"}),

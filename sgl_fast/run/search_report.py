@@ -111,7 +111,8 @@ def commands(run: RunFolder, last: Mapping[str, Any], state: str) -> list[tuple[
     if "genotypes" in last:
         evaluate = evaluate_command(run.folder, run.config["scale"])
         found.append(("Train the best learner's network", evaluate))
-        found.append(("Count its parameters and multiply-adds", f"{evaluate} --count"))
+        published = " --image-size 32" if run.config.get("image_size") == 16 else ""  # as in the table of learners
+        found.append(("Count its parameters and multiply-adds", f"{evaluate} --count{published}"))
     return found
 
 

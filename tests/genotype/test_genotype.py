@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import sgl_fast
-from sgl_fast.genotype.genotype import Genotype, count_skips, derive, drop_ops, random_genotype, restricted
+from sgl_fast.genotype.genotype import Genotype, count_skips, derive, drop_ops, restricted
 from sgl_fast.genotype.published import genotypes, read_genotype
 from sgl_fast.spaces.arch import Arch
 from sgl_fast.spaces.p_darts import RULES
@@ -212,24 +212,15 @@ def test_bad_json(text: str) -> None:
         Genotype.from_json(text)
 
 
-def test_random_genotypes_follow_the_seed_and_cover_the_space() -> None:
-    assert random_genotype(4, seed=5) == random_genotype(4, seed=5) != random_genotype(4, seed=6)
-    drawn = [random_genotype(3, seed=seed) for seed in range(100)]
-    entries = {entry for genotype in drawn for entry in genotype.normal[-2:]}
-    assert {source for _, source in entries} == {0, 1, 2, 3}
-    assert {op for op, _ in entries} == set(sgl_fast.genotype.genotype.PRIMITIVES) - {"none"}
-    assert all(a[1] < b[1] for g in drawn for a, b in zip(g.reduce[::2], g.reduce[1::2], strict=True))
-
-
 def test_published_names() -> None:
-    assert list(genotypes) == list(PUBLISHED["genotypes"])
+    assert list(genotypes)[: len(PUBLISHED["genotypes"])] == list(PUBLISHED["genotypes"])
     for name, published in PUBLISHED["genotypes"].items():
         cells = {key: published[key] for key in GOOD}
         assert genotypes[name] == genotypes[name.partition(".")[2]] == Genotype(**cells)
         for alias in PUBLISHED["aliases"].get(name, []):
             assert genotypes[alias] == genotypes[name]
     assert sgl_fast.genotypes.PC_DARTS_cifar is genotypes["pc_darts.PCDARTS"]
-    assert "DARTS_V2" in genotypes and "DARTS_V9" not in genotypes and len(genotypes) == 37
+    assert "DARTS_V2" in genotypes and "DARTS_V9" not in genotypes and len(genotypes) == 53
 
 
 def test_unknown_published_names_list_the_nearest() -> None:

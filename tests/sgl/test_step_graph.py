@@ -39,6 +39,11 @@ KINDS = {
         "arch_start": 2,
     },
     "pc_darts_separate": {"schedule": "separate", "epochs": 1, "steps_per_epoch": 3},
+    "pc_darts_gdas": {"relaxation": "gdas", "epochs": 3, "steps_per_epoch": 2},
+    "pc_darts_drnas": {"relaxation": "drnas"},
+    "pc_darts_adv": {"relaxation": "sdarts_adv", "epochs": 3, "steps_per_epoch": 3},
+    "pc_darts_noisy": {"relaxation": "noisy_darts"},
+    "pc_darts_fair": {"relaxation": "fair_darts"},
     "pc_darts_self": {"teacher": "self", "lr": 0.1, "warmup_epochs": 3, "steps_per_epoch": 1},
 }
 
@@ -152,7 +157,7 @@ def test_a_graph_needs_its_device() -> None:
 def test_the_command_writes_the_same_run_by_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records come late there; the log and the checkpoint have all of them."""
     arguments = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4"]
-    arguments += ["--limit", "16", "--epochs", "2", "--arch-start", "0", "--quiet", "--out"]
+    arguments += ["--limit", "16", "--epochs", "2", "--order", "2", "--arch-start", "0", "--quiet", "--out"]
     assert main([*arguments, str(tmp_path / "launched")]) == 0
     monkeypatch.setattr(Search, "recorder", Tape)
     monkeypatch.setattr(Search, "graphed", True)
