@@ -28,16 +28,15 @@ class Columns(tl.constexpr):  # type: ignore[misc]
 
 
 CONV, POOL, USE, MASK = Columns(rows.Conv), Columns(rows.Pool), Columns(rows.Use), Columns(rows.Mask)
-EDGE, TERM, STATE = Columns(rows.Edge), Columns(rows.Term), Columns(rows.State)
-TARGET, NORM_GRAD = Columns(rows.Target), Columns(rows.NormGrad)
+EDGE, TERM, STATE, PICK = Columns(rows.Edge), Columns(rows.Term), Columns(rows.State), Columns(rows.Pick)
 
 
 # Arguments that no kernel is compiled anew for, be they 1 or multiples of 16: counts, numbers of rows, sides. What
 # vectors of loads and stores are aligned by stays specialised: pointers, strides between learners and images, `pixels`
 # of a plane, P of flat rows.
 PLAIN = (
-    *("first", "node", "N", "M", "J", "K", "C", "H", "W", "image", "channel", "crop", "cutout", "add"),
-    *("blocks", "block", "measured", "taps", "parts", "size", "source", "shape", "work", "batch"),
+    *("first", "node", "N", "M", "J", "K", "C", "H", "W", "image", "channel", "crop", "cutout", "is_node"),
+    *("blocks", "block", "taps", "size", "source", "shape", "work", "batch", "sums", "channels", "wanted", "split"),
 )
 
 
@@ -54,6 +53,13 @@ class Pair(NamedTuple):
 
     first: Images
     second: Images
+
+
+class Asked(NamedTuple):
+    """Of s0 and s1, whether (1, 0) their gradients are asked for."""
+
+    first: Any
+    second: Any
 
 
 class PerImage(NamedTuple):
@@ -147,13 +153,47 @@ class Tile(NamedTuple):
     products: str
 
 
-class StateRows(NamedTuple):
-    """Rows of states, and of what leaves them: pools with their uses, edges in the order of their sources."""
+class GradRows(NamedTuple):
+    """Rows that a state's gradient is for: edges by their nodes, out_edges by their sources."""
 
     states: Any
+    convs: Any
     pools: Any
     uses: Any
     edges: Any
+    out_edges: Any
+    terms: Any
+
+
+class Channels(NamedTuple):
+    """Of norms whose means come together: from `first` on, and of bare pools from `first_bare` on."""
+
+    first: Any
+    count: Any
+    first_bare: Any
+    bare: Any
+
+
+class Sums(NamedTuple):
+    """What the backward of norms and the gradients of operations are made of.
+
+    blocks    sums of dy and dy * (z - mean) over blocks of pixels, (images, norms, parts, 2)
+    images    of images, (images, norms, 2)
+    skips     of dy times what skips, auxiliary skips and bypasses add, (images, edges, 3, skip_parts)
+    tickets   zeros: programs that stored theirs; (V, norms + slots), from `behind` on (images, slots)
+    measured  channels whose statistics were taken from z
+    """
+
+    blocks: Any
+    images: Any
+    skips: Any
+    tickets: Any
+    parts: Any
+    skip_parts: Any
+    edges: Any
+    slots: Any
+    behind: Any
+    measured: Any
 
 
 class ForwardRows(NamedTuple):

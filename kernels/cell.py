@@ -11,11 +11,12 @@ from torch import Tensor
 
 from ..ops.plan import Program, program_of
 from ..ops.rows import Conv
-from .arguments import Dropout, Images, Mixture, Norms, Pair, PerImage, Shape, Tile, Weights
+from .arguments import Block, Dropout, Images, Mixture, Norms, Pair, PerImage, Shape, Tile, Weights
 from .configurations import INTERPRETED, LEAST_DOT, TilesInForce, architecture, tiles_in_force, tiles_of
-from .launch import LaunchPlan, Slot, power_of_two
+from .launch import LaunchPlan, Slot, block_size, power_of_two
 
 Strides = tuple[int, int]
+MOST_CHANNELS, EACH = 16, 2  # of a block beside 1x1 convolutions: channels at most, elements a thread
 
 
 class Signature(NamedTuple):
@@ -120,9 +121,11 @@ class CellLaunches(LaunchPlan):
         """Where a stage's states lie."""
         return self.sources if states.start < 2 else self.nodes
 
-    def tile_of(self, kernel: str, rows: range, pixels: int) -> tuple[Tile, dict[str, int]]:
+    def convs(self, rows: range) -> list[Conv]:
+        return self.program.convs[rows.start : rows.stop]
+
+    def tile_of(self, kernel: str, convs: list[Conv], pixels: int) -> tuple[Tile, dict[str, int]]:
         """Of 1x1 convolutions, none of them being as of mixed channels; and the options of its launch."""
-        convs: list[Conv] = self.program.convs[rows.start : rows.stop]
         M = self.program.M
         ins, outs = max((conv.ins for conv in convs), default=M), max((conv.outs for conv in convs), default=M)
         dot = min((min(conv.ins, conv.outs) for conv in convs), default=M) >= LEAST_DOT
@@ -131,6 +134,12 @@ class CellLaunches(LaunchPlan):
         block = tiles_of(f"{kernel}_dot" if dot else kernel, self.device).block(ins, pixels, outs, least)
         products = dot_precision(self.signature.precision, self.device)
         return Tile(block.channels, outs, block.pixels, dot, products), block.options
+
+
+def block_of(channels: int, warps: int) -> Block:
+    """For what has so many channels beside 1x1 convolutions in a program of so many warps."""
+    channels = block_size(channels, MOST_CHANNELS)
+    return Block(channels, max(2, EACH * 32 * warps // channels))
 
 
 def twice(slot: Slot, N: int, image: int) -> Pair:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 
 from .arguments import Batch, Block, ForwardRows, ForwardWork, Pair, PerImage, Size, Some
-from .cell import CellLaunches, Signature
+from .cell import CellLaunches, Signature, block_of
 from .combine import combine_kernel
 from .configurations import tiles_of
-from .launch import REGISTERS, Slot, block_size, ceil_div
+from .launch import REGISTERS, Slot, ceil_div
 from .stage import stage_kernel
 
 NOTHING = range(0)
-MOST_CHANNELS, EACH = 16, 2  # of a block of pools and patterns: channels at most, elements a thread
 
 
 class Forward(CellLaunches):
@@ -38,10 +37,9 @@ class Forward(CellLaunches):
         if not (convs or pools):
             return
         pixels = size.height * size.width
-        tile, options = self.tile_of("convolve", convs, pixels)
+        tile, options = self.tile_of("convolve", self.convs(convs), pixels)
         most = max((self._read(mask)[0] for mask in masks), default=1)
-        elements = EACH * 32 * options["num_warps"]
-        pool, mask = (block_of(channels, elements) for channels in (self.program.M, most))
+        pool, mask = (block_of(channels, options["num_warps"]) for channels in (self.program.M, most))
         work = ForwardWork(
             Some(convs.start, len(convs), ceil_div(pixels, tile.pixels)),
             self._pools(pools, size, pool),
@@ -107,12 +105,6 @@ class Forward(CellLaunches):
             shape=self.shape,
             BLOCK=Block(*block[:2]),
         )
-
-
-def block_of(channels: int, elements: int) -> Block:
-    """Of so many elements, places or bytes by channels."""
-    channels = block_size(channels, MOST_CHANNELS)
-    return Block(channels, max(2, elements // channels))
 
 
 def pool_blocks(size: Size, block: Block) -> int:

@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 
 from .arguments import EDGE, PLAIN, TERM
-from .tiles import edge_weight_of, normed, op_weight_of, skip_beta_of, state_base
+from .tiles import edge_weight_of, learner_of, normed, op_weight_of, skip_beta_of, state_base
 
 
 @triton.jit
@@ -56,8 +56,8 @@ def combine_kernel(x, out, saved, norms, mixture, dropout, edges, terms, node, p
     Grid: (blocks of pixels, groups of channels, images). x Pair, out and saved PerImage, norms Norms, mixture Mixture,
     dropout Dropout, edges, terms: rows of EDGE and TERM; pixels of a node, shape Shape.
     """
-    image = tl.program_id(2).to(tl.int64)
-    v, partial = image // shape.N, shape.C // shape.M
+    image, v, n = learner_of(2, shape.N)
+    partial = shape.C // shape.M
     c = tl.program_id(1) * BLOCK.channels + tl.arange(0, BLOCK.channels)
     pixel = tl.program_id(0) * BLOCK.pixels + tl.arange(0, BLOCK.pixels)
     out_mask = (c < shape.C)[:, None] & (pixel < pixels)[None, :]
@@ -67,7 +67,7 @@ def combine_kernel(x, out, saved, norms, mixture, dropout, edges, terms, node, p
     own = saved.ptr + image * saved.step
     for e in range(node + 2):
         row = edges + (node * (node + 3) // 2 + e) * len(EDGE)
-        base = state_base(x, out, tl.load(row + EDGE.reads), v, image % shape.N, image) + tl.load(row + EDGE.offset)
+        base = state_base(x, out, tl.load(row + EDGE.reads), v, n, image) + tl.load(row + EDGE.offset)
         sum_ = mixed_term(
             base, own, norms, mixture, dropout, row, terms, image, v, c // partial, mixes, mixed, pixel, pixels, shape
         )

@@ -5,8 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV, PLAIN, TARGET
-from .tiles import base_of, conv_weight, grad_z_tile, is_open, matmul
+from .arguments import CONV, PLAIN
+from .tiles import base_of, conv_weight, grad_z_tile, is_open, learner_of, matmul
 
 
 @triton.jit(do_not_specialize=PLAIN)
@@ -16,18 +16,62 @@ def pointwise_dgrad_kernel(y, norms, weights, mixture, scratch, convs, first, N,
     Grid: (blocks of pixels, rows from `first` on, images). y Result, norms Norms, weights Weights, mixture Mixture,
     scratch PerImage, convs: rows of CONV; pixels of y.
     """
-    image, row = tl.program_id(2).to(tl.int64), convs + (first + tl.program_id(1)) * len(CONV)
-    v, o = image // N, tl.arange(0, TILE.outs)
+    image, v, _ = learner_of(2, N)
+    row = convs + (first + tl.program_id(1)) * len(CONV)
     pixel = tl.program_id(0) * TILE.pixels + tl.arange(0, TILE.pixels)
-    ins, outs = tl.load(row + CONV.ins), tl.load(row + CONV.outs)
+    store_scratch(y, norms, weights, mixture, scratch, row, image, v, pixel, pixels, TILE)
+
+
+@triton.jit
+def store_scratch(y, norms, weights, mixture, scratch, row, image, v, pixel, pixels, TILE: tl.constexpr):
+    """The gradient of what a 1x1 convolution reads, at pixels of its results."""
+    o, ins = tl.arange(0, TILE.outs), tl.load(row + CONV.ins)
     grad_z = grad_z_tile(y, image, row, norms, conv_weight(mixture, v, row), v, o, pixel, pixels)
-    pointwise = weights.ptr + v * weights.learner + tl.load(row + CONV.pointwise)
-    to = scratch.ptr + image * scratch.step + tl.load(row + CONV.scratch)
+    own, to = weights.ptr + v * weights.learner, scratch.ptr + image * scratch.step + tl.load(row + CONV.scratch)
     for c0 in range(0, ins, TILE.ins):
         c = c0 + tl.arange(0, TILE.ins)
-        w_mask, mask = (c < ins)[:, None] & (o < outs)[None, :], (c < ins)[:, None] & (pixel < pixels)[None, :]
-        w = tl.load(pointwise + o[None, :] * ins + c[:, None], mask=w_mask, other=0.0)
-        tl.store(to + c[:, None] * pixels + pixel[None, :], matmul(w, grad_z, TILE), mask=mask)
+        mask = (c < ins)[:, None] & (pixel < pixels)[None, :]
+        back = matmul(transposed_weights(own, row, o, c), grad_z, TILE)
+        tl.store(to + c[:, None] * pixels + pixel[None, :], back, mask=mask)
+
+
+@triton.jit
+def transposed_weights(weights, row, o, c):
+    """(c, o) of a 1x1 convolution. weights: of its learner"""
+    ins, outs = tl.load(row + CONV.ins), tl.load(row + CONV.outs)
+    mask = (c < ins)[:, None] & (o < outs)[None, :]
+    return tl.load(weights + tl.load(row + CONV.pointwise) + o[None, :] * ins + c[:, None], mask=mask, other=0.0)
+
+
+@triton.jit(do_not_specialize=PLAIN)
+def input_grad_kernel(y, norms, weights, mixture, pattern, to, convs, first, wanted, N, size, TILE: tl.constexpr):
+    """What the cell's inputs receive through the 1x1 convolutions of their preprocessing.
+
+    One of stride 2 leaves pixels that none reads: half of them are the first convolution's to fill with zeros, half the
+    second's. Grid: (blocks of pixels, rows from `first` on, images). y Result, norms Norms, weights Weights, mixture
+    Mixture, pattern PerImage (bytes), to Pair, of which `wanted` says what is asked for, convs: rows of CONV; size Size
+    of y.
+    """
+    image, v, n = learner_of(2, N)
+    row = convs + (first + tl.program_id(1)) * len(CONV)
+    reads, pixels = tl.load(row + CONV.reads), size.height * size.width
+    o, ins = tl.arange(0, TILE.outs), tl.load(row + CONV.ins)
+    if ((reads == 0) & (wanted.first != 0)) | ((reads == 1) & (wanted.second != 0)):
+        pixel = tl.program_id(0) * TILE.pixels + tl.arange(0, TILE.pixels)
+        stride, offset = tl.load(row + CONV.stride), tl.load(row + CONV.first)
+        height, width = tl.load(row + CONV.height), tl.load(row + CONV.width)
+        up, left = pixel // size.width * stride + offset, pixel % size.width * stride
+        grad_z = grad_z_tile(y, image, row, norms, conv_weight(mixture, v, row), v, o, pixel, pixels)
+        bits = pattern.ptr + image * pattern.step + tl.load(row + CONV.relu_mask)
+        own, base = weights.ptr + v * weights.learner, base_of(to, reads, v, n)
+        for c0 in range(0, ins, TILE.ins):
+            c = c0 + tl.arange(0, TILE.ins)
+            mask = (c < ins)[:, None] & (pixel < pixels)[None, :]
+            back = matmul(transposed_weights(own, row, o, c), grad_z, TILE)
+            let = is_open(bits, c[:, None], up[None, :], (left + offset)[None, :], height, width, mask)
+            at = base + c[:, None] * (height * width) + (up * width + left)[None, :]
+            tl.store(at + offset, tl.where(let, back, 0.0), mask=mask)
+            tl.store(at + 1 - offset, tl.zeros_like(back), mask=mask & (stride == 2))
 
 
 @triton.jit
@@ -52,32 +96,3 @@ def add_transposed(total, scratch, weights, row, c, here, y, x, inside, height, 
             tap = tl.load(taps + i * kernel + j, mask=here & (depthwise >= 0), other=1.0)
             total += tap[:, None] * tl.load(planes + at, mask=mask, other=0.0)
     return total
-
-
-@triton.jit(do_not_specialize=PLAIN)
-def depthwise_dgrad_kernel(scratch, weights, pattern, to, targets, convs, first, N, size, add, BLOCK: tl.constexpr):
-    """grad = relu_mask * (sum over a target's convolutions of depthwise transposed * scratch); add: to what is there.
-
-    Grid: (groups of channels x blocks of pixels, rows from `first` on, images). scratch PerImage, weights Weights,
-    pattern PerImage (bytes), to Pair, targets, convs: rows of TARGET and CONV; size Size of the targets.
-    """
-    image, row = tl.program_id(2).to(tl.int64), targets + (first + tl.program_id(1)) * len(TARGET)
-    v, height, width = image // N, size.height, size.width
-    pixels, relu_mask = height * width, tl.load(row + TARGET.relu_mask)
-    blocks = (pixels + BLOCK.pixels - 1) // BLOCK.pixels
-    c = tl.program_id(0) // blocks * BLOCK.channels + tl.arange(0, BLOCK.channels)
-    pixel = tl.program_id(0) % blocks * BLOCK.pixels + tl.arange(0, BLOCK.pixels)
-    y, x, inside, here = pixel // width, pixel % width, pixel < pixels, c < tl.load(row + TARGET.channels)
-    own, taps = scratch.ptr + image * scratch.step, weights.ptr + v * weights.learner
-    total = tl.zeros((BLOCK.channels, BLOCK.pixels), tl.float32)
-    for k in range(tl.load(row + TARGET.convs)):
-        conv = convs + (tl.load(row + TARGET.first_conv) + k) * len(CONV)
-        total = add_transposed(total, own, taps, conv, c, here, y, x, inside, height, width)
-    mask = here[:, None] & inside[None, :]
-    if relu_mask >= 0:
-        bits = pattern.ptr + image * pattern.step + relu_mask
-        total = tl.where(is_open(bits, c[:, None], y[None, :], x[None, :], height, width, mask), total, 0.0)
-    base = base_of(to, tl.load(row + TARGET.reads), v, image % N) + tl.load(row + TARGET.offset)
-    at = base + c[:, None] * pixels + pixel[None, :]
-    total += tl.load(at, mask=mask & (add != 0), other=0.0)
-    tl.store(at, total, mask=mask)

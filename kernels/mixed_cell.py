@@ -81,9 +81,9 @@ def mixed_cell_backward(
     plan = backward_launches(call.signature, training, wanted)
     program, (V, N) = plan.program, s1.shape[:2]
     none = s1.new_empty(0)
-    # Without preprocessing both inputs' gradients are summed, wanted or not: one launch has both states.
-    summed = any(wanted) and not program.preprocess
-    grad_s0, grad_s1 = (s1.new_zeros(s.shape) if want or summed else none for s, want in ((s0, want_s0), (s1, want_s1)))
+    # Without preprocessing both inputs' gradients are made, wanted or not: one launch has both states.
+    both = any(wanted) and not program.preprocess
+    grad_s0, grad_s1 = (s1.new_empty(s.shape) if want or both else none for s, want in ((s0, want_s0), (s1, want_s1)))
     op_grads = op_weights.new_zeros(op_weights.shape)
     edge_grads = none if edge_weights is None else edge_weights.new_empty(edge_weights.shape)
     shares = s1.new_empty(V, plan.groups, program.weights if want_weights else 0)
@@ -96,9 +96,9 @@ def mixed_cell_backward(
         "stats": stats.contiguous(),
         "pattern": pattern.contiguous(),
         "gradients": gradients,
-        "state_grads": torch.zeros_like(states, memory_format=torch.contiguous_format),
-        "norm_grads": s1.new_zeros(V, 3, program.norms),
-        "skip_sums": s1.new_empty(V * N, len(program.edges), 3),
+        "state_grads": s1.new_empty(states.shape),
+        "norm_grads": s1.new_empty(V, 3, program.norms),
+        "tickets": s1.new_zeros(plan.tickets, dtype=torch.int32),
         "grad_s0": grad_s0,
         "grad_s1": grad_s1,
         "op_grads": op_grads,

@@ -1,12 +1,12 @@
-"""Statistics of batch norms, and the means that their backward needs. Sums over images are float64, in one order."""
+"""Statistics of batch norms, and the means that their backward needs: float64 sums over images, in one order.
+
+What programs store of their parts is added up by the last one that comes.
+"""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
-
-from .arguments import NORM_GRAD, PLAIN
-from .tiles import norm_of
 
 EPS = tl.constexpr(1e-5)
 FEW, PARTS = tl.constexpr(4), tl.constexpr(64)  # channels whose moments are added at a time, and of how many blocks
@@ -85,58 +85,73 @@ def store_stats(norms, v, c, here, total, squares, count):
     tl.store(to + 2 * norms.count, (biased * (count * reciprocal(count - 1))).to(tl.float32), mask=here)
 
 
-@triton.jit(do_not_specialize=PLAIN)
-def dy_sums_kernel(y, norms, partial, rows, first, N, pixels, BLOCK: tl.constexpr):
-    """partial (images, norms, 2): an image's sums of dy and of dy * (z - mean).
+MANY, AT_ONCE = tl.constexpr(16), tl.constexpr(16)  # channels whose sums are added at a time, and of how many parts
 
-    Grid: (rows from `first` on, images). y Result; rows: of NORM_GRAD.
+
+@triton.jit
+def store_dy_sums(to, here, dy, z, mean):
+    """Sums of dy and of dy * (z - mean) over the pixels of a block; dy is 0 outside."""
+    tl.store(to, tl.sum(dy, 1), mask=here)
+    tl.store(to + 1, tl.sum(dy * (z - mean), 1), mask=here)
+
+
+@triton.jit
+def finish_dy_sums(sums, norms, image, v, N, channels, blocks, pixels, slot, programs):
+    """What the backward needs of norms, once `programs` programs of an image stored their sums, and all images did.
+
+    channels Channels; slot: of what the norms have their gradients from.
     """
-    image, row = tl.program_id(1).to(tl.int64), rows + (first + tl.program_id(0)) * len(NORM_GRAD)
-    dy_base = y.dy.ptr + image * y.dy.step + tl.load(row + NORM_GRAD.grad)
-    z_base = y.z.ptr + image * y.z.step + tl.load(row + NORM_GRAD.z)
-    step, norm, channels = (
-        tl.load(row + NORM_GRAD.grad_step),
-        tl.load(row + NORM_GRAD.norm),
-        tl.load(row + NORM_GRAD.channels),
-    )
-    for c0 in range(0, channels, BLOCK.channels):
-        c = c0 + tl.arange(0, BLOCK.channels)
-        mean, _ = norm_of(norms, image // N, norm, c, c < channels)
-        sum_dy, sum_dy_z = tl.zeros((BLOCK.channels,), tl.float32), tl.zeros((BLOCK.channels,), tl.float32)
-        for start in range(0, pixels, BLOCK.pixels):
-            pixel = start + tl.arange(0, BLOCK.pixels)
-            mask = (c < channels)[:, None] & (pixel < pixels)[None, :]
-            dy = tl.load(dy_base + c[:, None] * step + pixel[None, :], mask=mask, other=0.0)
-            z = tl.load(z_base + c[:, None] * pixels + pixel[None, :], mask=mask, other=0.0)
-            sum_dy += tl.sum(dy, 1)
-            sum_dy_z += tl.sum(dy * (z.to(tl.float32) - mean), 1)
-        to = partial + (image * norms.count + norm + c) * 2
-        tl.store(to, sum_dy, mask=c < channels)
-        tl.store(to + 1, sum_dy_z, mask=c < channels)
+    first, count, first_bare, bare = channels.first, channels.count, channels.first_bare, channels.bare
+    finish_ranges(sums, norms, image, v, N, first, count, first_bare, bare, blocks, pixels, slot, programs)
 
 
-@triton.jit(do_not_specialize=PLAIN)
-def mean_dy_kernel(partial, norms, rows, first, measured, N, pixels, CHANNELS: tl.constexpr, IMAGES: tl.constexpr):
-    """norms.grads: mean_dy, mean_dy_xhat / deviation, and the sum of dy * xhat; xhat: the normalised z.
+@triton.jit
+def finish_ranges(sums, norms, image, v, N, first, count, first_bare, bare, blocks, pixels, slot, programs):
+    """The same, of `count` and `bare` channels from the first ones on."""
+    if is_last(sums.tickets, sums.behind + image * sums.slots + slot, programs):
+        add_blocks(sums, norms, image, first, count, blocks)
+        add_blocks(sums, norms, image, first_bare, bare, blocks)
+        if is_last(sums.tickets, v * (norms.count + sums.slots) + norms.count + slot, N):
+            add_images(sums, norms, v, N, first, count, pixels)
+            add_images(sums, norms, v, N, first_bare, bare, pixels)
 
-    The means are 0 where statistics do not depend on z: of norms from channel `measured` on. Grid: (rows from `first`
-    on, learners). partial (images, norms, 2); rows: of NORM_GRAD.
+
+@triton.jit
+def add_blocks(sums, norms, image, first, count, blocks):
+    """Sums of an image from those of its blocks."""
+    for c0 in range(0, count, MANY):
+        c = c0 + tl.arange(0, MANY)
+        here, dy, dot = c < count, tl.zeros((MANY,), tl.float32), tl.zeros((MANY,), tl.float32)
+        for start in range(0, blocks, AT_ONCE):
+            part = start + tl.arange(0, AT_ONCE)
+            mask = here[:, None] & (part < blocks)[None, :]
+            at = sums.blocks + ((image * norms.count + first + c[:, None]) * sums.parts + part[None, :]) * 2
+            dy += tl.sum(tl.load(at, mask=mask, other=0.0), 1)
+            dot += tl.sum(tl.load(at + 1, mask=mask, other=0.0), 1)
+        to = sums.images + (image * norms.count + first + c) * 2
+        tl.store(to, dy, mask=here)
+        tl.store(to + 1, dot, mask=here)
+
+
+@triton.jit
+def add_images(sums, norms, v, N, first, count, pixels):
+    """norms.grads of `count` channels of a learner, from the sums of its images.
+
+    mean_dy, mean_dy_xhat / deviation, and the sum of dy * xhat; xhat: the normalised z. The means are 0 where
+    statistics do not depend on z: of norms from channel `measured` on.
     """
-    row, v = rows + (first + tl.program_id(0)) * len(NORM_GRAD), tl.program_id(1).to(tl.int64)
-    norm, channels = tl.load(row + NORM_GRAD.norm), tl.load(row + NORM_GRAD.channels)
-    count = tl.full((1,), N * pixels, tl.float64)
-    for c0 in range(0, channels, CHANNELS):
-        c = c0 + tl.arange(0, CHANNELS)
-        here = c < channels
-        sum_dy, sum_dy_z = tl.zeros((CHANNELS,), tl.float64), tl.zeros((CHANNELS,), tl.float64)
-        for start in range(0, N, IMAGES):
-            n = start + tl.arange(0, IMAGES)
+    one_of = reciprocal(N * pixels)
+    for c0 in range(0, count, MANY):
+        c = first + c0 + tl.arange(0, MANY)
+        here, dy, dot = c < first + count, tl.zeros((MANY,), tl.float64), tl.zeros((MANY,), tl.float64)
+        for start in range(0, N, AT_ONCE):
+            n = start + tl.arange(0, AT_ONCE)
             mask = here[:, None] & (n < N)[None, :]
-            at = partial + ((v * N + n)[None, :] * norms.count + norm + c[:, None]) * 2
-            sum_dy += tl.sum(tl.load(at, mask=mask, other=0.0).to(tl.float64), 1)
-            sum_dy_z += tl.sum(tl.load(at + 1, mask=mask, other=0.0).to(tl.float64), 1)
-        scale = tl.load(norms.stats + (v * 3 + 1) * norms.count + norm + c, mask=here, other=0.0).to(tl.float64)
-        to, batch = norms.grads + v * 3 * norms.count + norm + c, norm < measured
-        tl.store(to, tl.where(batch, sum_dy / count, 0.0).to(tl.float32), mask=here)
-        tl.store(to + norms.count, tl.where(batch, sum_dy_z * scale * scale / count, 0.0).to(tl.float32), mask=here)
-        tl.store(to + 2 * norms.count, (sum_dy_z * scale).to(tl.float32), mask=here)
+            at = sums.images + ((v * N + n)[None, :] * norms.count + c[:, None]) * 2
+            dy += tl.sum(tl.load(at, mask=mask, other=0.0).to(tl.float64), 1)
+            dot += tl.sum(tl.load(at + 1, mask=mask, other=0.0).to(tl.float64), 1)
+        scale = tl.load(norms.stats + (v * 3 + 1) * norms.count + c, mask=here, other=0.0).to(tl.float64)
+        to, batch = norms.grads + v * 3 * norms.count + c, c < sums.measured
+        tl.store(to, tl.where(batch, dy * one_of, 0.0).to(tl.float32), mask=here)
+        tl.store(to + norms.count, tl.where(batch, dot * scale * scale * one_of, 0.0).to(tl.float32), mask=here)
+        tl.store(to + 2 * norms.count, (dot * scale).to(tl.float32), mask=here)

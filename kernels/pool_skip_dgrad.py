@@ -5,8 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import EDGE, PLAIN, POOL, STATE, USE
-from .tiles import argmax_of, base_of, bn_backward, edge_weight_of, op_weight_of, skip_beta_of
+from .arguments import EDGE, POOL, STATE, USE
+from .tiles import argmax_of, bn_backward, edge_weight_of, op_weight_of, skip_beta_of
 
 
 @triton.jit
@@ -79,38 +79,3 @@ def bypass_dgrad(dy, pattern, mixture, edge, state, v, c, y, x, mask, size, shap
         code = argmax_of(bits, (c - shape.M)[:, None], oy[None, :], ox[None, :], size.height, size.width, mask)
         gradient = tl.where(code == (y % 2 * 2 + x % 2)[None, :], gradient, 0.0)
     return gradient
-
-
-@triton.jit(do_not_specialize=PLAIN)
-def pool_skip_dgrad_kernel(
-    y, norms, mixture, dropout, pattern, to, rows, first, source, size, shape, BLOCK: tl.constexpr
-):
-    """Adds to a state's gradient what comes back through its pools, its skips and its bypassing channels.
-
-    Grid: (blocks of pixels, groups of channels x states, images). y Result (saved activations; gradients of nodes),
-    norms Norms, mixture Mixture, dropout Dropout, pattern PerImage (bytes), to Pair, rows StateRows, source, size
-    Size of the states and of nodes, shape Shape.
-    """
-    image, groups = tl.program_id(2).to(tl.int64), (shape.C + BLOCK.channels - 1) // BLOCK.channels
-    v, state = image // shape.N, rows.states + (first + tl.program_id(1) // groups) * len(STATE)
-    c = tl.program_id(1) % groups * BLOCK.channels + tl.arange(0, BLOCK.channels)
-    pixel, pixels = tl.program_id(0) * BLOCK.pixels + tl.arange(0, BLOCK.pixels), source.height * source.width
-    y_in, x_in, inside, here = pixel // source.width, pixel % source.width, pixel < pixels, c < shape.C
-    mixed, bypasses = (c < shape.M)[:, None] & inside[None, :], ((c >= shape.M) & here)[:, None] & inside[None, :]
-    dy, saved, bits = y.dy.ptr + image * y.dy.step, y.z.ptr + image * y.z.step, pattern.ptr + image * pattern.step
-    total = tl.zeros((BLOCK.channels, BLOCK.pixels), tl.float32)
-    for p in range(tl.load(state + STATE.pools)):
-        pool = rows.pools + (tl.load(state + STATE.first_pool) + p) * len(POOL)
-        total += pool_dgrad(
-            dy, saved, bits, norms, mixture, rows.uses, pool, v, c, y_in, x_in, inside, source, size, shape
-        )
-    for e in range(tl.load(state + STATE.edges)):
-        row = rows.edges + (tl.load(state + STATE.first_edge) + e) * len(EDGE)
-        node = dy + tl.load(row + EDGE.node) * shape.C * (size.height * size.width)
-        total += skip_dgrad(node, mixture, dropout, row, image, v, c, mixed, pixel, pixels, shape)
-        if shape.C > shape.M:
-            edge = tl.load(row + EDGE.edge)
-            total += bypass_dgrad(node, bits, mixture, edge, state, v, c, y_in, x_in, bypasses, size, shape)
-    base = base_of(to, tl.load(state + STATE.reads), v, image % shape.N) + tl.load(state + STATE.offset)
-    mask, at = here[:, None] & inside[None, :], base + c[:, None] * pixels + pixel[None, :]
-    tl.store(at, tl.load(at, mask=mask, other=0.0) + total, mask=mask)

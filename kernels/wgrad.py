@@ -5,18 +5,31 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV, PLAIN
+from .arguments import CONV, PICK, PLAIN
 from .tiles import base_of, conv_weight, depthwise_tile, grad_z_tile, is_open, matmul, norm_of
 
 
+@triton.jit
+def source_of(x, later, early, reads, v, n):
+    """Where an image starts in the place that a convolution reads: one of x, or of `later`."""
+    base = base_of(later, reads, v, n)
+    if early:
+        base = base_of(x, reads, v, n)
+    return base
+
+
 @triton.jit(do_not_specialize=PLAIN)
-def pointwise_wgrad_kernel(x, weights, y, norms, mixture, pattern, shares, convs, first, N, size, TILE: tl.constexpr):
+def pointwise_wgrad_kernel(
+    x, later, weights, y, norms, mixture, pattern, shares, convs, picks, split, N, size, TILE: tl.constexpr
+):
     """d pointwise[o, c] = sum over pixels of grad_z[o] * (depthwise * relu(norm_in(x)))[c], replayed.
 
-    Grid: (groups of inputs, rows from `first` on, learners x groups). x Pair, weights Weights, y Result, norms Norms,
-    mixture Mixture, pattern PerImage (bytes), shares Shares, convs: rows of CONV; size Size of y.
+    Grid: (groups of inputs, picks, learners x groups). x Pair of rows before `split`, later of others, weights Weights,
+    y Result, norms Norms, mixture Mixture, pattern PerImage (bytes), shares Shares, convs, picks: rows of CONV and
+    PICK; size Size of y.
     """
-    part, row = tl.program_id(2).to(tl.int64), convs + (first + tl.program_id(1)) * len(CONV)
+    part, pick = tl.program_id(2).to(tl.int64), tl.load(picks + tl.program_id(1) * len(PICK) + PICK.conv)
+    row = convs + pick * len(CONV)
     v, group, pixels = part // shares.groups, part % shares.groups, size.height * size.width
     ins, outs, reads = tl.load(row + CONV.ins), tl.load(row + CONV.outs), tl.load(row + CONV.reads)
     c, o = tl.program_id(0) * TILE.ins + tl.arange(0, TILE.ins), tl.arange(0, TILE.outs)
@@ -25,7 +38,7 @@ def pointwise_wgrad_kernel(x, weights, y, norms, mixture, pattern, shares, convs
     if tl.program_id(0) * TILE.ins < ins:
         for n in range(N * group // shares.groups, N * (group + 1) // shares.groups):
             image = v * N + n
-            base, bits = base_of(x, reads, v, n), pattern.ptr + image * pattern.step
+            base, bits = source_of(x, later, pick < split, reads, v, n), pattern.ptr + image * pattern.step
             for start in range(0, pixels, TILE.pixels):
                 pixel = start + tl.arange(0, TILE.pixels)
                 deep = depthwise_tile(base, bits, norms, own, row, v, c, pixel, pixels, size.width, True)
@@ -48,13 +61,17 @@ def tap_products(x, bits, back, mean, scale, c, here, up, left, stride, height, 
 
 
 @triton.jit(do_not_specialize=PLAIN)
-def depthwise_wgrad_kernel(x, scratch, norms, pattern, shares, convs, first, N, size, taps, BLOCK: tl.constexpr):
+def depthwise_wgrad_kernel(
+    x, later, scratch, norms, pattern, shares, convs, picks, split, N, size, taps, BLOCK: tl.constexpr
+):
     """d depthwise[c, tap] = sum over pixels of scratch[c] * relu(norm_in(x))[c] at the place that the tap reads.
 
-    Grid: (groups of channels x taps, rows from `first` on, learners x groups); taps: of the largest kernel. x Pair,
-    scratch PerImage, norms Norms, pattern PerImage (bytes), shares Shares, convs: rows of CONV; size Size of results.
+    Grid: (groups of channels x taps, picks, learners x groups); taps: of the largest kernel. x, later Pair, scratch
+    PerImage, norms Norms, pattern PerImage (bytes), shares Shares, convs, picks: rows of CONV and PICK; size Size of
+    results.
     """
-    part, row = tl.program_id(2).to(tl.int64), convs + (first + tl.program_id(1)) * len(CONV)
+    part, pick = tl.program_id(2).to(tl.int64), tl.load(picks + tl.program_id(1) * len(PICK) + PICK.conv)
+    row = convs + pick * len(CONV)
     v, group, pixels = part // shares.groups, part % shares.groups, size.height * size.width
     kernel, depthwise, relu_mask = (
         tl.load(row + CONV.kernel),
@@ -72,7 +89,7 @@ def depthwise_wgrad_kernel(x, scratch, norms, pattern, shares, convs, first, N, 
         for n in range(N * group // shares.groups, N * (group + 1) // shares.groups):
             image = v * N + n
             base, bits = (
-                base_of(x, reads, v, n) + tl.load(row + CONV.offset),
+                source_of(x, later, pick < split, reads, v, n) + tl.load(row + CONV.offset),
                 pattern.ptr + image * pattern.step + relu_mask,
             )
             back = scratch.ptr + image * scratch.step + tl.load(row + CONV.scratch)

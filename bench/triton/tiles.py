@@ -64,7 +64,12 @@ def rank(one: Measured) -> tuple[float, ...]:
     return -one.stack, min(one.occupancy, ENOUGH), one.tiles.pixels * one.tiles.channels, one.occupancy, -one.tiles.each
 
 
-TILED = {"stage_kernel": "convolve"}  # by whose tiles a kernel goes that has another name
+TILED = {  # by whose tiles a kernel goes that has another name
+    "stage_kernel": "convolve",
+    "node_sums_kernel": "state_grad",
+    "hidden_grad_kernel": "pointwise_dgrad",
+    "input_grad_kernel": "pointwise_dgrad",
+}
 
 
 def kernel_of(launch: Launch) -> str | None:

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from ..spaces import CODES, OPERATIONS, Operation
 from .gradient_rows import GradientRows
-from .rows import OUT, Conv, Edge, Head, Mask, NormGrad, Pool, State, Target, Term, Use
+from .rows import OUT, Conv, Edge, Head, Mask, Pick, Pool, State, Term, Use
 from .stages import MOST_PLACES, Source, Stage
 
 MOST_OFFSET = 2**31 - 1
@@ -30,6 +30,7 @@ class Program(GradientRows):
         self.out_H, self.out_W = (H // 2, W // 2) if self.reduction else (H, W)
         self.out_pixels = self.out_H * self.out_W
         self.weights = self.norms = self.measured = self.bare = self.saved = self.pattern = self.dropouts = 0
+        self.scratch = 0  # numbers of an image
         self.gradients = self.nodes * self.C * self.out_pixels
         self.convs: list[Conv] = []
         self.pools: list[Pool] = []
@@ -37,9 +38,8 @@ class Program(GradientRows):
         self.edges: list[Edge] = []
         self.terms: list[Term] = []
         self.states: list[State] = []
-        self.targets: list[Target] = []
-        self.norm_grads: list[NormGrad] = []
         self.masks: list[Mask] = []
+        self.halves: list[Pick] = []  # second halves of separable convolutions
         self._added: list[list[Term]] = []  # to each edge
         self.inputs = self._inputs()
         self.input_masks = range(len(self.masks))
@@ -55,11 +55,10 @@ class Program(GradientRows):
         readers = (range(2), *(range(j, j + 1) for j in range(2, self.nodes + 1)))
         self.stages = [self._stage(states) for states in readers]
         self.out_edges = [edge for j in range(self.nodes + 2) for edge in self.state_edges(j)]
-        self.state_targets = self._state_targets()
-        self.input_targets = self._input_targets()
-        self.input_grads = self._input_grads()
-        self.node_grads = [self._node_grads(node) for node in range(self.nodes)]
-        if (most := max(*self.sizes, self.gradients, 2 * self.C * H * W)) > MOST_OFFSET:
+        self.input_picks = [Pick(row, OUT) for row in self.inputs]
+        self.node_norms = [self._node_norms(node) for node in range(self.nodes)]
+        self.firsts = [Pick(row, OUT) for stage in self.stages for row in stage.convs]  # all of the cell's
+        if (most := max(*self.sizes, self.gradients, self.scratch, 2 * self.C * H * W)) > MOST_OFFSET:
             raise ValueError(f"need a cell whose offsets fit into 32 bits; got one of {most} numbers")
 
     @property
@@ -135,19 +134,11 @@ class Program(GradientRows):
             for half, weights in enumerate(pointwise):
                 z = (which * self.C + half * outs) * pixels
                 conv = self._conv(x, ins, outs, z, norm + half * outs, pointwise=weights, first=half)
-                self._append(conv._replace(grad=z, grad_step=pixels), 0, pixels)
+                self.convs.append(conv._replace(grad=z, grad_step=pixels))
         return range(len(self.convs))
 
-    def _append(self, conv: Conv, first: int, pixels: int) -> None:
-        """To the stage whose first convolution is number `first`."""
-        before = self.convs[-1] if len(self.convs) > first else None
-        scratch = before.scratch + before.ins * pixels if before else 0
-        self.convs.append(conv._replace(scratch=scratch))
-
-    def scratch(self, convs: range, pixels: int) -> int:
-        """Numbers of an image that the `scratch` of these rows share; pixels: of their results."""
-        last = self.convs[convs[-1]]
-        return last.scratch + last.ins * pixels
+    def _append(self, conv: Conv) -> None:
+        self.convs.append(conv._replace(scratch=self._take("scratch", conv.ins * self.out_pixels)))
 
     def _edge(self, source: Source, node: int) -> None:
         """The operations of an edge, and where their weights, norms and results lie."""
@@ -196,7 +187,7 @@ class Program(GradientRows):
             source.convs.append(conv._replace(grad=hidden, grad_step=self.out_pixels))
             x = Source(0, conv.z, conv.norm, self.out_H, self.out_W, 1)
             conv = self._half(x, row)._replace(relu_mask=self._mask(self.M, self.out_H, self.out_W), **grad)
-            source.halves.append((conv, NormGrad(hidden, self.out_pixels, x.offset, x.norm_in, self.M)))
+            source.halves.append((conv, hidden))
         self._added[-1].append(Term(op, conv.norm, conv.z))
 
     def _half(self, x: Source, row: Operation) -> Conv:
@@ -254,24 +245,22 @@ class Program(GradientRows):
             self.terms += added
 
     def _stage(self, states: range) -> Stage:
-        sources, first, hidden = [self.sources[j] for j in states], len(self.convs), len(self.targets)
+        sources, first, hidden = [self.sources[j] for j in states], len(self.convs), len(self.halves)
         before = len(self.masks)
         for j, source in zip(states, sources, strict=True):
             if source.convs:
                 self.masks.append(Mask(len(self.convs)))
             self.states[j] = self.states[j]._replace(first_conv=len(self.convs), convs=len(source.convs))
             for conv in source.convs:
-                self._append(conv._replace(relu_mask=source.mask), first, self.out_pixels)
+                self._append(conv._replace(relu_mask=source.mask))
         convs, masks = range(first, len(self.convs)), range(before, len(self.masks))
         for j, source in zip(states, sources, strict=True):
             self.states[j] = self.states[j]._replace(first_half=len(self.convs), halves=len(source.halves))
-            for conv, grads in source.halves:
-                where = grads.grad, self.M, conv.relu_mask, conv.height, conv.width
-                self.targets.append(Target(0, *where, len(self.convs), 1))
-                self.norm_grads.append(grads)
+            for conv, grad in source.halves:
                 self.masks.append(Mask(len(self.convs)))
-                self._append(conv, convs.stop, self.out_pixels)
-        halves, hiddens = range(convs.stop, len(self.convs)), range(hidden, len(self.targets))
+                self.halves.append(Pick(len(self.convs), grad))
+                self._append(conv)
+        halves, hiddens = range(convs.stop, len(self.convs)), range(hidden, len(self.halves))
         pools = range(sources[0].pool_rows.start, sources[-1].pool_rows.stop)
         return Stage(states, convs, halves, pools, hiddens, masks, range(masks.stop, len(self.masks)))
 

@@ -61,7 +61,7 @@ class Conv(NamedTuple):
     grad_step: int  # from channel to channel of it
     edge: int  # whose op has the result as a term; OUT: its weight is 1
     op: int  # OUT: the auxiliary skip
-    scratch: int  # where the gradient of what the 1x1 convolution reads lies among those of its stage
+    scratch: int  # where the gradient of what the 1x1 convolution reads lies; a preprocessing leaves none
 
 
 class Pool(NamedTuple):
@@ -98,6 +98,13 @@ class Mask(NamedTuple):
     """The pattern that a ReLU leaves."""
 
     conv: int  # the first one that has it
+
+
+class Pick(NamedTuple):
+    """One of the convolutions."""
+
+    conv: int
+    hidden: int  # of a second half: gradient of what it reads
 
 
 class Edge(NamedTuple):
@@ -144,26 +151,3 @@ class State(NamedTuple):
     convs: int
     first_half: int  # second halves of separable convolutions among its convs, in their order
     halves: int
-
-
-class Target(NamedTuple):
-    """A gradient that convolutions give to what they read, through its ReLU."""
-
-    reads: int
-    offset: int
-    channels: int
-    relu_mask: int
-    height: int
-    width: int
-    first_conv: int
-    convs: int
-
-
-class NormGrad(NamedTuple):
-    """A norm whose backward needs the means of dy and of dy times its normalised input."""
-
-    grad: int  # dy
-    grad_step: int
-    z: int
-    norm: int
-    channels: int

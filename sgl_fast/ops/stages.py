@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .rows import OUT, Conv, NormGrad, Use
+from .rows import OUT, Conv, Use
 
 MOST_PLACES = 16  # of a window whose argmax has four bits
 
@@ -15,7 +15,7 @@ class Stage(NamedTuple):
 
     convs   that read the states; halves: second halves of separable ones, which read `saved`
     pools   of the states
-    hidden  norm gradients, and targets, of what the halves read
+    hidden  the halves among the program's
     masks   patterns that the convs' ReLUs leave, one a state; half_masks: the halves', one each
     """
 
@@ -40,7 +40,7 @@ class Source:
     stride: int
     edges: list[int] = field(default_factory=list)
     convs: list[Conv] = field(default_factory=list)
-    halves: list[tuple[Conv, NormGrad]] = field(default_factory=list)
+    halves: list[tuple[Conv, int]] = field(default_factory=list)  # and gradients of what they read
     pools: dict[int, list[Use]] = field(default_factory=dict)  # by operation
     mask: int = OUT
     pool_rows: range = range(0)

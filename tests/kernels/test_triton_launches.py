@@ -14,7 +14,7 @@ from conftest import why_not_interpreted
 
 ROOT = Path(__file__).parents[2]
 MOST_KERNELS = 60  # of a run
-MOST_LAUNCHES = 3900  # of a second-order step of pc_darts
+MOST_LAUNCHES = 1800  # of a second-order step of pc_darts
 RUNS = [("pc_darts", 70), ("pc_darts", 90), ("darts", 90), ("p_darts", 90)]
 COUNT = f"""
 import json

@@ -50,12 +50,12 @@ def test_the_table_is_what_was_measured() -> None:
 def test_a_file_goes_before_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of its own architectures and kernels; a GPU takes the newest architecture that is not newer than it is."""
     path = tmp_path / "tiles.json"
-    path.write_text(json.dumps({"89": {"combine": [32, 8, 2, 1]}, "80": {"pool_skip_dgrad": [16, 4, 1, 2]}}))
+    path.write_text(json.dumps({"89": {"combine": [32, 8, 2, 1]}, "80": {"state_grad": [16, 4, 1, 2]}}))
     before = {arch: at(arch) for arch in (86, 89, 90)}
     monkeypatch.setenv(VARIABLE, str(path))
     assert at(89) == (32, 8, 2, 1)
     assert (at(86), at(90)) == (before[86], before[90])
-    assert at(89, "pool_skip_dgrad") == at(86, "pool_skip_dgrad") and at(80, "pool_skip_dgrad") == (16, 4, 1, 2)
+    assert at(89, "state_grad") == at(86, "state_grad") and at(80, "state_grad") == (16, 4, 1, 2)
     assert at(120) == before[90] and at(60) == read_tables(None)["default"]["combine"]
 
 
@@ -136,8 +136,8 @@ def test_the_best_by_the_compiler() -> None:
 
 def test_the_best_by_time() -> None:
     one, two, three = (Tiles(n, 16, 4) for n in (64, 32, 16))
-    times = {"combine": {one: 1.0, two: 0.99, three: 2.0}, "pool_skip_dgrad": {one: 1.0, two: 0.9, three: 0.5}}
-    assert tune.better(times) == {"pool_skip_dgrad": three}
+    times = {"combine": {one: 1.0, two: 0.99, three: 2.0}, "state_grad": {one: 1.0, two: 0.9, three: 0.5}}
+    assert tune.better(times) == {"state_grad": three}
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
