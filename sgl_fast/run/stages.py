@@ -39,7 +39,8 @@ class Stages:
         self.settings, self.dataset, self.device, self.graph = settings, dataset, device, graph
         self.config = Config(**settings["config"])
         batch, limit = settings["batch_size"], settings["limit"]
-        self.feed = Feed(dataset, batch, self.config.seed, device, limit=limit, part=part)
+        learners = self.config.learners if settings["batches"] == "own" else None
+        self.feed = Feed(dataset, batch, self.config.seed, device, learners=learners, limit=limit, part=part)
         self.images = batch // part[1]  # of a role, in this process
         self.config = replace(self.config, steps_per_epoch=self.feed.steps_per_epoch)
         self.stage = 0
