@@ -9,6 +9,8 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .genotype.genotype import Genotype
+from .genotype.published import genotypes
+from .genotype.sources import source_of
 from .run.command import (
     Stopped,
     Unreadable,
@@ -74,7 +76,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def print_counts(given: dict[str, Any], classes: int) -> int:
-    """Parameters, and multiply-adds by each rule, of the network that the options describe."""
+    """Parameters, and multiply-adds by each rule, of the network that the options describe; what a paper prints."""
     genotype, recipe = genotype_of(given), recipe_of(given, "paper")
     import torch
 
@@ -89,6 +91,8 @@ def print_counts(given: dict[str, Any], classes: int) -> int:
     print(f"{'parameters with the auxiliary head':<36}{count_parameters(network, auxiliary=True):>15,}")
     for rule in RULES:
         print(f"{f'multiply-adds, {rule}':<36}{count_macs(network, size, rule):>15,}")
+    if given["genotype"] in genotypes:
+        print("\n".join(["", *source_of(given["genotype"]).lines()]))
     return 0
 
 

@@ -40,6 +40,7 @@ class Row:
     mark         taken (from elsewhere), run (by the authors), 600_epochs (of training) or ""; `Item.marks` says more
     base         what SGL is applied to, "" for rows without it
     ablation     that of `search --ablation`, "" for the full method and for all rows of other items
+    genotype     the published genotype of the row's network, of `sgl_fast.genotypes`, "" where it has none there
     error        test error in %, top-1
     top5_error   in %, of ImageNet
     parameters   in millions
@@ -58,6 +59,7 @@ class Row:
     mark: str
     base: str
     ablation: str
+    genotype: str
     error: Printed | None = None
     top5_error: Printed | None = None
     parameters: Printed | None = None
@@ -153,6 +155,7 @@ def _row(cells: list[str], index: int, panel: Mapping[str, Any], columns: tuple[
     label, *numbers = cells
     match = _LABEL.fullmatch(label)
     sign, method, behind = match.groups() if match else ("", label, "")
+    genotype = panel.get("genotypes", {}).get(method, "")
     searched = _SEARCHED_ON.fullmatch(method)
     method = _one_spelling(searched[1] if searched else method)
     said = {c.name: _printed(text) for c, text in zip(columns, numbers, strict=True)}
@@ -170,6 +173,7 @@ def _row(cells: list[str], index: int, panel: Mapping[str, Any], columns: tuple[
         MARKS.get(sign, ""),
         panel.get("base", method.removesuffix(" + SGL") if method.endswith(" + SGL") else ""),
         "" if is_full else panel["ablation"],
+        genotype,
         **said,
     )
 
