@@ -7,10 +7,10 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .run.command import check_device, check_found, device_of, formats_of, put_backend, refuse, say_last, started
+from .run.command import check_device, check_found, device_of, formats_of, put_backend, refuse, started
 from .run.identity import RUN, computes, identity
 from .run.place import settle
-from .run.run_folder import Follower, RunFolder
+from .run.run_folder import RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
 from .run.search_settings import flat, settings_of, warning_of
@@ -56,8 +56,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any] | None) -> int:
     """A new run with these settings, or, without, the one to resume."""
+    from .run.process_run import run_of, told
     from .run.search_loop import fit
-    from .sgl import processes, ranks
 
     try:
         run = run_of(args)
@@ -69,26 +69,7 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
             run.log_to(args.log)
         except (OSError, ValueError) as error:
             return refuse(PROG, error)
-        try:
-            return fit(run, stages, args.quiet, args.figures)
-        except (FloatingPointError, OSError) as error:
-            return say_last(PROG, error, run)
-        except RuntimeError as error:
-            if ranks.count() == 1 or not processes.is_silence(error):
-                raise
-            return say_last(PROG, RuntimeError(f"another process does not answer ({str(error).splitlines()[0]})"), run)
-
-
-def run_of(args: argparse.Namespace) -> RunFolder:
-    """The run's folder."""
-    from .sgl import processes, ranks
-
-    run: RunFolder = Follower(args.out)
-    if ranks.is_main():
-        run = RunFolder.open(args.out) if args.resume else RunFolder.create(args.out)
-    if args.resume:
-        run.config = processes.from_main(run.config)
-    return run
+        return told(PROG, run, lambda: fit(run, stages, args.quiet, args.figures))
 
 
 def open_data(settings: dict[str, Any]) -> Dataset:
@@ -119,7 +100,8 @@ def begun(run: RunFolder, args: argparse.Namespace, settings: dict[str, Any]) ->
 
 def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> Stages:
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
-    from .sgl import processes, ranks
+    from .run.process_run import share_state
+    from .sgl import ranks
 
     settings, notes = stored_settings(run.config)
     run.notes += notes
@@ -135,10 +117,7 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
     if ranks.is_main():
         run.notes += check_metrics(run.read_metrics(), stages.step, stages.steps)
     run.truncate_metrics(stages.step)
-    if ranks.count() > 1:
-        state = processes.from_main(stages.state_dict())
-        if not ranks.is_main():
-            stages.load_state_dict(state)
+    share_state(stages)
     say(run, stages, args)
     return stages
 

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .color_jitter import jitter
 from .decode import decode_all
 
 _TRIES = 10
+Colors = Tensor | None
 
 
 class ImageStore:
@@ -40,13 +42,20 @@ class ImageStore:
         """uint8 [N, 3, S, S] at int64 positions [N]."""
         return self._decode(index, [partial(_centre, size=self.size)] * len(index))
 
-    def random_crops(self, index: Tensor, generator: torch.Generator, part: slice) -> Tensor:
+    def select(self, positions: Tensor) -> ImageStore:
+        """The images at int64 positions [N], undecoded."""
+        return ImageStore([self.paths[i] for i in positions.tolist()], self.size)
+
+    def random_crops(self, index: Tensor, generator: torch.Generator, part: slice, colors: Colors = None) -> Tensor:
         """uint8 [n, 3, S, S] at a part of int64 positions [N], each a random window drawn from a generator on the CPU.
 
         The windows of all N are drawn, whatever the part.
+        colors   a row of `color_jitter.draw` for each of the part
         """
-        draws = torch.rand(len(index), _TRIES, 4, generator=generator, dtype=torch.float64)[part]
-        return self._decode(index[part], [partial(_window, size=self.size, draws=d) for d in draws.tolist()])
+        draws = torch.rand(len(index), _TRIES, 4, generator=generator, dtype=torch.float64)[part].tolist()
+        rows = [None] * len(draws) if colors is None else colors.tolist()
+        shapes = [partial(_window, size=self.size, draws=d, colors=c) for d, c in zip(draws, rows, strict=True)]
+        return self._decode(index[part], shapes)
 
     def _decode(self, index: Tensor, shapes: Sequence[Callable[[Image.Image], Image.Image]]) -> Tensor:
         return torch.stack(decode_all([self.paths[i] for i in index.tolist()], shapes))
@@ -70,9 +79,12 @@ def crop_box(width: int, height: int, draws: Sequence[Sequence[float]]) -> tuple
     return x, y, x + w, y + h
 
 
-def _window(image: Image.Image, size: int, draws: Sequence[Sequence[float]]) -> Image.Image:
+def _window(
+    image: Image.Image, size: int, draws: Sequence[Sequence[float]], colors: Sequence[float] | None
+) -> Image.Image:
     box = crop_box(image.width, image.height, draws)
-    return image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    window = image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    return window if colors is None else jitter(window, colors)
 
 
 def _centre(image: Image.Image, size: int) -> Image.Image:
