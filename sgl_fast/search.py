@@ -118,7 +118,7 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
     share_state(stages)
     stages.check_longer(settings["config"]["epochs"])
     if ranks.is_main():
-        run.notes += check_metrics(run.read_metrics(), stages.step, stages.steps)
+        run.notes += check_metrics(run.read_metrics(), stages.step, stages.ended)
     run.truncate_metrics(stages.step)
     if longer != settings:
         config = {**run.config, "config": {**run.config["config"], "epochs": stages.config.epochs}}

@@ -21,7 +21,7 @@ FLOORS = (
     ("setting",),
     ("backends", "spaces"),
     ("genotype", "reference"),
-    ("ops",),
+    ("ops", "relaxations"),
     ("data", "dropin", "nets", "testing"),
     ("sgl",),
     ("run",),

@@ -7,6 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from ..data.locate import choose
+from ..relaxations import SETTINGS as OF_RELAXATIONS
+from ..relaxations import STOPPING
 from ..setting import SettingError, check_among, check_limits, check_range
 from ..sgl.config import Config
 from ..sgl.presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
@@ -43,6 +45,7 @@ def defaults(name: str, algorithm: str, source: str, scale: str, given: Mapping[
     found["batches"] = "shared"
     found |= {**Config.preset(name, algorithm, source).as_dict(), "batch_size": numbers(name, source)["batch_size"]}
     found |= {"skip_dropout": list(rules.skip_dropout) or [found["skip_dropout"]], **SCALES[scale]}
+    found |= OF_RELAXATIONS.get(given.get("relaxation", ""), {})
     return found | tiny(name, source, given) if scale == "tiny" else found
 
 
@@ -79,6 +82,10 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     staged = bool(RULES[name].skip_dropout)
     own = {f.name: chosen[f.name] for f in fields(Config) if f.name in chosen}
     config = Config(**{**own, "skip_dropout": 0.0 if staged else rates[0]})
+    if config.relaxation in STOPPING and len(layers) > 1:
+        raise SettingError(
+            "relaxation", f"one that stops no search for the {len(layers)} stages of {name}", config.relaxation
+        )
     sizes = {"channels": chosen["channels"], "layers": layers, "nodes": chosen["nodes"]}
     sizes |= {name: chosen[name] for name in ("batch_size", "batches", "limit")}
     rest = {"ops": chosen.get("ops"), "memory": chosen.get("memory"), "max_skips": chosen["max_skips"]}
