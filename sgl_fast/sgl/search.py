@@ -104,8 +104,8 @@ class Search:
 
         implicit_share is the norm of the hypergradient's second-order part over that of the whole, 0 at first order.
         implicit_error, of method "frozen" in float32, is an estimate of the implicit terms' relative error, rather too
-        large: it was at most 1e-3 on six images of 8 x 8 or 16 x 16. A loss, a norm or new state that is not finite is a
-        FloatingPointError, and nothing has changed; of a graph's step, it comes with the next, or with a look at the record.
+        large: it was at most 1e-3 on six images of 8 x 8 or 16 x 16. A loss, a norm or state that is not finite is a
+        FloatingPointError, and nothing has changed; of a graph, it comes with the next step or a look at the record.
         """
         with on(self.w.device):
             processes.expect_step(self.graph_key(batch))
