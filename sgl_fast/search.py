@@ -74,9 +74,11 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
 
 def open_data(settings: dict[str, Any]) -> Dataset:
     from .data import open_dataset
+    from .data.whole import hold_out
 
     s = settings
-    return open_dataset(s["data"], s["root"], s["unlabeled"], s["image_size"], s["config"]["seed"])
+    dataset = open_dataset(s["data"], s["root"], s["unlabeled"], s["image_size"], s["config"]["seed"])
+    return hold_out(dataset, s["held_out"]) if s["held_out"] else dataset
 
 
 def dry_run(settings: dict[str, Any]) -> int:

@@ -35,6 +35,7 @@ CHOICES: dict[str, Collection[str]] = {
     "batches": ("shared", "own"),
 }
 LEAST = {"channels": 1, "nodes": 1, "batch_size": 2, "limit": 1, "image_size": 1, "memory": 1e-6, "max_skips": 0}
+LEAST |= {"held_out": 0}
 DERIVED = [f.name for f in fields(Config) if f.metadata["derived"]]
 
 
@@ -140,7 +141,8 @@ def data_of(chosen: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
         unlabeled = "train"
     elif unlabeled not in (None, "train"):
         unlabeled = absolute(unlabeled)
-    return {"data": data, "root": root, "unlabeled": unlabeled, "image_size": chosen.get("image_size")}
+    rest = {"image_size": chosen.get("image_size"), "held_out": chosen.get("held_out", 0)}
+    return {"data": data, "root": root, "unlabeled": unlabeled, **rest}
 
 
 def flat(settings: dict[str, Any]) -> dict[str, Any]:
