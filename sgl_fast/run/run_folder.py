@@ -11,8 +11,8 @@ from typing import IO, Any
 
 from .. import files
 from . import checkpoint
-from .identity import RUN, differences
-from .run_lock import locked
+from .identity import RUN, SHORTER, differences
+from .run_lock import locked, remove_empty
 from .sinks import Sinks
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
@@ -30,8 +30,10 @@ class RunFolder:
     notes     lines for the user
     """
 
-    def __init__(self, folder: Path, lock: IO[str] | None = None, notes: Sequence[str] = ()) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, lock: IO[str] | None = None, notes: Sequence[str] = (), made: Sequence[Path] = ()
+    ) -> None:
+        self.folder, self._made = folder, made  # made: folders that were not there before
         self.config: dict[str, Any] = {}
         self.identity: dict[str, Any] | None = None
         self.good: int | None = None
@@ -49,11 +51,12 @@ class RunFolder:
         folder = files.user_path(path)
         if not folder.is_dir():
             check_free(folder)
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot make run folder {folder}: {error.strerror}") from error
-        run = cls(folder, *locked(folder))
+        run = cls(folder, *locked(folder), made)
         try:
             check_free(folder)
             files.sweep(folder)
@@ -101,7 +104,7 @@ class RunFolder:
         """
         if type(record.get("step")) is not int:
             raise ValueError(f"need a record with an int step; got {record.get('step')!r}")
-        line = json.dumps(_plain(record), allow_nan=False)
+        line = json.dumps(plain(record), allow_nan=False)
         if self._metrics is None:
             self._rewrite_metrics(_lines(self.path(METRICS)))  # a half line would swallow the next one
             self._metrics = self.path(METRICS).open("ab", buffering=0)
@@ -126,7 +129,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Put `value` in the file `name`, atomically."""
-        files.write_text_atomic(self.path(name), json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+        files.write_text_atomic(self.path(name), json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
     def read_json(self, name: str) -> Any:
         path = self.path(name)
@@ -196,6 +199,7 @@ class RunFolder:
     def close(self) -> None:
         self._close_metrics()
         self.sinks.close()
+        remove_empty(self._made)  # of a run that did not begin
         if self._lock is not None:
             self._lock.close()
 
@@ -216,6 +220,12 @@ class RunFolder:
         if path.exists() and path.stat().st_size != len(content):
             with files.replacing(path) as file:
                 file.write(content)
+
+    def grow(self, config: dict[str, Any], identity: dict[str, Any]) -> None:
+        """The run has other settings from here on; its checkpoints are still its own. identity: with these settings"""
+        before = self.identity or {}
+        self.identity = {**identity, SHORTER: [*before.get(SHORTER, []), before.get("settings")]}
+        self.write_json(CONFIG, {**config, RUN: self.identity})
 
 
 class Follower(RunFolder):
@@ -277,13 +287,14 @@ def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
     return record
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Value as JSON has it: lists and numbers in place of tensors, null for what is not finite."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
