@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .genotype.genotype import Genotype
 from .genotype.published import genotypes
 from .genotype.sources import source_of
-from .run.command import check_device, device_of, formats_of, refuse, started
+from .run.command import check_device, device_of, formats_of, pixels_lack, refuse, started
 from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config, with_run
 from .run.identity import RUN, computes, identity
 from .run.place import settle
@@ -159,7 +159,8 @@ def say(run: RunFolder, retraining: Retraining) -> None:
     dataset = retraining.dataset
     if not ranks.is_main():
         return
-    for line in (f"run folder {run.folder}", *run.notes, f"{dataset.name}: {dataset.source}", retraining.note):
+    lacks = pixels_lack("--imagenet", retraining.recipe.imagenet, dataset.image_size)
+    for line in (f"run folder {run.folder}", *run.notes, f"{dataset.name}: {dataset.source}", retraining.note, *lacks):
         print(line, file=sys.stderr)
 
 
