@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if args.count:
             return print_counts(with_run(given)[0], args.classes)
+        if args.test_only:
+            return print_test(args, given)
         settle(args, ("evaluate", given.get("seed", 0)))
         said, notes = (given, []) if args.resume else with_run(given)
         config = None if args.resume else new_config(said, "tiny")  # what is wrong is said before torch is loaded
@@ -87,6 +89,22 @@ def print_counts(given: dict[str, Any], classes: int) -> int:
         print(f"{f'multiply-adds, {rule}':<36}{count_macs(network, size, rule):>15,}")
     if given["genotype"] in genotypes:
         print("\n".join(["", *source_of(given["genotype"]).lines()]))
+    return 0
+
+
+def print_test(args: argparse.Namespace, given: dict[str, Any]) -> int:
+    """The test of a trained network, on its run's data unless others are said."""
+    from .run.weights import WEIGHTS, load_network
+
+    network = load_network(args.test_only)
+    run = RunFolder(args.test_only)
+    config, _ = stored_config({n: v for n, v in given.items() if n in ("data", "root")}, run.folder, run.read_config())
+    args.device = device_of(args.device)
+    retraining, _ = prepare(args, config, config)
+    retraining.network.load_state_dict(network.state_dict())
+    found = retraining.test()
+    print(f"{retraining.dataset.note}\n{run.path(WEIGHTS)}: ", end="")
+    print(", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items()))
     return 0
 
 
