@@ -231,7 +231,7 @@ class Backward(CellLaunches):
         self.add(
             pointwise_wgrad_kernel,
             (ceil_div(max(conv.ins for conv in convs), tile.ins), len(convs), self.V * self.groups),
-            options,
+            options | REGISTERS,
             x=x,
             later=later,
             weights=self.weights,
@@ -256,7 +256,7 @@ class Backward(CellLaunches):
         self.add(
             depthwise_wgrad_kernel,
             (ceil_div(ins, block.channels) * taps, len(convs), self.V * self.groups),
-            block.options,
+            block.options | REGISTERS,
             x=x,
             later=later,
             scratch=self.scratch,
