@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .dropin import report as report
     from .dropin import restore as restore
     from .dropin import stack as stack
+    from .evaluate import run_evaluation as run_evaluation
     from .genotype.genotype import Genotype as Genotype
     from .genotype.genotype import derive as derive
     from .genotype.published import genotypes as genotypes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .nets.supernet import RunningStats as RunningStats
     from .nets.supernet import Supernet as Supernet
     from .reference.pattern import Pattern as Pattern
+    from .search import run_search as run_search
     from .sgl.architect import Architect as Architect
     from .sgl.config import Config as Config
     from .sgl.hypergradient import hypergradient as hypergradient
@@ -50,6 +52,8 @@ _HOME = {
     "Network": "nets.network",
     "genotypes": "genotype.published",
     "load_search_checkpoint": "nets.search_checkpoint",
+    "run_search": "search",
+    "run_evaluation": "evaluate",
     "use_backend": "backends.choice",
     "why_not": "backends.choice",
     "accelerate": "dropin",

@@ -27,6 +27,17 @@ def told_in_one_line() -> Iterator[None]:
         raise
 
 
+class RunStopped(RuntimeError):  # noqa: N818
+    """A run that ended before it was done, by a signal, a number that is not finite, or a file.
+
+    One line says why, and where it goes on. code: the exit code that a command line has for it
+    """
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
 class ImageError(ValueError):
     """An image that cannot be read or decoded; one line that names its file.
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .run.command import check_device, check_found, device_of, formats_of, put_backend, refuse, say_last, started
+from .errors import RunStopped
+from .run.command import check_device, check_found, code_of, device_of, formats_of, mid_run, put_backend, started
 from .run.identity import RUN, computes, identity
 from .run.place import settle
+from .run.python_call import as_it_was, as_typed, own_data
 from .run.run_folder import Follower, RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
@@ -19,7 +23,10 @@ from .sgl.methods import METHODS
 
 if TYPE_CHECKING:
     from .data import Dataset
+    from .run.outcome import Outcome
     from .run.stages import Stages
+
+Images = Callable[[int], "Dataset"]  # by the seed of the splits
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,54 +36,100 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         given = given_of(args)
-        check_device(args.device)
-        settle(args, (given.get("space", "pc_darts"), given.get("seed", 0)))
-        args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
-        if not args.resume:
-            early = settings_of(given, "cpu")  # what is wrong is said before torch is loaded
-            if not args.print_config:
-                check_found(given, early["data"], early["root"], early["unlabeled"])
-        put_backend(args.backend)
-        device = device_of(args.device)
-        settings = None if args.resume else settings_of(given, device)
-        if settings is not None and (warning := warning_of(settings)):
-            print(f"{PROG}: {warning}", file=sys.stderr)
+        settings = settled(args, given)
         if settings is not None and args.print_config:
             print(OPTIONS.toml(flat(settings), f"for {PROG} --config FILE"))
             return 0
         if settings is not None and args.dry_run:
             return dry_run(settings)
-    except (OSError, ValueError) as error:
-        return refuse(PROG, error)
+        found = search(args, given, settings)
+    except (OSError, ValueError, RunStopped) as error:
+        return code_of(PROG, error)
+    if found.text:
+        print(found)
+    return 0
+
+
+def run_search(
+    dataset: Any = None,
+    space: str | None = None,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    val: Any = None,
+    test: Any = None,
+    unlabeled: Any = None,
+    resume: bool | str = False,
+    **settings: Any,
+) -> Outcome:
+    """A search as `python -m sgl_fast.search` runs it, into the same run folder: metrics, genotypes, pictures,
+    report.html, checkpoint.
+
+    dataset    images and labels: a map-style torch Dataset of (image, label), as torchvision's are (`data.from_torch`
+               says which images it takes); a `data.Dataset`; or a name as of --data. None: what `data` says, else auto
+    space      name of the search space; None: pc_darts, or the run's
+    out        run folder; None: runs/DATE-SPACE-SEED
+    val, test  beside a torch Dataset, others: both: used as they are; test alone: `dataset` is split in halves;
+               neither: in 40% / 40% / 20%
+    unlabeled  a torch Dataset, its labels ignored; a folder of images; "train" or, of an own dataset, None: the
+               training images
+    resume     True: go on with the run in `out`, with the same dataset; "auto": go on, or begin it
+    settings   any option of the command by its name: learners, epochs, lr, device, quiet, ... ; config: a TOML file
+
+    Returns what was found; as text it is what the command prints at its end. A ValueError of one line says which
+    setting or image does not fit, and nothing is changed. A run that ends early is an `errors.RunStopped`, a Ctrl-C,
+    after the step and a checkpoint, a KeyboardInterrupt; resume=True goes on.
+
+    >>> sizes = dict(channels=4, layers=1, nodes=1, batch_size=4, limit=8, epochs=1)
+    >>> found = run_search("embedded", "darts", file.with_name("run"), quiet=True, **sizes)
+    >>> len(found.genotypes), (found.folder / "report.html").exists()
+    (2, True)
+    """
+    said = {**settings, "space": space, "out": out}
+    args, given = as_typed(OPTIONS, flat, said, resume, "run_search")
+    images = own_data(dataset, given, {"val": val, "test": test, "unlabeled": unlabeled}, "run_search")
+    with as_it_was():
+        return search(args, given, settled(args, given, images is not None), images)
+
+
+def settled(args: argparse.Namespace, given: dict[str, Any], own: bool = False) -> dict[str, Any] | None:
+    """The settings of a new run; None: of the one to resume. args gets folder, device, figures and sinks.
+
+    own   the images came from Python
+    """
+    check_device(args.device)
+    settle(args, (given.get("space", "pc_darts"), given.get("seed", 0)))
+    args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
+    if not args.resume:
+        early = settings_of(given, "cpu")  # what is wrong is said before torch is loaded
+        if not args.print_config and not own:
+            check_found(given, early["data"], early["root"], early["unlabeled"])
+    put_backend(args.backend)
+    args.device = device_of(args.device)
+    if args.resume:
+        return None
+    settings = settings_of(given, args.device)
+    if warning := warning_of(settings):
+        print(f"{PROG}: {warning}", file=sys.stderr)
+    return settings
+
+
+def search(
+    args: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any] | None, images: Images | None = None
+) -> Outcome:
+    """A new run with these settings, or, without, the one to resume, to its end.
+
+    images   those that came from Python, in place of those that the settings name
+    """
+    from .run.outcome import outcome
+    from .run.search_loop import fit
     from .sgl import processes
 
-    with processes.joined(device) as args.device:
-        return search(args, given, settings)
-
-
-def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, Any] | None) -> int:
-    """A new run with these settings, or, without, the one to resume."""
-    from .run.search_loop import fit
-    from .sgl import processes, ranks
-
-    try:
-        run = run_of(args)
-    except ValueError as error:
-        return refuse(PROG, error)
-    with run:
-        try:
-            stages = begun(run, args, settings) if settings is not None else resumed(run, args, given)
-            run.log_to(args.log)
-        except (OSError, ValueError) as error:
-            return refuse(PROG, error)
-        try:
-            return fit(run, stages, args.quiet, args.figures)
-        except (FloatingPointError, OSError) as error:
-            return say_last(PROG, error, run)
-        except RuntimeError as error:
-            if ranks.count() == 1 or not processes.is_silence(error):
-                raise
-            return say_last(PROG, RuntimeError(f"another process does not answer ({str(error).splitlines()[0]})"), run)
+    with processes.joined(args.device) as args.device, run_of(args) as run:
+        stages = begun(run, args, settings, images) if settings is not None else resumed(run, args, given, images)
+        run.log_to(args.log)
+        with mid_run(run):
+            fit(run, stages, args.quiet, args.figures)
+            return outcome(run, stages)
 
 
 def run_of(args: argparse.Namespace) -> RunFolder:
@@ -108,23 +161,23 @@ def dry_run(settings: dict[str, Any]) -> int:
     return 0
 
 
-def begun(run: RunFolder, args: argparse.Namespace, settings: dict[str, Any]) -> Stages:
+def begun(run: RunFolder, args: argparse.Namespace, settings: dict[str, Any], images: Images | None) -> Stages:
     """A new run; its config.json is written once everything is ready for the first step."""
-    stages, backend = prepare(args, settings)
+    stages, backend = prepare(args, settings, images)
     run.identity = identity(stages.ran, stages.dataset, backend)
     run.begin({**stages.ran, RUN: run.identity})
     say(run, stages, args)
     return stages
 
 
-def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> Stages:
+def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any], images: Images | None) -> Stages:
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
     from .sgl import processes, ranks
 
     settings, notes = stored_settings(run.config)
     run.notes += notes
     check_resumed(given, settings)
-    stages, backend = prepare(args, placed(given, settings))
+    stages, backend = prepare(args, placed(given, settings), images)
 
     def take(state: dict[str, Any]) -> int:
         stages.load_state_dict(state)
@@ -143,7 +196,7 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
     return stages
 
 
-def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages, str]:
+def prepare(args: argparse.Namespace, settings: dict[str, Any], images: Images | None) -> tuple[Stages, str]:
     """The search before its first step, and what computes it."""
     import torch
 
@@ -167,7 +220,8 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any]) -> tuple[Stages,
         print(f"{PROG}: {idle}", file=sys.stderr)
     place = ranks.grid()
     graph = False if args.launch else None
-    stages = Stages(settings, open_data(settings), args.device, graph, (place.part, place.parts))
+    dataset = images(settings["config"]["seed"]) if images else open_data(settings)
+    stages = Stages(settings, dataset, args.device, graph, (place.part, place.parts))
     try:
         return stages, computes(backend, args.device)
     except RuntimeError as error:  # SGL_FAST_ISA

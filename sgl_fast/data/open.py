@@ -18,7 +18,7 @@ from .fashion_mnist import embedded, full
 from .image_folder import open_folder, unlabeled_images
 from .imagenet import open_imagenet
 from .in_memory import check_size
-from .locate import choose, data_root, fashion_mnist_folder, imagenet_folder
+from .locate import FROM_PYTHON, PYTHON, choose, data_root, fashion_mnist_folder, imagenet_folder
 
 _SIDE, _HALF = 32, 16  # of the sets that are neither folders nor ImageNet
 _CHALLENGE = "ILSVRC/Data/CLS-LOC"  # where the challenge's own archive has ImageNet's folders
@@ -50,6 +50,11 @@ def open_dataset(
     dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download)
     if image_size not in (None, dataset.image_size[0]):
         dataset = halved(dataset)
+    return with_unlabeled(dataset, unlabeled)
+
+
+def with_unlabeled(dataset: Dataset, unlabeled: str | None) -> Dataset:
+    """Its images without labels those of `open_dataset`'s `unlabeled`."""
     if unlabeled is None:
         return dataset
     images = dataset.train[0]
@@ -63,6 +68,8 @@ def open_dataset(
 def _open(name: str, folder: Path, image_size: int | None, seed: int, external: bool, download: bool) -> Dataset:
     if name.startswith("folder:"):
         return open_folder(user_path(name.removeprefix("folder:")), image_size, seed)
+    if name.startswith(PYTHON):
+        raise ValueError(f"{name}: {FROM_PYTHON}")
     if name in FORMS:
         return open_cifar(name, folder, external, download)
     if name == "embedded":

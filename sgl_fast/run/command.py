@@ -13,10 +13,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..backends.choice import use_backend
+from ..backends.choice import asked_for, use_backend
 from ..data.cifar_forms import FORMS
-from ..data.locate import choose, data_root, find
-from ..errors import ImageError, one_line
+from ..data.locate import FROM_PYTHON, PYTHON, choose, data_root, find
+from ..errors import ImageError, RunStopped, one_line
 from ..files import user_path
 from ..limits import flag
 from ..setting import SettingError
@@ -63,19 +63,42 @@ def refuse(prog: str, error: OSError | ValueError) -> int:
     return 2
 
 
-def say_end(prog: str, end: Stopped | Unreadable, step: int, run: RunFolder) -> int:
-    """Says where a run that saved itself stops, and gives the exit code."""
-    reason = signal.Signals(end.signal).name if isinstance(end, Stopped) else str(end)
-    more = f"saved at step {step}, where --resume {shlex.quote(str(run.folder))} goes on"
-    print(f"{prog}: {reason}; {more}", file=sys.stderr)
-    return 128 + end.signal if isinstance(end, Stopped) else FILES
+@contextmanager
+def mid_run(run: RunFolder) -> Iterator[None]:
+    """Around a run under way: what ends it is a RunStopped that says what stays of it."""
+    try:
+        yield
+    except (Stopped, Unreadable) as end:  # saved before
+        signaled = isinstance(end, Stopped)
+        reason = signal.Signals(end.signal).name if isinstance(end, Stopped) else str(end)
+        text = f"{reason}; saved at step {run.good}, where --resume {shlex.quote(str(run.folder))} goes on"
+        raise RunStopped(text, 128 + end.signal if isinstance(end, Stopped) else FILES) from (None if signaled else end)
+    except (FloatingPointError, OSError) as error:
+        raise RunStopped(*_last(error, run)) from error
+    except ValueError as error:  # a fault of ours: no refusal
+        raise RuntimeError(str(error)) from error
+    except RuntimeError as error:
+        from ..sgl import processes, ranks
+
+        if ranks.count() == 1 or not processes.is_silence(error):
+            raise
+        silent = RuntimeError(f"another process does not answer ({str(error).splitlines()[0]})")
+        raise RunStopped(*_last(silent, run)) from error
 
 
-def say_last(prog: str, error: BaseException, run: RunFolder) -> int:
-    """Says what ended a run, and what stays of it, in one line, and gives the exit code."""
+def _last(error: BaseException, run: RunFolder) -> tuple[str, int]:
+    """What ended a run, and what stays of it, in one line, and the exit code."""
     stays = "none yet" if run.good is None else f"step {run.good}"
-    print(f"{prog}: {one_line_of(error)}; last good checkpoint: {stays}", file=sys.stderr)
-    return FILES if isinstance(error, OSError) else 1
+    text = f"{one_line_of(error)}; last good checkpoint: {stays}"
+    return text, FILES if isinstance(error, OSError) else 1
+
+
+def code_of(prog: str, error: OSError | ValueError | RunStopped) -> int:
+    """Says what kept a command from its end, in one line, and gives the exit code."""
+    if not isinstance(error, RunStopped):
+        return refuse(prog, error)
+    print(f"{prog}: {error}", file=sys.stderr)
+    return error.code
 
 
 def check_device(name: str) -> None:
@@ -85,12 +108,12 @@ def check_device(name: str) -> None:
 
 
 def put_backend(name: str | None) -> None:
-    """The backend of all that follows; None: SGL_FAST_BACKEND's, if it names one, else the best.
+    """The backend of all that follows; None: what was chosen, else SGL_FAST_BACKEND's, if it names one, else the best.
 
     ValueError where there is none of that name, or it cannot run.
     """
     try:
-        use_backend(name)
+        asked_for() if name is None else use_backend(name)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{'SGL_FAST_BACKEND' if name is None else '--backend'}: {error}") from None
 
@@ -101,6 +124,8 @@ def located(data: str | None, root: str | None) -> tuple[str, str | None]:
     name = choose(data or "auto", root)
     if name.startswith(FOLDER):
         return FOLDER + absolute(name.removeprefix(FOLDER)), root
+    if name.startswith(PYTHON):
+        return name, root
     return name, absolute(data_root()) if root is None and name != "embedded" else root
 
 
@@ -112,6 +137,8 @@ def check_found(given: Mapping[str, Any], data: str, root: str | None, unlabeled
     place = os.environ.get("SGL_FAST_DATA") if said is None else said
     if place and given.get("data") in (None, "auto") and not os.path.isdir(user_path(place)):
         raise ValueError(f"{'SGL_FAST_DATA' if said is None else '--root'}: there is no folder {place}")
+    if data.startswith(PYTHON):
+        raise ValueError(f"--data: {data}: {FROM_PYTHON}")
     if data.startswith(FOLDER) and not find(data, root):
         raise ValueError(f"--data: there is no folder {data.removeprefix(FOLDER)}")
     if not find(data, root):

@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..data.locate import DATASETS
+from ..data.locate import DATASETS, PYTHON
 from ..errors import reason
 from ..files import read_text, user_path
 from ..genotype.genotype import Genotype
@@ -128,12 +128,13 @@ def recipe_of(given: dict[str, Any], scale: str) -> Recipe:
     return Recipe(**{**SCALES[given.get("scale", scale)], **own})
 
 
-def new_config(given: dict[str, Any]) -> dict[str, Any]:
-    """What config.json holds: the genotype, the data and the recipe."""
+def new_config(given: dict[str, Any], own: bool = False) -> dict[str, Any]:
+    """What config.json holds: the genotype, the data and the recipe. own: the images came from Python"""
     genotype, recipe = genotype_of(given), recipe_of(given, "tiny")
     check_limits(given)
     data, root = located(given.get("data"), given.get("root"))
-    check_found(given, data, root)
+    if not own:
+        check_found(given, data, root)
     where = dict(zip(DATA, (data, root, given.get("image_size")), strict=True))
     return {"genotype": json.loads(genotype.to_json()), **where, **recipe.as_dict()}
 
@@ -170,7 +171,7 @@ def placed(given: dict[str, Any], out: Path, known: dict[str, Any]) -> dict[str,
     """Where the data lies. ValueError if an option says something else than the run has."""
     said = {**(SCALES[given["scale"]] if "scale" in given else {}), **given}
     data, root = located(given.get("data", known["data"]), given.get("root", known["root"]))
-    moved = data.startswith(FOLDER) and known["data"].startswith(FOLDER)
+    moved = any(data.startswith(form) and known["data"].startswith(form) for form in (FOLDER, PYTHON))
     for name, value in {**said, "data": data}.items():
         if name in known and name != "root" and value != known[name] and not (name == "data" and moved):
             raise ValueError(f"{flag(name)}: the run in {out} began with {known[name]}; got {value}")
