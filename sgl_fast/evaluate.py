@@ -116,7 +116,7 @@ def settled(
     if args.resume:
         return None, []
     said, notes = with_run(given)
-    return new_config(said, own), notes
+    return new_config(said, own, args.download), notes
 
 
 def evaluate(
@@ -194,7 +194,8 @@ def prepare(
 
     recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
     if images is None:
-        dataset = open_dataset(config["data"], config["root"], "train", config["image_size"], recipe.seed)
+        where = config["data"], config["root"], "train", config["image_size"]
+        dataset = open_dataset(*where, recipe.seed, args.download)
     else:
         dataset = images(recipe.seed)
     device = device_of(args.device)

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
             print(OPTIONS.toml(flat(settings), f"for {PROG} --config FILE"))
             return 0
         if settings is not None and args.dry_run:
-            return dry_run(settings)
+            return dry_run(settings, args.download)
         found = search(args, given, settings)
     except (OSError, ValueError, RunStopped) as error:
         return code_of(PROG, error)
@@ -102,7 +102,7 @@ def settled(args: argparse.Namespace, given: dict[str, Any], own: bool = False) 
     if not args.resume:
         early = settings_of(given, "cpu")  # what is wrong is said before torch is loaded
         if not args.print_config and not own:
-            check_found(given, early["data"], early["root"], early["unlabeled"])
+            check_found(given, early["data"], early["root"], early["unlabeled"], args.download)
     put_backend(args.backend)
     args.device = device_of(args.device)
     if args.resume:
@@ -144,18 +144,18 @@ def run_of(args: argparse.Namespace) -> RunFolder:
     return run
 
 
-def open_data(settings: dict[str, Any]) -> Dataset:
+def open_data(settings: dict[str, Any], download: bool = False) -> Dataset:
     from .data import open_dataset
 
     s = settings
-    return open_dataset(s["data"], s["root"], s["unlabeled"], s["image_size"], s["config"]["seed"])
+    return open_dataset(s["data"], s["root"], s["unlabeled"], s["image_size"], s["config"]["seed"], download)
 
 
-def dry_run(settings: dict[str, Any]) -> int:
+def dry_run(settings: dict[str, Any], download: bool) -> int:
     """Everything up to the first step."""
     from .run.stages import Stages
 
-    stages = Stages(settings, open_data(settings), "cpu")
+    stages = Stages(settings, open_data(settings, download), "cpu")
     print(json.dumps(stages.ran, indent=2))
     print(f"{stages.steps} steps of {stages.search.nets[0].num_weights:,} weights a learner", file=sys.stderr)
     return 0
@@ -220,7 +220,7 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any], images: Images |
         print(f"{PROG}: {idle}", file=sys.stderr)
     place = ranks.grid()
     graph = False if args.launch else None
-    dataset = images(settings["config"]["seed"]) if images else open_data(settings)
+    dataset = images(settings["config"]["seed"]) if images else open_data(settings, args.download)
     stages = Stages(settings, dataset, args.device, graph, (place.part, place.parts))
     try:
         return stages, computes(backend, args.device)

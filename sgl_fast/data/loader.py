@@ -119,7 +119,8 @@ class Feed:
         draws = upload(torch.cat(tables), self.device)
         images, index, crop = self._images[role], draws[:, 0], self.crop
         if not isinstance(images, Tensor):
-            images, crop = upload(torch.cat(decoded), self.device), 0
+            crop = 0 if images.windows else crop
+            images = upload(torch.cat(decoded), self.device)
             draws = torch.column_stack([torch.arange(len(images), device=self.device), draws[:, 1:]])
         x = augment(images, draws, self._levels, crop, self.cutout)
         if self.learners is None:
@@ -133,8 +134,11 @@ class Feed:
         index = self._order(role, step // batches, learner)[start : start + self.batch_size]
         generator = torch.Generator().manual_seed(seed_of(self.seed, _AUGMENT, step, _ROLES.index(role), learner))
         images = self._images[role]
-        decoded = None if isinstance(images, Tensor) else images.random_crops(index, generator, self._part)
-        (H, W), crop = images.shape[2:], self.crop if decoded is None else 0
+        decoded, crop = None, self.crop
+        if not isinstance(images, Tensor):
+            decoded = images.training(index, generator, self._part)
+            crop = 0 if images.windows else crop
+        H, W = images.shape[2:]
         return decoded, table(index, draw(len(index), H, W, crop, generator), self.flip)[self._part]
 
     def _order(self, role: str, number: int, learner: int) -> Tensor:

@@ -6,8 +6,6 @@ import dataclasses
 import os
 from pathlib import Path
 
-from torch import Tensor
-
 from ..errors import told_in_one_line
 from ..files import user_path
 from ..integers import whole
@@ -15,7 +13,7 @@ from .cifar import open_cifar
 from .cifar_forms import FORMS
 from .dataset import Dataset, halved
 from .fashion_mnist import embedded, full
-from .image_folder import open_folder, unlabeled_images
+from .image_folder import open_folder, with_folder
 from .imagenet import open_imagenet
 from .in_memory import check_size
 from .locate import FROM_PYTHON, PYTHON, choose, data_root, fashion_mnist_folder, imagenet_folder
@@ -57,12 +55,10 @@ def with_unlabeled(dataset: Dataset, unlabeled: str | None) -> Dataset:
     """Its images without labels those of `open_dataset`'s `unlabeled`."""
     if unlabeled is None:
         return dataset
-    images = dataset.train[0]
-    if unlabeled == "train":
-        return dataclasses.replace(dataset, unlabeled=images)
-    others, left = unlabeled_images(user_path(unlabeled), dataset.image_size, lazy=not isinstance(images, Tensor))
-    source = f"{dataset.source}; unlabelled images from {unlabeled}{left}"
-    return dataclasses.replace(dataset, unlabeled=others, source=source)
+    if unlabeled != "train":
+        return with_folder(dataset, user_path(unlabeled))
+    files = {**dataset.files, "unlabeled": dataset.files["train"]} if dataset.files else {}
+    return dataclasses.replace(dataset, unlabeled=dataset.train[0], files=files)
 
 
 def _open(name: str, folder: Path, image_size: int | None, seed: int, external: bool, download: bool) -> Dataset:

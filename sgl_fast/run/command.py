@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..backends.choice import asked_for, use_backend
-from ..data.cifar_forms import FORMS
+from ..data.cifar_forms import FORMS, archives
 from ..data.locate import FROM_PYTHON, PYTHON, choose, data_root, find
 from ..errors import ImageError, RunStopped, one_line
 from ..files import user_path
@@ -129,9 +129,13 @@ def located(data: str | None, root: str | None) -> tuple[str, str | None]:
     return name, absolute(data_root()) if root is None and name != "embedded" else root
 
 
-def check_found(given: Mapping[str, Any], data: str, root: str | None, unlabeled: str | None = None) -> None:
-    """ValueError where files or folders of the data are not there; cheap, nothing is opened. given: what is said, which
-    data and root, of `located`, come from
+def check_found(
+    given: Mapping[str, Any], data: str, root: str | None, unlabeled: str | None = None, download: bool = False
+) -> None:
+    """ValueError where files or folders of the data are not there; cheap, nothing is opened.
+
+    given     what is said, which data and root, of `located`, come from
+    download  archives that can be fetched may be missing
     """
     said = given.get("root")
     place = os.environ.get("SGL_FAST_DATA") if said is None else said
@@ -141,9 +145,10 @@ def check_found(given: Mapping[str, Any], data: str, root: str | None, unlabeled
         raise ValueError(f"--data: {data}: {FROM_PYTHON}")
     if data.startswith(FOLDER) and not find(data, root):
         raise ValueError(f"--data: there is no folder {data.removeprefix(FOLDER)}")
-    if not find(data, root):
-        need = ", ".join(form.archive for form in FORMS.get(data, ())) or "train/ and val/"
-        raise ValueError(f"--data: {data} is not in {data_root(root)}, which has none of {need}; see --root")
+    if not find(data, root) and not (data in FORMS and download):
+        remedy = "--download fetches it, or see --root" if data in FORMS else "see --root"
+        need = archives(data) if data in FORMS else "train/ and val/"
+        raise ValueError(f"--data: {data} is not in {data_root(root)}, which has no {need}; {remedy}")
     if unlabeled not in (None, "train") and not os.path.isdir(user_path(str(unlabeled))):
         raise ValueError(f"--unlabeled: need the word train or a folder; there is no folder {unlabeled}")
 

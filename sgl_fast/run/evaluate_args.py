@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..data.locate import DATASETS, PYTHON
+from ..data.locate import PYTHON
 from ..errors import reason
 from ..files import read_text, user_path
 from ..genotype.genotype import Genotype
@@ -18,7 +18,17 @@ from ..setting import check_limits
 from ..spaces import space
 from .command import FOLDER, check_found, located
 from .identity import RUN
-from .options import Option, Options, device_option, figures_option, log_option, options_of, shown
+from .options import (
+    Option,
+    Options,
+    data_option,
+    device_option,
+    download_option,
+    figures_option,
+    log_option,
+    options_of,
+    shown,
+)
 from .parser import Parser
 from .place import add_resume, out_option
 from .recipe import IMAGES, SCALES, Recipe
@@ -39,10 +49,11 @@ OPTIONS = Options(
         ),
         Option("learner", "int", "which genotype of a file that holds several, from 0", WHAT),
         Option("scale", "str", "what the options of the recipe are by themselves", WHAT, tuple(SCALES)),
-        Option("data", "str", f"{', '.join(DATASETS)}; auto: the best that is found", IMAGES),
+        data_option,
         Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
         Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
         *options_of(Recipe),
+        download_option,
         device_option,
         out_option("evaluate"),
         figures_option,
@@ -128,13 +139,17 @@ def recipe_of(given: dict[str, Any], scale: str) -> Recipe:
     return Recipe(**{**SCALES[given.get("scale", scale)], **own})
 
 
-def new_config(given: dict[str, Any], own: bool = False) -> dict[str, Any]:
-    """What config.json holds: the genotype, the data and the recipe. own: the images came from Python"""
+def new_config(given: dict[str, Any], own: bool = False, download: bool = False) -> dict[str, Any]:
+    """What config.json holds: the genotype, the data and the recipe.
+
+    own       the images came from Python
+    download  as of `check_found`
+    """
     genotype, recipe = genotype_of(given), recipe_of(given, "tiny")
     check_limits(given)
     data, root = located(given.get("data"), given.get("root"))
     if not own:
-        check_found(given, data, root)
+        check_found(given, data, root, download=download)
     where = dict(zip(DATA, (data, root, given.get("image_size")), strict=True))
     return {"genotype": json.loads(genotype.to_json()), **where, **recipe.as_dict()}
 

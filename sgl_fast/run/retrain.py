@@ -204,7 +204,7 @@ def with_validation(dataset: Dataset, limit: int | None = None) -> Dataset:
     if isinstance(x_train, Tensor) and isinstance(x_val, Tensor):
         images: Images = torch.cat([x_train[:limit], x_val[:limit]])
     elif isinstance(x_train, ImageStore) and isinstance(x_val, ImageStore):
-        images = ImageStore([*x_train.paths[:limit], *x_val.paths[:limit]], x_train.size)
+        images = x_train.of([*x_train.paths[:limit], *x_val.paths[:limit]])
     else:
         raise ValueError(f"{dataset.name}: need training and validation images both in memory or both in files")
     both = images, torch.cat([y_train[:limit], y_val[:limit]])
