@@ -17,7 +17,7 @@ CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 SIMULATED := $(filter-out convolution,$(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp)))
 
-.PHONY: search test bench gpu lint environment sanitize gates resources model archive simulate
+.PHONY: search test signal bench gpu lint environment sanitize gates resources model archive simulate
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded $(SEARCH)
@@ -25,6 +25,10 @@ search: environment
 test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest $(PARALLEL)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest bench --short --benchmark-only --benchmark-columns=median
+
+# The tests that take long: whether searches find what they should, over five seeds. Half an hour on two cores.
+signal: environment
+	OMP_NUM_THREADS=1 $(RUN) -m pytest tests --nightly $(PARALLEL) -rP
 
 # Every row, then the report; a ratio below its limit fails after the report is written. BENCH="--threads 1" and so on.
 bench: environment

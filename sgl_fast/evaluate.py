@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import RunStopped
 from .genotype.genotype import Genotype
+from .genotype.published import genotypes
+from .genotype.sources import source_of
 from .run.command import Stopped, Unreadable, check_device, code_of, device_of, formats_of, mid_run, reading, started
 from .run.epoch_table import retraining_row
 from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config, with_run
@@ -140,7 +142,7 @@ def evaluate(
 
 
 def print_counts(given: dict[str, Any], classes: int) -> int:
-    """Parameters, and multiply-adds by each rule, of the network that the options describe."""
+    """Parameters, and multiply-adds by each rule, of the network that the options describe; what a paper prints."""
     genotype, recipe = genotype_of(given), recipe_of(given, "paper")
     import torch
 
@@ -155,6 +157,8 @@ def print_counts(given: dict[str, Any], classes: int) -> int:
     print(f"{'parameters with the auxiliary head':<36}{count_parameters(network, auxiliary=True):>15,}")
     for rule in RULES:
         print(f"{f'multiply-adds, {rule}':<36}{count_macs(network, size, rule):>15,}")
+    if given["genotype"] in genotypes:
+        print("\n".join(["", *source_of(given["genotype"]).lines()]))
     return 0
 
 

@@ -58,6 +58,7 @@ def extension() -> None:
 def pytest_addoption(parser: pytest.Parser) -> None:
     text = "the CUDA kernels, simulated, in place of every backend; only the tests that run kernels"
     parser.addoption("--simulated", action="store_true", help=text)
+    parser.addoption("--nightly", action="store_true", help="only the tests that take long, marked so")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -70,8 +71,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With --simulated the tests on simulated kernels, without it the others."""
-    items[:] = [item for item in items if on_simulated(item) == config.getoption("--simulated")]
+    """With --simulated the tests on simulated kernels, with --nightly those that take long, with neither the others."""
+    asked = config.getoption("--simulated"), config.getoption("--nightly")
+    items[:] = [item for item in items if (on_simulated(item), is_nightly(item)) == asked]
+
+
+def is_nightly(item: pytest.Item) -> bool:
+    return item.get_closest_marker("nightly") is not None
 
 
 def on_simulated(item: pytest.Item) -> bool:

@@ -44,8 +44,8 @@ RETRAIN = [
     "0.4",
 ]
 CASES: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
-    "pc_darts": (search.main, ["--space", "pc_darts", *TINY]),
-    "p_darts": (search.main, ["--space", "p_darts", *TINY, "--epochs", "1", "--limit", "8"]),
+    "pc_darts": (search.main, ["--space", "pc_darts", "--order", "2", *TINY]),
+    "p_darts": (search.main, ["--space", "p_darts", "--order", "2", *TINY, "--epochs", "1", "--limit", "8"]),
     "retraining": (evaluate.main, ["--genotype", "DARTS_V2", *RETRAIN]),
     "darts": (search.main, ["--space", "darts", *TINY]),
     "darts_minus": (search.main, ["--space", "darts_minus", *TINY]),

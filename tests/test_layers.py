@@ -17,7 +17,7 @@ PACKAGE = ROOT / "sgl_fast"
 
 # A room imports rooms of lower floors, and its own modules. The files at the top are rooms, too.
 FLOORS = (
-    ("errors", "files", "integers", "limits"),
+    ("errors", "files", "integers", "limits", "printed"),
     ("setting",),
     ("backends", "spaces"),
     ("genotype", "reference"),
@@ -26,6 +26,7 @@ FLOORS = (
     ("sgl",),
     ("run",),
     ("compare", "doctor", "evaluate", "search"),
+    ("reproduce",),
     ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
@@ -40,7 +41,8 @@ TREES = {module_name(path): ast.parse(path.read_text(), path.name) for path in F
 PACKAGES = {module_name(path) for path in FILES if path.stem == "__init__"}
 COMMANDS = [
     *(name for name in TREES if name.endswith("_args")),
-    *(f"sgl_fast.{name}" for name in (*FLOORS[-2], *FLOORS[-1])),
+    *(f"sgl_fast.{name}" for floor in FLOORS[-3:] for name in floor),
+    "sgl_fast.reproduce.paper",
 ]
 
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
@@ -37,9 +38,7 @@ class Published(Mapping[str, Genotype]):
         self._names = full | {name.partition(".")[2]: target for name, target in full.items()}
 
     def __getitem__(self, name: str) -> Genotype:
-        if name not in self._names:
-            raise KeyError(self.unknown(name))
-        return self._genotypes[self._names[name]]
+        return self._genotypes[self.full_name(name)]
 
     def __getattr__(self, name: str) -> Genotype:
         if name.startswith("_") or name not in self._names:
@@ -58,6 +57,12 @@ class Published(Mapping[str, Genotype]):
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *(name for name in self._names if name.isidentifier())]
 
+    def full_name(self, name: str) -> str:
+        """That of a name or an alias, the space in front."""
+        if name not in self._names:
+            raise KeyError(self.unknown(name))
+        return self._names[name]
+
     def unknown(self, name: str) -> str:
         """The message for a name that is not here."""
         near = get_close_matches(name, self._names, n=5, cutoff=0.5)
@@ -66,10 +71,19 @@ class Published(Mapping[str, Genotype]):
         )
 
 
+@cache
+def table() -> dict[str, Any]:
+    """published.json, which lies beside this file: {"genotypes": {name: genotype}, "aliases": {alias: name}, "papers":
+    {space: its source}, "printed": {name: sizes that the paper prints}}.
+    """
+    found: dict[str, Any] = json.loads(files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
+    return found
+
+
 def load() -> Published:
-    """Reads published.json, which lies beside this file: {"genotypes": {name: genotype}, "aliases": {alias: name}}."""
-    table = json.loads(files(__package__).joinpath("published.json").read_text())
-    return Published({name: Genotype(**cells) for name, cells in table["genotypes"].items()}, table["aliases"])
+    """Every genotype of the table."""
+    cells, aliases = table()["genotypes"], table()["aliases"]
+    return Published({name: Genotype(**found) for name, found in cells.items()}, aliases)
 
 
 genotypes = load()

@@ -115,16 +115,21 @@ def commands(run: RunFolder, last: Mapping[str, Any], state: str) -> list[tuple[
     found = [] if state == "done" else [("Go on, where it stopped", go_on)]
     if "genotypes" in last:
         found.append(("Train the best learner's network", evaluate_command(run.folder, run.config)))
-        count = f"python -m sgl_fast.evaluate --genotype {folder} --count"
+        published = " --image-size 32" if run.config.get("image_size") == 16 else ""  # as in the table of learners
+        count = f"{trained(run.folder, run.config)} --count{published}"
         found.append(("Count its parameters and multiply-adds", count))
     return found
 
 
 def evaluate_command(folder: Path, settings: Mapping[str, Any]) -> str:
     """What trains the network of a search's best learner, at the scale of the search, on the same images."""
-    paper = settings["scale"] == "paper"
-    if settings["data"].startswith(PYTHON):
-        more = ', scale="paper"' if paper else ""
-        return f"sgl_fast.run_evaluation({str(folder)!r}, dataset{more})"
+    if not settings["data"].startswith(PYTHON):
+        return trained(folder, settings)
+    more = ', scale="paper"' if settings["scale"] == "paper" else ""
+    return f"sgl_fast.run_evaluation({str(folder)!r}, dataset{more})"
+
+
+def trained(folder: Path, settings: Mapping[str, Any]) -> str:
+    """That command line, whatever the images are."""
     command = f"python -m sgl_fast.evaluate --genotype {shlex.quote(str(folder))}"
-    return f"{command} --scale paper" if paper else command
+    return f"{command} --scale paper" if settings["scale"] == "paper" else command

@@ -11,15 +11,19 @@ from ..setting import SettingError, check_among, check_limits, check_range
 from ..sgl.config import Config
 from ..sgl.presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
 from ..spaces import EVERY, RULES, Rules, op_names, space
-from .command import absolute, located
+from .command import FOLDER, absolute, located
 from .identity import RUN
 
+# Steps and pixels of tiny are those at which searches drop what they should: docs/design.md, "How long a search needs".
 SCALES: dict[str, dict[str, Any]] = {
-    "tiny": {"channels": 8, "layers": 6, "nodes": 4, "batch_size": 16, "epochs": 4, "limit": 640, "arch_start": 0},
+    "tiny": {"channels": 8, "batch_size": 16, "arch_start": 0, "image_size": 16},
     "paper": {"channels": 16, "nodes": 4, "limit": None},
 }
-TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 800}  # of tiny, for the spaces whose mixed ops take all channels
-TINY_PARTIAL = {"lr": 0.1, "arch_lr": 6e-4}  # for the others, whose few steps learn too little at the paper's 0.025
+TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 800, "epochs": 8}  # of tiny, where mixed ops take all channels
+TINY_PARTIAL = {"layers": 6, "nodes": 4, "limit": 640, "epochs": 16}  # for the others, whose gradients are noisier
+TINY_RATES = {"lr": 0.1}  # of the others, which learn too little at the paper's 0.025
+TINY_ARCH = {"arch_lr": 3e-3}
+HYPERGRADIENT = {"algorithm", "method", "r", "explicit_pseudo_label_grad", "frozen_precision"}  # say which it is
 CHOICES: dict[str, Collection[str]] = {
     "space": EVERY,
     "algorithm": ALGORITHMS,
@@ -37,12 +41,23 @@ def defaults(name: str, algorithm: str, source: str, scale: str, given: Mapping[
     found: dict[str, Any] = {"layers": list(rules.layers), "max_skips": rules.max_skips, "data": "auto"}
     found |= {**Config.preset(name, algorithm, source).as_dict(), "batch_size": numbers(name, source)["batch_size"]}
     found |= {"skip_dropout": list(rules.skip_dropout) or [found["skip_dropout"]], **SCALES[scale]}
-    if scale == "tiny" and space(name).partial == 1:
-        found |= TINY_WHOLE
-    elif scale == "tiny" and source == "paper" and "settings" not in given:
-        found |= TINY_PARTIAL
-    if scale == "tiny" and source == "released":
-        found |= {"epochs": 3, "pretrain_epochs": 1, "arch_start": given.get("pretrain_epochs", 1)}
+    return found | tiny(name, source, given) if scale == "tiny" else found
+
+
+def tiny(name: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What of --scale tiny depends on the space, and on what is said beside it."""
+    whole, imagenet = space(name).partial == 1, space(name).imagenet
+    found: dict[str, Any] = {**(TINY_WHOLE if whole else TINY_PARTIAL)}
+    if source == "paper" and "settings" not in given:
+        found |= TINY_ARCH if whole else {**TINY_ARCH, **TINY_RATES}
+    if (RULES[name].drops or not whole) and not HYPERGRADIENT & set(given):
+        found["order"] = 1  # second order takes more than three minutes there
+    data = given.get("data", "auto")
+    if imagenet or data == "imagenet" or data.startswith(FOLDER):
+        found["image_size"] = None
+    if source == "released":
+        first = given.get("pretrain_epochs", 1)
+        found |= {"epochs": found["epochs"] + first, "pretrain_epochs": 1, "arch_start": first}
     return found
 
 

@@ -27,7 +27,7 @@ from sgl_fast.run import checkpoint, command, run_lock
 from sgl_fast.sgl.search import Search
 
 SIZES = ["--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "8", "--quiet"]
-SEARCH = ["--data", "embedded", *SIZES, "--epochs", "2"]
+SEARCH = ["--data", "embedded", *SIZES, "--epochs", "2", "--order", "2"]
 EVALUATE = ["--genotype", "DARTS_V2", "--data", "embedded", "--channels", "2", "--layers", "2", "--epochs", "2"]
 EVALUATE += ["--batch-size", "8", "--limit", "8", "--quiet"]
 PROGRAMS: dict[str, tuple[Any, list[str]]] = {"search": (search, SEARCH), "evaluate": (evaluate, EVALUATE)}
@@ -245,9 +245,7 @@ def test_folders_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.Mon
         out = str(tmp_path / name)
         arguments = ["--data", f"folder:{path}", *SIZES, "--epochs", "1", "--out", out]
         assert search.main(arguments) == 0
-        assert (
-            json.loads((tmp_path / name / "config.json").read_text())["data"] == f"folder:{pics}"
-        )
+        assert json.loads((tmp_path / name / "config.json").read_text())["data"] == f"folder:{pics}"
         with monkeypatch.context() as patch:
             patch.chdir(tmp_path)
             assert search.main(["--resume", "--quiet", "--out", out]) == 0

@@ -20,7 +20,7 @@ from sgl_fast.run.evaluate_args import stored_config
 from sgl_fast.run.search_resume import stored_settings
 
 SIZES = ["--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "8", "--epochs", "2"]
-SEARCH = ["--data", "embedded", *SIZES, "--quiet"]
+SEARCH = ["--data", "embedded", *SIZES, "--order", "2", "--quiet"]
 EVALUATE = ["--genotype", "DARTS_V2", "--data", "embedded", "--channels", "2", "--layers", "2", "--epochs", "2"]
 EVALUATE += ["--batch-size", "8", "--limit", "8", "--quiet"]
 PROGRAMS: dict[str, tuple[Any, list[str]]] = {"search": (search, SEARCH), "evaluate": (evaluate, EVALUATE)}

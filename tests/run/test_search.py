@@ -22,7 +22,7 @@ from sgl_fast.search import main, open_data
 from sgl_fast.sgl import memory
 
 TINY = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "12"]
-SMALL = [*TINY, "--epochs", "2", "--quiet"]
+SMALL = [*TINY, "--epochs", "2", "--order", "2", "--quiet"]
 
 
 def state(folder: Path) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def test_a_bad_command_line_is_one_line_and_exit_2(
 def test_p_darts_goes_through_its_stages(tmp_path: Path) -> None:
     """Stopped in the second stage and resumed, it is the uninterrupted run; every learner keeps its own operations."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    tiny = [*TINY, "--space", "p_darts", "--epochs", "1", "--quiet"]
+    tiny = [*TINY, "--space", "p_darts", "--order", "2", "--epochs", "1", "--quiet"]
     assert main([*tiny, "--out", str(whole)]) == 0
     end = state(whole)
     assert end["stage"] == 2
@@ -170,7 +170,7 @@ def run_until(out: Path, arguments: list[str], step: int) -> int:
 
 @pytest.mark.parametrize("options", [["--algorithm", "released"], ["--ablation", "separate"], ["--algorithm", "paper"]])
 def test_the_other_algorithms_run(options: list[str], tmp_path: Path) -> None:
-    assert main([*TINY, "--quiet", *options, "--out", str(tmp_path / "run")]) == 0
+    assert main([*TINY, "--epochs", "3", "--quiet", *options, "--out", str(tmp_path / "run")]) == 0
 
 
 def test_a_file_of_options_and_a_budget(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

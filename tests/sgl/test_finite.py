@@ -26,7 +26,7 @@ from sgl_fast.spaces.arch import init_arch
 
 INF, NAN = float("inf"), float("nan")
 TINY = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "12"]
-TINY += ["--epochs", "2", "--arch-start", "0", "--quiet"]
+TINY += ["--epochs", "2", "--order", "2", "--arch-start", "0", "--quiet"]
 RETRAIN = ["--genotype", "DARTS_V2", "--data", "embedded", "--channels", "2", "--layers", "2", "--epochs", "2"]
 RETRAIN += ["--batch-size", "8", "--limit", "12", "--quiet"]
 

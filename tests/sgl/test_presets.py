@@ -59,7 +59,7 @@ def test_what_the_algorithms_and_ablations_are() -> None:
     """Second order with the term that the paper leaves out; the paper's equations; the released code; eqs (12)-(15)."""
 
     def of(**given: str) -> tuple[Any, ...]:
-        config = settings_of(given, "cpu")["config"]
+        config = settings_of({**given, "scale": "paper"}, "cpu")["config"]
         names = ("schedule", "order", "method", "explicit_pseudo_label_grad", "teacher", "human_labels")
         return tuple(config[name] for name in names)
 
@@ -71,6 +71,25 @@ def test_what_the_algorithms_and_ablations_are() -> None:
     assert of(ablation="no_human_labels") == ("joint", 2, "frozen", True, "preliminary", False)
     assert Config.preset("darts", "released").arch_clip == 5 and Config.preset("darts", "paper").arch_clip == 0
     assert settings_of({"algorithm": "released"}, "cpu")["unlabeled"] == "train"
+
+
+def test_the_tiny_scale_runs_where_the_signal_is() -> None:
+    """First order where second takes too long, unless something says which; half the pixels where that can be."""
+
+    def of(name: str, **given: Any) -> tuple[Any, ...]:
+        found = settings_of({"space": name, "scale": "tiny", "data": "embedded", **given}, "cpu")
+        config = found["config"]
+        moving = (config["epochs"] - config["arch_start"]) * (found["limit"] // found["batch_size"])
+        return config["order"], moving, found["image_size"], config["lr"], config["arch_lr"]
+
+    assert of("darts") == of("darts_minus") == of("s4") == (2, 400, 16, 0.025, 3e-3)
+    assert of("p_darts") == (1, 400, 16, 0.025, 3e-3), "in each stage"
+    assert of("pc_darts") == (1, 640, 16, 0.1, 3e-3) and of("pc_darts_imagenet") == (1, 640, None, 0.1, 3e-3)
+    for said in ({"algorithm": "best"}, {"algorithm": "paper"}, {"method": "exact"}, {"order": 2}, {"r": 0.01}):
+        assert of("pc_darts", **said)[0] == 2
+    assert of("pc_darts", algorithm="released", pretrain_epochs=3) == (1, 640, 16, 0.1, 6e-4)
+    assert of("darts", settings="published") == (2, 400, 16, 0.025, 3e-4)
+    assert of("darts", data="folder:/images")[2] is of("darts", image_size=None)[2] is None
 
 
 def test_the_released_algorithm_has_the_released_numbers_unless_others_are_asked_for() -> None:

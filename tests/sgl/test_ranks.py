@@ -164,6 +164,8 @@ def torchrun(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "64",
         "--batch-size",
         "16",
+        "--order",
+        "2",
     ]
     command += [str(program), *tiny, "--quiet", "--device", "cpu", "--out", str(out), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -175,7 +177,8 @@ def test_the_command_by_torchrun(tmp_path: Path) -> None:
     both = torchrun(tmp_path / "both", "--epochs", "1")
     assert both.returncode == 0, both.stderr[-2000:]
     arguments = ["--data", "embedded", "--channels", "8", "--layers", "3", "--nodes", "2", "--limit", "64"]
-    arguments += ["--batch-size", "16", "--quiet", "--device", "cpu", "--epochs", "1", "--out", str(tmp_path / "one")]
+    arguments += ["--batch-size", "16", "--order", "2", "--quiet", "--device", "cpu", "--epochs", "1"]
+    arguments += ["--out", str(tmp_path / "one")]
     one = subprocess.run(
         [sys.executable, "-m", "sgl_fast.search", *arguments], cwd=ROOT, capture_output=True, text=True
     )

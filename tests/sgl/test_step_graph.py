@@ -152,7 +152,7 @@ def test_a_graph_needs_its_device() -> None:
 def test_the_command_writes_the_same_run_by_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records come late there; the log and the checkpoint have all of them."""
     arguments = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4"]
-    arguments += ["--limit", "16", "--epochs", "2", "--arch-start", "0", "--quiet", "--out"]
+    arguments += ["--limit", "16", "--epochs", "2", "--order", "2", "--arch-start", "0", "--quiet", "--out"]
     assert main([*arguments, str(tmp_path / "launched")]) == 0
     monkeypatch.setattr(Search, "recorder", Tape)
     monkeypatch.setattr(Search, "graphed", True)
