@@ -63,11 +63,11 @@ def test_an_own_data_set_gives_a_run_folder(tmp_path: Path) -> None:
 
 def test_the_command_does_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Numbers, files and words; data as a name and as the object of that name."""
-    command = [*FLAGS, "--data", "embedded", "--space", "darts", "--epochs", "1"]
+    command = [*FLAGS, "--data", "embedded", "--image-size", "32", "--space", "darts", "--epochs", "1"]
     assert search.main([*command, "--out", str(tmp_path / "command")]) == 0
     printed = capsys.readouterr().out
     for name, data in (("named", "embedded"), ("made", open_dataset("embedded"))):
-        found = sgl_fast.run_search(data, "darts", tmp_path / name, **TINY, epochs=1)
+        found = sgl_fast.run_search(data, "darts", tmp_path / name, **TINY, image_size=32, epochs=1)
         assert metrics(tmp_path / name) == metrics(tmp_path / "command")
         files = [{path.name for path in (tmp_path / one).iterdir()} for one in (name, "command")]
         assert files[0] == files[1]
