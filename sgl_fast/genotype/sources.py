@@ -46,14 +46,14 @@ class Source:
 
     def lines(self) -> list[str]:
         """The paper, the sizes that it prints and the note, for people."""
-        sizes = (
-            [f"{self.parameters}M parameters{' with the auxiliary head' * self.auxiliary}"] if self.parameters else []
-        )
+        head = " with the auxiliary head" if self.auxiliary else ""
+        sizes = [f"{self.parameters}M parameters{head}"] if self.parameters else []
+        channels = f" with {self.imagenet_channels} channels" if self.imagenet_channels != 48 else ""
         if self.imagenet_parameters:
-            sizes.append(f"on ImageNet, {self.imagenet_channels} channels, {self.imagenet_parameters}M parameters")
+            sizes.append(f"on ImageNet{channels} {self.imagenet_parameters}M parameters")
         if self.multiply_adds:
-            sizes.append(f"{self.multiply_adds}M multiply-adds{f' by {self.rule}' if self.rule else ''}")
-        found = [f"{self.paper}: {', '.join(sizes) or 'no sizes'}"]
+            sizes[-1] += f" and {self.multiply_adds}M multiply-adds{f' by {self.rule}' if self.rule else ''}"
+        found = [f"{self.paper}: {'; '.join(sizes) or 'no sizes'}"]
         return [*found, self.note] if self.note else found
 
 

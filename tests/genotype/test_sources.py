@@ -113,7 +113,10 @@ def test_fairdarts_of_table_3_is_the_mean_of_its_cells() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("GDAS_V1", "3.4M parameters, on ImageNet, 50 channels, 5.3M parameters, 581M multiply-adds by conv_linear\n"),
+        (
+            "GDAS_V1",
+            "3.4M parameters; on ImageNet with 50 channels 5.3M parameters and 581M multiply-adds by conv_linear\n",
+        ),
         ("FairDARTS_a", "2.83M parameters with the auxiliary head\nNodes without an edge"),
         ("cifar10_s0_0", "arXiv 2009.01027: no sizes\n"),
     ],
