@@ -6,50 +6,29 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from pathlib import Path
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from .errors import RunStopped
 from .genotype.genotype import Genotype
 from .genotype.published import genotypes
 from .genotype.sources import source_of
-from .run.command import Stopped, Unreadable, check_device, code_of, device_of, formats_of, mid_run, reading, started
-from .run.epoch_table import retraining_row
+from .run.command import check_device, code_of, device_of, formats_of, started
 from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config, with_run
 from .run.identity import RUN, computes, identity
-from .run.pictures import draw, drawn
-from .run.place import settle
-from .run.progress import Progress
+from .run.place import is_first, settle
 from .run.python_call import as_it_was, as_typed, own_data
 from .run.recipe import Recipe
-from .run.report import REPORT, write_page
 from .run.run_folder import METRICS, RunFolder
-from .run.signals import stop_requested
 from .run.sinks import sinks_of
-from .run.speed import MEASURED, measured_before, peak_memory
 
 if TYPE_CHECKING:
     from .data import Dataset
     from .run.retrain import Retraining
+    from .run.retrain_loop import Evaluated
 
-GENOTYPE, RESULT = "genotype.json", "result.json"
 Images = Callable[[int], "Dataset"]  # by the seed of the splits
 RESULTS = {"test_accuracy", "epoch"}  # of a record, for result.json
-LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """Of a network that is trained: its run's folder, its accuracy on the test images, and what result.json holds."""
-
-    folder: Path
-    accuracy: float
-    result: dict[str, Any]
-
-    def __str__(self) -> str:
-        accuracy, epochs = 100 * self.accuracy, self.result["epoch"]
-        return f"test accuracy {accuracy:.2f}% after the last of {epochs} epochs; {self.folder / RESULT}"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -64,9 +43,11 @@ def main(argv: list[str] | None = None) -> int:
         if config and args.print_config:
             print(OPTIONS.toml(flat(config), f"for {PROG} --config FILE"))
             return 0
-        print(evaluate(args, given, config, notes))
+        found = evaluate(args, given, config, notes)
     except (OSError, ValueError, RunStopped) as error:
         return code_of(PROG, error)
+    if is_first():
+        print(found)
     return 0
 
 
@@ -109,16 +90,18 @@ def settled(
     args: argparse.Namespace, given: dict[str, Any], own: bool = False
 ) -> tuple[dict[str, Any] | None, list[str]]:
     """What config.json of a new run holds, None: there is one to resume, and lines for the user. args gets folder,
-    figures and sinks.
+    device, figures and sinks.
 
     own   the images came from Python
     """
     args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
     settle(args, ("evaluate", given.get("seed", 0)))
-    if args.resume:
-        return None, []
-    said, notes = with_run(given)
-    return new_config(said, own, args.download), notes
+    said, notes = (given, []) if args.resume else with_run(given)
+    config = None if args.resume else new_config(said, "tiny", own, args.download)  # before torch is loaded
+    args.device = device_of(args.device)
+    if config and args.device != "cpu":
+        config = new_config(said, "paper", own, args.download)
+    return config, notes
 
 
 def evaluate(
@@ -128,11 +111,15 @@ def evaluate(
     notes: list[str],
     images: Images | None = None,
 ) -> Evaluated:
-    """A new run of this config, or, without, the one to resume, to its end.
+    """A new run of this config.json, or, without, the one to resume, to its end.
 
     images   those that came from Python, in place of those that the config names
     """
-    with RunFolder.create(args.out) if config else RunFolder.open(args.out) as run:
+    from .run.process_run import mid_run, run_of
+    from .run.retrain_loop import finish, fit
+    from .sgl import processes
+
+    with processes.joined(args.device) as args.device, run_of(args) as run:
         run.notes += notes
         retraining = begun(run, args, config, images) if config else resumed(run, args, given, images)
         run.log_to(args.log)
@@ -147,11 +134,11 @@ def print_counts(given: dict[str, Any], classes: int) -> int:
     import torch
 
     from .nets.counting import RULES, count_macs, count_parameters
-    from .nets.network import Network
+    from .run.retrain import network_of
 
     size = given.get("image_size") or (224 if recipe.imagenet else 32)
     with torch.device("meta"):
-        network = Network(genotype, recipe.channels, recipe.layers, classes, imagenet=recipe.imagenet)
+        network = network_of(genotype, recipe, classes)
     print(f"{recipe.channels} channels, {recipe.layers} layers, {classes} classes, {size} x {size} pixels")
     print(f"{'parameters':<36}{count_parameters(network):>15,}")
     print(f"{'parameters with the auxiliary head':<36}{count_parameters(network, auxiliary=True):>15,}")
@@ -172,6 +159,9 @@ def begun(run: RunFolder, args: argparse.Namespace, config: dict[str, Any], imag
 
 def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any], images: Images | None) -> Retraining:
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
+    from .run.process_run import share_state
+    from .sgl import ranks
+
     config, notes = stored_config(given, args.out, run.config)
     retraining, identity = prepare(args, config, run.config, images)
 
@@ -182,7 +172,8 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any], ima
     run.notes += notes
     run.check_identity(identity)
     run.load(take)
-    if retraining.done and not any(set(record) >= RESULTS for record in run.read_metrics()[-1:]):
+    share_state(retraining)
+    if ranks.is_main() and retraining.done and not any(set(record) >= RESULTS for record in run.read_metrics()[-1:]):
         raise ValueError(f"{run.path(METRICS)} has no test accuracy of the last epoch of a run that is done")
     run.truncate_metrics(retraining.step)
     say(run, retraining)
@@ -199,87 +190,22 @@ def prepare(
     recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
     if images is None:
         where = config["data"], config["root"], "train", config["image_size"]
-        dataset = open_dataset(*where, recipe.seed, args.download)
+        dataset = open_dataset(*where, recipe.seed, args.download, whole=True)
     else:
         dataset = images(recipe.seed)
-    device = device_of(args.device)
-    retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, device)
-    return retraining, identity(stored, dataset, computes("torch", device))
+    retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, args.device)
+    return retraining, identity(stored, dataset, computes("torch", args.device))
 
 
 def say(run: RunFolder, retraining: Retraining) -> None:
     """What there is to know before the first step."""
+    from .sgl import ranks
+
     dataset = retraining.dataset
+    if not ranks.is_main():
+        return
     for line in (f"run folder {run.folder}", *run.notes, f"{dataset.name}: {dataset.source}", retraining.note):
         print(line, file=sys.stderr)
-
-
-def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str]) -> None:
-    """Trains to the end, with a checkpoint after every epoch.
-
-    figures   formats of the picture
-    Stopped at a signal, Unreadable where a file cannot be read: with a checkpoint there.
-    """
-    run.write_json(GENOTYPE, run.config["genotype"])
-    recipe, shown = retraining.recipe, dict[str, Any]()
-    before = measured_before(run.read_metrics())
-    bar = Progress(retraining.steps, recipe.epochs, recipe.batch_size, retraining.step, quiet, before=before)
-    with stop_requested() as stop, bar:
-
-        def check_signal() -> None:
-            if stop.signal is not None:
-                raise Stopped(stop.signal)
-
-        try:
-            while not retraining.done:
-                if not retraining.epoch_ended:
-                    epoch = retraining.epoch + 1
-                    with bar.speed.waiting(), reading():
-                        batch = retraining.batch()
-                    retraining.train_step(batch)
-                    if retraining.step % LOOK_EVERY == 0:
-                        shown |= retraining.running()
-                    bar.speed.step()
-                    bar.update(retraining.step, epoch, shown)
-                if retraining.epoch_ended:
-                    with bar.speed.apart():
-                        shown = end_epoch(run, retraining, bar, check_signal)
-                        show(run, retraining, bar, figures)
-                check_signal()
-        except (Stopped, Unreadable):
-            run.save(retraining.state_dict(), retraining.step)
-            raise
-        show(run, retraining, bar, figures)
-
-
-def end_epoch(
-    run: RunFolder, retraining: Retraining, bar: Progress, check_signal: Callable[[], None]
-) -> dict[str, Any]:
-    """The test, the log and a checkpoint; the epoch's record."""
-    with reading():
-        record = retraining.finish_epoch(check_signal)
-    measured = {**bar.speed.measured(), "peak_memory": peak_memory(str(retraining.device))}
-    run.log({**record, MEASURED: measured})
-    bar.row(retraining_row(record, bar))
-    run.save(retraining.state_dict(), retraining.step)
-    return record
-
-
-def show(run: RunFolder, retraining: Retraining, bar: Progress, figures: list[str]) -> None:
-    """The picture and the page of the epochs so far."""
-    from .run.plots import curves_figure
-    from .run.retrain_report import retraining_page
-
-    records = run.read_metrics()
-    draw(run, bar, "curves", figures, lambda: curves_figure(records))
-    drawn(bar, REPORT, lambda: write_page(run.path(REPORT), retraining_page(run, retraining, records)))
-
-
-def finish(run: RunFolder, retraining: Retraining) -> Evaluated:
-    """Writes result.json: the last epoch's accuracy, since the best one would be chosen on tests."""
-    result = {**run.read_metrics()[-1], **retraining.sizes}
-    run.write_json(RESULT, result)
-    return Evaluated(run.folder, result["test_accuracy"], result)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import RunStopped
-from .run.command import check_device, check_found, code_of, device_of, formats_of, mid_run, put_backend, started
+from .run.command import check_device, check_found, code_of, device_of, formats_of, put_backend, started
 from .run.identity import RUN, computes, identity
-from .run.place import settle
+from .run.place import is_first, settle
 from .run.python_call import as_it_was, as_typed, own_data
-from .run.run_folder import Follower, RunFolder
+from .run.run_folder import RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
 from .run.search_settings import flat, settings_of, warning_of
@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         found = search(args, given, settings)
     except (OSError, ValueError, RunStopped) as error:
         return code_of(PROG, error)
-    if found.text:
+    if is_first():
         print(found)
     return 0
 
@@ -121,6 +121,7 @@ def search(
     images   those that came from Python, in place of those that the settings name
     """
     from .run.outcome import outcome
+    from .run.process_run import mid_run, run_of
     from .run.search_loop import fit
     from .sgl import processes
 
@@ -130,18 +131,6 @@ def search(
         with mid_run(run):
             fit(run, stages, args.quiet, args.figures)
             return outcome(run, stages)
-
-
-def run_of(args: argparse.Namespace) -> RunFolder:
-    """The run's folder."""
-    from .sgl import processes, ranks
-
-    run: RunFolder = Follower(args.out)
-    if ranks.is_main():
-        run = RunFolder.open(args.out) if args.resume else RunFolder.create(args.out)
-    if args.resume:
-        run.config = processes.from_main(run.config)
-    return run
 
 
 def open_data(settings: dict[str, Any], download: bool = False) -> Dataset:
@@ -172,7 +161,8 @@ def begun(run: RunFolder, args: argparse.Namespace, settings: dict[str, Any], im
 
 def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any], images: Images | None) -> Stages:
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
-    from .sgl import processes, ranks
+    from .run.process_run import share_state
+    from .sgl import ranks
 
     settings, notes = stored_settings(run.config)
     run.notes += notes
@@ -188,10 +178,7 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any], ima
     if ranks.is_main():
         run.notes += check_metrics(run.read_metrics(), stages.step, stages.steps)
     run.truncate_metrics(stages.step)
-    if ranks.count() > 1:
-        state = processes.from_main(stages.state_dict())
-        if not ranks.is_main():
-            stages.load_state_dict(state)
+    share_state(stages)
     say(run, stages, args)
     return stages
 

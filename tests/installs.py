@@ -2,9 +2,9 @@
 
     python tests/installs.py [--way NAME ...] [--pure] [--base DIR]
 
-A fresh environment has what an environment of its own holds after `pip install torch torchvision`: the packages of the base,
-which is made once, are linked in. After each way the doctor and a small search of the README run in another folder, and
-what computes has to be the extension or, without a compiler or a torch to build for, plain Python after one warning line.
+A fresh environment has what one has after `pip install torch torchvision`: the packages of the base, which is made once,
+are linked in. After each way the doctor and a small search of the README run in another folder, and what computes has to
+be the extension or, without a compiler or a torch to build for, plain Python after one warning line.
 --pure compiles nothing: the ways alone, in a minute each.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")
 NEEDS = ("numpy", "matplotlib", "tqdm", "jinja2", "pillow", "setuptools>=77", "wheel", "ninja", "build")
-SMALL = "--space pc_darts --data embedded --channels 4 --layers 2 --nodes 1 --limit 32 --epochs 1 --batch-size 8 --quiet"
+SMALL = "--space pc_darts --data embedded --channels 4 --layers 2 --nodes 1 --limit 32 --epochs 1 --batch-size 8"
 WARNING = "WARNING: sgl_fast comes without its extension"
 LIMIT = 3600  # seconds for one command
 OWN = ("pip", "setuptools", "_distutils_hack", "distutils-precedence.pth", "__pycache__")  # of every new environment
@@ -184,7 +184,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--way", nargs="*", default=[*WAYS], choices=[*WAYS], metavar="NAME", help=", ".join(WAYS))
     parser.add_argument("--pure", action="store_true", help="compile nothing")
-    parser.add_argument("--base", type=Path, default=ROOT / "build" / "installs", help="environment with torch [%(default)s]")
+    text = "an environment with torch [%(default)s]"
+    parser.add_argument("--base", type=Path, default=ROOT / "build" / "installs", help=text)
     args = parser.parse_args()
     base = base_in(args.base)
     for name in args.way:

@@ -12,20 +12,18 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from ..errors import ImageError, one_line
+from .color_jitter import jitter
 from .decode import decode_all
 
 _TRIES = 10
+Colors = Tensor | None
 
 
 class ImageStore:
-    """M image files that read like a uint8 tensor [M, 3, H, W] indexed by a tensor of positions.
-
-    windows   training takes random windows of the files, in place of crops of what `store[index]` gives
-    """
+    """M image files that read like a uint8 tensor [M, 3, H, W] indexed by a tensor of positions."""
 
     dtype = torch.uint8
     device = torch.device("cpu")
-    windows = False
 
     def __init__(self, paths: Sequence[Path], size: tuple[int, int]) -> None:
         self.paths, self.size = tuple(paths), size
@@ -45,9 +43,9 @@ class ImageStore:
         """Other files, read in the same way."""
         raise NotImplementedError
 
-    def training(self, index: Tensor, generator: torch.Generator, part: slice) -> Tensor:
-        """uint8 [n, 3, H, W] at a part of int64 positions [N], for a batch of training."""
-        return self[index[part]]
+    def select(self, positions: Tensor) -> ImageStore:
+        """The images at int64 positions [N], undecoded."""
+        return self.of([self.paths[i] for i in positions.tolist()])
 
     def _decode(self, index: Tensor, shapes: Sequence[Callable[[Image.Image], Image.Image]]) -> list[Tensor]:
         return decode_all([self.paths[i] for i in index.tolist()], shapes)
@@ -84,8 +82,6 @@ class WindowStore(ImageStore):
     8% to 100% and aspect ratio of 3/4 to 4/3 is resized to S.
     """
 
-    windows = True
-
     def __init__(self, paths: Sequence[Path], side: int) -> None:
         super().__init__(paths, (side, side))
 
@@ -95,10 +91,16 @@ class WindowStore(ImageStore):
     def of(self, paths: Sequence[Path]) -> WindowStore:
         return WindowStore(paths, self.size[0])
 
-    def training(self, index: Tensor, generator: torch.Generator, part: slice) -> Tensor:
-        """Each image a random window drawn from a generator on the CPU; those of all N are drawn, whatever the part."""
-        draws = torch.rand(len(index), _TRIES, 4, generator=generator, dtype=torch.float64)[part]
-        shapes = [partial(_window, size=self.size[0], draws=d) for d in draws.tolist()]
+    def random_crops(self, index: Tensor, generator: torch.Generator, part: slice, colors: Colors = None) -> Tensor:
+        """uint8 [n, 3, S, S] at a part of int64 positions [N], each a random window drawn from a generator on the CPU.
+
+        The windows of all N are drawn, whatever the part.
+        colors   a row of `color_jitter.draw` for each of the part
+        """
+        draws = torch.rand(len(index), _TRIES, 4, generator=generator, dtype=torch.float64)[part].tolist()
+        rows = [None] * len(draws) if colors is None else colors.tolist()
+        side = self.size[0]
+        shapes = [partial(_window, size=side, draws=d, colors=c) for d, c in zip(draws, rows, strict=True)]
         return torch.stack(self._decode(index[part], shapes))
 
 
@@ -134,9 +136,12 @@ def crop_box(width: int, height: int, draws: Sequence[Sequence[float]]) -> tuple
     return x, y, x + w, y + h
 
 
-def _window(image: Image.Image, size: int, draws: Sequence[Sequence[float]]) -> Image.Image:
+def _window(
+    image: Image.Image, size: int, draws: Sequence[Sequence[float]], colors: Sequence[float] | None
+) -> Image.Image:
     box = crop_box(image.width, image.height, draws)
-    return image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    window = image.crop(box).resize((size, size), Image.Resampling.BILINEAR)
+    return window if colors is None else jitter(window, colors)
 
 
 def _centre(image: Image.Image, size: int) -> Image.Image:

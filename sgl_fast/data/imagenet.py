@@ -27,19 +27,34 @@ def open_imagenet(root: Path, image_size: int, seed: int) -> Dataset:
     left = LeftOut()
     index, kept = load_index(root, seed, left)
     classes = index["classes"]
-    tested = class_files(root / "val", left)
-    check_classes(root, classes, "val", [*tested])
     return Dataset(
         name="imagenet",
         classes=tuple(classes),
         train=_labeled(root, index["train"], classes, image_size),
         val=_labeled(root, index["val"], classes, image_size),
-        test=_labeled(root, _paths(root, tested), classes, image_size),
+        test=_tested(root, classes, image_size, left),
         unlabeled=WindowStore([root / p for p in index["unlabeled"]], image_size),
         mean=MEAN,
         std=STD,
         source=f"{root}, split by {kept}{left}",
     )
+
+
+def open_whole(root: Path, image_size: int) -> Dataset:
+    """All images of root/train, as train, val and unlabelled ones, test from root/val."""
+    left = LeftOut()
+    files = class_files(root / "train", left)
+    classes = list(files)
+    train = _labeled(root, _paths(root, files), classes, image_size)
+    test = _tested(root, classes, image_size, left)
+    return Dataset("imagenet", tuple(classes), train, train, test, train[0], MEAN, STD, f"{root}, whole{left}")
+
+
+def _tested(root: Path, classes: list[str], image_size: int, left: LeftOut) -> tuple[WindowStore, Tensor]:
+    """The images of root/val, which must have the classes of root/train."""
+    tested = class_files(root / "val", left)
+    check_classes(root, classes, "val", [*tested])
+    return _labeled(root, _paths(root, tested), classes, image_size)
 
 
 def load_index(root: Path, seed: int, left: LeftOut) -> tuple[dict[str, Any], str]:

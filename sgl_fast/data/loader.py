@@ -10,16 +10,18 @@ import torch
 from torch import Tensor
 
 from ..ops.augment import augment
+from . import color_jitter
 from .augment import draw, levels, normalize, table
 from .batch import Batch
 from .dataset import Dataset, Images
+from .image_store import ImageStore, WindowStore
 from .seeds import seed_of, shuffled
 from .upload import upload
 
 T = TypeVar("T")
 _ROLES = ("train", "unlabeled", "val")
 # What a hash is for, so that a shuffle and the augmentation of the same step never share a seed.
-_SHUFFLE, _AUGMENT = 0, 1
+_SHUFFLE, _AUGMENT, _COLORS = 0, 1, 2
 
 
 class Feed:
@@ -31,6 +33,7 @@ class Feed:
 
     learners        K: every learner gets its own images, [K, N, ...]; None: all share one batch, learner 0's
     crop, cutout    padding of the random crop, side of the cutout square, in pixels, 0 for none
+    color_jitter    strength of random changes of the colours of training images, 0 for none
     part            (d, D): of every batch only the images of process d out of D that share it
     limit           use only the first so many images of each role (tiny runs); the test set stays whole
     """
@@ -46,12 +49,13 @@ class Feed:
         crop: int = 4,
         flip: bool = True,
         cutout: int = 0,
+        color_jitter: float = 0.0,
         limit: int | None = None,
         part: tuple[int, int] = (0, 1),
     ) -> None:
         self.dataset, self.batch_size, self.seed = dataset, batch_size, seed
         self.dtype, self.learners = dtype, learners
-        self.crop, self.flip, self.cutout = crop, flip, cutout
+        self.crop, self.flip, self.cutout, self.color_jitter = crop, flip, cutout, color_jitter
         images = {"train": dataset.train[0], "unlabeled": dataset.unlabeled, "val": dataset.val[0]}
         self._size = {role: len(x) if limit is None else min(limit, len(x)) for role, x in images.items()}
         for role, size in self._size.items():
@@ -87,16 +91,21 @@ class Feed:
         """x of the images without labels alone, as in `batch(step)`."""
         return self._draw("unlabeled", step)[0]
 
-    def evaluation(self, split: str, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """(x, y) batches of all of "val" or "test", in order, only normalised; the last may be smaller."""
+    def evaluation(
+        self, split: str, batch_size: int, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(x, y) batches of all of "val" or "test", in order, only normalised; the last may be smaller.
+
+        part   (d, D): every D-th batch, from d on
+        """
         images, labels = {"val": (self._images["val"], self._labels["val"]), "test": self.dataset.test}[split]
         size = self._size["val"] if split == "val" else len(images)
 
         def read(start: int) -> Tensor:
             return images[torch.arange(start, min(start + batch_size, size), device=images.device)]
 
-        for start in range(0, size, batch_size):
-            after = start + batch_size if start + batch_size < size else None
+        for start in (starts := range(part[0] * batch_size, size, part[1] * batch_size)):
+            after = start + starts.step if start != starts[-1] else None
             x = self._ahead(f"evaluation {split} {batch_size}", start, after, read).to(self.device, non_blocking=True)
             y = labels[start : start + len(x)].to(self.device, non_blocking=True)
             yield normalize(x, self.dataset.mean, self.dataset.std, self.dtype), y
@@ -129,9 +138,9 @@ class Feed:
         decoded, tables = zip(*(self._draw_one(role, step, k) for k in range(self.learners or 1)), strict=True)
         draws = upload(torch.cat(tables), self.device)
         images, index, crop = self._images[role], draws[:, 0], self.crop
-        if not isinstance(images, Tensor):
-            crop = 0 if images.windows else crop
-            images = upload(torch.cat(decoded), self.device)
+        if (own := [x for x in decoded if x is not None]) or not isinstance(images, Tensor):
+            crop = 0 if isinstance(images, WindowStore) else crop
+            images = upload(torch.cat(own), self.device)
             draws = torch.column_stack([torch.arange(len(images), device=self.device), draws[:, 1:]])
         x = augment(images, draws, self._levels, crop, self.cutout)
         if self.learners is None:
@@ -139,18 +148,27 @@ class Feed:
         return x.unflatten(0, (self.learners, -1)), index.unflatten(0, (self.learners, -1))
 
     def _draw_one(self, role: str, step: int, learner: int) -> tuple[Tensor | None, Tensor]:
-        """A learner's decoded images, None where they are in memory already, and its part of the table of draws."""
+        """A learner's decoded images, None where they are in memory as they are, and its part of the table of draws."""
         batches = self._size[role] // self.batch_size
         start = step % batches * self.batch_size
         index = self._order(role, step // batches, learner)[start : start + self.batch_size]
         generator = torch.Generator().manual_seed(seed_of(self.seed, _AUGMENT, step, _ROLES.index(role), learner))
-        images = self._images[role]
+        images, colors = self._images[role], self._colors(role, step, learner)
         decoded, crop = None, self.crop
-        if not isinstance(images, Tensor):
-            decoded = images.training(index, generator, self._part)
-            crop = 0 if images.windows else crop
+        if isinstance(images, WindowStore):
+            decoded, crop = images.random_crops(index, generator, self._part, colors), 0
+        elif colors is not None or isinstance(images, ImageStore):
+            decoded = images[index[self._part]]
+            decoded = decoded if colors is None else color_jitter.jitter_all(decoded, colors)
         H, W = images.shape[2:]
         return decoded, table(index, draw(len(index), H, W, crop, generator), self.flip)[self._part]
+
+    def _colors(self, role: str, step: int, learner: int) -> Tensor | None:
+        """This process's rows of `color_jitter.draw`; None where colours stay."""
+        if role != "train" or not self.color_jitter:
+            return None
+        generator = torch.Generator().manual_seed(seed_of(self.seed, _COLORS, step, learner))
+        return color_jitter.draw(self.batch_size, self.color_jitter, generator)[self._part]
 
     def _order(self, role: str, number: int, learner: int) -> Tensor:
         """The permutation of one pass, on the CPU; the current one of each role and learner is kept."""

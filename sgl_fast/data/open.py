@@ -14,7 +14,7 @@ from .cifar_forms import FORMS
 from .dataset import Dataset, halved
 from .fashion_mnist import embedded, full
 from .image_folder import open_folder, with_folder
-from .imagenet import open_imagenet
+from .imagenet import open_imagenet, open_whole
 from .in_memory import check_size
 from .locate import FROM_PYTHON, PYTHON, choose, data_root, fashion_mnist_folder, imagenet_folder
 
@@ -30,6 +30,7 @@ def open_dataset(
     image_size: int | None = None,
     seed: int = 0,
     download: bool = False,
+    whole: bool = False,
 ) -> Dataset:
     """The data set `name`, one of `DATASETS`, split and checked; a ValueError of one line where it can't be.
 
@@ -40,12 +41,13 @@ def open_dataset(
                 the mean of each 2x2 pixels
     seed        of the splits; CIFAR's split needs none, it is the first and the second half of the training file
     download    let torchvision fetch the CIFAR archives that are missing; without it nothing is ever fetched
+    whole       of "imagenet" all training images, as train, val and unlabelled, not the subset of the searches
     """
     name = choose(name, root)
     image_size = _check_image_size(name, image_size)
     if unlabeled not in (None, "train") and not os.path.isdir(user_path(unlabeled)):
         raise ValueError(f"unlabeled: need the word train or a folder of images; there is no folder {unlabeled}")
-    dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download)
+    dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download, whole)
     if image_size not in (None, dataset.image_size[0]):
         dataset = halved(dataset)
     return with_unlabeled(dataset, unlabeled)
@@ -61,7 +63,9 @@ def with_unlabeled(dataset: Dataset, unlabeled: str | None) -> Dataset:
     return dataclasses.replace(dataset, unlabeled=dataset.train[0], files=files)
 
 
-def _open(name: str, folder: Path, image_size: int | None, seed: int, external: bool, download: bool) -> Dataset:
+def _open(
+    name: str, folder: Path, image_size: int | None, seed: int, external: bool, download: bool, whole: bool
+) -> Dataset:
     if name.startswith("folder:"):
         return open_folder(user_path(name.removeprefix("folder:")), image_size, seed)
     if name.startswith(PYTHON):
@@ -75,7 +79,9 @@ def _open(name: str, folder: Path, image_size: int | None, seed: int, external: 
         need = "folder with train/ and val/" if name == "imagenet" else "IDX files"
         hint = f"; {below} has one" if name == "imagenet" and imagenet_folder(below := folder / _CHALLENGE) else ""
         raise ValueError(f"{name}: no {need} in {folder} (root, SGL_FAST_DATA){hint}")
-    return open_imagenet(place, image_size or 224, seed) if name == "imagenet" else full(place, seed)
+    if name != "imagenet":
+        return full(place, seed)
+    return open_whole(place, image_size or 224) if whole else open_imagenet(place, image_size or 224, seed)
 
 
 def _check_image_size(name: str, image_size: int | None) -> int | None:

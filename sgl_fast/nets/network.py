@@ -43,7 +43,9 @@ class Network(nn.Module):
         auxiliary_second_bn: bool = True,
     ) -> None:
         super().__init__()
+        self._rate: Tensor
         channels, layers, num_classes = checked_sizes(channels, layers, num_classes, imagenet)
+        self.register_buffer("_rate", torch.zeros(()), persistent=False)
         self.drop_path = drop_path
         self.auxiliary_cell = 2 * layers // 3
         if imagenet:
@@ -77,13 +79,14 @@ class Network(nn.Module):
     def drop_path(self, probability: float) -> None:
         if not 0.0 <= probability < 1.0:
             raise ValueError(f"need a drop_path probability from 0 to below 1; got {probability}")
-        self._drop_path = probability
+        self._drop_path, self._drops = probability, probability > 0.0
+        self._rate.fill_(probability)
 
     drop_path_prob = drop_path
 
     def __setattr__(self, name: str, value: Any) -> None:
         """As any Module's; a rate by a name that does not act here is an AttributeError, not a value without effect."""
-        known = name in ("drop_path", "drop_path_prob", "_drop_path")
+        known = name in ("drop_path", "drop_path_prob", "_drop_path", "_drops")
         if "drop" in name.lower() and isinstance(value, (int, float)) and not known:
             raise AttributeError(f"Network has no {name}: drop_path is the probability that an op's output is dropped")
         super().__setattr__(name, value)
@@ -95,7 +98,7 @@ class Network(nn.Module):
             last = self.stem1(before)
         else:
             before = last = self.stem(images)
-        probability = self.drop_path if self.training else 0.0
+        probability = self._probability() if self.training and self._drops else None
         auxiliary_logits = None
         for index, cell in enumerate(self.cells):
             before, last = last, cell(before, last, probability)
@@ -103,6 +106,10 @@ class Network(nn.Module):
                 auxiliary_logits = self.auxiliary(last)
         logits = self.classifier(functional.adaptive_avg_pool2d(last, 1).flatten(1))
         return logits if auxiliary_logits is None else (logits, auxiliary_logits)
+
+    def _probability(self) -> float | Tensor:
+        """drop_path; a compiled program reads it anew at every call, and so is one for all rates."""
+        return self._rate if torch.compiler.is_compiling() else self._drop_path
 
 
 class Cell(nn.Module):
@@ -124,18 +131,16 @@ class Cell(nn.Module):
         self.preprocess1 = relu_conv_bn(c_last, channels)
         self.ops = nn.ModuleList(OPS[op](channels, 2 if reduction and source < 2 else 1) for op, source in edges)
 
-    def forward(self, before: Tensor, last: Tensor, drop_path: float = 0.0) -> Tensor:
+    def forward(self, before: Tensor, last: Tensor, drop_path: float | Tensor | None = None) -> Tensor:
         states = [self.preprocess0(before), self.preprocess1(last)]
         for edge in range(0, len(self.sources), 2):
             states.append(self.edge(edge, states, drop_path) + self.edge(edge + 1, states, drop_path))
         return torch.cat([states[state] for state in self.concat], dim=1)
 
-    def edge(self, edge: int, states: list[Tensor], drop_path: float) -> Tensor:
+    def edge(self, edge: int, states: list[Tensor], drop_path: float | Tensor | None) -> Tensor:
         op = self.ops[edge]
         out: Tensor = op(states[self.sources[edge]])
-        if drop_path > 0.0 and not isinstance(op, nn.Identity):
-            return drop_images(out, drop_path)
-        return out
+        return out if drop_path is None or isinstance(op, nn.Identity) else drop_images(out, drop_path)
 
 
 class AuxiliaryHead(nn.Module):
@@ -182,9 +187,12 @@ def imagenet_stems(channels: int) -> tuple[nn.Sequential, nn.Sequential]:
     return stem0, nn.Sequential(nn.ReLU(), *halve(channels, channels))
 
 
-def drop_images(x: Tensor, probability: float) -> Tensor:
+def drop_images(x: Tensor, probability: float | Tensor) -> Tensor:
     """Zeroes whole images with that probability and divides the others by the probability of being kept."""
     keep = 1.0 - probability
+    if isinstance(keep, Tensor):
+        mask = torch.rand(len(x), 1, 1, 1, device=x.device) < keep
+        return x * (mask / keep).to(x.dtype)
     mask = torch.empty(len(x), 1, 1, 1, dtype=x.dtype, device=x.device).bernoulli_(keep)
     return x * (mask / keep)
 

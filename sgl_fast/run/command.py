@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -21,7 +20,6 @@ from ..files import user_path
 from ..limits import flag
 from ..setting import SettingError
 from .plots.canvas import FORMATS
-from .run_folder import RunFolder
 
 FOLDER = "folder:"
 FILES = 3  # exit code: a file that cannot be read or written in mid-run
@@ -61,36 +59,6 @@ def refuse(prog: str, error: OSError | ValueError) -> int:
     said = flag(name[0].replace(" ", "_")) + said[name.end() :] if name else said
     print(f"{prog}: {said}", file=sys.stderr)
     return 2
-
-
-@contextmanager
-def mid_run(run: RunFolder) -> Iterator[None]:
-    """Around a run under way: what ends it is a RunStopped that says what stays of it."""
-    try:
-        yield
-    except (Stopped, Unreadable) as end:  # saved before
-        signaled = isinstance(end, Stopped)
-        reason = signal.Signals(end.signal).name if isinstance(end, Stopped) else str(end)
-        text = f"{reason}; saved at step {run.good}, where --resume {shlex.quote(str(run.folder))} goes on"
-        raise RunStopped(text, 128 + end.signal if isinstance(end, Stopped) else FILES) from (None if signaled else end)
-    except (FloatingPointError, OSError) as error:
-        raise RunStopped(*_last(error, run)) from error
-    except ValueError as error:  # a fault of ours: no refusal
-        raise RuntimeError(str(error)) from error
-    except RuntimeError as error:
-        from ..sgl import processes, ranks
-
-        if ranks.count() == 1 or not processes.is_silence(error):
-            raise
-        silent = RuntimeError(f"another process does not answer ({str(error).splitlines()[0]})")
-        raise RunStopped(*_last(silent, run)) from error
-
-
-def _last(error: BaseException, run: RunFolder) -> tuple[str, int]:
-    """What ended a run, and what stays of it, in one line, and the exit code."""
-    stays = "none yet" if run.good is None else f"step {run.good}"
-    text = f"{one_line_of(error)}; last good checkpoint: {stays}"
-    return text, FILES if isinstance(error, OSError) else 1
 
 
 def code_of(prog: str, error: OSError | ValueError | RunStopped) -> int:

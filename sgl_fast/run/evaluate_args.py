@@ -31,13 +31,14 @@ from .options import (
 )
 from .parser import Parser
 from .place import add_resume, out_option
-from .recipe import IMAGES, SCALES, Recipe
+from .recipe import IMAGES, RECIPES, SCALES, Recipe, preset, recipe_name
 from .run_folder import CONFIG
 
 PROG = "python -m sgl_fast.evaluate"
 DATA = ("data", "root", "image_size")  # keys of a run's config.json beside the genotype and the recipe
 WHAT = "what is trained"
 BEST, ALL = "best.json", "genotype.json"  # of a run
+GENOTYPE, RESULT = "genotype.json", "result.json"  # of an evaluation
 OPTIONS = Options(
     [
         Option(
@@ -48,7 +49,10 @@ OPTIONS = Options(
             WHAT,
         ),
         Option("learner", "int", "which genotype of a file that holds several, from 0", WHAT),
-        Option("scale", "str", "what the options of the recipe are by themselves", WHAT, tuple(SCALES)),
+        Option("recipe", "str", "whose published settings", WHAT, tuple(RECIPES)),
+        Option(
+            "scale", "str", "paper: the recipe's sizes; tiny: ones that train in minutes on a CPU", WHAT, tuple(SCALES)
+        ),
         data_option,
         Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
         Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
@@ -69,10 +73,11 @@ EXAMPLES = f"""\
 
 
 def parser() -> Parser:
-    tiny, paper = ({**Recipe().as_dict(), **SCALES[scale]} for scale in ("tiny", "paper"))
+    tiny, paper = (preset(recipe_name(False), scale).as_dict() for scale in ("tiny", "paper"))
     defaults = {name: shown(paper[name]) for name in paper if paper[name] is not None}
     defaults |= {name: f"tiny: {tiny[name]}; paper: {paper[name]}" for name in paper if tiny[name] != paper[name]}
-    defaults |= {"data": "auto", "scale": "tiny; paper with --count"}
+    defaults |= {"data": "auto", "scale": "tiny on a CPU, paper on a GPU and with --count"}
+    defaults |= {"recipe": f"{recipe_name(False)}; {recipe_name(True)} with --imagenet"}
     text = "Train from scratch the network that a genotype denotes, and test it."
     p = Parser(PROG, text, OPTIONS, defaults, EXAMPLES)
     add_resume(p)
@@ -134,18 +139,19 @@ def with_run(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def recipe_of(given: dict[str, Any], scale: str) -> Recipe:
-    """The recipe of --scale, or of `scale`, with what is said in its place."""
+    """That of --recipe at --scale, or else at `scale`, with what is said in its place."""
     own = {field.name: given[field.name] for field in fields(Recipe) if field.name in given}
-    return Recipe(**{**SCALES[given.get("scale", scale)], **own})
+    name = given.get("recipe", recipe_name(bool(given.get("imagenet"))))
+    return preset(name, given.get("scale", scale), **own)
 
 
-def new_config(given: dict[str, Any], own: bool = False, download: bool = False) -> dict[str, Any]:
-    """What config.json holds: the genotype, the data and the recipe.
+def new_config(given: dict[str, Any], scale: str = "tiny", own: bool = False, download: bool = False) -> dict[str, Any]:
+    """What config.json holds: the genotype, the data and the recipe, at this scale unless --scale says another.
 
     own       the images came from Python
     download  as of `check_found`
     """
-    genotype, recipe = genotype_of(given), recipe_of(given, "tiny")
+    genotype, recipe = genotype_of(given), recipe_of(given, scale)
     check_limits(given)
     data, root = located(given.get("data"), given.get("root"))
     if not own:
@@ -182,9 +188,19 @@ def stored_genotype(config: dict[str, Any]) -> Genotype:
         raise ValueError(f"genotype: {str(error)[:200]}") from error
 
 
+def implied(given: dict[str, Any], imagenet: bool) -> dict[str, Any]:
+    """What --scale and --recipe say of a run of this form, as far as they are said."""
+    if "scale" not in given and "recipe" not in given:
+        return {}
+    name = given.get("recipe", recipe_name(imagenet))
+    names = dict.fromkeys([*SCALES["tiny"], *(RECIPES[name] if "recipe" in given else ())])
+    settings = preset(name, given.get("scale", "paper")).as_dict()
+    return {field: settings[field] for field in names}
+
+
 def placed(given: dict[str, Any], out: Path, known: dict[str, Any]) -> dict[str, Any]:
     """Where the data lies. ValueError if an option says something else than the run has."""
-    said = {**(SCALES[given["scale"]] if "scale" in given else {}), **given}
+    said = {**implied(given, known["imagenet"]), **given}
     data, root = located(given.get("data", known["data"]), given.get("root", known["root"]))
     moved = any(data.startswith(form) and known["data"].startswith(form) for form in (FOLDER, PYTHON))
     for name, value in {**said, "data": data}.items():

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ..genotype.genotype import Genotype
+from .recipe import preset, recipe_name
 
 
 class Size(NamedTuple):
@@ -30,7 +31,8 @@ def size_of(genotype: Genotype, classes: int, imagenet: bool) -> Size:
     from ..nets.counting import count_macs, count_parameters
     from ..nets.network import Network
 
-    channels, layers, side = (48, 14, 224) if imagenet else (36, 20, 32)
+    recipe, side = preset(recipe_name(imagenet)), 224 if imagenet else 32
+    channels, layers = recipe.channels, recipe.layers
     with torch.device("meta"):
         network = Network(genotype, channels, layers, classes, imagenet=imagenet)
     return Size(channels, layers, count_parameters(network), count_macs(network, side, "conv_linear"))

@@ -39,9 +39,14 @@ def count() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def rank() -> int:
+    """This process's number."""
+    return dist.get_rank() if count() > 1 else 0
+
+
 def is_main() -> bool:
     """Whether this process is the one that reads and writes the run folder."""
-    return count() == 1 or dist.get_rank() == 0
+    return rank() == 0
 
 
 def grid() -> Grid:

@@ -16,9 +16,9 @@ from sgl_fast.data import Dataset, Feed, open_dataset, room
 from sgl_fast.data import dataset as dataset_module
 from sgl_fast.data.image_store import FittedStore
 from sgl_fast.data.splits import split_by_class
+from sgl_fast.data.whole import with_validation
 from sgl_fast.errors import ImageError
 from sgl_fast.run.identity import identity
-from sgl_fast.run.retrain import with_validation
 
 
 def painted_folder(root: Path, per_class: int = 10, suffix: str = "png", size: tuple[int, int] = (8, 8)) -> None:

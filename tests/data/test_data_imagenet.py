@@ -13,10 +13,14 @@ from typing import Any
 import pytest
 import torch
 from sources import paint, refused
+from toys import CHEAP
 
 from sgl_fast.data import Feed, decode, image_store, open_dataset
 from sgl_fast.data.image_store import crop_box
+from sgl_fast.data.whole import hold_out
 from sgl_fast.errors import ImageError
+from sgl_fast.run.recipe import Recipe
+from sgl_fast.run.retrain import Retraining
 
 
 @pytest.fixture
@@ -45,6 +49,26 @@ def test_imagenet_split_is_saved_and_read_again(imagenet: Path) -> None:
     assert json.loads(path.read_text()) == index
     other = open_dataset("imagenet", str(imagenet), image_size=8, seed=1)
     assert "sgl_split_seed1.json" in other.note and len(other.train[0]) == 8
+
+
+def test_the_whole_of_imagenet_is_trained_on(imagenet: Path) -> None:
+    data = open_dataset("imagenet", str(imagenet), image_size=8, whole=True)
+    assert len(data.train[1]) == 80 and data.val is data.train and len(data.test[1]) == 4
+    assert data.train[1].bincount().tolist() == [40, 40] and "whole" in data.note
+    assert sorted(p.name for p in imagenet.iterdir()) == ["train", "val"]
+    held = hold_out(data, 10)
+    assert not {*held.test[0].paths} & {*held.train[0].paths} and len(held.train[0]) == 70
+    retraining = Retraining(CHEAP, data, Recipe(channels=2, layers=2, epochs=1, batch_size=8))
+    assert "trained on 80 images, tested on 4" in retraining.note
+
+
+def test_colours_of_decoded_images_change_in_training(imagenet: Path) -> None:
+    data = open_dataset("imagenet", str(imagenet), image_size=8, whole=True)
+    plain, changed = (Feed(data, 8, 0, color_jitter=strength) for strength in (0.0, 0.4))
+    (x, y), (other, same) = plain.labeled("train", 0), changed.labeled("train", 0)
+    assert torch.equal(y, same) and not torch.equal(x, other)
+    parts = [Feed(data, 8, 0, color_jitter=0.4, part=(d, 2)).labeled("train", 0)[0] for d in range(2)]
+    assert torch.equal(torch.cat(parts), other)
 
 
 def test_an_index_that_cannot_be_saved_is_said_and_loses_nothing(

@@ -40,7 +40,7 @@ def ways(path: Path, image: Image.Image) -> list[torch.Tensor]:
             in_memory(store_of([path], None))[0],
             in_memory(store_of([path], (8, 8)))[0],
             store[torch.tensor([0])][0],
-            store.training(torch.tensor([0]), torch.Generator(), slice(None))[0],
+            store.random_crops(torch.tensor([0]), torch.Generator(), slice(None))[0],
             from_dataset(opened),
             *([from_dataset(image)] if image.mode != "I" else []),  # in memory nothing says what its white is
         ]
@@ -182,11 +182,15 @@ def test_images_stand_upright(tmp_path: Path, orientation: int, suffix: str) -> 
     quarters = want[:, ::63, ::31]
     centre = WindowStore([path], 16)[torch.tensor([0])][0].int()
     assert (centre[:, ::15, ::15] - quarters).abs().max() < 12
-    window = WindowStore([path], 40).training(torch.arange(1), torch.Generator().manual_seed(0), slice(None))[0].float()
+    window = (
+        WindowStore([path], 40).random_crops(torch.arange(1), torch.Generator().manual_seed(0), slice(None))[0].float()
+    )
     straight = tmp_path / "straight.png"
     upright.save(straight)
     same = (
-        WindowStore([straight], 40).training(torch.arange(1), torch.Generator().manual_seed(0), slice(None))[0].float()
+        WindowStore([straight], 40)
+        .random_crops(torch.arange(1), torch.Generator().manual_seed(0), slice(None))[0]
+        .float()
     )
     assert (window - same).abs().mean() < 4
 

@@ -17,31 +17,24 @@ import pytest
 import torch
 from states import repeatable, same
 from torch.nn.functional import cross_entropy
+from toys import CHEAP, TINY, toy_images
 
 from sgl_fast import evaluate
 from sgl_fast.data import Dataset
+from sgl_fast.data.whole import with_validation
 from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.run import checkpoint
-from sgl_fast.run.recipe import SCALES, Recipe
-from sgl_fast.run.retrain import Retraining, with_validation
+from sgl_fast.run.recipe import Recipe, preset
+from sgl_fast.run.retrain import Retraining
+from sgl_fast.run.retrain_schedule import schedules
 
 SCHEDULES = json.loads((known.FOLDER / "schedules.json").read_text())
-POOLS = [("avg_pool_3x3", 0), ("avg_pool_3x3", 1)]
-CHEAP = Genotype(POOLS, [2], POOLS, [2])
-TINY = {"channels": 2, "layers": 2, "epochs": 2, "batch_size": 8, "limit": 12, "drop_path": 0.4, "cutout": 8}
 FLAGS = [part for name, value in TINY.items() for part in (f"--{name.replace('_', '-')}", str(value))]
 
 
 @pytest.fixture(scope="module")
 def data() -> Dataset:
-    """Twelve images of each kind, 16 x 16."""
-    g = torch.Generator().manual_seed(0)
-
-    def split() -> tuple[torch.Tensor, torch.Tensor]:
-        return torch.randint(256, (12, 3, 16, 16), generator=g).byte(), torch.randperm(12, generator=g) % 3
-
-    train, val, test = split(), split(), split()
-    return Dataset("toy", None, train, val, test, train[0], (0.5,) * 3, (0.25,) * 3, "random images")
+    return toy_images()
 
 
 def toy(data: Dataset, **options) -> Retraining:
@@ -62,7 +55,7 @@ def test_schedules(data: Dataset, rate: float, table: str) -> None:
     known = SCHEDULES["eval_drop_path"][table]
     for epoch, lr in SCHEDULES["eval_cifar_lr_600ep_0.025_to_0"].items():
         retraining.step = int(epoch) * retraining.steps_per_epoch
-        assert retraining.schedules(int(epoch))["lr"] == pytest.approx(lr, rel=1e-9, abs=1e-15)
+        assert schedules(retraining.recipe, int(epoch))["lr"] == pytest.approx(lr, rel=1e-9, abs=1e-15)
         if epoch in known:
             retraining.train_step(retraining.batch())
             assert retraining.network.drop_path == pytest.approx(known[epoch], rel=1e-12)
@@ -93,9 +86,11 @@ def test_measures(data: Dataset) -> None:
     x = ((data.test[0].float() / 255) - 0.5) / 0.25
     with torch.no_grad():
         logits = retraining.network.eval()(x)
-    loss, accuracy = retraining.test()
-    assert loss == pytest.approx(cross_entropy(logits, data.test[1]).item(), rel=1e-5)
-    assert accuracy == (logits.argmax(1) == data.test[1]).double().mean().item()
+    found = retraining.test()
+    assert found == {
+        "test_loss": pytest.approx(cross_entropy(logits, data.test[1]).item(), rel=1e-5),
+        "test_accuracy": (logits.argmax(1) == data.test[1]).double().mean().item(),
+    }
 
 
 def test_no_auxiliary_head_at_weight_zero(data: Dataset) -> None:
@@ -237,8 +232,8 @@ def test_counts(capsys) -> None:
 
 
 def test_scales_are_recipes() -> None:
-    assert Recipe(**SCALES["paper"]) == Recipe()
-    assert Recipe(**SCALES["tiny"]).epochs < 50
+    assert preset("darts") == Recipe()
+    assert preset("pc_darts_imagenet", "tiny").epochs < 50
 
 
 def test_help_loads_no_torch() -> None:

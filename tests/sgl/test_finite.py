@@ -18,6 +18,7 @@ from sgl_fast.data.batch import ROLES, Batch
 from sgl_fast.reference.layers import RunningStats
 from sgl_fast.run import checkpoint
 from sgl_fast.run.retrain import Retraining
+from sgl_fast.run.retrain_loop import LOOK_EVERY
 from sgl_fast.sgl.arch_adam import ArchAdam
 from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.record import LARGEST, Record, Report
@@ -223,7 +224,7 @@ def test_a_retraining_reads_its_numbers_now_and_then(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Retraining, "train_step", counted)
     arguments = [*RETRAIN, "--limit", "1000", "--batch-size", "2", "--out", str(tmp_path)]
     assert evaluate.main(arguments) == 1
-    assert len(steps) <= evaluate.LOOK_EVERY
+    assert len(steps) <= LOOK_EVERY
 
 
 @pytest.mark.parametrize("bad", [INF, -INF, NAN])
