@@ -2,9 +2,9 @@
 
     python tests/installs.py [--way NAME ...] [--pure] [--base DIR]
 
-A fresh environment has what one has after `pip install torch torchvision`: the packages of the base, which is made once,
-are linked in. After each way the doctor and a small search of the README run in another folder, and what computes has to
-be the extension or, without a compiler or a torch to build for, plain Python after one warning line.
+A fresh environment has what one has after `pip install torch torchvision`: the packages of the base, made once, are
+linked in. After each way the doctor and a small search of the README run in another folder, and what computes has to be
+the extension or, without a compiler or a torch to build for, plain Python after one warning line.
 --pure compiles nothing: the ways alone, in a minute each.
 """
 

@@ -163,6 +163,12 @@ def test_the_layout_is_torchs_for_tensors_and_numpys_for_arrays() -> None:
     assert torch.equal(same[0], same[1]) and torch.equal(same[0], same[2])  # type: ignore[arg-type]
 
 
+def window_of(path: Path) -> torch.Tensor:
+    """Of the first random window, float [3, 40, 40]."""
+    generator = torch.Generator().manual_seed(0)
+    return WindowStore([path], 40).random_crops(torch.arange(1), generator, slice(None))[0].float()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 def test_images_stand_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
@@ -182,16 +188,10 @@ def test_images_stand_upright(tmp_path: Path, orientation: int, suffix: str) -> 
     quarters = want[:, ::63, ::31]
     centre = WindowStore([path], 16)[torch.tensor([0])][0].int()
     assert (centre[:, ::15, ::15] - quarters).abs().max() < 12
-    window = (
-        WindowStore([path], 40).random_crops(torch.arange(1), torch.Generator().manual_seed(0), slice(None))[0].float()
-    )
+    window = window_of(path)
     straight = tmp_path / "straight.png"
     upright.save(straight)
-    same = (
-        WindowStore([straight], 40)
-        .random_crops(torch.arange(1), torch.Generator().manual_seed(0), slice(None))[0]
-        .float()
-    )
+    same = window_of(straight)
     assert (window - same).abs().mean() < 4
 
 
