@@ -13,7 +13,7 @@ import torch
 
 import sgl_fast
 from sgl_fast.data.seeds import seed_of, shuffled
-from sgl_fast.genotype.genotype import random_genotype
+from sgl_fast.genotype.baseline import random_genotype
 from sgl_fast.integers import whole
 from sgl_fast.nets.counting import count_macs
 from sgl_fast.nets.network import Network

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..integers import whole
 from ..limits import LIMITS
-from ..spaces import KINDS, PRIMITIVES, Space, edges_of
-from .derivation import DERIVATIONS, SKIP, EdgeScores, Pairs, choose_cell, edge_scores, probabilities
+from ..spaces import KINDS, Space, edges_of
+from .derivation import DERIVATIONS, SKIP, EdgeScores, choose_cell, edge_scores, probabilities
 from .elsewhere import op_named, pairs_of, unknown_op
 from .text import CALL, last_call
 
@@ -219,18 +218,6 @@ def drop_ops(space: Space, arch: Arch, learner: int, count: int) -> dict[str, li
 def count_skips(genotype: Genotype) -> dict[str, int]:
     """Edges that are skip_connect, per kind of cell."""
     return {kind: sum(op == SKIP for op, _ in getattr(genotype, kind)) for kind in KINDS}
-
-
-def random_genotype(nodes: int = 4, seed: int = 0) -> Genotype:
-    """Two different sources a node and an op other than none for each, uniformly: the random-architecture baseline."""
-    rng = random.Random(seed)
-
-    def cell() -> Pairs:
-        sources = [source for node in range(nodes) for source in sorted(rng.sample(range(node + 2), 2))]
-        return [(rng.choice(PRIMITIVES[1:]), source) for source in sources]
-
-    concat = range(2, nodes + 2)
-    return Genotype(cell(), concat, cell(), concat)
 
 
 def from_scores(space: Space, scores: Sequence[EdgeScores]) -> Genotype:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,10 @@ from typing import Any
 from ..data.locate import PYTHON
 from ..errors import reason
 from ..files import read_text, user_path
+from ..genotype.baseline import Budget, random_genotype
 from ..genotype.genotype import Genotype
 from ..genotype.published import genotypes, read_genotype
+from ..genotype.size import published_parameters
 from ..limits import flag
 from ..setting import check_limits
 from ..spaces import space
@@ -37,6 +40,8 @@ from .run_folder import CONFIG
 PROG = "python -m sgl_fast.evaluate"
 DATA = ("data", "root", "image_size")  # keys of a run's config.json beside the genotype and the recipe
 WHAT = "what is trained"
+RANDOM = re.compile(r"random(?::(.*))?", re.S)
+DRAWN_BY = ("seed", "imagenet")  # settings that a random genotype follows from
 BEST, ALL = "best.json", "genotype.json"  # of a run
 GENOTYPE, RESULT = "genotype.json", "result.json"  # of an evaluation
 OPTIONS = Options(
@@ -45,9 +50,10 @@ OPTIONS = Options(
             "genotype",
             "str",
             "a run's folder, whose data are taken too unless others are said; a file; a published "
-            "name such as DARTS_V2; or Genotype(...)",
+            "name such as DARTS_V2; Genotype(...); or random, drawn by --seed, random:SEED by its own",
             WHAT,
         ),
+        Option("budget", "floats", "LEAST,MOST million parameters of a random one at the published scale", WHAT),
         Option("learner", "int", "which genotype of a file that holds several, from 0", WHAT),
         Option("recipe", "str", "whose published settings", WHAT, tuple(RECIPES)),
         Option(
@@ -69,6 +75,7 @@ EXAMPLES = f"""\
   {PROG} --genotype runs/one
   {PROG} --genotype PDARTS --data cifar10 --scale paper
   {PROG} --genotype DARTS_V2 --count
+  {PROG} --genotype random --budget 3.2,3.4 --seed 1
 """
 
 
@@ -101,7 +108,9 @@ def config_of(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def genotype_of(given: dict[str, Any]) -> Genotype:
-    """Of a published name, a file, or a run's folder: the best learner's there, or --learner's."""
+    """Of a published name, a file, or a run's folder: the best learner's there, or --learner's; or drawn at random."""
+    if cells := drawn(given):
+        return cells
     if given.get("genotype") is None:
         raise ValueError(
             f"--genotype: need a run's folder, a file or a name, such as {', '.join(list(genotypes)[2:5])}"
@@ -118,10 +127,33 @@ def genotype_of(given: dict[str, Any]) -> Genotype:
         raise ValueError(f"--genotype: {error}") from error
 
 
+def drawn(given: dict[str, Any]) -> Genotype | None:
+    """What --genotype random, or random:SEED, draws within --budget; None for any other genotype."""
+    match = RANDOM.fullmatch(given.get("genotype") or "")
+    if match is None:
+        if "budget" in given:
+            raise ValueError("--budget: need --genotype random; others have the size that they have")
+        return None
+    if match[1] is not None and not re.fullmatch(r"[0-9]{1,18}", match[1]):
+        raise ValueError(f"--genotype: need random, or random:SEED with a whole number; got {given['genotype']:.80}")
+    recipe, ends = recipe_of(given, "paper"), given.get("budget", [])
+    try:
+        if len(ends) not in (0, 2):
+            raise ValueError(f"need LEAST,MOST; got {','.join(map(str, ends))}")
+        budget = Budget(ends[0], ends[1], recipe.imagenet) if ends else None
+        return random_genotype(seed=int(match[1] or recipe.seed), budget=budget)
+    except ValueError as error:
+        raise ValueError(f"--budget: {error}") from error
+
+
 def with_run(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     """What is said, above the data and the network's form of the run that the genotype is of, where no other data are
-    said; and a line on it.
+    said; and a line on it. A random genotype is drawn.
     """
+    if cells := drawn(given):
+        parameters = published_parameters(cells, recipe_of(given, "paper").imagenet) / 1e6
+        line = f"genotype drawn at random: {parameters:.2f} M parameters at the published scale"
+        return {**{name: value for name, value in given.items() if name != "budget"}, "genotype": str(cells)}, [line]
     path = user_path(given.get("genotype") or "no file")
     config = (path if os.path.isdir(path) else path.parent) / CONFIG
     if "data" in given or "root" in given or not os.path.exists(path) or not config.is_file():
@@ -176,7 +208,7 @@ def stored_config(given: dict[str, Any], out: Path, config: dict[str, Any]) -> t
         genotype = stored_genotype(config)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
-    if "genotype" in given and genotype_of(given) != genotype:
+    if "genotype" in given and genotype_of({**{name: known[name] for name in DRAWN_BY}, **given}) != genotype:
         raise ValueError(f"--genotype: the run in {out} trains another one; leave it out to go on")
     return {**config, **known, **placed(given, out, known)}, notes
 

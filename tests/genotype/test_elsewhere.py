@@ -10,8 +10,9 @@ import pytest
 
 import sgl_fast
 from sgl_fast import evaluate
+from sgl_fast.genotype.baseline import random_genotype
 from sgl_fast.genotype.elsewhere import EVAL_OPS, op_named
-from sgl_fast.genotype.genotype import KINDS, Genotype, random_genotype
+from sgl_fast.genotype.genotype import KINDS, Genotype
 from sgl_fast.genotype.published import read_genotype
 
 NNI = ["maxpool", "avgpool", "skipconnect", "sepconv3x3", "sepconv5x5", "dilconv3x3", "dilconv5x5", "none"]

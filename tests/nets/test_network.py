@@ -10,8 +10,9 @@ from known import COTANGENT, X, close, close_summary, load, u
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from sgl_fast.genotype.baseline import random_genotype
 from sgl_fast.genotype.elsewhere import EVAL_OPS
-from sgl_fast.genotype.genotype import Genotype, random_genotype
+from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.genotype.published import genotypes
 from sgl_fast.nets.network import Cell, Network, drop_images
 from sgl_fast.nets.primitives import OPS

@@ -197,7 +197,7 @@ def test_help_fits_eighty_columns(
     examples = text.partition("examples:\n")[2].splitlines()
     for line in examples:
         args.parser().parse_args(line.removeprefix(f"  {args.PROG}").split())
-    assert len(examples) == 3 and "exit codes:" in text
+    assert len(examples) >= 3 and "exit codes:" in text
     if name == "search":
         assert (
             "[tiny: 8, 16 of pc_darts/pc_darts_imagenet; paper: 50]" in flowing
