@@ -57,7 +57,7 @@ $(READY): pyproject.toml setup.py
 	SGL_FAST_NO_EXT=1 $(VENV)/bin/pip install --quiet --no-build-isolation --editable ".[test]"
 	touch $@
 
-$(BUILT): $(READY) $(KERNELS) $(filter %.cpp %.h,$(CUDA_KERNELS)) csrc/bindings.cpp $(wildcard csrc/bindings/*)
+$(BUILT): $(READY) $(KERNELS) $(filter %.cpp %.h,$(CUDA_KERNELS)) $(wildcard csrc/*.cpp csrc/operators/*)
 	mkdir -p build
 	SGL_FAST_EXT=1 $(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
 	touch $@

@@ -1,4 +1,7 @@
-"""Builds the compiled extension sgl_fast._C, for the CPU and for CUDA; it opens the CUDA driver, if any, at run time.
+"""Builds the compiled extension, for the CPU and for CUDA; it opens the CUDA driver, if any, at run time.
+
+It is in two parts: the library of operators, sgl_fast/libsgl_fast.so, which knows torch by its stable ABI alone and no
+Python, so that all Pythons and every torch from 2.10 load it; and the small module sgl_fast._C, one for each Python.
 
 Where torch or a compiler is missing the package is pure Python, and a line says so; with SGL_FAST_EXT=1 that is an
 error, with SGL_FAST_NO_EXT=1 nothing is compiled. Installations and wheels also pack the CUDA kernels' machine code
@@ -16,15 +19,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from setuptools import setup
+from setuptools import Extension, setup
 
 # Instruction sets are chosen at run time: no -march here, and no -ffast-math, which would undo NaN checks.
 # -g0 undoes the -g of Python's own flags, whose debug information is 46 of 48 MB.
 FLAGS = ["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast", "-Wno-psabi"]
-# torch's headers run parallel_for through OpenMP. It is compiled in but not linked, so that the calls bind to the
-# runtime that torch brings, and there is one thread pool.
-OPENMP = ["-fopenmp"] if sys.platform == "linux" else []
-SOURCES = ["csrc/bindings.cpp", "csrc/program.cpp", *sorted(glob("csrc/cpu/*.cpp")), *sorted(glob("csrc/cuda/*.cpp"))]
+OLDEST_TORCH = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # 2.10: what is newer in the stable ABI is not called
+SOURCES = [*sorted(path for part in ("", "cpu/", "cuda/") for path in glob(f"csrc/{part}*.cpp"))]
+LIBRARY, MODULE = "sgl_fast.libsgl_fast", "sgl_fast._C"
+MODULE_SOURCE = "csrc/module.cpp"
+# The module finds the library by this name, beside itself.
+NAMED = ["-Wl,-soname,libsgl_fast.so"] if sys.platform == "linux" else ["-Wl,-install_name,@loader_path/libsgl_fast.so"]
+BESIDE = ["-Wl,-rpath,$ORIGIN"] if sys.platform == "linux" else []
 COMMANDS = {"build", "build_ext", "bdist_wheel", "editable_wheel", "install", "develop"}
 
 
@@ -51,14 +57,31 @@ def extension() -> dict[str, Any]:
             if "build_ext" not in sys.argv:
                 pack(Path("" if self.inplace else self.build_lib) / "sgl_fast" / "cubins.zip")
 
-    module = cpp_extension.CppExtension(
-        "sgl_fast._C",
-        sources=SOURCES,
-        depends=sorted(glob("csrc/**/*.h", recursive=True)),
-        extra_compile_args={"cxx": FLAGS + OPENMP},
-        libraries=["dl"] if sys.platform == "linux" else [],
+        def get_ext_filename(self, fullname: str) -> str:
+            """The library's name has no Python in it."""
+            plain = fullname.endswith(LIBRARY.rpartition(".")[2])
+            name: str = super().get_ext_filename(fullname)
+            return name.partition(".")[0] + ".so" if plain else name
+
+        def build_extension(self, ext: Extension) -> None:
+            if ext.name == MODULE:
+                ext.extra_objects = [self.get_ext_fullpath(LIBRARY)]  # which is built before
+            super().build_extension(ext)
+
+    headers = {"depends": sorted(glob("csrc/**/*.h", recursive=True)), "include_dirs": cpp_extension.include_paths()}
+    library = Extension(
+        LIBRARY,
+        sources=[source for source in SOURCES if source != MODULE_SOURCE],
+        extra_compile_args=[*FLAGS, OLDEST_TORCH],
+        library_dirs=cpp_extension.library_paths(),
+        libraries=["torch_cpu", *(["dl"] if sys.platform == "linux" else [])],
+        extra_link_args=NAMED,
+        **headers,
     )
-    return {"ext_modules": [module], "cmdclass": {"build_ext": Build}}
+    module = Extension(
+        MODULE, sources=[MODULE_SOURCE], extra_compile_args=FLAGS, extra_link_args=BESIDE, language="c++", **headers
+    )
+    return {"ext_modules": [library, module], "cmdclass": {"build_ext": Build}}
 
 
 def go_on_without(reason: str, error: Exception | None = None) -> None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
 from . import measured
-from .cuda import BUILD, load, why_not_cuda
+from .cuda import load, why_not_cuda
+from .extension import load_extension
 from .triton import interpreted, why_not_triton
 
 BACKENDS = ("reference", "cpu", "triton", "cuda")
 # The fused backends, the best first: where their float32 tensors are.
 PLACES = {"cpu": "on the CPU", "cuda": "on a CUDA device", "triton": "on a CUDA device"}
 _chosen: str | None = None
-_found: ModuleType | str | None = None
-_cuda: dict[tuple[ModuleType, str], str | None] = {}  # what each extension says of a device
+_found: SimpleNamespace | str | None = None
+_cuda: dict[tuple[int, str], str | None] = {}  # what each extension says of a device
 _fastest: dict[str, str] = {}  # on each GPU that was measured
 
 
@@ -45,13 +45,13 @@ def why_not(name: str, device: Any = None) -> str | None:
         return found
     if name == "cpu":
         return None
-    key = found, str(device)
+    key = id(found), str(device)
     if key not in _cuda:
         _cuda[key] = why_not_cuda(found, device)
     return _cuda[key]
 
 
-def compiled(name: str = "cpu", device: int | None = None) -> ModuleType:
+def compiled(name: str = "cpu", device: int | None = None) -> Any:
     """The kernels of "cpu" or "cuda" in the compiled extension, of "cuda" loaded for a device.
 
     RuntimeError that says what is missing.
@@ -63,28 +63,15 @@ def compiled(name: str = "cpu", device: int | None = None) -> ModuleType:
         return found
     if device is not None:
         load(found, device)
-    cuda: ModuleType = found.cuda
-    return cuda
+    return found.cuda
 
 
-def _extension() -> ModuleType | str:
+def _extension() -> SimpleNamespace | str:
     """The extension, or why it does not load; looked for once."""
     global _found
     if _found is None:  # not functools.cache: traced programs come by here
-        _found = _load()
+        _found = load_extension()
     return _found
-
-
-def _load() -> ModuleType | str:
-    remedy = f"{BUILD} with a C++17 compiler"
-    importlib.import_module("torch")  # brings the libraries that the extension is linked with
-    try:
-        return importlib.import_module("sgl_fast._C")
-    except ModuleNotFoundError:
-        return f"backends 'cpu' and 'cuda' need the compiled extension, which is not installed: {remedy}"
-    except ImportError as error:
-        reason = str(error).partition("\n")[0]
-        return f"backends 'cpu' and 'cuda' need the compiled extension, which does not load ({reason}): {remedy}"
 
 
 def asked_for(name: str | None = None, device: Any = None) -> str | None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
-BUILD = "pip install . in the sources,"
 
-
-def why_not_cuda(extension: ModuleType, device: Any = None) -> str | None:
+def why_not_cuda(extension: Any, device: Any = None) -> str | None:
     """None if the CUDA kernels can run on a GPU (None: the current one), else the reason and its remedy in a line."""
     import torch
 
@@ -28,7 +25,7 @@ def why_not_cuda(extension: ModuleType, device: Any = None) -> str | None:
     return None
 
 
-def load(extension: ModuleType, device: int) -> None:
+def load(extension: Any, device: int) -> None:
     """Loads the kernels for a CUDA device, if they are not there yet. RuntimeError where they cannot be."""
     if not extension.cuda.loaded(device):
         import torch

@@ -30,14 +30,14 @@ def sizes(cell: list[int], H: int, W: int) -> tuple[int, int, int, int]:
 
 
 @lru_cache(maxsize=1024)
-def _compiled_program(make: Callable[..., Any], cell: tuple[int, ...], H: int, W: int) -> Any:
-    """The program for the compiled kernels, which check its rows once."""
+def _compiled_program(make: Callable[..., int], cell: tuple[int, ...], H: int, W: int) -> int:
+    """The number of the program for the compiled kernels, which check its rows once."""
     program = program_of(cell, H, W)
     return make(program.head, *(getattr(program, table) for table in TABLES))
 
 
 def _for_kernels(cell: list[int], *rest: Any) -> tuple[Any, ...]:
-    return _compiled_program(compiled().Program, tuple(cell), *rest[1].shape[3:]), *rest
+    return _compiled_program(compiled().program, tuple(cell), *rest[1].shape[3:]), *rest
 
 
 def _check(

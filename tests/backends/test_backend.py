@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -17,6 +16,7 @@ from networks import draws, small
 
 import sgl_fast
 from sgl_fast.backends import choice as backends
+from sgl_fast.backends import extension as extension_parts
 from sgl_fast.backends import measured
 from sgl_fast.backends.choice import asked_for, choose, compiled, explain, use_backend, why_not
 from sgl_fast.ops import flat_update
@@ -36,9 +36,9 @@ def nothing_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No extension, as in a pure-Python install."""
-    monkeypatch.setitem(sys.modules, "sgl_fast._C", None)
+    monkeypatch.setattr(extension_parts, "LIBRARY", tmp_path / "libsgl_fast.so")
     monkeypatch.setattr(backends, "_found", None)
 
 
@@ -119,18 +119,34 @@ def test_without_the_extension() -> None:
         flat_update._row_norms.compiled(torch.ones(1, 2))
 
 
-def test_an_extension_of_another_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    original = importlib.import_module
-
-    def broken(name: str) -> Any:
-        if name == "sgl_fast._C":
-            raise ImportError("_C.so: undefined symbol: _ZN2at5\nand more")
-        return original(name)
-
+def test_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    broken = tmp_path / "libsgl_fast.so"
+    broken.write_bytes(b"no library")
+    monkeypatch.setattr(extension_parts, "LIBRARY", broken)
     monkeypatch.setattr(backends, "_found", None)
-    monkeypatch.setattr(importlib, "import_module", broken)
     reason = why_not("cpu")
-    assert reason is not None and "does not load (_C.so: undefined symbol: _ZN2at5): pip install" in reason
+    assert reason is not None and "\n" not in reason
+    assert f"does not load ({broken}: " in reason and reason.endswith(
+        "): pip install . in the sources, with a C++17 compiler"
+    )
+
+
+@pytest.mark.usefixtures("extension")
+def test_a_wheel_without_a_part_for_this_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sgl_fast._C", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Nowhere(), *sys.meta_path])
+    monkeypatch.setattr(backends, "_found", None)
+    version = ".".join(map(str, sys.version_info[:2]))
+    assert f"which has no part for Python {version} here: pip install . in the sources" in str(why_not("cpu"))
+    assert choose() == "reference"
+
+
+class Nowhere:
+    """Finds no module sgl_fast._C."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name == "sgl_fast._C":
+            raise ModuleNotFoundError(name)
 
 
 @pytest.mark.usefixtures("extension")

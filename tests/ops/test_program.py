@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from cells import SETTINGS
 
 from sgl_fast.backends.choice import compiled
@@ -33,7 +34,7 @@ def test_a_row_of_nonsense_is_refused_or_harmless(extension: None) -> None:
     """Sizes are not among them: tensors are checked against these."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
-    draw, make, refused = random.Random(seed), compiled().Program, 0
+    draw, make, refused = random.Random(seed), compiled().program, 0
     for setting in SETTINGS.values():
         head, *tables = tables_of(program_of(tuple(numbers(setting.cell)), setting.H, setting.W))
         make(head[0], *tables)
@@ -54,7 +55,22 @@ def test_rows_of_other_columns_are_refused(extension: None) -> None:
     head, *tables = tables_of(program_of(tuple(numbers(setting.cell)), setting.H, setting.W))
     tables[0][3].append(0)
     with pytest.raises(RuntimeError, match="need rows of 21 columns; got 22"):
-        compiled().Program(head[0], *tables)
+        compiled().program(head[0], *tables)
+
+
+def test_equal_programs_have_one_number(extension: None) -> None:
+    make, settings = compiled().program, list(SETTINGS.values())[:4]
+    programs = [tables_of(program_of(tuple(numbers(one.cell)), one.H, one.W)) for one in settings]
+    found = [make(head[0], *tables) for head, *tables in programs]
+    assert len(set(found)) == len({repr(program) for program in programs}) > 1
+    assert found == [make(head[0], *tables) for head, *tables in programs]
+
+
+@pytest.mark.parametrize("number", [-1, 2**31, 2**62])
+def test_a_number_of_no_program_is_refused(number: int, extension: None) -> None:
+    x = torch.ones(1)
+    with pytest.raises(RuntimeError, match=f"^need a program that was made; got number {number}$"):
+        compiled().mixed_cell(number, x, x, x, x, None, None, None, None, None, None, False)
 
 
 def test_a_cell_too_large_for_32_bits_is_refused() -> None:
