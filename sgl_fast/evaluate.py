@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,17 +16,15 @@ from .run.command import check_device, code_of, device_of, formats_of, started
 from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config, with_run
 from .run.identity import RUN, computes, identity
 from .run.place import is_first, settle
-from .run.python_call import as_it_was, as_typed, own_data
+from .run.python_call import Images, as_it_was, as_typed, own_data
 from .run.recipe import Recipe
 from .run.run_folder import METRICS, RunFolder
 from .run.sinks import sinks_of
 
 if TYPE_CHECKING:
-    from .data import Dataset
     from .run.retrain import Retraining
     from .run.retrain_loop import Evaluated
 
-Images = Callable[[int], "Dataset"]  # by the seed of the splits
 RESULTS = {"test_accuracy", "epoch"}  # of a record, for result.json
 
 
@@ -192,7 +189,7 @@ def prepare(
         where = config["data"], config["root"], "train", config["image_size"]
         dataset = open_dataset(*where, recipe.seed, args.download, whole=True)
     else:
-        dataset = images(recipe.seed)
+        dataset = images(recipe.seed, config["image_size"], None)
     retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, args.device)
     return retraining, identity(stored, dataset, computes("torch", args.device))
 

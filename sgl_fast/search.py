@@ -6,14 +6,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .errors import RunStopped
 from .run.command import check_device, check_found, code_of, device_of, formats_of, put_backend, started
 from .run.identity import RUN, computes, identity
 from .run.place import is_first, settle
-from .run.python_call import as_it_was, as_typed, own_data
+from .run.python_call import Images, as_it_was, as_typed, own_data
 from .run.run_folder import RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
 from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from .data import Dataset
     from .run.outcome import Outcome
     from .run.stages import Stages
-
-Images = Callable[[int], "Dataset"]  # by the seed of the splits
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -207,7 +204,10 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any], images: Images |
         print(f"{PROG}: {idle}", file=sys.stderr)
     place = ranks.grid()
     graph = False if args.launch else None
-    dataset = images(settings["config"]["seed"]) if images else open_data(settings, args.download)
+    if images is None:
+        dataset = open_data(settings, args.download)
+    else:
+        dataset = images(settings["config"]["seed"], settings["image_size"], settings["unlabeled"])
     stages = Stages(settings, dataset, args.device, graph, (place.part, place.parts))
     try:
         return stages, computes(backend, args.device)

@@ -24,7 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")
 NEEDS = ("numpy", "matplotlib", "tqdm", "jinja2", "pillow", "setuptools>=77", "wheel", "ninja", "build")
-SMALL = "--space pc_darts --data embedded --channels 4 --layers 2 --nodes 1 --limit 32 --epochs 1 --batch-size 8"
+SMALL = "--space pc_darts --data embedded --channels 4 --layers 1 --nodes 1 --limit 16 --epochs 1 --batch-size 8"
 WARNING = "WARNING: sgl_fast comes without its extension"
 LIMIT = 3600  # seconds for one command
 OWN = ("pip", "setuptools", "_distutils_hack", "distutils-precedence.pth", "__pycache__")  # of every new environment

@@ -156,11 +156,13 @@ def with_run(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return {**{name: value for name, value in given.items() if name != "budget"}, "genotype": str(cells)}, [line]
     path = user_path(given.get("genotype") or "no file")
     config = (path if os.path.isdir(path) else path.parent) / CONFIG
-    if "data" in given or "root" in given or not os.path.exists(path) or not config.is_file():
+    own = str(given.get("data")).startswith(PYTHON)
+    other = ("data" in given and not own) or "root" in given
+    if other or not os.path.exists(path) or not config.is_file():
         return given, []
     try:
         run = json.loads(read_text(config, 1 << 20))
-        if not isinstance(run, dict) or not {*DATA} <= set(run):
+        if not isinstance(run, dict) or not {*DATA} <= set(run) or (own and not str(run["data"]).startswith(PYTHON)):
             return given, []  # of something else
         imagenet = space(run["space"]).imagenet if "space" in run else run["imagenet"]
         found = OPTIONS.checked({**{name: run[name] for name in DATA}, "imagenet": imagenet}, str(config))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..data import Dataset
 
 Settings = dict[str, Any]
+Images = Callable[[int, int | None, str | None], "Dataset"]  # of a seed of splits, an image size, what has no labels
 
 
 def as_typed(
@@ -52,8 +53,8 @@ def _plain(value: Any) -> Any:
     return value.item() if getattr(value, "shape", None) == () else value
 
 
-def own_data(dataset: Any, given: Settings, parts: Mapping[str, Any], who: str) -> Callable[[int], Dataset] | None:
-    """What makes the images of a data set that came as an object, by the seed of its splits; its name goes into given.
+def own_data(dataset: Any, given: Settings, parts: Mapping[str, Any], who: str) -> Images | None:
+    """What makes the images of a data set that came as an object; its name goes into given.
 
     None where they are of a data set that has a name, or of the run's.
 
@@ -72,15 +73,17 @@ def own_data(dataset: Any, given: Settings, parts: Mapping[str, Any], who: str) 
     from ..data.open import with_unlabeled
     from ..data.torch_dataset import from_torch
 
-    size, source = given.get("image_size"), given.get("unlabeled")
     whole = isinstance(dataset, Dataset)
-    if whole and ([*parts.values()] != [None] * len(parts) or size not in (None, *dataset.image_size)):
-        raise ValueError(f"{who}: a Dataset of sgl_fast has its val, test, unlabeled and image_size already")
     name = dataset.name if whole else type(dataset).__name__
     given["data"] = PYTHON + one_line(str(name))
 
-    def opened(seed: int) -> Dataset:
-        made = dataset if whole else from_torch(dataset, **parts, image_size=size, seed=seed, name=name)
+    def opened(seed: int, image_size: int | None, source: str | None) -> Dataset:
+        if not whole:
+            made = from_torch(dataset, **parts, image_size=image_size, seed=seed, name=name)
+        elif [*parts.values()] != [None] * len(parts) or image_size not in (None, *dataset.image_size):
+            raise ValueError(f"{who}: a Dataset of sgl_fast has its val, test, unlabeled and image_size already")
+        else:
+            made = dataset
         return with_unlabeled(made, source)
 
     return opened

@@ -201,6 +201,18 @@ def test_settings_of_other_libraries_and_files(tmp_path: Path) -> None:
     assert config["run"]["data"]["images"] == {"train": 8, "val": 10, "test": 6, "unlabeled": 12}
 
 
+def test_a_run_keeps_the_size_of_its_images(tmp_path: Path) -> None:
+    """Who goes on, or evaluates, need not say it again."""
+    found = sgl_fast.run_search(Shapes(), "darts", tmp_path / "run", image_size=8, **TINY, epochs=1)
+    again = sgl_fast.run_search(Shapes(), out=tmp_path / "run", resume=True, quiet=True, figures="none")
+    assert again.best == found.best
+    trained = sgl_fast.run_evaluation(
+        found.folder, Shapes(), tmp_path / "trained", channels=4, layers=3, epochs=1, batch_size=8, figures="none"
+    )
+    for folder in (found.folder, trained.folder):
+        assert json.loads((folder / "config.json").read_text())["run"]["data"]["size"] == [8, 8]
+
+
 def test_images_without_labels_of_a_folder(tmp_path: Path) -> None:
     for number in range(6):
         (tmp_path / "more").mkdir(exist_ok=True)
