@@ -1,4 +1,4 @@
-"""Errors of images, and those of other libraries, told in one line."""
+"""Errors of images and of runs, and those of other libraries, told in one line."""
 
 from __future__ import annotations
 

@@ -130,11 +130,17 @@ def search(
             return outcome(run, stages)
 
 
-def open_data(settings: dict[str, Any], download: bool = False) -> Dataset:
+def open_data(settings: dict[str, Any], download: bool = False, images: Images | None = None) -> Dataset:
+    """images: as of `search`"""
     from .data import open_dataset
+    from .data.whole import hold_out
 
-    s = settings
-    return open_dataset(s["data"], s["root"], s["unlabeled"], s["image_size"], s["config"]["seed"], download)
+    s, seed = settings, settings["config"]["seed"]
+    if images is None:
+        dataset = open_dataset(s["data"], s["root"], s["unlabeled"], s["image_size"], seed, download)
+    else:
+        dataset = images(seed, s["image_size"], s["unlabeled"])
+    return hold_out(dataset, s["held_out"]) if s["held_out"] else dataset
 
 
 def dry_run(settings: dict[str, Any], download: bool) -> int:
@@ -173,7 +179,7 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any], ima
     run.check_identity(identity(run.config, stages.dataset, backend))
     run.load(take)
     if ranks.is_main():
-        run.notes += check_metrics(run.read_metrics(), stages.step, stages.steps)
+        run.notes += check_metrics(run.read_metrics(), stages.step, stages.ended)
     run.truncate_metrics(stages.step)
     share_state(stages)
     say(run, stages, args)
@@ -204,10 +210,7 @@ def prepare(args: argparse.Namespace, settings: dict[str, Any], images: Images |
         print(f"{PROG}: {idle}", file=sys.stderr)
     place = ranks.grid()
     graph = False if args.launch else None
-    if images is None:
-        dataset = open_data(settings, args.download)
-    else:
-        dataset = images(settings["config"]["seed"], settings["image_size"], settings["unlabeled"])
+    dataset = open_data(settings, args.download, images)
     stages = Stages(settings, dataset, args.device, graph, (place.part, place.parts))
     try:
         return stages, computes(backend, args.device)

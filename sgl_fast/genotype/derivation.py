@@ -15,9 +15,10 @@ NONE, SKIP = "none", "skip_connect"
 
 EdgeScores = list[dict[str, float]]  # for each edge, op -> probability in canonical order, without none
 Pairs = list[tuple[str, int]]  # (op, source)
+Choose = Callable[[EdgeScores], Pairs]  # of the edges of one node
 
 
-def choose_cell(scores: EdgeScores, nodes: int, choose: Callable[[EdgeScores], Pairs]) -> Pairs:
+def choose_cell(scores: EdgeScores, nodes: int, choose: Choose) -> Pairs:
     """The (op, source) pairs of the nodes, in order."""
     return [pair for node in range(nodes) for pair in choose([scores[edge] for edge in edges_of(node)])]
 
@@ -34,12 +35,20 @@ def choose_p_darts(scores: EdgeScores) -> Pairs:
     return [(max(reversed(scores[source]), key=scores[source].__getitem__), source) for source in sorted(ranked[-2:])]
 
 
-DERIVATIONS: dict[str, Callable[[EdgeScores], Pairs]] = {"darts": choose_darts, "p_darts": choose_p_darts}  # of a node
+DERIVATIONS: dict[str, Choose] = {"darts": choose_darts, "p_darts": choose_p_darts}
 
 
-def edge_scores(space: Space, arch: Arch, learner: int, kind: str) -> EdgeScores:
-    """Probability of every op but none, times the edge's share of its node where the space has betas."""
-    rows = probabilities(arch, learner, kind)
+def edge_scores(
+    space: Space, arch: Arch, learner: int, kind: str, probable: Callable[[Any], Any] | None = None
+) -> EdgeScores:
+    """Probability of every op but none, times the edge's share of its node where the space has betas.
+
+    probable   alphas -> probabilities; None: their softmax
+    """
+    if probable is None:
+        rows = probabilities(arch, learner, kind)
+    else:
+        rows = values(probable(getattr(arch, f"alphas_{kind}").double()), learner, f"alphas_{kind}")
     shares = edge_shares(space, arch, learner, kind) if space.edge_norm else [1.0] * space.edges
     scores = []
     for edge, (ops, row, share) in enumerate(zip(space.ops(kind), rows, shares, strict=True)):

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..integers import whole
 from ..limits import LIMITS
 from ..spaces import KINDS, Space, edges_of
-from .derivation import DERIVATIONS, SKIP, EdgeScores, choose_cell, edge_scores, probabilities
+from .derivation import DERIVATIONS, SKIP, Choose, EdgeScores, choose_cell, edge_scores, probabilities
 from .elsewhere import op_named, pairs_of, unknown_op
 from .text import CALL, last_call
 
@@ -151,13 +151,21 @@ def _concat_text(concat: Sequence[int]) -> str:
     return repr(span if concat == span else list(concat))
 
 
-def derive(space: Space, arch: Arch, learner: int = 0, max_skips: int | None = None) -> Genotype:
+def derive(
+    space: Space,
+    arch: Arch,
+    learner: int = 0,
+    max_skips: int | None = None,
+    choose: Choose | None = None,
+    probable: Callable[[Any], Any] | None = None,
+) -> Genotype:
     """The genotype of one learner's architecture in `arch`, by the rule of the space.
 
     DARTS, DARTS-, PC-DARTS: two edges a node by their largest probability other than none's, strongest first, on each
     the best op but none; ties go to the lower source and the lower op. PC-DARTS ranks alpha times beta probabilities.
     P-DARTS: the same choice listed by source, ties to the later edge and op.
     max_skips: at most so many skip_connect in the normal cell, by P-DARTS's restriction; None leaves it as it is.
+    choose: of a node's edges, in place of the space's rule; probable: alphas -> probabilities, in place of softmax
 
     >>> net = Supernet(space("darts", channels=4, nodes=2))
     >>> arch = net.init_arch(2)
@@ -165,12 +173,13 @@ def derive(space: Space, arch: Arch, learner: int = 0, max_skips: int | None = N
     >>> derive(net.space, arch, learner=1).normal[0][0]
     'sep_conv_3x3'
     """
-    genotype = from_scores(space, [edge_scores(space, arch, learner, kind) for kind in KINDS])
+    scores = [edge_scores(space, arch, learner, kind, probable) for kind in KINDS]
+    genotype = from_scores(space, scores, choose)
     if max_skips is None or count_skips(genotype)["normal"] <= max_skips:
         return genotype
     if max_skips < 0:
         raise ValueError(f"need max_skips of at least 0; got {max_skips}")
-    return dict(restricted(space, arch, learner))[max_skips]
+    return dict(_restricted(space, scores, choose))[max_skips]
 
 
 def restricted(space: Space, arch: Arch, learner: int = 0) -> list[tuple[int, Genotype]]:
@@ -179,13 +188,16 @@ def restricted(space: Space, arch: Arch, learner: int = 0) -> list[tuple[int, Ge
     While the normal cell has too many skips, the weakest one among its edges gets probability 0 and the whole cell is
     chosen again, so that another edge may come in and the count need not fall at once (P-DARTS).
     """
-    scores = [edge_scores(space, arch, learner, kind) for kind in KINDS]
-    genotype = from_scores(space, scores)
+    return _restricted(space, [edge_scores(space, arch, learner, kind) for kind in KINDS], None)
+
+
+def _restricted(space: Space, scores: list[EdgeScores], choose: Choose | None) -> list[tuple[int, Genotype]]:
+    genotype = from_scores(space, scores, choose)
     found = []
     for budget in range(count_skips(genotype)["normal"] - 1, -1, -1):
         while count_skips(genotype)["normal"] > budget:
             drop_weakest_skip(scores[0], genotype)
-            genotype = from_scores(space, scores)
+            genotype = from_scores(space, scores, choose)
         found.append((budget, genotype))
     return found
 
@@ -220,9 +232,9 @@ def count_skips(genotype: Genotype) -> dict[str, int]:
     return {kind: sum(op == SKIP for op, _ in getattr(genotype, kind)) for kind in KINDS}
 
 
-def from_scores(space: Space, scores: Sequence[EdgeScores]) -> Genotype:
-    """Applies the space's rule to the scores of the normal and of the reduction cell."""
-    choose = DERIVATIONS[space.rules.derivation]
+def from_scores(space: Space, scores: Sequence[EdgeScores], choose: Choose | None = None) -> Genotype:
+    """Applies a rule, None: the space's, to the scores of the normal and of the reduction cell."""
+    choose = choose or DERIVATIONS[space.rules.derivation]
     normal, reduce = (choose_cell(s, space.nodes, choose) for s in scores)
     concat = range(2, space.nodes + 2)
     return Genotype(normal, concat, reduce, concat)

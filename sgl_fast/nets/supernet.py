@@ -16,7 +16,8 @@ from ..reference.cell import Entry
 from ..reference.dropout import drops
 from ..reference.layers import LayerCursor, PassContext, RunningStats, fold, unfold
 from ..reference.pattern import Pattern
-from ..spaces import Space, edges_of
+from ..relaxations.base import Mixing, Mixture
+from ..spaces import Space
 from ..spaces.arch import Arch, arch_shapes, init_arch
 from .layout import build
 
@@ -90,6 +91,7 @@ class Supernet:
         pattern: Pattern | None = None,
         dropout_seeds: Sequence[int] | Tensor | None = None,
         precision: str = "float32",
+        mixing: Mixing | None = None,
     ) -> Tensor:
         """Logits (V, N, J), differentiable in weights, arch and images.
 
@@ -103,13 +105,16 @@ class Supernet:
         precision    float16 (backends cuda, triton), bfloat16 (triton): cells keep that for their backward, half the
                      memory and most of the traffic; tf32 (triton): products by one of tf32 in place of three; not
                      for passes of a plain finite difference
+        mixing       how alphas become weights of operations, `Relaxation.at`; None: by softmax
         backend      None: the one that is chosen (`use_backend`, SGL_FAST_BACKEND), else the best for these tensors
         ValueError where a shape or dtype does not fit, or where training=False comes without `running`.
         """
         backend = choose(backend, weights.device, weights.dtype)
         self._check(weights, arch, images, training, running)
         V = weights.shape[0]
-        dropped = drops(skip_dropout)
+        mixing = mixing or Mixing()
+        noise = mixing.relaxation.skip_noise if training else 0.0
+        dropped = drops(skip_dropout) or noise > 0
         if not isinstance(skip_dropout, Tensor) and not 0 <= skip_dropout < 1:
             raise ValueError(f"need skip_dropout of at least 0 and below 1; got {skip_dropout}")
         if dropout_seeds is None and (self.noisy or (dropped and training)):
@@ -118,28 +123,32 @@ class Supernet:
             raise ValueError(f"need {V} dropout_seeds, one a virtual learner; got {len(dropout_seeds)}")
         if dropout_seeds is not None:  # a tensor that is there already goes on as it is, without a copy
             dropout_seeds = torch.as_tensor(dropout_seeds, dtype=torch.int64, device=weights.device)
-        context = PassContext(training, running, pattern, skip_dropout, dropout_seeds, precision)
+        context = PassContext(training, running, pattern, skip_dropout, dropout_seeds, precision, noise)
         if pattern is not None:
             pattern.start()
         with library(precision, weights.device):
-            logits = self._forward(weights, arch, images, context, skip_beta, backend)
+            logits = self._forward(weights, mixing(self.space, arch), images, context, skip_beta, backend)
         if pattern is not None:
             pattern.finish()
         return logits
 
     def _forward(
-        self, weights: Tensor, arch: Arch, images: Tensor, context: PassContext, skip_beta: float | Tensor, backend: str
+        self,
+        weights: Tensor,
+        mixture: Mixture,
+        images: Tensor,
+        context: PassContext,
+        skip_beta: float | Tensor,
+        backend: str,
     ) -> Tensor:
         net, V = self.sections, weights.shape[0]
         stem, *cells, classifier = weights.split([s.num_weights for s in net.sections], dim=1)
         x = fold(images) if images.dim() == 5 else images
         s0, s1 = (unfold(s, V) for s in self._stem(LayerCursor(net.stem, stem, context), x, backend))
-        op_weights = {"normal": arch.alphas_normal.softmax(-1), "reduce": arch.alphas_reduce.softmax(-1)}
-        betas = {"normal": arch.betas_normal, "reduce": arch.betas_reduce}
-        edge_weights = {kind: self._edge_softmax(b) for kind, b in betas.items()}
+        op_weights, edge_weights = mixture
         for (cell, section), w in zip(net.cells, cells, strict=True):
-            mixture = op_weights[cell.kind], edge_weights[cell.kind]
-            s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *mixture, context, skip_beta, backend)
+            coefficients = op_weights[cell.kind], edge_weights[cell.kind]
+            s0, s1 = s1, mixed_cell(cell, section, s0, s1, w, *coefficients, context, skip_beta, backend)
         cursor = LayerCursor(net.classifier, classifier, context)
         weight, bias = cursor.weight(), cursor.weight()
         return linear(s1.mean((3, 4)), weight, bias, backend)
@@ -150,13 +159,6 @@ class Supernet:
             return s, s
         s0 = conv_norm(cursor, cursor.relu(conv_norm(cursor, x, 2, backend)), 2, backend)
         return s0, conv_norm(cursor, cursor.relu(s0), 2, backend)
-
-    def _edge_softmax(self, betas: Tensor | None) -> Tensor | None:
-        """Softmax of betas (V, E) over the in-edges of each node."""
-        if betas is None:
-            return None
-        groups = betas.split([len(edges_of(node)) for node in range(self.space.nodes)], dim=1)
-        return torch.cat([g.softmax(1) for g in groups], dim=1)
 
     def _check(self, weights: Tensor, arch: Arch, images: Tensor, training: bool, running: RunningStats | None) -> None:
         if weights.dim() != 2:

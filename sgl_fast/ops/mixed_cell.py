@@ -43,7 +43,8 @@ def mixed_cell(
     -> (V, N, nodes * channels, H', W'); H' = H / 2 in a reduction cell
     All of one floating-point dtype and device; under autocast the states are cast to the weights' dtype. The fused
     backends take float32; their derivative is fused, too, the derivative of that is recomputed by the reference.
-    A cell with noise is the reference's on every backend. ValueError says what does not fit.
+    A cell with noise, or with noise on its skips, is the reference's on every backend. ValueError says what does not
+    fit.
     skip_beta   of auxiliary skips; of no dimension, on the device and of the weights' dtype, where it is a tensor
     context.running is updated by a training pass and read by others; context.pattern is recorded or replayed; with
     context.precision float16 or bfloat16 what the backward needs is kept in that, all arithmetic being float32.
@@ -53,7 +54,7 @@ def mixed_cell(
     place = weights.device.type
     if torch.amp.is_autocast_available(place) and torch.is_autocast_enabled(place):
         s0, s1 = s0.to(weights.dtype), s1.to(weights.dtype)
-    if name == "reference" or cell.noisy:
+    if name == "reference" or cell.noisy or context.skip_noise:
         shape = Described(cell, section, section.num_weights, section.num_statistics)
         check_inputs(shape, s0, s1, weights, op_weights, edge_weights, context.training)
         return reference.mixed_cell(cell, section, s0, s1, weights, op_weights, edge_weights, context, skip_beta)

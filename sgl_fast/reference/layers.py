@@ -56,6 +56,7 @@ class PassContext:
     dropout: float | Tensor = 0.0  # a rate; float64 of no dimension where it is on the device
     dropout_seeds: Tensor | None = None
     precision: str = "float32"  # of what a cell keeps for its backward, or of its products; see `precision`
+    skip_noise: float = 0.0  # standard deviation of the noise on a skip's output, over that of the output
     _masks: int = 0  # drawn so far
     _noises: int = 0
 
@@ -164,6 +165,14 @@ class LayerCursor:
             return x
         y = unfold(x, self.V)
         return fold(y * self.context.dropout_masks(1, y.shape[1:])[0] / self.context.rate.kept)
+
+    def noised(self, x: Tensor) -> Tensor:
+        """A skip's output, and noise of that many times its standard deviation in each virtual learner (NoisyDARTS)."""
+        if not self.context.skip_noise:
+            return x
+        y = unfold(x, self.V)
+        noise = self.context.noise(y.shape[1:]).to(x.dtype)
+        return fold(y + self.context.skip_noise * y.flatten(1).std(1).view(-1, 1, 1, 1, 1) * noise)
 
     def noise(self, x: Tensor, stride: int) -> Tensor:
         """Standard normal numbers of the size that an operation on x has."""

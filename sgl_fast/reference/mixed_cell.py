@@ -111,7 +111,7 @@ def apply_op(cursor: LayerCursor, op: str, x: Tensor, active: Tensor, stride: in
         y = cursor.max_pool(x, *window) if row.pool == "max" else F.avg_pool2d(x, *window, count_include_pad=False)
         return cursor.norm(y) if pool_norm else y
     if row.skip:
-        return cursor.dropout(x) if stride == 1 else factorized_reduce(cursor, active)
+        return cursor.noised(cursor.dropout(x) if stride == 1 else factorized_reduce(cursor, active))
     if row.noise:
         return cursor.noise(x, stride)
     y = cursor.norm(cursor.conv(cursor.conv(active, stride, row.padding, row.dilation)))

@@ -101,7 +101,7 @@ class RunFolder:
         """
         if type(record.get("step")) is not int:
             raise ValueError(f"need a record with an int step; got {record.get('step')!r}")
-        line = json.dumps(_plain(record), allow_nan=False)
+        line = json.dumps(plain(record), allow_nan=False)
         if self._metrics is None:
             self._rewrite_metrics(_lines(self.path(METRICS)))  # a half line would swallow the next one
             self._metrics = self.path(METRICS).open("ab", buffering=0)
@@ -126,7 +126,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Any) -> None:
         """Put `value` in the file `name`, atomically."""
-        files.write_text_atomic(self.path(name), json.dumps(_plain(value), indent=2, allow_nan=False) + "\n")
+        files.write_text_atomic(self.path(name), json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
 
     def read_json(self, name: str) -> Any:
         path = self.path(name)
@@ -277,13 +277,14 @@ def _record(line: bytes, number: int, path: Path) -> dict[str, Any]:
     return record
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Value as JSON has it: lists and numbers in place of tensors, null for what is not finite."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

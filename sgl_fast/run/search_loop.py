@@ -19,12 +19,14 @@ from .epoch_table import search_row
 from .pictures import draw_search, drawn
 from .progress import Progress
 from .report import REPORT, write_page
-from .run_folder import RunFolder
+from .run_folder import RunFolder, plain
 from .signals import stop_requested
 from .sizes import size_of
 from .speed import MEASURED, measured_before, peak_memory
 from .stages import Stages
-from .validate import validate
+from .validate import curvature, validate
+
+CURVED = 100  # validation images, from whose loss the curvature is
 
 
 def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> None:
@@ -39,7 +41,7 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> 
     with stop_requested() as stop, Progress(stages.steps, epochs, images, stages.step, quiet, before=before) as bar:
         loop = Loop(run, stages, bar, lambda: processes.all_reduce_max(stop.signal or 0), figures)
         try:
-            while stages.step < stages.steps:
+            while not stages.ended:
                 loop.advance()
                 loop.check_signal()
         except (Stopped, Unreadable):
@@ -146,7 +148,7 @@ class Loop:
                 raise
             self.bar.row(search_row(line, self.deferred.mean_losses(), self.bar))
             self.run.save(stages.state_dict(), stages.step)
-            if ranks.is_main() and stages.step < stages.steps:
+            if ranks.is_main() and not stages.ended:
                 records = self.run.read_metrics()
                 keep_genotypes(self.run, records)
                 self._show(records)
@@ -176,6 +178,13 @@ def finish_epoch(
     check_finite(f"step {stages.step}: validation_loss", losses)
     best = losses.index(min(losses))
     skips = [count_skips(g) for g in genotypes]
+    state = {"stage": stages.stage, **probabilities_of(search), **rates_of(search)}
+    if search.relaxation.curvature and stages.moved:
+        state["hessian_eigenvalue"] = curvature(search, *next(iter(stages.feed.validation(CURVED))))
+    if stages.remember(plain({**state, "skips": skips, "genotypes": [as_json(g) for g in genotypes]})):
+        bar.write(f"stopped by {search.config.relaxation} after epoch {stages.epoch}: {stages.stopped}")
+        genotypes, state = stages.genotypes(), {**state, "stopped": stages.stopped}
+        skips = [count_skips(g) for g in genotypes]
     if stages.moved:
         run.write_json("genotype.json", [as_json(g) for g in genotypes])
         run.write_json("best.json", as_json(genotypes[best]))
@@ -185,7 +194,6 @@ def finish_epoch(
             bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
     found = described(genotypes, search.space) if stages.moved else {}
     measured = {**bar.speed.totals(), "peak_memory": peak_memory(stages.device)}
-    state = {"stage": stages.stage, **probabilities_of(search), **rates_of(search)}
     return {**result, "best_learner": best, "skips": skips, **state, **found, MEASURED: measured}
 
 
@@ -199,7 +207,8 @@ def described(genotypes: Sequence[Genotype], space: Space) -> dict[str, Any]:
 def probabilities_of(search: Search) -> dict[str, Any]:
     """Of the operations, (K, E, O), and of the edges of each node, (K, E), where the space has betas."""
     arch, learners = search.arch, range(search.config.learners)
-    found: dict[str, Any] = {f"alphas_{kind}": getattr(arch, f"alphas_{kind}").softmax(-1) for kind in KINDS}
+    probabilities = search.relaxation.probabilities
+    found: dict[str, Any] = {f"alphas_{kind}": probabilities(getattr(arch, f"alphas_{kind}")) for kind in KINDS}
     if search.space.edge_norm:
         found |= {f"betas_{kind}": [edge_shares(search.space, arch, k, kind) for k in learners] for kind in KINDS}
     return found

@@ -55,10 +55,10 @@ def placed(given: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "data": data, "root": root, "unlabeled": unlabeled}
 
 
-def check_metrics(records: list[dict[str, Any]], step: int, steps: int) -> list[str]:
+def check_metrics(records: list[dict[str, Any]], step: int, ended: bool) -> list[str]:
     """Lines on what metrics.jsonl lacks at this step. ValueError where the run is over and its end is not there."""
     at = next((r for r in reversed(records) if r["step"] == step), None)
-    if step and step == steps and not (at and {"best_learner", "validation_loss", "validation_accuracy"} <= set(at)):
+    if step and ended and not (at and {"best_learner", "validation_loss", "validation_accuracy"} <= set(at)):
         raise ValueError(f"metrics.jsonl has no validation at step {step}, the last one of a run that is done")
     return [f"metrics.jsonl has no line of step {step}: it is not whole"] if step and at is None else []
 

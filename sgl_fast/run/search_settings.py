@@ -7,6 +7,8 @@ from dataclasses import fields
 from typing import Any
 
 from ..data.locate import PYTHON, choose
+from ..relaxations import SETTINGS as OF_RELAXATIONS
+from ..relaxations import STOPPING
 from ..setting import SettingError, check_among, check_limits, check_range
 from ..sgl.config import Config
 from ..sgl.presets import ABLATION_LAM, ABLATIONS, ALGORITHMS, SETTINGS, default_settings, numbers
@@ -32,6 +34,7 @@ CHOICES: dict[str, Collection[str]] = {
     "scale": SCALES,
 }
 LEAST = {"channels": 1, "nodes": 1, "batch_size": 2, "limit": 1, "image_size": 1, "memory": 1e-6, "max_skips": 0}
+LEAST |= {"held_out": 0}
 DERIVED = [f.name for f in fields(Config) if f.metadata["derived"]]
 
 
@@ -41,6 +44,7 @@ def defaults(name: str, algorithm: str, source: str, scale: str, given: Mapping[
     found: dict[str, Any] = {"layers": list(rules.layers), "max_skips": rules.max_skips, "data": "auto"}
     found |= {**Config.preset(name, algorithm, source).as_dict(), "batch_size": numbers(name, source)["batch_size"]}
     found |= {"skip_dropout": list(rules.skip_dropout) or [found["skip_dropout"]], **SCALES[scale]}
+    found |= OF_RELAXATIONS.get(given.get("relaxation", ""), {})
     return found | tiny(name, source, given) if scale == "tiny" else found
 
 
@@ -77,6 +81,10 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
     staged = bool(RULES[name].skip_dropout)
     own = {f.name: chosen[f.name] for f in fields(Config) if f.name in chosen}
     config = Config(**{**own, "skip_dropout": 0.0 if staged else rates[0]})
+    if config.relaxation in STOPPING and len(layers) > 1:
+        raise SettingError(
+            "relaxation", f"one that stops no search for the {len(layers)} stages of {name}", config.relaxation
+        )
     sizes = {"channels": chosen["channels"], "layers": layers, "nodes": chosen["nodes"]}
     sizes |= {"batch_size": chosen["batch_size"], "limit": chosen["limit"]}
     rest = {"ops": chosen.get("ops"), "memory": chosen.get("memory"), "max_skips": chosen["max_skips"]}
@@ -131,7 +139,8 @@ def data_of(chosen: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
         unlabeled = "train"
     elif unlabeled not in (None, "train"):
         unlabeled = absolute(unlabeled)
-    return {"data": data, "root": root, "unlabeled": unlabeled, "image_size": chosen.get("image_size")}
+    rest = {"image_size": chosen.get("image_size"), "held_out": chosen.get("held_out", 0)}
+    return {"data": data, "root": root, "unlabeled": unlabeled, **rest}
 
 
 def flat(settings: dict[str, Any]) -> dict[str, Any]:

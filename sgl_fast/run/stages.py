@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from ..data import Dataset, Feed
 from ..data.seeds import seed_of
-from ..genotype.genotype import Genotype, derive, drop_ops
+from ..genotype.genotype import Genotype, drop_ops
 from ..nets.supernet import Supernet
 from ..sgl.config import Config
 from ..sgl.memory import check_room, chunk_for, free_budget
@@ -24,6 +25,8 @@ class Stages:
 
     settings   of `search_settings.settings_of`
     edge_ops   operations that each learner kept, empty in the first stage
+    history    what the relaxation remembers of each epoch in which the architecture moved
+    stopped    why it ended the search; empty where it did not
     graph      of `Search`
     part       of every batch, as of `Feed`
     """
@@ -44,6 +47,8 @@ class Stages:
         self.config = replace(self.config, steps_per_epoch=self.feed.steps_per_epoch)
         self.stage = 0
         self.edge_ops: EdgeOps = []
+        self.history: list[dict[str, Any]] = []
+        self.stopped = ""
         self.search = self._search()
 
     @property
@@ -73,6 +78,11 @@ class Stages:
         return self.count * self.stage_steps
 
     @property
+    def ended(self) -> bool:
+        """Whether all steps are done, or the relaxation stopped the search."""
+        return bool(self.stopped) or self.step >= self.steps
+
+    @property
     def epoch(self) -> int:
         return self.step // self.feed.steps_per_epoch
 
@@ -86,10 +96,21 @@ class Stages:
         """Whether the architecture of this stage has moved."""
         return bool(self.search.architect.steps > 0)
 
+    def remember(self, record: Mapping[str, Any]) -> bool:
+        """Takes from an epoch's record, JSON, what the relaxation asks for; whether that ends the search here."""
+        relaxation = self.search.relaxation
+        if relaxation.remembers and self.moved:
+            self.history.append({name: record[name] for name in relaxation.remembers})
+            self.stopped = relaxation.stop(self.history, self.search.space) or ""
+        return bool(self.stopped)
+
     def genotypes(self) -> list[Genotype]:
-        """Every learner's, as its architecture stands."""
+        """Every learner's, as its architecture stands; where the search was stopped, as the relaxation says."""
+        if self.stopped and (back := self.search.relaxation.back):
+            return [Genotype(**g) for g in self.history[max(0, len(self.history) - 1 - back)]["genotypes"]]
         skips = self.settings["max_skips"]
         nets = self.search.nets
+        derive = self.search.relaxation.derive
         return [derive(net.space, self.search.arch, k, skips) for k, net in enumerate(nets)]
 
     def next_stage(self) -> None:
@@ -101,21 +122,25 @@ class Stages:
         self.search = self._search()
 
     def state_dict(self) -> dict[str, Any]:
-        return {"stage": self.stage, "edge_ops": self.edge_ops, "search": self.search.state_dict()}
+        state = {"stage": self.stage, "edge_ops": self.edge_ops, "search": self.search.state_dict()}
+        return state | ({"history": self.history, "stopped": self.stopped} if self.search.relaxation.remembers else {})
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """ValueError that names the field, and nothing changed, where it is not a state of this run."""
-        check_keys(state, ("stage", "edge_ops", "search"), "the state")
-        before = self.stage, self.edge_ops, self.search
+        remembered = ("history", "stopped") if self.search.relaxation.remembers else ()
+        check_keys(state, ("stage", "edge_ops", "search", *remembered), "the state")
+        before = self.stage, self.edge_ops, self.search, self.history, self.stopped
         try:
             self.stage, self.edge_ops = state["stage"], state["edge_ops"]
             check_count(self.stage, self.count - 1, "stage")
             self._check_edge_ops()
+            self.history, self.stopped = state.get("history", []), state.get("stopped", "")
+            self._check_history()
             self.search = self._search()
             self.search.load_state_dict(state["search"])
             check_count(self.search.steps, self.stage_steps, "search.steps")
         except BaseException:
-            self.stage, self.edge_ops, self.search = before
+            self.stage, self.edge_ops, self.search, self.history, self.stopped = before
             raise
 
     def _check_edge_ops(self) -> None:
@@ -123,6 +148,13 @@ class Stages:
         ops = len(self._ops() or PRIMITIVES) - sum(self.rules.drops[: self.stage])
         E, K = num_edges(self.settings["nodes"]), self.config.learners if self.stage else 0
         check_like(self.edge_ops, [dict.fromkeys(KINDS, [[""] * ops] * E)] * K, "edge_ops")
+
+    def _check_history(self) -> None:
+        names = self.search.relaxation.remembers
+        if not isinstance(self.history, list) or not isinstance(self.stopped, str):
+            raise ValueError("history: need a list of records, and stopped a text")
+        for i, record in enumerate(self.history):
+            check_keys(record, names, f"history[{i}]")
 
     def _search(self) -> Search:
         config, height, width = self.config, *self.dataset.image_size

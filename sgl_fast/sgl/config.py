@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..relaxations import NAMES as RELAXATIONS
 from ..setting import SettingError, check, check_among, described, setting
 from .methods import METHODS, radius_of
 from .presets import ALGORITHMS, default_settings, numbers
@@ -86,6 +87,12 @@ class Config:
     momentum: float = setting(0.9, "of W's and V's SGD", WEIGHTS, least=0)
     weight_decay: float = setting(3e-4, "of W's and V's SGD", WEIGHTS, least=0)
     clip: float = setting(5.0, "largest gradient norm of a learner's weights; 0 for none", WEIGHTS, least=0)
+    relaxation: str = setting(
+        "softmax",
+        "how architectures become weights of operations: softmax, DARTS and its kin; or another method's",
+        ARCH,
+        choices=RELAXATIONS,
+    )
     arch_lr: float = setting(3e-4, "learning rate of the architecture's Adam", ARCH, above=0)
     arch_weight_decay: float = setting(1e-3, "of the architecture's Adam", ARCH, least=0)
     arch_beta1: float = setting(0.5, "of the architecture's Adam", ARCH, least=0, below=1)

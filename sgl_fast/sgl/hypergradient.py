@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..data.batch import Batch
 from ..nets.supernet import Supernet, draw_seeds
+from ..relaxations.base import Mixing
 from ..spaces.arch import Arch
 from .methods import METHODS
 from .options import Options
@@ -32,6 +33,7 @@ def hypergradient(
     generator: torch.Generator | None = None,
     backend: str | None = None,
     chunk: int | None = None,
+    mixing: Mixing | None = None,
 ) -> Arch:
     """h_k of eqs (6)-(11) with the plain inner steps (4), (5), for all K learners: an Arch of gradients.
 
@@ -45,6 +47,7 @@ def hypergradient(
     explicit_pseudo_label_grad   adds what reaches A through the pseudo-labels themselves
     skip_beta, skip_dropout, generator, backend   of `Supernet.__call__`
     chunk         at most so many virtual learners at a time; None for all
+    mixing        how architectures become weights of operations, `Relaxation.at` with one seed a learner; None: softmax
 
     The largest relative error of a learner's implicit terms that was measured of `frozen`, down to four images of
     8 x 8, is 7e-4 in float64 and 1.2e-3 in float32; the medians are below 2e-4. In float32 a ReLU or a max-pool may
@@ -59,12 +62,13 @@ def hypergradient(
     """
     refine = r is None and method in METHODS and METHODS[method].replays
     options = Options(xi_w, xi_v, lam, order, r, method, explicit_pseudo_label_grad, refine=refine)
-    passes = Passes(net, arch, chunk, PassOptions(skip_beta, skip_dropout, backend))
+    passes = Passes(net, arch, chunk, PassOptions(skip_beta, skip_dropout, backend), mixing)
 
     def plain(rate: float) -> Update:
         return lambda weights, grad: weights - rate * grad
 
-    seeds = draw_seeds(5 * len(w), generator).to(w.device) if skip_dropout or net.noisy else None
+    noisy = net.noisy or passes.mixing.relaxation.skip_noise
+    seeds = draw_seeds(5 * len(w), generator).to(w.device) if skip_dropout or noisy else None
     h = sgl_step(passes, w, v, batch, options, plain(xi_w), plain(xi_v), seeds).hypergradient
     assert h is not None
     return h

@@ -14,6 +14,7 @@ from ..ops.pseudo_label import cross_entropy
 from ..reference.dropout import drops
 from ..reference.layers import RunningStats
 from ..reference.pattern import Pattern, join
+from ..relaxations.base import Mixing
 from ..spaces.arch import Arch, select_rows
 from . import ranks
 from .virtual_learners import VirtualLearners, merge, merge_arch, padded
@@ -58,6 +59,7 @@ class Passes:
 
     nets      one for all, or one a learner; weights and statistics of a smaller net are padded with zeros at the end
     chunk     at most so many virtual learners at a time; None for all. The numbers are the same.
+    mixing    what makes weights of operations of the K architectures; None: their softmax
     forwards, backwards   passes so far, counted per virtual learner
     """
 
@@ -67,9 +69,11 @@ class Passes:
         arch: Arch,
         chunk: int | None = None,
         options: PassOptions = PassOptions(),  # noqa: B008  (frozen)
+        mixing: Mixing | None = None,
     ) -> None:
         self.nets = [nets] * len(arch) if isinstance(nets, Supernet) else list(nets)
         self.arch, self.chunk, self.options = arch.map(Tensor.detach), chunk, options
+        self.mixing = mixing or Mixing()
         self.num_classes = self.nets[0].space.num_classes
         self.forwards = self.backwards = 0
 
@@ -190,7 +194,8 @@ class Passes:
     ) -> Tensor:
         """Logits (V, N, J) of virtual learners of one net. ValueError for dropout or noise without seeds."""
         net = self.nets[rows.learners[0]]
-        if rows.seeds is None and (net.noisy or (training and drops(options.skip_dropout))):
+        drawn = drops(options.skip_dropout) or self.mixing.relaxation.skip_noise
+        if rows.seeds is None and (net.noisy or (training and drawn)):
             raise ValueError("need seeds for a pass with dropout or noise, or no seed decides what is drawn; got None")
         self.forwards += len(rows)
         return net(
@@ -205,7 +210,17 @@ class Passes:
             pattern=pattern,
             dropout_seeds=rows.seeds,
             precision=options.precision,
+            mixing=self.mixing.rows(rows.learners, rows.learns),
         )
+
+    def regularised(self, gradient: Arch) -> tuple[Arch, dict[str, Tensor]]:
+        """The gradient of validation losses with that of what the relaxation adds to them, itself (K) by name."""
+        leaves = self.arch.map(lambda t: t.detach().requires_grad_())
+        value = self.mixing.relaxation.regulariser(leaves, self.mixing.moment)
+        if value is None:
+            return gradient, {}
+        grads = torch.autograd.grad(value.sum(), leaves.tensors(), materialize_grads=True)
+        return gradient.plus(leaves.unflatten(grads)), {"regulariser": value.detach()}
 
     def _nothing(self, rows: VirtualLearners, weights: bool, arch: bool) -> Gradients:
         """Gradients of no virtual learner."""

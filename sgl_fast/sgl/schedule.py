@@ -18,6 +18,7 @@ class Epoch:
     moving      whether the architecture moves
     drops       whether skips drop anything; v_apart: those of the V_k at another rate than those of the W_k
     skip_beta   of DARTS-'s auxiliary skips
+    number      of the epoch in its search, from 0 on
     dropout_w, dropout_v   of P-DARTS's stride-1 skips, and lr_w, lr_v: of the W_k and of the V_k
     """
 
@@ -30,6 +31,7 @@ class Epoch:
     dropout_v: float = field(compare=False)
     lr_w: float = field(compare=False)
     lr_v: float = field(compare=False)
+    number: int = field(compare=False, default=0)
 
 
 def epoch_of(config: Config, space: Space, number: int) -> Epoch:
@@ -57,4 +59,5 @@ def epoch_of(config: Config, space: Space, number: int) -> Epoch:
         dropout_v=dropout_v,
         lr_w=c.lr_at(joint, joint_epochs),
         lr_v=c.lr_at(number),
+        number=number,
     )

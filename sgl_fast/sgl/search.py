@@ -15,12 +15,15 @@ from ..data.batch import Batch
 from ..nets.supernet import Supernet
 from ..ops.flat_update import row_norms, sgd
 from ..reference.layers import RunningStats
+from ..relaxations import relaxation as relaxation_of
+from ..relaxations.base import Relaxation
 from ..spaces.arch import Arch, init_arch
 from . import processes, ranks
 from .arch_adam import ArchAdam
 from .config import Config
+from .epoch_passes import passes_of
 from .options import Options
-from .passes import Passes, PassOptions
+from .passes import Passes
 from .phases import PHASES, Phase
 from .record import Record, Report
 from .schedule import Epoch, epoch_of
@@ -45,6 +48,7 @@ class Search:
              None: a graph where the backend is cuda or triton. The numbers are the same. A
              graph writes to the tensors of the state in place, and a FloatingPointError comes one step late.
     dtype    of the weights, the architectures and the images; float64 has the reference backend alone
+    relaxation   how architectures become weights of operations; None: that of config.relaxation
     Everything drawn at random depends on config.seed (and, for dropout, the step) alone.
 
     >>> net = Supernet(space("darts", channels=4, layers=3, nodes=2))
@@ -66,6 +70,7 @@ class Search:
         device: torch.device | str = "cpu",
         graph: bool | None = None,
         dtype: torch.dtype = torch.float32,
+        relaxation: Relaxation | None = None,
     ) -> None:
         first = net if isinstance(net, Supernet) else net[0]
         self.config = config or Config.preset(first.space.name)
@@ -73,7 +78,9 @@ class Search:
         self.nets = [net] * K if isinstance(net, Supernet) else list(net)
         if len(self.nets) != K:
             raise ValueError(f"need one net, or one for each of {K} learners; got {len(self.nets)}")
-        self.space, self.noisy = first.space, any(net.noisy for net in self.nets)
+        self.relaxation = relaxation or relaxation_of(self.config.relaxation)
+        self.space = first.space
+        self.noisy = self.relaxation.skip_noise > 0 or any(net.noisy for net in self.nets)
         draw = torch.Generator().manual_seed(self.config.seed)
         self.w = self._init_weights(draw).to(device, dtype)
         self.v = self._init_weights(draw).to(device, dtype)
@@ -167,16 +174,12 @@ class Search:
         """What the epoch of a step, from 0 on, has."""
         return epoch_of(self.config, self.space, step // self.config.steps_per_epoch)
 
-    def passes(self, arch: Arch, whose: str, epoch: Epoch | StepInputs) -> Passes:
+    def passes(self, arch: Arch, whose: str, epoch: Epoch | StepInputs, mix_seeds: Tensor | None = None) -> Passes:
         """Forwards and backwards of all learners' weights with the architectures `arch`.
 
-        whose   "w": the W_k; "v": the V_k
-        epoch   whose numbers: of dropout and of auxiliary skips
+        whose, epoch, mix_seeds   as `passes_of`
         """
-        dropout, beta = {"w": epoch.dropout_w, "v": epoch.dropout_v}[whose], epoch.skip_beta
-        numbers = 1.0 if beta is None else beta, 0.0 if dropout is None else dropout
-        options = PassOptions(*numbers, precision=self.config.precision)
-        return Passes(self.nets, arch, self.config.chunk, options)
+        return passes_of(self.nets, arch, whose, epoch, self.config, self.relaxation, mix_seeds)
 
     @property
     def graphed(self) -> bool:
@@ -249,23 +252,22 @@ class Search:
     def next_inputs(self) -> StepInputs:
         """What the next step is given beside its batch."""
         now = self.now
-        seeded = now.drops or self.noisy
-        return StepInputs.of(now, self.w, self.space.aux_skip, seeded, self.config.seed, self.steps)
+        which = self.space.aux_skip, now.drops or self.noisy, type(self.relaxation) is not Relaxation
+        return StepInputs.of(now, self.w, *which, self.config.seed, self.steps)
 
     def _move_first(self, passes: Passes, batch: Batch, inputs: StepInputs, norms: Values) -> Values:
         """A by its own first-order term at the current W; the validation losses."""
         K = len(self.w)
         targets = one_hot(batch.y_val, self.space.num_classes, K, self.w.dtype)
         seeds = None if inputs.seeds is None else inputs.seeds[-K:]
-        got = passes.gradients(VirtualLearners(range(K), self.w, batch.x_val, targets, seeds=seeds), arch=True)
-        self._move("architect", got.arch, norms)
-        return {"val": got.loss}
+        rows = VirtualLearners(range(K), self.w, batch.x_val, targets, seeds=seeds, learns=False)
+        got = passes.gradients(rows, arch=True)
+        gradient, added = passes.regularised(got.arch)
+        self._move("architect", gradient, norms)
+        return {"val": got.loss, **added}
 
     def _teachers(self, phase: Phase, inputs: StepInputs) -> Passes | None:
-        """Passes of the V_k where those of the W_k are not right for them.
-
-        They are frozen, or drop other skips than the W_k do, which is only before the A_k move.
-        """
+        """Passes of V_k that are frozen, or drop other skips than the W_k do, which is only before the A_k move."""
         if phase.frozen:
             return self.passes(self.architect_v.arch, "v", inputs)
         apart = self.now.v_apart and self.config.teacher == "preliminary"

@@ -13,6 +13,7 @@ from ..data.batch import Batch
 from ..ops.pseudo_label import pseudo_labels
 from ..reference.layers import RunningStats
 from ..spaces.arch import Arch
+from .adversary import attacked
 from .implicit_terms import Base, implicit_terms
 from .methods import METHODS
 from .options import Options
@@ -57,6 +58,7 @@ def sgl_step(
 
     w, v (K, P)
     seeds       of dropout and noise, (5K) int64: V and W in stage 1, pseudo-labels, stage 2, stage 3; None: no such
+    passes      where its relaxation has an adversary, that attacks first, by the training loss of the W_k
     running     statistics of the W_k, updated by the training images
     stage_three False: the hypergradient is left out
     teachers    passes of the V_k where those of the W_k are not right for them: with the architectures of frozen
@@ -70,6 +72,9 @@ def sgl_step(
     _check(passes, options, pseudo_labelled, with_v and stage_three and teachers is not None)
     if not stage_three:
         options = replace(options, order=1)  # nothing is kept for the implicit terms
+    attacked(passes, w, batch, seeds)
+    if teachers is not None and options.teacher != "frozen":
+        teachers.mixing = passes.mixing
     # Stage 1: V' = V - xi_v grad L(V, A, tr), eq (4). The pass has the first term of eq (5) beside it, of W.
     base, losses = _stage_one(passes, w, v, batch, options, with_v, seeds, running, teachers)
     v_new = update_v(v, base.on_train.weights[:K]) if with_v else v
@@ -77,7 +82,8 @@ def sgl_step(
     grad_w = base.on_train.weights[-K:] if options.human_labels else torch.zeros_like(w)
     if pseudo_labelled:
         of_labels = w if options.teacher == "self" else v_new
-        label = VirtualLearners(range(K), of_labels, batch.x_unlabeled, seeds=_seeds(seeds, 2, K))
+        learns = options.teacher != "frozen"
+        label = VirtualLearners(range(K), of_labels, batch.x_unlabeled, seeds=_seeds(seeds, 2, K), learns=learns)
         differentiated = options.order == 2 and options.teacher != "frozen"
         base.teachers = (passes if teachers is None else teachers).linearize(label, differentiated)
         on_unlabeled = _stage_two(passes, w, batch, options, base, seeds)
@@ -89,13 +95,15 @@ def sgl_step(
         return Step(v_new, w_new, None, losses, accuracies)
     # Stage 3: the gradient of L(W', A, val) in A, eq (6); its part through W' and V' by eqs (7)-(11).
     targets = one_hot(batch.y_val, passes.num_classes, K, w.dtype)
-    rows = VirtualLearners(range(K), w_new, batch.x_val, targets, seeds=_seeds(seeds, 4, K))
+    rows = VirtualLearners(range(K), w_new, batch.x_val, targets, seeds=_seeds(seeds, 4, K), learns=False)
     direct = passes.gradients(rows, weights=options.order == 2, arch=True)
-    losses["val"], accuracies["val"] = direct.loss, _accuracy(direct, rows)
+    h, added = passes.regularised(direct.arch)
+    losses |= {"val": direct.loss, **added}
+    accuracies["val"] = _accuracy(direct, rows)
     if options.order == 1:
-        return Step(v_new, w_new, direct.arch, losses, accuracies)
+        return Step(v_new, w_new, h, losses, accuracies)
     implicit, error = implicit_terms(passes, base, direct.weights, options, K)
-    return Step(v_new, w_new, direct.arch.plus(implicit), losses, accuracies, error)
+    return Step(v_new, w_new, h.plus(implicit), losses, accuracies, error)
 
 
 def _check(passes: Passes, options: Options, pseudo_labelled: bool, v_apart: bool) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +24,7 @@ class VirtualLearners:
     targets    (V, N, J): the loss is -weight * mean over n of sum over c of targets * log softmax(logits)
     patterns   one a row, to be replayed; log_probs (V, N, J) and arch_grad (V, A) of the pass that recorded them
     seeds      of dropout and noise, (V) int64
+    learns     whether weights learn from the pass: a relaxation may perturb the architectures there, and only there
     """
 
     learners: Sequence[int]
@@ -34,6 +36,7 @@ class VirtualLearners:
     seeds: Tensor | None = None
     log_probs: Tensor | None = None
     arch_grad: Tensor | None = None
+    learns: bool = True
 
     def __len__(self) -> int:
         return len(self.learners)
@@ -46,10 +49,10 @@ class VirtualLearners:
         targets = None if self.targets is None else select_rows(self.targets, positions)
         learners = [self.learners[i] for i in positions]
         patterns = None if self.patterns is None else [self.patterns[i] for i in positions]
-        optional = (self.seeds, self.log_probs, self.arch_grad)
-        rest = [None if t is None else select_rows(t, positions) for t in optional]
-        weights = select_rows(self.weights, positions)
-        return VirtualLearners(learners, weights, images, targets, self.weight, patterns, *rest)
+        optional = {"seeds": self.seeds, "log_probs": self.log_probs, "arch_grad": self.arch_grad}
+        rest: dict[str, Any] = {name: None if t is None else select_rows(t, positions) for name, t in optional.items()}
+        rest |= {"weights": select_rows(self.weights, positions), "images": images, "targets": targets}
+        return replace(self, learners=learners, patterns=patterns, **rest)
 
 
 def one_hot(labels: Tensor, classes: int, V: int, dtype: torch.dtype) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sgl_fast.genotype.genotype import random_genotype
+from sgl_fast.genotype.baseline import random_genotype
 from sgl_fast.run import search_report
 from sgl_fast.run.cell_svg import cell_svg
 from sgl_fast.run.plots import FORMATS, curves_figure, save

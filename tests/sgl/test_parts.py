@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import torch
-from networks import batch, small
+from networks import batch, small, space_of
 from test_ranks import ROOT, free_port, off
 from torch import Tensor
 
@@ -33,6 +33,7 @@ from sgl_fast.spaces.arch import Arch
 D = 2
 SETTINGS: dict[str, dict[str, Any]] = {
     "pc_darts": {"method": "frozen"},
+    "pc_darts_drnas": {"method": "frozen", "relaxation": "drnas"},
     "darts": {"method": "finite_difference", "r": 0.1},
     "p_darts": {"skip_dropout": 0.4, "order": 1, "pretrain_epochs": 1, "arch_start": 1},
 }
@@ -40,7 +41,7 @@ PROGRAM = """
 import sys
 import torch
 sys.path.insert(0, "tests")
-from networks import batch, small
+from networks import batch, small, space_of
 from sgl_fast.data.batch import Batch
 from sgl_fast.sgl import processes, ranks
 from sgl_fast.sgl.search import Search
@@ -52,7 +53,7 @@ with processes.joined("cpu"):
     place = ranks.grid()
     assert (place.learners, place.parts) == (2, 2)
     for name in SETTINGS:
-        search, records = Search(small(name, channels=8), config_of(name)), []
+        search, records = Search(small(space_of(name), channels=8), config_of(name)), []
         for step in range(3):
             whole, mine = batch(step), slice(2 * place.part, 2 * place.part + 2)
             record = search.step(Batch(*(getattr(whole, f)[mine] for f in Batch.__dataclass_fields__)))
@@ -62,7 +63,8 @@ with processes.joined("cpu"):
 
 
 def config_of(name: str) -> Config:
-    return replace(Config.preset(name), **{"learners": 2, "arch_start": 0, "steps_per_epoch": 1, **SETTINGS[name]})
+    common = {"learners": 2, "arch_start": 0, "steps_per_epoch": 1}
+    return replace(Config.preset(space_of(name)), **{**common, **SETTINGS[name]})
 
 
 def parts(t: Tensor, axis: int) -> list[Tensor]:
@@ -146,8 +148,8 @@ def by_four(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_two_by_two_processes_are_as_one(name: str, by_four: Path) -> None:
-    """State and records of every process: first and second order, running statistics, dropout by part."""
-    one = SearchInHalves(small(name, channels=8), config_of(name))
+    """State and records of every process: both orders, running statistics, dropout by part, draws by learner."""
+    one = SearchInHalves(small(space_of(name), channels=8), config_of(name))
     records = [dict(one.step(batch(step))) for step in range(3)]
     for rank in range(4):
         got = torch.load(by_four / f"{name}{rank}.pt")

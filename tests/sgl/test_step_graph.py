@@ -39,6 +39,11 @@ KINDS = {
         "arch_start": 2,
     },
     "pc_darts_separate": {"schedule": "separate", "epochs": 1, "steps_per_epoch": 3},
+    "pc_darts_gdas": {"relaxation": "gdas", "epochs": 3, "steps_per_epoch": 2},
+    "pc_darts_drnas": {"relaxation": "drnas"},
+    "pc_darts_adv": {"relaxation": "sdarts_adv", "epochs": 3, "steps_per_epoch": 3},
+    "pc_darts_noisy": {"relaxation": "noisy_darts"},
+    "pc_darts_fair": {"relaxation": "fair_darts"},
     "pc_darts_self": {"teacher": "self", "lr": 0.1, "warmup_epochs": 3, "steps_per_epoch": 1},
 }
 
