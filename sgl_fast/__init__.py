@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .nets.supernet import RunningStats as RunningStats
     from .nets.supernet import Supernet as Supernet
     from .reference.pattern import Pattern as Pattern
+    from .run.weights import load_network as load_network
     from .search import run_search as run_search
     from .sgl.architect import Architect as Architect
     from .sgl.config import Config as Config
@@ -51,6 +52,7 @@ _HOME = {
     "derive": "genotype.genotype",
     "Network": "nets.network",
     "genotypes": "genotype.published",
+    "load_network": "run.weights",
     "load_search_checkpoint": "nets.search_checkpoint",
     "run_search": "search",
     "run_evaluation": "evaluate",

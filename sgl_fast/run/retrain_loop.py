@@ -20,6 +20,7 @@ from .retrain_report import retraining_page
 from .run_folder import RunFolder
 from .signals import stop_requested
 from .speed import MEASURED, measured_before, peak_memory
+from .weights import AVERAGE, WEIGHTS, save_network
 
 LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
 
@@ -102,4 +103,8 @@ def finish(run: RunFolder, retraining: Retraining) -> Evaluated:
     """Writes result.json: the last epoch's accuracy, since the best one would be chosen on tests."""
     result = processes.from_main({**(run.read_metrics() or [{}])[-1], **retraining.sizes})
     run.write_json(RESULT, result)
+    if ranks.is_main():
+        save_network(run.path(WEIGHTS), retraining.network.state_dict(), retraining.about())
+        if retraining.average is not None:
+            save_network(run.path(AVERAGE), retraining.average.module.state_dict(), retraining.about())
     return Evaluated(run.folder, result["test_accuracy"], result)
