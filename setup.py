@@ -4,14 +4,16 @@ It is in two parts: the library of operators, sgl_fast/libsgl_fast.so, which kno
 Python, so that all Pythons and every torch from 2.10 load it; and the small module sgl_fast._C, one for each Python.
 
 Where torch or a compiler is missing the package is pure Python, and a line says so; with SGL_FAST_EXT=1 that is an
-error, with SGL_FAST_NO_EXT=1 nothing is compiled. Installations and wheels also pack the CUDA kernels' machine code
-where NVRTC is found; without it they are compiled at first use. Metadata lives in pyproject.toml.
+error, with SGL_FAST_NO_EXT=1 nothing is compiled. A wheel holds the module of this Python and of the interpreters that
+SGL_FAST_PYTHONS names (`make wheel`). Installations and wheels also pack the CUDA kernels' machine code where NVRTC is
+found; without it they are compiled at first use. Metadata lives in pyproject.toml.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from glob import glob
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 
 # Instruction sets are chosen at run time: no -march here, and no -ffast-math, which would undo NaN checks.
 # -g0 undoes the -g of Python's own flags, whose debug information is 46 of 48 MB.
@@ -28,6 +31,7 @@ OLDEST_TORCH = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # 2.10: what is newe
 SOURCES = [*sorted(path for part in ("", "cpu/", "cuda/") for path in glob(f"csrc/{part}*.cpp"))]
 LIBRARY, MODULE = "sgl_fast.libsgl_fast", "sgl_fast._C"
 MODULE_SOURCE = "csrc/module.cpp"
+PYTHONS = os.environ.get("SGL_FAST_PYTHONS", "").split()
 # The module finds the library by this name, beside itself.
 NAMED = ["-Wl,-soname,libsgl_fast.so"] if sys.platform == "linux" else ["-Wl,-install_name,@loader_path/libsgl_fast.so"]
 BESIDE = ["-Wl,-rpath,$ORIGIN"] if sys.platform == "linux" else []
@@ -52,6 +56,8 @@ def extension() -> dict[str, Any]:
         def run(self) -> None:
             try:
                 super().run()
+                for python in PYTHONS:
+                    build_module(python, Path(self.get_ext_fullpath(LIBRARY)), cpp_extension.include_paths())
             except Exception as error:
                 go_on_without(f"it does not compile here ({type(error).__name__}; pip -v shows all)", error)
             if "build_ext" not in sys.argv:
@@ -81,7 +87,35 @@ def extension() -> dict[str, Any]:
     module = Extension(
         MODULE, sources=[MODULE_SOURCE], extra_compile_args=FLAGS, extra_link_args=BESIDE, language="c++", **headers
     )
-    return {"ext_modules": [library, module], "cmdclass": {"build_ext": Build}}
+    return {"ext_modules": [library, module], "cmdclass": {"build_ext": Build, "bdist_wheel": Wheel}}
+
+
+class Wheel(bdist_wheel):
+    """For the Pythons whose modules it holds, and no others."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        tag: tuple[str, str, str] = super().get_tag()
+        versions = [sys.version_info[:2], *(version for version, _, _ in map(facts_of, PYTHONS))]
+        held = sorted({f"cp{major}{minor}" for major, minor in versions})
+        return (".".join(held), "none", tag[2]) if PYTHONS else tag
+
+
+def facts_of(python: str) -> tuple[tuple[int, int], str, str]:
+    """An interpreter's version, the folder of its headers, the end of its modules' names."""
+    words = "*sys.version_info[:2], s.get_path('include'), s.get_config_var('EXT_SUFFIX')"
+    ask = f"import sys, sysconfig as s; print({words})"
+    done = subprocess.run([python, "-c", ask], capture_output=True, text=True, check=True)
+    major, minor, headers, suffix = done.stdout.split()
+    return (int(major), int(minor)), headers, suffix
+
+
+def build_module(python: str, library: Path, headers: list[str]) -> None:
+    """sgl_fast._C of another interpreter, beside the library. CalledProcessError where it does not compile."""
+    _, own, suffix = facts_of(python)
+    compiler = os.environ.get("CXX", "g++").split()
+    flags = [*FLAGS, "-std=c++17", "-fPIC", "-shared", *(f"-I{folder}" for folder in (own, *headers))]
+    files = [MODULE_SOURCE, str(library), *BESIDE, "-o", str(library.with_name(f"_C{suffix}"))]
+    subprocess.run([*compiler, *flags, *files], check=True)
 
 
 def go_on_without(reason: str, error: Exception | None = None) -> None:
@@ -113,6 +147,8 @@ def compiled() -> dict[str, Any]:
     if reason := why_not():
         go_on_without(reason)
         return {}
+    if unknown := [python for python in PYTHONS if not shutil.which(python)]:
+        raise SystemExit(f"need interpreters in SGL_FAST_PYTHONS; there is no {unknown[0]}")
     return extension()
 
 

@@ -27,7 +27,7 @@ class Columns(tl.constexpr):  # type: ignore[misc]
         return len(self.value)
 
 
-CONV, POOL, USE, MOMENTS = Columns(rows.Conv), Columns(rows.Pool), Columns(rows.Use), Columns(rows.Moments)
+CONV, POOL, USE, MASK = Columns(rows.Conv), Columns(rows.Pool), Columns(rows.Use), Columns(rows.Mask)
 EDGE, TERM, STATE = Columns(rows.Edge), Columns(rows.Term), Columns(rows.State)
 TARGET, NORM_GRAD = Columns(rows.Target), Columns(rows.NormGrad)
 
@@ -36,8 +36,8 @@ TARGET, NORM_GRAD = Columns(rows.Target), Columns(rows.NormGrad)
 # vectors of loads and stores are aligned by stays specialised: pointers, strides between learners and images, `pixels`
 # of a plane, P of flat rows.
 PLAIN = (
-    *("first", "node", "N", "M", "J", "K", "C", "H", "W", "image", "channel", "crop", "cutout", "add", "replay"),
-    *("blocks", "block", "measured", "taps", "parts", "size", "source", "shape"),
+    *("first", "node", "N", "M", "J", "K", "C", "H", "W", "image", "channel", "crop", "cutout", "add"),
+    *("blocks", "block", "measured", "taps", "parts", "size", "source", "shape", "work", "batch"),
 )
 
 
@@ -154,3 +154,41 @@ class StateRows(NamedTuple):
     pools: Any
     uses: Any
     edges: Any
+
+
+class ForwardRows(NamedTuple):
+    """Rows of what a stage of the forward has to do."""
+
+    convs: Any
+    pools: Any
+    uses: Any
+    masks: Any
+
+
+class Some(NamedTuple):
+    """Rows from `first` on, and programs of an image that each of them is for."""
+
+    first: Any
+    count: Any
+    programs: Any
+
+
+class ForwardWork(NamedTuple):
+    """What the programs of an image are for, in this order."""
+
+    convs: Any
+    pools: Any
+    masks: Any
+
+
+class Batch(NamedTuple):
+    """Statistics that are the batch's, or None.
+
+    partial  moments (images, norms, blocks, 2) of each image's blocks of results
+    tickets  (V, norms) of zeros: programs that stored theirs, at the first of the channels that they have
+    blocks   of an image, at most
+    """
+
+    partial: Any
+    tickets: Any
+    blocks: Any

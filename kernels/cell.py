@@ -121,10 +121,11 @@ class CellLaunches(LaunchPlan):
         return self.sources if states.start < 2 else self.nodes
 
     def tile_of(self, kernel: str, rows: range, pixels: int) -> tuple[Tile, dict[str, int]]:
-        """Of 1x1 convolutions; and the options of its launch."""
+        """Of 1x1 convolutions, none of them being as of mixed channels; and the options of its launch."""
         convs: list[Conv] = self.program.convs[rows.start : rows.stop]
-        ins, outs = max(conv.ins for conv in convs), max(conv.outs for conv in convs)
-        dot = all(min(conv.ins, conv.outs) >= LEAST_DOT for conv in convs)
+        M = self.program.M
+        ins, outs = max((conv.ins for conv in convs), default=M), max((conv.outs for conv in convs), default=M)
+        dot = min((min(conv.ins, conv.outs) for conv in convs), default=M) >= LEAST_DOT
         least = LEAST_DOT if dot else 1
         outs = max(power_of_two(outs), least)
         block = tiles_of(f"{kernel}_dot" if dot else kernel, self.device).block(ins, pixels, outs, least)

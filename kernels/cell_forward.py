@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from .arguments import Block, Pair, PerImage, Size
+from .arguments import Batch, Block, ForwardRows, ForwardWork, Pair, PerImage, Size, Some
 from .cell import CellLaunches, Signature
 from .combine import combine_kernel
 from .configurations import tiles_of
-from .convolve import convolve_kernel, record_kernel
-from .launch import Slot, ceil_div
-from .norms import norm_moments_kernel
-from .pool import pool_kernel
+from .launch import REGISTERS, Slot, block_size, ceil_div
+from .stage import stage_kernel
 
-PARTS = 64  # blocks of pixels whose statistics are added at a time
-MOST_CHANNELS = 4  # whose statistics are
+NOTHING = range(0)
+MOST_CHANNELS, EACH = 16, 2  # of a block of pools and patterns: channels at most, elements a thread
 
 
 class Forward(CellLaunches):
@@ -25,122 +23,69 @@ class Forward(CellLaunches):
         self.norms = self.norms._replace(grads=None)
         self.replay, self.training = replay, training
         program = self.program
+        out = Size(program.out_H, program.out_W)
+        self.rows = ForwardRows(*map(self.table, ("convs", "pools", "uses", "masks")))
         if program.preprocess:
-            self._preprocess()
+            states = PerImage(Slot("states"), 2 * program.C * program.H * program.W)
+            size = Size(program.H, program.W)
+            self._stage(self.inputs, program.inputs, NOTHING, program.input_masks, states, size)
         for node, stage in enumerate(program.stages):
-            x = self.states(stage.states)
-            for row in () if replay else stage.masks:
-                self._record(x, range(row, row + 1))
-            self._pool(x, stage.pools, stage.moments)
-            self._convolve(x, stage.convs, self.saved, program.out_H, program.out_W)
-            if stage.halves and not replay:
-                self._record(self.hidden, stage.halves)
-            self._convolve(self.hidden, stage.halves, self.saved, program.out_H, program.out_W)
+            self._stage(self.states(stage.states), stage.convs, stage.pools, stage.masks, self.saved, out)
+            self._stage(self.hidden, stage.halves, NOTHING, stage.half_masks, self.saved, out)
             self._combine(node)
 
-    def _preprocess(self) -> None:
-        program = self.program
-        firsts = {program.convs[row].reads: row for row in reversed(program.inputs)}
-        for row in () if self.replay else sorted(firsts.values()):
-            self._record(self.inputs, range(row, row + 1))
-        states = PerImage(Slot("states"), 2 * program.C * program.H * program.W)
-        self._convolve(self.inputs, program.inputs, states, program.H, program.W)
-
-    def _record(self, x: Pair, rows: range) -> None:
-        conv = self.program.convs[rows.start]
-        count = conv.height * ceil_div(conv.width, 8)  # bytes
-        block = tiles_of("record", self.device).block(conv.ins, count)
-        grid = ceil_div(conv.ins, block.channels) * ceil_div(count, block.pixels), len(rows), self.images
-        self.add(
-            record_kernel,
-            grid,
-            block.options,
-            x=x,
-            norms=self.norms,
-            pattern=self.pattern,
-            convs=self.table("convs"),
-            first=rows.start,
-            N=self.N,
-            size=Size(conv.height, conv.width),
-            BLOCK=Block(*block[:2]),
-        )
-
-    def _partial(self, blocks: int) -> Slot:
-        """Of each image's blocks of pixels: mean and sum of squared deviations of every norm's channels."""
-        return self.buffer("partial", self.images * self.program.norms * blocks * 2)
-
-    def _convolve(self, x: Pair, rows: range, z: PerImage, height: int, width: int) -> None:
-        if not rows:
+    def _stage(self, x: Pair, convs: range, pools: range, masks: range, z: PerImage, size: Size) -> None:
+        if not (convs or pools):
             return
-        tile, options = self.tile_of("convolve", rows, height * width)
-        blocks = ceil_div(height * width, tile.pixels)
+        pixels = size.height * size.width
+        tile, options = self.tile_of("convolve", convs, pixels)
+        most = max((self._read(mask)[0] for mask in masks), default=1)
+        elements = EACH * 32 * options["num_warps"]
+        pool, mask = (block_of(channels, elements) for channels in (self.program.M, most))
+        work = ForwardWork(
+            Some(convs.start, len(convs), ceil_div(pixels, tile.pixels)),
+            self._pools(pools, size, pool),
+            self._masks(NOTHING if self.replay else masks, mask),
+        )
         self.add(
-            convolve_kernel,
-            (blocks, len(rows), self.images),
-            options,
+            stage_kernel,
+            (sum(some.count * some.programs for some in work), self.images),
+            options | REGISTERS,
             x=x,
             weights=self.weights,
             norms=self.norms,
             pattern=self.pattern,
             z=z,
-            partial=self._partial(blocks),
-            convs=self.table("convs"),
-            first=rows.start,
+            batch=self._batch(max(work.convs.programs, pool_blocks(size, pool) if pools else 0)),
+            rows=self.rows,
+            work=work,
             N=self.N,
-            size=Size(height, width),
+            size=size,
             REPLAY=self.replay,
             TILE=tile,
+            POOL_BLOCK=pool,
+            MASK_BLOCK=mask,
         )
-        first = self.program.conv_moments
-        moments = range(first + rows.start, first + rows.stop)
-        self._moments(moments, blocks, Size(height, width), width, tile.pixels)
 
-    def _pool(self, x: Pair, rows: range, moments: range) -> None:
-        if not rows:
-            return
-        program, size = self.program, Size(self.program.out_H, self.program.out_W)
-        columns, channels = ceil_div(size.width, 2) * 2, max(program.pools[row].channels for row in rows)
-        pool = program.pools[rows.start]
-        block = tiles_of("pool", self.device).block(channels, size.height * columns, least=2)
-        blocks = ceil_div(size.height * columns, block.pixels)
-        self.add(
-            pool_kernel,
-            (blocks * ceil_div(channels, block.channels), len(rows), self.images),
-            block.options,
-            x=x,
-            norms=self.norms,
-            pattern=self.pattern,
-            saved=self.saved,
-            partial=self._partial(blocks),
-            pools=self.table("pools"),
-            first=rows.start,
-            N=self.N,
-            source=Size(pool.height, pool.width),
-            size=size,
-            replay=self.replay,
-            BLOCK=Block(*block[:2]),
-        )
-        self._moments(moments, blocks, size, columns, block.pixels)
+    def _pools(self, rows: range, size: Size, block: Block) -> Some:
+        channels = max((self.program.pools[row].channels for row in rows), default=0)
+        return Some(rows.start, len(rows), ceil_div(channels, block.channels) * pool_blocks(size, block))
 
-    def _moments(self, rows: range, blocks: int, size: Size, columns: int, block: int) -> None:
-        if not (self.training and rows):
-            return
-        self.add(
-            norm_moments_kernel,
-            (len(rows), self.V),
-            {},
-            partial=self._partial(blocks),
-            norms=self.norms,
-            moments=self.table("moments"),
-            first=rows.start,
-            N=self.N,
-            blocks=blocks,
-            size=size,
-            block=block,
-            COLUMNS=columns if columns > size.width else 0,
-            CHANNELS=MOST_CHANNELS,
-            PARTS=PARTS,
-        )
+    def _masks(self, rows: range, block: Block) -> Some:
+        groups = [ceil_div(c, block.channels) * ceil_div(count, block.pixels) for c, count in map(self._read, rows)]
+        return Some(rows.start, len(rows), max(groups, default=0))
+
+    def _read(self, mask: int) -> tuple[int, int]:
+        """Channels of what a ReLU reads, and bytes of the pattern of one."""
+        conv = self.program.convs[self.program.masks[mask].conv]
+        return conv.ins, conv.height * ceil_div(conv.width, 8)
+
+    def _batch(self, blocks: int) -> Batch:
+        """Of images of so many blocks at most."""
+        if not self.training:
+            return Batch(None, None, 0)
+        partial = self.buffer("partial", self.images * self.program.norms * blocks * 2)
+        return Batch(partial, Slot("tickets"), blocks)
 
     def _combine(self, node: int) -> None:
         program = self.program
@@ -162,6 +107,17 @@ class Forward(CellLaunches):
             shape=self.shape,
             BLOCK=Block(*block[:2]),
         )
+
+
+def block_of(channels: int, elements: int) -> Block:
+    """Of so many elements, places or bytes by channels."""
+    channels = block_size(channels, MOST_CHANNELS)
+    return Block(channels, max(2, elements // channels))
+
+
+def pool_blocks(size: Size, block: Block) -> int:
+    """Of an image's places: a row of outputs has an even number."""
+    return ceil_div(size.height * ceil_div(size.width, 2) * 2, block.pixels)
 
 
 @lru_cache(maxsize=512)

@@ -27,7 +27,7 @@ INTERPRETED = 0  # architecture
 LEAST_DOT = 16  # rows and columns of tl.dot
 DOTS = ("convolve_dot", "pointwise_dgrad_dot", "pointwise_wgrad_dot")  # those whose 1x1 convolutions go through tl.dot
 KERNELS = (
-    *("record", "convolve", "pool", "combine", "dy_sums", "skip_sums"),
+    *("convolve", "combine", "dy_sums", "skip_sums"),
     *("pointwise_dgrad", "pointwise_wgrad", "depthwise_wgrad", "depthwise_dgrad", "pool_skip_dgrad", *DOTS),
 )
 NEED = "need pixels, channels, elements a thread, powers of two up to 1024, and 1 to 8 stages"

@@ -5,25 +5,26 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV, PLAIN
-from .norms import store_block_moments
+from .arguments import CONV, MASK
+from .norms import FEW, added_moments, is_last, moments_at, store_block_moments, store_stats
 from .tiles import base_of, depthwise_tile, matmul, norm_of, storable
 
 
-@triton.jit(do_not_specialize=PLAIN)
-def record_kernel(x, norms, pattern, convs, first, N, size, BLOCK: tl.constexpr):
+@triton.jit
+def record(x, norms, pattern, rows, mask_row, image, v, n, program, BLOCK: tl.constexpr):
     """relu_mask: whether norm_in(x) is more than 0, or NaN, a bit a pixel, whole bytes a row.
 
-    Grid: (blocks of channels x blocks of bytes, rows from `first` on, images).
-    x Pair, norms Norms, pattern PerImage (bytes); convs: rows of CONV that read one size; BLOCK: channels and bytes.
+    x Pair, norms Norms, pattern PerImage (bytes), rows ForwardRows; program: of the mask's blocks of channels x blocks
+    of bytes; BLOCK: channels and bytes.
     """
-    image, row = tl.program_id(2).to(tl.int64), convs + (first + tl.program_id(1)) * len(CONV)
-    v, channels, height, width = image // N, tl.load(row + CONV.ins), size.height, size.width
-    base = base_of(x, tl.load(row + CONV.reads), v, image % N) + tl.load(row + CONV.offset)
+    row = rows.convs + tl.load(rows.masks + mask_row * len(MASK) + MASK.conv) * len(CONV)
+    channels = tl.load(row + CONV.ins)
+    height, width = tl.load(row + CONV.height), tl.load(row + CONV.width)
+    base = base_of(x, tl.load(row + CONV.reads), v, n) + tl.load(row + CONV.offset)
     row_bytes = (width + 7) // 8
     blocks = (height * row_bytes + BLOCK.pixels - 1) // BLOCK.pixels
-    c = tl.program_id(0) // blocks * BLOCK.channels + tl.arange(0, BLOCK.channels)
-    byte = tl.program_id(0) % blocks * BLOCK.pixels + tl.arange(0, BLOCK.pixels)
+    c = program // blocks * BLOCK.channels + tl.arange(0, BLOCK.channels)
+    byte = program % blocks * BLOCK.pixels + tl.arange(0, BLOCK.pixels)
     total = tl.zeros((BLOCK.channels, BLOCK.pixels), tl.int32)
     here = (c < channels)[:, None] & (byte < height * row_bytes)[None, :]
     mean, scale = norm_of(norms, v, tl.load(row + CONV.norm_in), c, c < channels)
@@ -37,19 +38,17 @@ def record_kernel(x, norms, pattern, convs, first, N, size, BLOCK: tl.constexpr)
     tl.store(to + c[:, None] * (height * row_bytes) + byte[None, :], total.to(tl.uint8), mask=here)
 
 
-@triton.jit(do_not_specialize=PLAIN)
-def convolve_kernel(
-    x, weights, norms, pattern, z, partial, convs, first, N, size, REPLAY: tl.constexpr, TILE: tl.constexpr
+@triton.jit
+def convolve(
+    x, weights, norms, pattern, z, batch, row, image, v, n, N, block, size, REPLAY: tl.constexpr, TILE: tl.constexpr
 ):
     """z[o] = sum over c of pointwise[o, c] * (depthwise[c] * relu(norm_in(x[c]))), with the moments of each block of z.
 
-    Grid: (blocks of pixels, rows from `first` on, images). Rows of one output size.
-    x Pair, weights Weights, norms Norms, pattern PerImage (bytes), z PerImage, partial (images, norms, blocks, 2),
-    convs: rows of CONV; size Size of z.
+    x Pair, weights Weights, norms Norms, pattern PerImage (bytes), z PerImage, batch Batch; row: CONV; the image's
+    block of pixels; size Size of z.
     """
-    image, row = tl.program_id(2).to(tl.int64), convs + (first + tl.program_id(1)) * len(CONV)
-    v, block, pixels = image // N, tl.program_id(0), size.height * size.width
-    base = base_of(x, tl.load(row + CONV.reads), v, image % N)
+    pixels = size.height * size.width
+    base = base_of(x, tl.load(row + CONV.reads), v, n)
     ins, outs, pointwise = tl.load(row + CONV.ins), tl.load(row + CONV.outs), tl.load(row + CONV.pointwise)
     own, bits = weights.ptr + v * weights.learner, pattern.ptr + image * pattern.step
     pixel, o = block * TILE.pixels + tl.arange(0, TILE.pixels), tl.arange(0, TILE.outs)
@@ -62,5 +61,13 @@ def convolve_kernel(
     inside = pixel < pixels
     to = z.ptr + image * z.step + tl.load(row + CONV.z) + o[:, None] * pixels + pixel[None, :]
     tl.store(to, storable(result, z.ptr), mask=(o < outs)[:, None] & inside[None, :])
-    at = partial + (image * norms.count + tl.load(row + CONV.norm) + o) * tl.num_programs(0) * 2
-    store_block_moments(at + block * 2, o < outs, result, inside)
+    if batch.partial is not None:
+        norm = tl.load(row + CONV.norm)
+        store_block_moments(moments_at(batch, norms.count, image, norm + o, block), o < outs, result, inside)
+        blocks = (pixels + TILE.pixels - 1) // TILE.pixels
+        if is_last(batch.tickets, v * norms.count + norm, N * blocks):
+            for c0 in range(0, outs, FEW):
+                c = c0 + tl.arange(0, FEW)
+                here, c = c < outs, norm + c
+                total, squares = added_moments(batch, norms.count, c, here, v, N, pixels, 1, 0, TILE.pixels)
+                store_stats(norms, v, c, here, total, squares, N * pixels)

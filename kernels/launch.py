@@ -25,6 +25,10 @@ def storage_dtype(precision: str) -> torch.dtype:
     return {"float16": torch.float16, "bfloat16": torch.bfloat16}.get(precision, torch.float32)
 
 
+# All that a thread can have: else ptxas puts some into a stack, so that more blocks run at once.
+REGISTERS = {"maxnreg": 255}
+
+
 def ceil_div(a: int, b: int) -> int:
     return -(-a // b)
 

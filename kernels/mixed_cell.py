@@ -33,8 +33,10 @@ def mixed_cell(
     out = s1.new_empty(V, N, program.nodes * program.C, program.out_H, program.out_W)
     states = s1.new_empty(V, N, 2 * program.preprocess, program.C, program.H, program.W)
     saved = s1.new_empty(V, N, program.saved, dtype=storage_dtype(precision))
-    stats = s1.new_zeros(V, 3, program.norms)
-    stats[:, 1, program.measured :] = 1
+    stats = s1.new_empty(V, 3, program.norms)
+    if program.measured < program.norms:
+        stats[..., program.measured :] = 0
+        stats[:, 1, program.measured :] = 1
     if running is not None:
         stats[..., : program.measured] = running
         stats[:, 1, : program.measured] = (running[:, 2] + EPS.value).rsqrt()
@@ -43,6 +45,8 @@ def mixed_cell(
     else:
         pattern = pattern.clone(memory_format=torch.contiguous_format)
     values = {**call.values, "out": out, "states": states, "saved": saved, "stats": stats, "pattern": pattern}
+    if running is None:
+        values["tickets"] = s1.new_zeros(V, program.norms, dtype=torch.int32)
     with device_guard(s1):
         plan.run(s1, values)
     return out, states, saved, stats, pattern

@@ -5,10 +5,11 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import MOMENTS, NORM_GRAD, PLAIN
+from .arguments import NORM_GRAD, PLAIN
 from .tiles import norm_of
 
 EPS = tl.constexpr(1e-5)
+FEW, PARTS = tl.constexpr(4), tl.constexpr(64)  # channels whose moments are added at a time, and of how many blocks
 
 
 @triton.jit
@@ -21,58 +22,67 @@ def store_block_moments(to, here, value, inside):
     tl.store(to + 1, tl.sum(off * off, 1), mask=here)
 
 
-@triton.jit(do_not_specialize=PLAIN)
-def norm_moments_kernel(
-    partial,
-    norms,
-    moments,
-    first,
-    N,
-    blocks,
-    size,
-    block,
-    COLUMNS: tl.constexpr,
-    CHANNELS: tl.constexpr,
-    PARTS: tl.constexpr,
-):
-    """Mean, 1 / deviation and unbiased variance of norms, from the moments of blocks, added as of groups of values.
+@triton.jit
+def is_last(tickets, at, count):
+    """Whether this program is the last of `count` to come here: what the others stored before is there to be read."""
+    tl.debug_barrier()
+    return tl.atomic_add(tickets + at, 1, sem="acq_rel", scope="gpu") == count - 1
 
-    Grid: (rows from `first` on, learners). partial (images, norms, blocks, 2); moments: rows of MOMENTS; size
-    Size, of which a block has so many places; COLUMNS: of a row whose last place is empty; 0: none is.
+
+@triton.jit
+def moments_at(batch, count, image, c, block):
+    """Where the moments of a block of channel c lie, c of `count`."""
+    return batch.partial + ((image * count + c) * batch.blocks + block) * 2
+
+
+@triton.jit
+def added_moments(batch, count, c, here, v, N, places, columns, empty, block):
+    """Sum and sum of squares of channels c of a learner, from the moments of its images' blocks.
+
+    batch Batch; a block is so many places; the last of each row of `columns` is empty, or not (1, 0).
     """
-    row, v = moments + (first + tl.program_id(0)) * len(MOMENTS), tl.program_id(1).to(tl.int64)
-    sums, norm, channels = tl.load(row + MOMENTS.sums), tl.load(row + MOMENTS.norm), tl.load(row + MOMENTS.channels)
-    count, places = tl.full((1,), N * size.height * size.width, tl.float64), size.height * size.width
-    if COLUMNS:
-        places = size.height * COLUMNS
-    part, one_of = tl.arange(0, PARTS), tl.full((1,), 1.0, tl.float64) / count
-    for c0 in range(0, channels, CHANNELS):
-        c = c0 + tl.arange(0, CHANNELS)
-        here = c < channels
-        total, squares = tl.zeros((CHANNELS,), tl.float64), tl.zeros((CHANNELS,), tl.float64)
-        for second in range(2):
-            average = total * one_of
-            for start in range(0, N * blocks, PARTS):
-                p = start + part
-                n, start_of = v * N + p // blocks, p % blocks * block
-                pixels = tl.minimum(places - start_of, block)
-                if COLUMNS:
-                    pixels -= (start_of + pixels) // COLUMNS - start_of // COLUMNS
-                pixels = pixels.to(tl.float64)[None, :]
-                mask = here[:, None] & (p < N * blocks)[None, :]
-                at = partial + ((n[None, :] * norms.count + sums + c[:, None]) * blocks + (p % blocks)[None, :]) * 2
-                mean = tl.load(at, mask=mask, other=0.0).to(tl.float64)
-                if second == 0:
-                    total += tl.sum(tl.where(mask, mean * pixels, 0.0), 1)
-                else:
-                    off = mean - average[:, None]
-                    spread = tl.load(at + 1, mask=mask, other=0.0).to(tl.float64) + pixels * off * off
-                    squares += tl.sum(tl.where(mask, spread, 0.0), 1)
-        to = norms.stats + v * 3 * norms.count + norm + c
-        variance = (squares * one_of).to(tl.float32)
-        tl.store(to, (total * one_of).to(tl.float32), mask=here)
-        tl.store(to + norms.count, tl.div_rn(1.0, tl.sqrt_rn(variance + EPS)), mask=here)
-        tl.store(to + 2 * norms.count, (squares * (one_of * (count / (count - 1)))).to(tl.float32), mask=here)
+    total, squares = tl.zeros(c.shape, tl.float64), tl.zeros(c.shape, tl.float64)
+    blocks = (places + block - 1) // block
+    for start in range(0, N * blocks, PARTS):
+        p = start + tl.arange(0, PARTS)
+        n, start_of = v * N + p // blocks, p % blocks * block
+        pixels = tl.minimum(places - start_of, block)
+        pixels -= empty * ((start_of + pixels) // columns - start_of // columns)
+        pixels = pixels.to(tl.float64)[None, :]
+        mask = here[:, None] & (p < N * blocks)[None, :]
+        at = moments_at(batch, count, n[None, :], c[:, None], (p % blocks)[None, :])
+        mean = tl.load(at, mask=mask, other=0.0).to(tl.float64)
+        total += tl.sum(tl.where(mask, mean * pixels, 0.0), 1)
+        squares += tl.sum(tl.load(at + 1, mask=mask, other=0.0).to(tl.float64) + mean * mean * pixels, 1)
+    return total, squares
+
+
+@triton.jit
+def reciprocal(count):
+    """Of an integer, (1,) float64. From a guess of float32: a division of such numbers is a call with a stack."""
+    values = tl.full((1,), count, tl.float64)
+    guess = (1.0 / values.to(tl.float32)).to(tl.float64)
+    return guess * (2.0 - values * guess)
+
+
+@triton.jit
+def inverse_root(x):
+    """1 / sqrt(x) of float64, made as a reciprocal is."""
+    guess = tl.rsqrt(x.to(tl.float32)).to(tl.float64)
+    return guess * (1.5 - 0.5 * x * guess * guess)
+
+
+@triton.jit
+def store_stats(norms, v, c, here, total, squares, count):
+    """Mean, 1 / deviation and unbiased variance of channels c, from sums over `count` values."""
+    one_of = reciprocal(count)
+    mean = total * one_of
+    biased = squares * one_of - mean * mean
+    biased = tl.where(biased < 0, 0.0, biased)
+    to = norms.stats + v * 3 * norms.count + c
+    tl.store(to, mean.to(tl.float32), mask=here)
+    tl.store(to + norms.count, inverse_root(biased + EPS).to(tl.float32), mask=here)
+    tl.store(to + 2 * norms.count, (biased * (count * reciprocal(count - 1))).to(tl.float32), mask=here)
 
 
 @triton.jit(do_not_specialize=PLAIN)

@@ -9,6 +9,14 @@ from .arguments import CONV
 
 
 @triton.jit
+def learner_of(axis: tl.constexpr, N):
+    """Of a program's image: its number, its learner, its number there; int64, but no division of such."""
+    image = tl.program_id(axis)
+    v = image // N
+    return image.to(tl.int64), v.to(tl.int64), (image - v * N).to(tl.int64)
+
+
+@triton.jit
 def base_of(x, reads, v, n):
     """Where image n of learner v starts in the place that a row reads. x: Pair"""
     if reads == 0:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .nets.supernet import RunningStats as RunningStats
     from .nets.supernet import Supernet as Supernet
     from .reference.pattern import Pattern as Pattern
+    from .run.weights import load_network as load_network
     from .sgl.architect import Architect as Architect
     from .sgl.config import Config as Config
     from .sgl.hypergradient import hypergradient as hypergradient
@@ -49,6 +50,7 @@ _HOME = {
     "derive": "genotype.genotype",
     "Network": "nets.network",
     "genotypes": "genotype.published",
+    "load_network": "run.weights",
     "load_search_checkpoint": "nets.search_checkpoint",
     "use_backend": "backends.choice",
     "why_not": "backends.choice",

@@ -12,6 +12,7 @@ from .run.parser import Parser
 COMMANDS = {
     "search": "search architectures with a small group of learners",
     "evaluate": "train the network that a genotype denotes, test or count it",
+    "reproduce": "run an experiment of the paper: its table or figure, search by search",
     "compare": "runs side by side, mean and deviation over seeds",
     "doctor": "what runs on this machine, what does not, and the remedy",
 }

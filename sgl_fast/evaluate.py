@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from .genotype.genotype import Genotype
 from .genotype.published import genotypes
 from .genotype.sources import source_of
-from .run.command import check_device, device_of, formats_of, refuse, started
+from .run.command import check_device, device_of, formats_of, pixels_lack, refuse, started
 from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config, with_run
 from .run.identity import RUN, computes, identity
 from .run.place import settle
@@ -33,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if args.count:
             return print_counts(with_run(given)[0], args.classes)
+        if args.test_only:
+            return print_test(args, given)
         settle(args, ("evaluate", given.get("seed", 0)))
         said, notes = (given, []) if args.resume else with_run(given)
         config = None if args.resume else new_config(said, "tiny")  # what is wrong is said before torch is loaded
@@ -90,6 +92,22 @@ def print_counts(given: dict[str, Any], classes: int) -> int:
     return 0
 
 
+def print_test(args: argparse.Namespace, given: dict[str, Any]) -> int:
+    """The test of a trained network, on its run's data unless others are said."""
+    from .run.weights import WEIGHTS, load_network
+
+    network = load_network(args.test_only)
+    run = RunFolder(args.test_only)
+    config, _ = stored_config({n: v for n, v in given.items() if n in ("data", "root")}, run.folder, run.read_config())
+    args.device = device_of(args.device)
+    retraining, _ = prepare(args, config, config)
+    retraining.network.load_state_dict(network.state_dict())
+    found = retraining.test()
+    print(f"{retraining.dataset.note}\n{run.path(WEIGHTS)}: ", end="")
+    print(", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in found.items()))
+    return 0
+
+
 def begun(run: RunFolder, args: argparse.Namespace, config: dict[str, Any]) -> Retraining:
     """A new run; its config.json is written once everything is ready for the first step."""
     retraining, run.identity = prepare(args, config, config)
@@ -141,7 +159,8 @@ def say(run: RunFolder, retraining: Retraining) -> None:
     dataset = retraining.dataset
     if not ranks.is_main():
         return
-    for line in (f"run folder {run.folder}", *run.notes, f"{dataset.name}: {dataset.source}", retraining.note):
+    lacks = pixels_lack("--imagenet", retraining.recipe.imagenet, dataset.image_size)
+    for line in (f"run folder {run.folder}", *run.notes, f"{dataset.name}: {dataset.source}", retraining.note, *lacks):
         print(line, file=sys.stderr)
 
 

@@ -7,12 +7,12 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .run.command import check_device, check_found, device_of, formats_of, put_backend, refuse, started
+from .run.command import check_device, check_found, device_of, formats_of, pixels_lack, put_backend, refuse, started
 from .run.identity import RUN, computes, identity
 from .run.place import settle
 from .run.run_folder import RunFolder
 from .run.search_args import OPTIONS, PROG, given_of, parser
-from .run.search_resume import check_metrics, check_resumed, placed, stored_settings
+from .run.search_resume import check_metrics, check_resumed, lengthened, placed, stored_settings
 from .run.search_settings import flat, settings_of, warning_of
 from .run.sinks import sinks_of
 from .sgl.methods import METHODS
@@ -74,9 +74,11 @@ def search(args: argparse.Namespace, given: dict[str, Any], settings: dict[str, 
 
 def open_data(settings: dict[str, Any]) -> Dataset:
     from .data import open_dataset
+    from .data.whole import hold_out
 
     s = settings
-    return open_dataset(s["data"], s["root"], s["unlabeled"], s["image_size"], s["config"]["seed"])
+    dataset = open_dataset(s["data"], s["root"], s["unlabeled"], s["image_size"], s["config"]["seed"])
+    return hold_out(dataset, s["held_out"]) if s["held_out"] else dataset
 
 
 def dry_run(settings: dict[str, Any]) -> int:
@@ -106,7 +108,8 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
     settings, notes = stored_settings(run.config)
     run.notes += notes
     check_resumed(given, settings)
-    stages, backend = prepare(args, placed(given, settings))
+    longer = lengthened(given, settings)
+    stages, backend = prepare(args, placed(given, longer))
 
     def take(state: dict[str, Any]) -> int:
         stages.load_state_dict(state)
@@ -114,10 +117,14 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
 
     run.check_identity(identity(run.config, stages.dataset, backend))
     run.load(take)
+    share_state(stages)
+    stages.check_longer(settings["config"]["epochs"])
     if ranks.is_main():
         run.notes += check_metrics(run.read_metrics(), stages.step, stages.ended)
     run.truncate_metrics(stages.step)
-    share_state(stages)
+    if longer != settings:
+        config = {**run.config, "config": {**run.config["config"], "epochs": stages.config.epochs}}
+        run.grow(config, identity(config, stages.dataset, backend))
     say(run, stages, args)
     return stages
 
@@ -163,11 +170,9 @@ def say(run: RunFolder, stages: Stages, args: argparse.Namespace) -> None:
     for note in (f"run folder {run.folder}", *run.notes):
         print(note, file=sys.stderr)
     print(f"{stages.dataset.note}; backend {explain(args.device)}", file=sys.stderr)
-    config, side = stages.config, min(stages.dataset.image_size)
-    if stages.search.space.imagenet and side < 64:
-        print(
-            f"{stages.search.space.name} is for images of 224 pixels: of {side} its last cells see one", file=sys.stderr
-        )
+    config, space = stages.config, stages.search.space
+    for line in pixels_lack(f"--space {space.name}", space.imagenet, stages.dataset.image_size):
+        print(line, file=sys.stderr)
     if config.arch_start >= config.epochs:
         text = f"the architecture will not move: it would from epoch {config.arch_start} on, of {config.epochs}"
         print(f"{text} (--arch-start, --epochs)", file=sys.stderr)

@@ -47,7 +47,7 @@ CASES: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
     "pc_darts": (search.main, ["--space", "pc_darts", "--order", "2", *TINY]),
     "p_darts": (search.main, ["--space", "p_darts", "--order", "2", *TINY, "--epochs", "1", "--limit", "8"]),
     "retraining": (evaluate.main, ["--genotype", "DARTS_V2", *RETRAIN]),
-    "darts": (search.main, ["--space", "darts", *TINY]),
+    "darts": (search.main, ["--space", "darts", "--batches", "own", *TINY]),
     "darts_minus": (search.main, ["--space", "darts_minus", *TINY]),
     "released": (search.main, ["--algorithm", "released", *TINY]),
     "paper": (search.main, ["--algorithm", "paper", "--space", "darts", *TINY]),

@@ -1,8 +1,8 @@
 """Compiles every Triton kernel for sm_70, 75, 80, 86 and 90 without a GPU: registers, shared memory, stack, occupancy.
 
-python tests/triton_resources.py [--write]. The launches of real calls are caught before they run, so that what is
-compiled is what would be launched. Fails where a kernel does not compile, uses the stack, or differs from
-kernels/resources.md; --write records what is new.
+python tests/triton_resources.py [--write] [--kernels NAMES]. The launches of real calls are caught before they run, so
+that what is compiled is what would be launched. Fails where a kernel does not compile, uses the stack, or differs from
+kernels/resources.md; --write records what is new, with --kernels only of those.
 """
 
 from __future__ import annotations
@@ -59,6 +59,13 @@ def jobs() -> list[Job]:
     return list(found)
 
 
+def lines_kept(kernels: list[str], every: list[Job]) -> list[str]:
+    """Of the record, those of other kernels that are launched still."""
+    left = {launch.kernel for _, launch, _ in every} - set(kernels)
+    lines = TABLE.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if "`" in line and line.split("`")[1] in left]
+
+
 def lines_of(found: list[tuple[Job, Resources]]) -> list[str]:
     """One line a space, kernel and architecture."""
     most: dict[tuple[str, str, int], list[int]] = {}
@@ -94,14 +101,19 @@ def main() -> int:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="record the table")
+    parser.add_argument("--kernels", nargs="+", metavar="NAME", help="compile only these (default: all)")
     args = parser.parse_args()
     every = jobs()
+    kept = lines_kept(args.kernels, every) if args.kernels else []
+    every = [job for job in every if not args.kernels or job[1].kernel in args.kernels]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         results = list(pool.map(attempt, [job[1:] for job in every]))
     if broken := [said for said in results if isinstance(said, str)]:
         print("\n".join(broken))
         return 1
-    lines = lines_of([(job, said) for job, said in zip(every, results, strict=True) if isinstance(said, Resources)])
+    lines = kept + lines_of(
+        [(job, said) for job, said in zip(every, results, strict=True) if isinstance(said, Resources)]
+    )
     if args.write:
         TABLE.write_text(HEAD.format(version=triton.__version__) + "\n".join(lines) + "\n", encoding="utf-8")
     wrong = complaints(lines, TABLE.read_text(encoding="utf-8"))

@@ -1,22 +1,25 @@
 """Which tiles each of Triton's cell kernels has on each architecture, by what the compiler says: no GPU is needed.
 
 python -m bench.triton.tiles compiles a small grid of candidates for every architecture, and writes the table
-kernels/tiles.json and what it was chosen by, bench/results/triton_tiles.md. Nothing is timed; `bench.triton.tune` does
-that where there is a GPU.
+kernels/tiles.json and what it was chosen by, bench/results/triton_tiles.md: of all kernels, or of some; of the tiles
+that the table has, if --present. Nothing is timed; `bench.triton.tune` does that where there is a GPU.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
+import torch
+
 from sgl_fast.kernels.arguments import Tile
-from sgl_fast.kernels.configurations import DEFAULT, DOTS, KERNELS, TABLE, Tiles, assumed, read_tables
+from sgl_fast.kernels.configurations import DOTS, KERNELS, TABLE, Tiles, assumed, read_tables, tiles_of
 from sgl_fast.spaces import SPACES
 
 from ..report import ROOT
@@ -41,7 +44,7 @@ Candidates for the tiles of Triton's cell kernels: pixels and channels of a tile
 Compiled for every cell of {", ".join(SPACES)} at its published size,
 those of darts with products of tf32, too; the most registers, shared memory and stack of all launches, the least
 occupancy. Chosen (*): no stack, or the least; then occupancy, {ENOUGH:.0%} being enough; then the largest tile; then
-occupancy again. **Nothing here was timed.**
+occupancy again. Where a kernel has one candidate, that is what it had before. **Nothing here was timed.**
 
 """
 
@@ -61,9 +64,12 @@ def rank(one: Measured) -> tuple[float, ...]:
     return -one.stack, min(one.occupancy, ENOUGH), one.tiles.pixels * one.tiles.channels, one.occupancy, -one.tiles.each
 
 
+TILED = {"stage_kernel": "convolve"}  # by whose tiles a kernel goes that has another name
+
+
 def kernel_of(launch: Launch) -> str | None:
     """Its name in the table."""
-    name = launch.kernel.removesuffix("_kernel")
+    name = TILED.get(launch.kernel, launch.kernel.removesuffix("_kernel"))
     dotted = f"{name}_dot"
     name = dotted if dotted in DOTS and tile_of(launch).dot else name
     return name if name in KERNELS else None
@@ -86,19 +92,28 @@ def rounds(stages: tuple[int, ...] = (3,)) -> Iterator[dict[str, Tiles]]:
 Wanted = dict[tuple[str, int, Tiles], set[Launch]]
 
 
-def wanted() -> Wanted:
-    """Launches of each kernel, architecture and candidate. Only tl.dot's operands differ between architectures."""
+def wanted(kernels: Sequence[str], present: bool) -> Wanted:
+    """Launches of these kernels by architecture and candidate; present: only the table's."""
     found: Wanted = defaultdict(set)
-    for tiles in rounds():
+    for tiles in () if present else rounds():
         for some in ([arch for arch in LIMITS if arch < 80], [arch for arch in LIMITS if arch >= 80]):
-            with assumed(some[0], tiles):
-                launches = {launch for name in SPACES for launch in launches_of_space(name)}
-                launches |= set(launches_of_space("darts", "tf32"))
-            for launch in launches:
-                kernel = kernel_of(launch)
-                for arch in some if kernel in tiles else []:
-                    found[str(kernel), arch, tiles[str(kernel)]].add(launch)
+            with assumed(some[0], tiles):  # only tl.dot's operands differ between architectures
+                _add(found, kernels, some, tiles)
+    for arch in LIMITS if present else ():
+        with assumed(arch):
+            _add(found, kernels, [arch], {name: tiles_of(name, torch.device("cpu")) for name in KERNELS})
     return found
+
+
+def _add(found: Wanted, kernels: Sequence[str], archs: list[int], tiles: dict[str, Tiles]) -> None:
+    """Launches as they now are, with these tiles."""
+    launches = {launch for name in SPACES for launch in launches_of_space(name)} | set(
+        launches_of_space("darts", "tf32")
+    )
+    for launch in launches:
+        kernel = str(kernel_of(launch))
+        for arch in archs if kernel in tiles and kernel in kernels else []:
+            found[kernel, arch, tiles[kernel]].add(launch)
 
 
 def measured(wanted: Wanted) -> dict[tuple[str, int], list[Measured]]:
@@ -136,15 +151,26 @@ def written(tables: dict[str, dict[str, Tiles]]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-def main() -> int:
-    found = measured(wanted())
-    tables = {DEFAULT: read_tables(None)[DEFAULT]}
-    for arch in LIMITS:
-        best = {name: max(found[name, arch], key=rank).tiles for name in KERNELS if (name, arch) in found}
-        tables[str(arch)] = best
+def rows_kept(kernels: Sequence[str]) -> list[list[str]]:
+    """Of the report, those of other kernels."""
+    lines = OUT.read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    return [row for row in rows if row[0] in KERNELS and row[0] not in kernels]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.triton.tiles", description=__doc__)
+    parser.add_argument("--kernels", nargs="+", choices=KERNELS, default=KERNELS, metavar="NAME", help="default: all")
+    parser.add_argument("--present", action="store_true", help="compile what the table has, compare nothing")
+    args = parser.parse_args(arguments)
+    found = measured(wanted(args.kernels, args.present))
+    tables = read_tables(None)
+    for name, arch in found:
+        tables[str(arch)][name] = max(found[name, arch], key=rank).tiles
     TABLE.write_text(written(tables), encoding="utf-8")
     names = ["kernel", "sm", "pixels", "channels", "each", "registers", "shared", "stack", "occupancy", "chosen"]
-    OUT.write_text(HEAD + table(names, rows_of(found)) + "\n", encoding="utf-8")
+    rows = sorted(rows_kept(args.kernels) + rows_of(found), key=lambda row: (KERNELS.index(row[0]), int(row[1])))
+    OUT.write_text(HEAD + table(names, rows) + "\n", encoding="utf-8")
     for (kernel, arch), candidates in found.items():
         if stack := max(candidates, key=rank).stack:
             print(f"{kernel} on sm_{arch}: no candidate without a stack; {stack} bytes")

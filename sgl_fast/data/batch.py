@@ -14,8 +14,9 @@ ROLES = ("train", "unlabeled", "val")
 class Batch:
     """N images of each role, normalised; the N of the three roles may differ.
 
-    x_train, x_unlabeled, x_val   [N, 3, H, W], shared by all learners, or [K, N, 3, H, W]; floating point
-    y_train, y_val                [N] or [K, N], as their images; int64 class indices
+    x_train, x_val   [N, 3, H, W], shared by all learners, or [K, N, 3, H, W]; floating point
+    y_train, y_val   [N] or [K, N], as their images; int64 class indices
+    x_unlabeled      [N, 3, H, W], shared: a pseudo-label is of the image that the other learners learn from
 
     >>> images, labels = torch.rand(3, 4, 3, 8, 8), torch.randint(10, (2, 4))
     >>> batch = Batch(images[0], labels[0], images[1], images[2], labels[1])
@@ -41,7 +42,7 @@ class Batch:
     @property
     def learners(self) -> int | None:
         """K where any role has images for each learner, None where all are shared."""
-        return next((len(x) for x in (self.x_train, self.x_unlabeled, self.x_val) if x.ndim == 5), None)
+        return next((len(x) for x in (self.x_train, self.x_val) if x.ndim == 5), None)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Batch:
         """The same batch on another device, its images (never its labels) in another dtype."""
@@ -67,6 +68,8 @@ class Batch:
         x, first = self.images(role), self.x_train
         if x.ndim not in (4, 5) or x.shape[-3] != 3 or not x.is_floating_point() or x.numel() == 0:
             raise ValueError(f"need x_{role} [N, 3, H, W] or [K, N, 3, H, W] floating point; got {_of(x)}")
+        if x.ndim == 5 and role == "unlabeled":
+            raise ValueError(f"need x_unlabeled [N, 3, H, W], shared by all learners; got {_of(x)}")
         if x.ndim == 5 and len(x) != self.learners:
             raise ValueError(f"need x_{role} for K = {self.learners} learners; got {_of(x)}")
         if (x.shape[-2:], x.dtype, x.device) != (first.shape[-2:], first.dtype, first.device):

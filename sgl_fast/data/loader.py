@@ -28,7 +28,9 @@ class Feed:
     passes: each pass is a fresh permutation, its last incomplete batch dropped. A pass of the training set is an
     epoch; the other roles' passes may be shorter or longer.
 
-    learners        K: every learner gets its own images, [K, N, ...]; None: all share one batch, learner 0's
+    learners        K: every learner gets its own training and validation images, [K, N, ...], from passes of its own;
+                    those without labels are shared, since a pseudo-label is of the image that the others learn from.
+                    None: all share one batch, learner 0's
     crop, cutout    padding of the random crop, side of the cutout square, in pixels, 0 for none
     color_jitter    strength of random changes of the colours of training images, 0 for none
     part            (d, D): of every batch only the images of process d out of D that share it
@@ -90,12 +92,12 @@ class Feed:
 
     def labeled(self, role: str, step: int) -> tuple[Tensor, Tensor]:
         """(x, y) of one role alone, "train" or "val", as in `batch(step)`."""
-        x, index = self._draw(role, step)
+        x, index = self._draw(role, step, self.learners)
         return x, self._labels[role][index]
 
     def unlabeled(self, step: int) -> Tensor:
         """x of the images without labels alone, as in `batch(step)`."""
-        return self._draw("unlabeled", step)[0]
+        return self._draw("unlabeled", step, None)[0]
 
     def evaluation(
         self, split: str, batch_size: int, part: tuple[int, int] = (0, 1)
@@ -121,9 +123,9 @@ class Feed:
         x_val, y_val = self.labeled("val", step)
         return Batch(x_train, y_train, self.unlabeled(step), x_val, y_val)
 
-    def _draw(self, role: str, step: int) -> tuple[Tensor, Tensor]:
-        """(images, their indices) of a role on the device: [N, 3, H, W], [N], or with the learner axis in front."""
-        decoded, tables = zip(*(self._draw_one(role, step, k) for k in range(self.learners or 1)), strict=True)
+    def _draw(self, role: str, step: int, learners: int | None) -> tuple[Tensor, Tensor]:
+        """(images, their indices) of a role on the device: [N, 3, H, W], [N], or of each of so many learners."""
+        decoded, tables = zip(*(self._draw_one(role, step, k) for k in range(learners or 1)), strict=True)
         draws = upload(torch.cat(tables), self.device)
         images, index, crop = self._images[role], draws[:, 0], self.crop
         if (own := [x for x in decoded if x is not None]) or not isinstance(images, Tensor):
@@ -131,9 +133,9 @@ class Feed:
             images = upload(torch.cat(own), self.device)
             draws = torch.column_stack([torch.arange(len(images), device=self.device), draws[:, 1:]])
         x = augment(images, draws, self._levels, crop, self.cutout)
-        if self.learners is None:
+        if learners is None:
             return x, index
-        return x.unflatten(0, (self.learners, -1)), index.unflatten(0, (self.learners, -1))
+        return x.unflatten(0, (learners, -1)), index.unflatten(0, (learners, -1))
 
     def _draw_one(self, role: str, step: int, learner: int) -> tuple[Tensor | None, Tensor]:
         """A learner's decoded images, None where they are in memory as they are, and its part of the table of draws."""

@@ -44,6 +44,7 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         self._rate: Tensor
+        self.about: dict[str, Any] = {}  # of a trained one
         channels, layers, num_classes = checked_sizes(channels, layers, num_classes, imagenet)
         self.register_buffer("_rate", torch.zeros(()), persistent=False)
         self.drop_path = drop_path

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from ..spaces import CODES, OPERATIONS, Operation
 from .gradient_rows import GradientRows
-from .rows import OUT, Conv, Edge, Head, Moments, NormGrad, Pool, State, Target, Term, Use
+from .rows import OUT, Conv, Edge, Head, Mask, NormGrad, Pool, State, Target, Term, Use
 from .stages import MOST_PLACES, Source, Stage
 
 MOST_OFFSET = 2**31 - 1
@@ -39,9 +39,10 @@ class Program(GradientRows):
         self.states: list[State] = []
         self.targets: list[Target] = []
         self.norm_grads: list[NormGrad] = []
-        self.moments: list[Moments] = []
+        self.masks: list[Mask] = []
         self._added: list[list[Term]] = []  # to each edge
         self.inputs = self._inputs()
+        self.input_masks = range(len(self.masks))
         self.sources = [self._source(j) for j in range(self.nodes + 2)]
         for node in range(self.nodes):
             for source in self.sources[: node + 2]:
@@ -53,8 +54,6 @@ class Program(GradientRows):
         self._finish_edges()
         readers = (range(2), *(range(j, j + 1) for j in range(2, self.nodes + 1)))
         self.stages = [self._stage(states) for states in readers]
-        self.conv_moments = len(self.moments)  # number of the first convolution's
-        self.moments += [Moments(conv.norm, conv.norm, conv.outs) for conv in self.convs]
         self.out_edges = [edge for j in range(self.nodes + 2) for edge in self.state_edges(j)]
         self.state_targets = self._state_targets()
         self.input_targets = self._input_targets()
@@ -132,6 +131,7 @@ class Program(GradientRows):
             pointwise = [self._take("weights", outs * ins) for _ in range(stride)]
             norm, mask = self._take("norms", self.C), self._mask(ins, height, width)
             x = Source(which, 0, OUT, height, width, stride, mask=mask)
+            self.masks.append(Mask(len(self.convs)))
             for half, weights in enumerate(pointwise):
                 z = (which * self.C + half * outs) * pixels
                 conv = self._conv(x, ins, outs, z, norm + half * outs, pointwise=weights, first=half)
@@ -210,13 +210,13 @@ class Program(GradientRows):
         """What the edges out of a state share: its ReLU, its pools, its pooled bypassing channels."""
         if source.convs:
             source.mask = self._mask(self.M, source.height, source.width)
-        first, before = len(self.pools), len(self.moments)
+        first = len(self.pools)
         for code in sorted(source.pools):
             self._pool(source, code)
         pools, argmax = len(self.pools) - first, OUT
         if self.partial > 1 and source.stride == 2:
             argmax = self._bypass(source)
-        source.pool_rows, source.moments = range(first, len(self.pools)), range(before, len(self.moments))
+        source.pool_rows = range(first, len(self.pools))
         where = source.reads, source.offset, source.height, source.width, source.stride
         leaves = argmax, first, pools, sum(s.edges for s in self.states), len(source.edges)
         self.states.append(State(*where, *leaves, source.norm_in, source.mask, 0, 0, 0, 0))
@@ -235,7 +235,6 @@ class Program(GradientRows):
         window = int(row.pool == "max"), row.kernel, row.padding, source.stride
         self.pools.append(Pool(*where, 0, M, *window, z, argmax, norm, len(self.uses), len(uses)))
         self.uses += uses
-        self.moments += [Moments(norm, use.norm, M) for use in uses if self.pool_norm]
         for use in uses:
             self._added[use.edge].append(Term(use.op, use.norm, z))
 
@@ -256,25 +255,25 @@ class Program(GradientRows):
 
     def _stage(self, states: range) -> Stage:
         sources, first, hidden = [self.sources[j] for j in states], len(self.convs), len(self.targets)
-        masks = []
+        before = len(self.masks)
         for j, source in zip(states, sources, strict=True):
             if source.convs:
-                masks.append(len(self.convs))
+                self.masks.append(Mask(len(self.convs)))
             self.states[j] = self.states[j]._replace(first_conv=len(self.convs), convs=len(source.convs))
             for conv in source.convs:
                 self._append(conv._replace(relu_mask=source.mask), first, self.out_pixels)
-        convs = range(first, len(self.convs))
+        convs, masks = range(first, len(self.convs)), range(before, len(self.masks))
         for j, source in zip(states, sources, strict=True):
             self.states[j] = self.states[j]._replace(first_half=len(self.convs), halves=len(source.halves))
             for conv, grads in source.halves:
                 where = grads.grad, self.M, conv.relu_mask, conv.height, conv.width
                 self.targets.append(Target(0, *where, len(self.convs), 1))
                 self.norm_grads.append(grads)
+                self.masks.append(Mask(len(self.convs)))
                 self._append(conv, convs.stop, self.out_pixels)
         halves, hiddens = range(convs.stop, len(self.convs)), range(hidden, len(self.targets))
         pools = range(sources[0].pool_rows.start, sources[-1].pool_rows.stop)
-        moments = range(sources[0].moments.start, sources[-1].moments.stop)
-        return Stage(states, convs, halves, pools, moments, hiddens, tuple(masks))
+        return Stage(states, convs, halves, pools, hiddens, masks, range(masks.stop, len(self.masks)))
 
 
 @lru_cache(maxsize=1024)

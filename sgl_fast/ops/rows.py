@@ -94,12 +94,10 @@ class Use(NamedTuple):
     norm: int
 
 
-class Moments(NamedTuple):
-    """Statistics of a norm, from the sums that the convolution or the pool stored for `sums`."""
+class Mask(NamedTuple):
+    """The pattern that a ReLU leaves."""
 
-    sums: int
-    norm: int
-    channels: int
+    conv: int  # the first one that has it
 
 
 class Edge(NamedTuple):

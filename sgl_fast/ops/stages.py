@@ -14,18 +14,18 @@ class Stage(NamedTuple):
     """What runs once some states exist, before the next node: ranges of rows.
 
     convs   that read the states; halves: second halves of separable ones, which read `saved`
-    pools   of the states; moments: of their norms
+    pools   of the states
     hidden  norm gradients, and targets, of what the halves read
-    masks   rows of convs whose ReLU has a pattern to record, one a state
+    masks   patterns that the convs' ReLUs leave, one a state; half_masks: the halves', one each
     """
 
     states: range
     convs: range
     halves: range
     pools: range
-    moments: range
     hidden: range
-    masks: tuple[int, ...]
+    masks: range
+    half_masks: range
 
 
 @dataclass(eq=False)
@@ -44,4 +44,3 @@ class Source:
     pools: dict[int, list[Use]] = field(default_factory=dict)  # by operation
     mask: int = OUT
     pool_rows: range = range(0)
-    moments: range = range(0)

@@ -137,6 +137,13 @@ def device_of(name: str) -> str:
     return name
 
 
+def pixels_lack(name: str, imagenet: bool, size: tuple[int, int]) -> list[str]:
+    """A line where images, of (H, W) pixels, are too small for ImageNet's form. name: what has it"""
+    side = min(size)
+    small = imagenet and side < 64
+    return [f"{name} is for images of 224 pixels: of {side} its last cells see one"] if small else []
+
+
 def formats_of(text: str) -> list[str]:
     """Of --figures."""
     found = [] if text == "none" else text.split(",")

@@ -79,6 +79,7 @@ def parser() -> Parser:
     add_resume(p)
     add = p.heading.add_argument
     add("--count", action="store_true", help="only print parameters and multiply-adds")
+    add("--test-only", type=user_path, metavar="DIR", help="only test the network of the training in DIR")
     add("--classes", type=int, default=10, metavar="J", help="classes, for --count [%(default)s]")
     p.add_settings_file()
     return p

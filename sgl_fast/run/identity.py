@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1  # of config.json and checkpoint.pt; it rises when an older version could not read them
 RUN = "run"  # the key that holds the identity
+SHORTER = "shorter"  # there, what `settings` was before the run grew; its older checkpoints have it
 SOFTWARE = ("sgl_fast", "torch", "backend")  # what the last digits may depend on
 
 
@@ -30,7 +31,8 @@ def identity(config: Mapping[str, Any], dataset: Dataset, backend: str) -> dict[
         "backend": backend,
         "threads": torch.get_num_threads(),
     }
-    return {"format": FORMAT, "settings": _settings(config), **software, "data": _data(dataset)}
+    grown = {name: value for name, value in (config.get(RUN) or {}).items() if name == SHORTER}
+    return {"format": FORMAT, "settings": _settings(config), **grown, **software, "data": _data(dataset)}
 
 
 def computes(backend: str, device: str) -> str:
@@ -57,7 +59,7 @@ def differences(then: Any, now: Mapping[str, Any]) -> list[str]:
         raise ValueError(
             f"format {then['format']} of sgl_fast {then.get('sgl_fast')}; this version reads up to {FORMAT}"
         )
-    if then.get("settings") != now["settings"]:
+    if then.get("settings") not in (now["settings"], *now.get(SHORTER, ())):
         raise ValueError("not of these settings: config.json was changed, or this is of another run")
     for name, value in now["data"].items():
         if then["data"].get(name, value) != value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -40,7 +41,8 @@ class Retraining:
     """
 
     def __init__(self, genotype: Genotype, dataset: Dataset, recipe: Recipe, device: str = "cpu") -> None:
-        self.recipe, self.dataset, self.device, self.step = recipe, dataset, torch.device(device), 0
+        self.genotype, self.recipe, self.dataset = genotype, recipe, dataset
+        self.device, self.step = torch.device(device), 0
         self.rank, self.processes = ranks.rank(), ranks.count()
         if recipe.batch_size % self.processes:
             need = f"need a batch that the {self.processes} processes share evenly"
@@ -182,6 +184,14 @@ class Retraining:
     def state_dict(self) -> dict[str, Any]:
         """Tensors, lists, dictionaries and numbers only; all processes ask for it."""
         return self._state(self._of_all(self.sums))
+
+    def about(self) -> dict[str, Any]:
+        """What `weights.save_network` wants to know."""
+        r, d = self.recipe, self.dataset
+        sizes = {"channels": r.channels, "layers": r.layers, "num_classes": d.num_classes, "imagenet": r.imagenet}
+        heads = {"auxiliary": r.auxiliary_weight > 0, "auxiliary_second_bn": r.auxiliary_second_bn}
+        images = {"classes": d.classes, "mean": d.mean, "std": d.std, "image_size": d.image_size}
+        return {"genotype": json.loads(self.genotype.to_json()), **sizes, **heads, **images}
 
     def _state(self, sums: Tensor) -> dict[str, Any]:
         momenta = [self.optimizer.state[p]["momentum_buffer"] for p in self.network.parameters()]

@@ -18,6 +18,7 @@ from .retrain_report import retraining_page
 from .run_folder import RunFolder
 from .signals import stop_requested
 from .speed import MEASURED, measured_before, peak_memory
+from .weights import AVERAGE, WEIGHTS, save_network
 
 LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
 
@@ -90,5 +91,8 @@ def finish(run: RunFolder, retraining: Retraining) -> None:
     """result.json and the line that says it: the last epoch's accuracy, since the best one would be chosen on tests."""
     result = {**run.read_metrics()[-1], **retraining.sizes}
     run.write_json(RESULT, result)
+    save_network(run.path(WEIGHTS), retraining.network.state_dict(), retraining.about())
+    if retraining.average is not None:
+        save_network(run.path(AVERAGE), retraining.average.module.state_dict(), retraining.about())
     accuracy, epochs = result["test_accuracy"], result["epoch"]
     print(f"test accuracy {100 * accuracy:.2f}% after the last of {epochs} epochs; {run.path(RESULT)}")

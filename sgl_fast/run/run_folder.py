@@ -11,8 +11,8 @@ from typing import IO, Any
 
 from .. import files
 from . import checkpoint
-from .identity import RUN, differences
-from .run_lock import locked
+from .identity import RUN, SHORTER, differences
+from .run_lock import locked, remove_empty
 from .sinks import Sinks
 
 CONFIG, METRICS = "config.json", "metrics.jsonl"
@@ -30,8 +30,10 @@ class RunFolder:
     notes     lines for the user
     """
 
-    def __init__(self, folder: Path, lock: IO[str] | None = None, notes: Sequence[str] = ()) -> None:
-        self.folder = folder
+    def __init__(
+        self, folder: Path, lock: IO[str] | None = None, notes: Sequence[str] = (), made: Sequence[Path] = ()
+    ) -> None:
+        self.folder, self._made = folder, made  # made: folders that were not there before
         self.config: dict[str, Any] = {}
         self.identity: dict[str, Any] | None = None
         self.good: int | None = None
@@ -49,11 +51,12 @@ class RunFolder:
         folder = files.user_path(path)
         if not folder.is_dir():
             check_free(folder)
+        made = [one for one in (folder, *folder.parents) if not one.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ValueError(f"cannot make run folder {folder}: {error.strerror}") from error
-        run = cls(folder, *locked(folder))
+        run = cls(folder, *locked(folder), made)
         try:
             check_free(folder)
             files.sweep(folder)
@@ -196,6 +199,7 @@ class RunFolder:
     def close(self) -> None:
         self._close_metrics()
         self.sinks.close()
+        remove_empty(self._made)  # of a run that did not begin
         if self._lock is not None:
             self._lock.close()
 
@@ -216,6 +220,12 @@ class RunFolder:
         if path.exists() and path.stat().st_size != len(content):
             with files.replacing(path) as file:
                 file.write(content)
+
+    def grow(self, config: dict[str, Any], identity: dict[str, Any]) -> None:
+        """The run has other settings from here on; its checkpoints are still its own. identity: with these settings"""
+        before = self.identity or {}
+        self.identity = {**identity, SHORTER: [*before.get(SHORTER, []), before.get("settings")]}
+        self.write_json(CONFIG, {**config, RUN: self.identity})
 
 
 class Follower(RunFolder):

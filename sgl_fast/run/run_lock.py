@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 from weakref import WeakSet
@@ -43,3 +45,13 @@ def locked(folder: Path) -> tuple[IO[str] | None, list[str]]:
         raise ValueError(f"cannot lock run folder {folder}: {error.strerror}") from error
     _held.add(lock)
     return lock, []
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Removes folders, the innermost first, that hold nothing but a lock, which may still be held."""
+    for folder in folders:
+        with suppress(OSError):
+            if {path.name for path in folder.iterdir()} - {_LOCK}:
+                return
+            (folder / _LOCK).unlink(missing_ok=True)
+            folder.rmdir()

@@ -37,7 +37,10 @@ OPTIONS = Options(
         Option("unlabeled", "str | None", "folder of the images without labels; train: the training images", IMAGES,
                metavar="DIR"),
         Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
+        Option("held_out", "int", "images, drawn from those to train and to validate on, that take no part", IMAGES),
         Option("batch_size", "int", "images of each role a step", IMAGES),
+        Option("batches", "str", "of training and validation: shared by all learners, as in the released code; or own,"
+               " which each draws; images without labels are always shared", IMAGES, tuple(CHOICES["batches"])),
         Option("limit", "int | None", "use only the first so many images of each role; none: all", IMAGES),
         *options_of(Config, {"skip_dropout": "floats"}),
         Option("memory", "float | None", "for activations: chooses --chunk", NUMBERS, metavar="GB"),

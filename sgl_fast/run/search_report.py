@@ -24,6 +24,7 @@ CAPTIONS = {
     "curves": "A colour a learner; pale: single steps; validation is of the whole validation set.",
     "alphas": "Red: more probable than by no choice, blue: less; the two scales are those of the operations and edges.",
 }
+HYPERGRADIENT = {"hypergradient_norm": ("hypergradient", "{:.2e}"), "implicit_share": ("its second order", "{:.1%}")}
 TITLES = {"curves": "Curves", "alphas": "Architectures"}
 
 
@@ -79,19 +80,21 @@ def learners(last: Mapping[str, Any]) -> Table:
     """A row each; the one of least validation loss is the best."""
     head = ["learner", "validation loss", "validation error", "training loss", "skips, normal", "skips, reduction"]
     sizes = "genotypes" in last
-    head += ["parameters", "multiply-adds"] if sizes else []
+    moving = [name for name in HYPERGRADIENT if name in last]
+    head += [*(HYPERGRADIENT[name][0] for name in moving), *(("parameters", "multiply-adds") if sizes else ())]
     rows = []
     for k, loss in enumerate(last["validation_loss"]):
         train = last.get("train_loss") or last.get("train_v_loss") or []
         row = [f"{k} (best)" if k == last["best_learner"] else str(k), f"{loss:.4f}"]
         row += [f"{100 * (1 - last['validation_accuracy'][k]):.2f} %", f"{train[k]:.4f}" if train else "-"]
         row += [str(last["skips"][k][kind]) for kind in ("normal", "reduce")]
+        row += [HYPERGRADIENT[name][1].format(last[name][k]) for name in moving]
         row += [f"{last['parameters'][k]:,}", f"{last['multiply_adds'][k]:,}"] if sizes else []
         rows.append(row)
-    note = "Training loss: of the last step. Sizes: 36 channels and 20 layers, on ImageNet 48 and 14; convolutions and "
-    return Table(
-        f"Learners after epoch {last['epoch']}", rows, head, note + "classifier of one image." if sizes else ""
-    )
+    note = "Training loss and hypergradient: of the last step; its second order: the implicit terms over the whole."
+    if sizes:
+        note += " Sizes: 36 channels and 20 layers, on ImageNet 48 and 14; convolutions and classifier of one image."
+    return Table(f"Learners after epoch {last['epoch']}", rows, head, note)
 
 
 def frames(ended: Sequence[Mapping[str, Any]]) -> list[Frame]:

@@ -35,8 +35,15 @@ def check_resumed(given: dict[str, Any], settings: dict[str, Any]) -> None:
     stored, rules = flat(settings), RULES[settings["space"]]
     asked, stored = given | by_stage({**stored, **given}, rules), stored | by_stage(stored, rules)
     for name, value in asked.items():
+        if name == "epochs" and value > stored[name]:
+            continue  # `Stages.check_longer` knows whether it may
         if name in stored and name not in PLACES and stored[name] != value:
             raise ValueError(f"{flag(name)} {shown(value)}: the run to resume has {shown(stored[name])}, and keeps it")
+
+
+def lengthened(given: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings with the epochs that are asked for."""
+    return {**settings, "config": {**settings["config"], "epochs": given.get("epochs", settings["config"]["epochs"])}}
 
 
 def placed(given: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:

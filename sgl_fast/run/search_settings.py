@@ -32,8 +32,10 @@ CHOICES: dict[str, Collection[str]] = {
     "settings": SETTINGS,
     "ablation": ABLATIONS,
     "scale": SCALES,
+    "batches": ("shared", "own"),
 }
 LEAST = {"channels": 1, "nodes": 1, "batch_size": 2, "limit": 1, "image_size": 1, "memory": 1e-6, "max_skips": 0}
+LEAST |= {"held_out": 0}
 DERIVED = [f.name for f in fields(Config) if f.metadata["derived"]]
 
 
@@ -41,6 +43,7 @@ def defaults(name: str, algorithm: str, source: str, scale: str, given: Mapping[
     """Every setting of a space that has one where nobody says it; given: what is said, which some follow from."""
     rules = RULES[name]
     found: dict[str, Any] = {"layers": list(rules.layers), "max_skips": rules.max_skips, "data": "auto"}
+    found["batches"] = "shared"
     found |= {**Config.preset(name, algorithm, source).as_dict(), "batch_size": numbers(name, source)["batch_size"]}
     found |= {"skip_dropout": list(rules.skip_dropout) or [found["skip_dropout"]], **SCALES[scale]}
     found |= OF_RELAXATIONS.get(given.get("relaxation", ""), {})
@@ -85,7 +88,7 @@ def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
             "relaxation", f"one that stops no search for the {len(layers)} stages of {name}", config.relaxation
         )
     sizes = {"channels": chosen["channels"], "layers": layers, "nodes": chosen["nodes"]}
-    sizes |= {"batch_size": chosen["batch_size"], "limit": chosen["limit"]}
+    sizes |= {name: chosen[name] for name in ("batch_size", "batches", "limit")}
     rest = {"ops": chosen.get("ops"), "memory": chosen.get("memory"), "max_skips": chosen["max_skips"]}
     rest["skip_dropout"] = rates if staged else []
     said = {"space": name, "algorithm": algorithm, "settings": source, "ablation": ablation, "scale": scale}
@@ -138,7 +141,8 @@ def data_of(chosen: Mapping[str, Any], algorithm: str) -> dict[str, Any]:
         unlabeled = "train"
     elif unlabeled not in (None, "train"):
         unlabeled = absolute(unlabeled)
-    return {"data": data, "root": root, "unlabeled": unlabeled, "image_size": chosen.get("image_size")}
+    rest = {"image_size": chosen.get("image_size"), "held_out": chosen.get("held_out", 0)}
+    return {"data": data, "root": root, "unlabeled": unlabeled, **rest}
 
 
 def flat(settings: dict[str, Any]) -> dict[str, Any]:

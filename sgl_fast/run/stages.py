@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..data import Dataset, Feed
@@ -12,6 +12,7 @@ from ..genotype.genotype import Genotype, drop_ops
 from ..nets.supernet import Supernet
 from ..sgl.config import Config
 from ..sgl.memory import check_room, chunk_for, free_budget
+from ..sgl.schedule import epoch_of
 from ..sgl.search import Search
 from ..sgl.state_check import check_count, check_keys, check_like
 from ..spaces import KINDS, PRIMITIVES, RULES, Rules, Space, num_edges, space
@@ -42,7 +43,8 @@ class Stages:
         self.settings, self.dataset, self.device, self.graph = settings, dataset, device, graph
         self.config = Config(**settings["config"])
         batch, limit = settings["batch_size"], settings["limit"]
-        self.feed = Feed(dataset, batch, self.config.seed, device, limit=limit, part=part)
+        learners = self.config.learners if settings["batches"] == "own" else None
+        self.feed = Feed(dataset, batch, self.config.seed, device, learners=learners, limit=limit, part=part)
         self.images = batch // part[1]  # of a role, in this process
         self.config = replace(self.config, steps_per_epoch=self.feed.steps_per_epoch)
         self.stage = 0
@@ -142,6 +144,17 @@ class Stages:
         except BaseException:
             self.stage, self.edge_ops, self.search, self.history, self.stopped = before
             raise
+
+    def check_longer(self, epochs: int) -> None:
+        """ValueError unless the steps so far were those of the same run of so many epochs, fewer than there are now."""
+        now, asked = self.search.config, f"--epochs {self.config.epochs}: the run to resume has {epochs}"
+        if self.stage and epochs != now.epochs:
+            raise ValueError(f"{asked}, as had the stages that are over")
+        for number in range(-(-self.search.steps // self.feed.steps_per_epoch)):
+            then, here = (asdict(epoch_of(c, self.search.space, number)) for c in (replace(now, epochs=epochs), now))
+            if others := [name for name in here if then[name] != here[name]]:
+                which = f"{', '.join(others)} of epoch {number + 1} would have been others"
+                raise ValueError(f"{asked}; {which}: it may grow where none depends on it, as with --lr-min like --lr")
 
     def _check_edge_ops(self) -> None:
         """The space checks which operations an edge may have, not how many each stage leaves."""

@@ -27,6 +27,7 @@ Update = Callable[[Tensor, Tensor], Tensor]
 class Step:
     """What the stages leave: V', W', the hypergradient if stage 3 ran, losses and accuracies by name, (K) each.
 
+    implicit         the second-order part of the hypergradient, None at first order
     implicit_error   the implicit terms' relative error, estimated, (K); None where nothing is known
     """
 
@@ -35,6 +36,7 @@ class Step:
     hypergradient: Arch | None
     losses: dict[str, Tensor]
     accuracies: dict[str, Tensor]
+    implicit: Arch | None = None
     implicit_error: Tensor | None = None
 
 
@@ -103,7 +105,7 @@ def sgl_step(
     if options.order == 1:
         return Step(v_new, w_new, h, losses, accuracies)
     implicit, error = implicit_terms(passes, base, direct.weights, options, K)
-    return Step(v_new, w_new, h.plus(implicit), losses, accuracies, error)
+    return Step(v_new, w_new, h.plus(implicit), losses, accuracies, implicit, error)
 
 
 def _check(passes: Passes, options: Options, pseudo_labelled: bool, v_apart: bool) -> None:

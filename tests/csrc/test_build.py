@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import zipfile
 from pathlib import Path
@@ -106,6 +107,53 @@ def test_a_failing_compile_fails_the_build(tree: Path) -> None:
     done = setup(tree, "build_ext", "--inplace")
     assert done.returncode == 0 and "without its extension" in done.stderr and "it does not compile here" in done.stderr
     assert not list(tree.rglob("*.so"))
+
+
+ANSWER = '__attribute__((visibility("default"))) int answer() { return 42; }'
+MODULE = """
+#include <Python.h>
+int answer();
+static PyModuleDef module = {PyModuleDef_HEAD_INIT, "_C", nullptr, -1, nullptr};
+PyMODINIT_FUNC PyInit__C() {
+    PyObject* made = PyModule_Create(&module);
+    PyModule_AddIntConstant(made, "answer", answer());
+    return made;
+}
+"""
+ASK = "import torch, sys; sys.path.insert(0, sys.argv[1]); import _C; print(_C.answer)"
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="needs g++")
+def test_a_wheel_of_several_pythons(tree: Path) -> None:
+    """One library, and a module for each, which finds the library beside itself; another Python is said to be there."""
+    for source in (tree / "csrc").rglob("*.cpp"):
+        source.write_text("")
+    (tree / "csrc" / "library.cpp").write_text(ANSWER)
+    (tree / "csrc" / "module.cpp").write_text(MODULE)
+    other = tree / "python3.99"
+    other.write_text(f"#!/bin/sh\necho 3 99 {sysconfig.get_path('include')} .cpython-399.so\n")
+    other.chmod(0o755)
+    done = setup(tree, "build_ext", "bdist_wheel", SGL_FAST_EXT="1", SGL_FAST_PYTHONS=str(other))
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = (tree / "dist").iterdir()
+    own = f"cp{sys.version_info[0]}{sys.version_info[1]}"
+    assert {own, "cp399"} == set(wheel.name.split("-")[2].split(".")) and wheel.name.split("-")[3] == "none"
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tree / "unpacked")
+    folder = tree / "unpacked" / "sgl_fast"
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    assert {path.name for path in folder.glob("*.so")} == {"libsgl_fast.so", f"_C{suffix}", "_C.cpython-399.so"}
+    for built in (suffix, ".cpython-399.so"):
+        (folder / f"_C{built}").rename(folder / "_C.so")
+        (folder / f"_C{suffix}").unlink(missing_ok=True)
+        done = subprocess.run([sys.executable, "-c", ASK, str(folder)], capture_output=True, text=True, timeout=120)
+        assert done.stdout == "42\n", done.stderr
+
+
+def test_an_interpreter_that_is_not_there_is_named(tree: Path) -> None:
+    done = setup(tree, "bdist_wheel", SGL_FAST_EXT="1", SGL_FAST_PYTHONS="no-such-python")
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines()[-1] == "need interpreters in SGL_FAST_PYTHONS; there is no no-such-python"
 
 
 @pytest.mark.skipif(not (shutil.which("make") and shutil.which("g++")), reason="needs make and g++")

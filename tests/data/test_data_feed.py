@@ -93,10 +93,11 @@ def test_each_role_cycles_through_fresh_permutations(dataset: Dataset) -> None:
 def test_learners_get_images_of_their_own(dataset: Dataset) -> None:
     shared, apart = Feed(dataset, 4, seed=0).batch(3), Feed(dataset, 4, seed=0, learners=3).batch(3)
     apart.check()
-    assert apart.learners == 3 and apart.x_unlabeled.shape == (3, 4, 3, 8, 8) and apart.y_val.shape == (3, 4)
+    assert apart.learners == 3 and apart.x_val.shape == (3, 4, 3, 8, 8) and apart.y_val.shape == (3, 4)
     assert torch.equal(apart.x_train[0], shared.x_train) and torch.equal(apart.y_train[0], shared.y_train)
     assert apart.y_train.flatten().tolist() == [i % 5 for i in ids(apart.x_train)]
-    assert len({tuple(ids(x)) for x in apart.x_train}) == 3
+    assert len({tuple(ids(x)) for x in apart.x_train}) == len({tuple(ids(x)) for x in apart.x_val}) == 3
+    assert torch.equal(apart.x_unlabeled, shared.x_unlabeled), "pseudo-labels are of what the others learn from"
 
 
 def test_same_images_as_unlabeled_ones_come_in_another_order(dataset: Dataset) -> None:
@@ -152,7 +153,8 @@ def make_batch(**changes: torch.Tensor) -> Batch:
         ({"x_unlabeled": torch.zeros(0, 3, 8, 8)}, "need x_unlabeled"),
         ({"y_train": torch.zeros(3, dtype=torch.int64)}, "need y_train .4. torch.int64"),
         ({"y_val": torch.zeros(4)}, "need y_val .4. torch.int64"),
-        ({"x_unlabeled": torch.zeros(2, 4, 3, 8, 8), "x_val": torch.zeros(3, 4, 3, 8, 8)}, "x_val for K = 2"),
+        ({"x_unlabeled": torch.zeros(2, 4, 3, 8, 8)}, r"need x_unlabeled \[N, 3, H, W\], shared by all learners; got"),
+        ({"x_train": torch.zeros(2, 4, 3, 8, 8), "x_val": torch.zeros(3, 4, 3, 8, 8)}, "x_val for K = 2"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_named_in_one_line(changes: dict[str, torch.Tensor], message: str) -> None:

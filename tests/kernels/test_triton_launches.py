@@ -14,20 +14,22 @@ from conftest import why_not_interpreted
 
 ROOT = Path(__file__).parents[2]
 MOST_KERNELS = 60  # of a run
+MOST_LAUNCHES = 3900  # of a second-order step of pc_darts
 RUNS = [("pc_darts", 70), ("pc_darts", 90), ("darts", 90), ("p_darts", 90)]
 COUNT = f"""
 import json
-from bench.triton.steps import run_launches
-print(json.dumps([len(run_launches(*run)) for run in {RUNS}]))
+from bench.triton.steps import run_launches, step_launches
+print(json.dumps([len(run_launches(*run)) for run in {RUNS}] + [step_launches("pc_darts", 8, 90).total()]))
 """
 
 
-def test_a_run_compiles_few_kernels() -> None:
-    """Integers that only count specialise none."""
+def test_a_run_compiles_few_kernels_and_launches_few() -> None:
+    """Integers that only count specialise none; what ends a sum goes with its last part."""
     if reason := why_not_interpreted():
         pytest.skip(reason)
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     done = subprocess.run([sys.executable, "-c", COUNT], cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    kernels = json.loads(done.stdout)
+    *kernels, launches = json.loads(done.stdout)
     assert all(20 < count <= MOST_KERNELS for count in kernels), dict(zip(map(str, RUNS), kernels, strict=True))
+    assert MOST_LAUNCHES // 2 < launches <= MOST_LAUNCHES

@@ -20,7 +20,7 @@ from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, assumed, r
 CPU, ROOT = torch.device("cpu"), Path(__file__).parents[2]
 
 
-def at(arch: int, kernel: str = "pool") -> Tiles:
+def at(arch: int, kernel: str = "combine") -> Tiles:
     with assumed(arch):
         return tiles_of(kernel, CPU)
 
@@ -29,9 +29,9 @@ def test_every_architecture_has_its_tiles() -> None:
     tables = read_tables(None)
     assert set(tables) == {"default", *map(str, LIMITS)}
     assert all(set(kernels) == set(KERNELS) for kernels in tables.values())
-    assert tiles_of("pool", CPU) == tables["default"]["pool"]  # the interpreter's
-    with assumed(80, {"pool": Tiles(8, 8, 1)}):
-        assert tiles_of("pool", CPU) == (8, 8, 1, 3) and tiles_of("combine", CPU) == tables["80"]["combine"]
+    assert tiles_of("combine", CPU) == tables["default"]["combine"]  # the interpreter's
+    with assumed(80, {"combine": Tiles(8, 8, 1)}):
+        assert tiles_of("combine", CPU) == (8, 8, 1, 3) and tiles_of("convolve", CPU) == tables["80"]["convolve"]
 
 
 def test_the_table_is_what_was_measured() -> None:
@@ -50,13 +50,13 @@ def test_the_table_is_what_was_measured() -> None:
 def test_a_file_goes_before_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of its own architectures and kernels; a GPU takes the newest architecture that is not newer than it is."""
     path = tmp_path / "tiles.json"
-    path.write_text(json.dumps({"89": {"pool": [32, 8, 2, 1]}, "80": {"pool_skip_dgrad": [16, 4, 1, 2]}}))
+    path.write_text(json.dumps({"89": {"combine": [32, 8, 2, 1]}, "80": {"pool_skip_dgrad": [16, 4, 1, 2]}}))
     before = {arch: at(arch) for arch in (86, 89, 90)}
     monkeypatch.setenv(VARIABLE, str(path))
     assert at(89) == (32, 8, 2, 1)
     assert (at(86), at(90)) == (before[86], before[90])
     assert at(89, "pool_skip_dgrad") == at(86, "pool_skip_dgrad") and at(80, "pool_skip_dgrad") == (16, 4, 1, 2)
-    assert at(120) == before[90] and at(60) == read_tables(None)["default"]["pool"]
+    assert at(120) == before[90] and at(60) == read_tables(None)["default"]["combine"]
 
 
 BAD: list[tuple[Any, str]] = [
@@ -65,11 +65,11 @@ BAD: list[tuple[Any, str]] = [
     ({"80": [1]}, "need architectures"),
     ({"sm_80": {}}, "got 'sm_80'"),
     ({"80": {"pools": [64, 16, 4, 3]}}, "no kernel 'pools'"),
-    ({"80": {"pool": [64, 16, 4]}}, r"pool: need pixels.*got \[64, 16, 4\]"),
-    ({"80": {"pool": [48, 16, 4, 3]}}, "powers of two"),
-    ({"80": {"pool": [64, 16, 4, 0]}}, "1 to 8 stages"),
-    ({"80": {"pool": [64, 16, 4.0, 3]}}, "got"),
-    ({"80": {"pool": [2048, 16, 4, 3]}}, "up to 1024"),
+    ({"80": {"combine": [64, 16, 4]}}, r"combine: need pixels.*got \[64, 16, 4\]"),
+    ({"80": {"combine": [48, 16, 4, 3]}}, "powers of two"),
+    ({"80": {"combine": [64, 16, 4, 0]}}, "1 to 8 stages"),
+    ({"80": {"combine": [64, 16, 4.0, 3]}}, "got"),
+    ({"80": {"combine": [2048, 16, 4, 3]}}, "up to 1024"),
     ({"80": {"pointwise_dgrad_dot": [8, 16, 4, 3]}}, "pointwise_dgrad_dot: need"),
 ]
 
@@ -136,7 +136,7 @@ def test_the_best_by_the_compiler() -> None:
 
 def test_the_best_by_time() -> None:
     one, two, three = (Tiles(n, 16, 4) for n in (64, 32, 16))
-    times = {"pool": {one: 1.0, two: 0.99, three: 2.0}, "pool_skip_dgrad": {one: 1.0, two: 0.9, three: 0.5}}
+    times = {"combine": {one: 1.0, two: 0.99, three: 2.0}, "pool_skip_dgrad": {one: 1.0, two: 0.9, three: 0.5}}
     assert tune.better(times) == {"pool_skip_dgrad": three}
 
 
@@ -175,5 +175,5 @@ def test_every_candidate_is_timed_once(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     path = tmp_path / "tiles.json"
     path.write_text(done.stdout)
-    assert {"pool", "convolve_dot"} < set(json.loads(done.stdout)["80"])
-    assert read_tables(str(path))["80"]["pool"] == (64, 16, 8, 3)
+    assert {"combine", "convolve_dot"} < set(json.loads(done.stdout)["80"])
+    assert read_tables(str(path))["80"]["combine"] == (64, 16, 8, 3)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from states import differences
+from states import differences, same
 
 from sgl_fast import evaluate, search
 from sgl_fast.data.loader import Feed
@@ -224,6 +224,34 @@ def test_an_architecture_that_never_moved_is_no_genotype(tmp_path: Path, capsys:
     assert "no genotype: the architecture never moved in 2 epochs" in said.out and "evaluate it" not in said.out
     assert "the architecture will not move: it would from epoch 2 on, of 2" in said.err
     assert not (out / "best.json").exists() and not (out / "genotype.json").exists()
+
+
+def test_a_run_grows_where_its_schedule_is_no_longer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a constant rate it is the longer run to the bit, and goes on from older checkpoints; a cosine is refused."""
+    constant = [*SEARCH, "--lr", "0.05", "--lr-min", "0.05"]
+    long, out, cosine = (str(tmp_path / name) for name in ("long", "grown", "cosine"))
+    assert search.main([*constant, "--epochs", "4", "--out", long]) == 0
+    assert search.main([*constant, "--out", out]) == 0
+    for epochs in (3, 4):
+        assert search.main(["--resume", out, "--epochs", str(epochs), "--quiet"]) == 0
+    config = json.loads((tmp_path / "grown" / "config.json").read_text())
+    assert config["config"]["epochs"] == 4 and len(config["run"]["shorter"]) == 2
+    assert set(differences(tmp_path / "grown", tmp_path / "long")) == {"config.json", "checkpoint.pt"}
+    states = [{**checkpoint.load(tmp_path / name / "checkpoint.pt"), "run": None} for name in ("grown", "long")]
+    assert same(*states)
+    (tmp_path / "grown" / "checkpoint.pt").unlink()
+    assert search.main(["--resume", out, "--quiet"]) == 0, "from the one before"
+    assert search.main([*SEARCH, "--out", cosine]) == 0
+    before = {path: path.read_bytes() for path in Path(cosine).iterdir() if path.is_file()}
+    capsys.readouterr()
+    for asked, says in {
+        "3": "--epochs 3: the run to resume has 2; lr_w, lr_v of epoch 2 would have been others: it may grow where",
+        "1": "--epochs 1: the run to resume has 2, and keeps it",
+    }.items():
+        assert search.main(["--resume", cosine, "--epochs", asked, "--quiet"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert says in line
+    assert {path: path.read_bytes() for path in Path(cosine).iterdir() if path.is_file()} == before
 
 
 def test_config_says_what_ran(whole: dict[str, Path]) -> None:

@@ -78,6 +78,10 @@ def test_the_printed_command_evaluates_own_data_in_the_networks_form(capsys: pyt
     assert command == ["--genotype", "a run"]
     assert evaluate.main([*command, *SHORT, "--limit", "8", "--out", "e"]) == 0
     assert "data folder:" in (said := capsys.readouterr().err) and "ImageNet form, as in a run/config.json" in said
+    assert "for images of 224" not in said
+    small = ["--genotype", "DARTS_V2", "--data", "embedded", "--imagenet", *SHORT, "--limit", "8", "--out", "small"]
+    assert evaluate.main(small) == 0
+    assert "--imagenet is for images of 224 pixels: of 32 its last cells see one" in capsys.readouterr().err
     config = json.loads(Path("e/config.json").read_text())
     assert (config["imagenet"], config["image_size"], config["data"]) == (True, 64, f"folder:{Path('pics').absolute()}")
     assert evaluate.main([*command, "--no-imagenet", *SHORT, "--limit", "8", "--print-config"]) == 0

@@ -78,6 +78,8 @@ def record(epoch: int) -> dict[str, Any]:
         "genotypes": [json.loads(g.to_json()) for g in GENOTYPES[epoch - 1]],
         "parameters": [1_234_567, 7_654_321],
         "multiply_adds": [10**8, 2 * 10**8],
+        "hypergradient_norm": [0.5, 0.0123],
+        "implicit_share": [0.0, 0.375],
         MEASURED: {"seconds": 3600.0, "cpu_seconds": 5400.0, "ms_per_step": 20.0, "peak_memory": 10**9},
     }
 
@@ -112,7 +114,7 @@ def test_the_page_is_whole_and_refers_to_nothing(page: Path) -> None:
 def test_it_says_what_a_reader_asks_for(page: Path) -> None:
     found = Reader(page.read_text())
     for tag, words in {
-        "td": ("1 (best)", "50.00 %", "1,234,567", "200,000,000", "lam", "0.125", "cpu (avx2)", "torch"),
+        "td": ("1 (best)", "50.00 %", "1.23e-02", "37.5%", "1,234,567", "200,000,000", "lam", "0.125", "cpu (avx2)"),
         "dd": ("50.00%", "6 of 8", "1:00:00", "1.500", "1.00 GB"),
         "pre": (f"--resume '{str(page.parent)[:-4]}", "--scale paper --count", "Genotype(normal="),
         "figcaption": ("learner 0: 1.23 M parameters, 100 M multiply-adds",),

@@ -101,6 +101,20 @@ def test_a_folder_that_holds_a_run_is_refused(tmp_path: Path, left: str) -> None
     assert (tmp_path / left).read_text() == "{}"
 
 
+def test_a_run_that_does_not_begin_leaves_no_folder(tmp_path: Path) -> None:
+    """Nor those around it that were made for it; what was there before, or holds something, stays."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "notes").mkdir()
+    for folder in ("runs/one", "mine", "notes/two"):
+        with RunFolder.create(tmp_path / folder) as run:
+            if folder == "notes/two":
+                run.path("note.txt").write_text("a")
+    assert {path.name for path in tmp_path.iterdir()} == {"mine", "notes"}
+    assert (tmp_path / "notes" / "two" / "note.txt").exists()
+    begun(tmp_path / "runs" / "one").close()
+    assert (tmp_path / "runs" / "one" / "config.json").exists()
+
+
 def test_nothing_to_resume_is_refused(tmp_path: Path) -> None:
     assert "no run to resume" in refused(RunFolder.open, tmp_path / "absent")
     for content in ("{half", "[" * 200_000, "[]", "7"):

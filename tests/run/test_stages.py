@@ -145,3 +145,18 @@ def test_the_best_learner_is_the_one_of_least_loss(tmp_path: Path) -> None:
     assert all(a != b for i, a in enumerate(want) for b in want[:i])
     assert json.loads((tmp_path / "run" / "genotype.json").read_text()) == want
     assert json.loads((tmp_path / "run" / "best.json").read_text()) == want[best]
+
+
+def test_learners_may_draw_their_own_images() -> None:
+    """Learner 0 those that all share otherwise; what resumes goes on with the same."""
+    shared, own = stages_of("darts"), stages_of("darts", batches="own")
+    a, b = shared.feed.batch(1), own.feed.batch(1)
+    assert a.learners is None and b.learners == K
+    assert torch.equal(a.x_train, b.x_train[0]) and torch.equal(a.x_unlabeled, b.x_unlabeled)
+    assert not torch.equal(b.x_train[1], b.x_train[0]) and not torch.equal(b.x_val[1], b.x_val[2])
+    own.search.step(b)
+    resumed = stages_of("darts", batches="own")
+    resumed.load_state_dict(own.state_dict())
+    for stages in (own, resumed):
+        stages.search.step(stages.feed.batch(stages.step))
+    assert torch.equal(own.search.w, resumed.search.w)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,13 @@ from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.sgl import difference, exact, implicit_terms, step
 from sgl_fast.sgl import hypergradient as hypergradients
+from sgl_fast.sgl.arch_adam import ArchAdam
+from sgl_fast.sgl.config import Config
 from sgl_fast.sgl.difference import derivative
 from sgl_fast.sgl.hypergradient import hypergradient
 from sgl_fast.sgl.options import Options
 from sgl_fast.sgl.passes import Passes
+from sgl_fast.sgl.search import Search
 from sgl_fast.sgl.step import sgl_step
 from sgl_fast.sgl.virtual_learners import VirtualLearners
 from sgl_fast.spaces.arch import Arch
@@ -154,9 +158,28 @@ def test_images_of_each_learner_may_differ() -> None:
     problem = Problem("pc_darts", 2)
     shared = problem.hypergradient(method="exact")
     b = problem.batch
-    own = [t.expand(2, *t.shape).contiguous() for t in (b.x_train, b.y_train, b.x_unlabeled, b.x_val, b.y_val)]
-    problem.batch = Batch(*own)
+    own = {name: getattr(b, name) for name in ("x_train", "y_train", "x_val", "y_val")}
+    problem.batch = replace(b, **{name: t.expand(2, *t.shape).contiguous() for name, t in own.items()})
     assert error(problem.hypergradient(method="exact"), shared) < 1e-12
+
+
+def test_the_implicit_share_is_that_of_what_first_order_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, gradients = ArchAdam.moved, list[Tensor]()
+
+    def kept(self: ArchAdam, gradient: Arch, config: Config) -> ArchAdam:
+        gradients.append(gradient.flat())
+        return moved(self, gradient, config)
+
+    def share(**settings: Any) -> Any:
+        config = Config(**{"method": "exact", "arch_start": 0, "lr": 0.3, **settings})
+        problem = Problem("pc_darts", 2)
+        return Search(problem.net, config, dtype=torch.float64).step(problem.batch)["implicit_share"]
+
+    monkeypatch.setattr(ArchAdam, "moved", kept)
+    assert share(order=1) == share(order=1, schedule="released") == [0, 0]
+    of_second, (first, _, second) = share(order=2), gradients
+    want = (second - first).norm(dim=1) / second.norm(dim=1)
+    assert of_second == pytest.approx(want.tolist(), rel=1e-9) and want.min() > 1e-3
 
 
 def test_dropout_masks_repeat_between_the_passes() -> None:

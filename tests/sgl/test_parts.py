@@ -161,15 +161,17 @@ def test_two_by_two_processes_are_as_one(name: str, by_four: Path) -> None:
                     assert mine[key] == pytest.approx(value, rel=1e-4, abs=1e-7), key
 
 
-def test_the_parts_of_a_feed_are_its_batch() -> None:
+@pytest.mark.parametrize("learners", [None, 2])
+def test_the_parts_of_a_feed_are_its_batch(learners: int | None) -> None:
     """Of every role, images, labels and augmentation, whether images are in memory or decoded."""
     from sgl_fast.data import open_dataset
 
     data = open_dataset("embedded", None, None, None, 0)
-    whole = Feed(data, 12, seed=3, limit=30).batch(4)
-    found = [Feed(data, 12, seed=3, limit=30, part=(d, 3)).batch(4) for d in range(3)]
+    whole = Feed(data, 12, seed=3, limit=30, learners=learners).batch(4)
+    found = [Feed(data, 12, seed=3, limit=30, learners=learners, part=(d, 3)).batch(4) for d in range(3)]
     for name in ("x_train", "y_train", "x_unlabeled", "x_val", "y_val"):
-        assert torch.equal(torch.cat([getattr(b, name) for b in found]), getattr(whole, name))
+        images_of = 0 if learners is None or name == "x_unlabeled" else 1
+        assert torch.equal(torch.cat([getattr(b, name) for b in found], images_of), getattr(whole, name))
 
 
 def test_how_many_processes_share_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -166,6 +166,8 @@ def torchrun(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "16",
         "--order",
         "2",
+        "--batches",
+        "own",
     ]
     command += [str(program), *tiny, "--quiet", "--device", "cpu", "--out", str(out), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
@@ -173,11 +175,23 @@ def torchrun(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_command_by_torchrun(tmp_path: Path) -> None:
-    """One run folder, written by the process that leads; it is that of one process; a longer run may not be resumed."""
+    """One run folder, written by the process that leads; it is that of one process. Learners have their own images."""
     both = torchrun(tmp_path / "both", "--epochs", "1")
     assert both.returncode == 0, both.stderr[-2000:]
     arguments = ["--data", "embedded", "--channels", "8", "--layers", "3", "--nodes", "2", "--limit", "64"]
-    arguments += ["--batch-size", "16", "--order", "2", "--quiet", "--device", "cpu", "--epochs", "1"]
+    arguments += [
+        "--batch-size",
+        "16",
+        "--order",
+        "2",
+        "--batches",
+        "own",
+        "--quiet",
+        "--device",
+        "cpu",
+        "--epochs",
+        "1",
+    ]
     arguments += ["--out", str(tmp_path / "one")]
     one = subprocess.run(
         [sys.executable, "-m", "sgl_fast.search", *arguments], cwd=ROOT, capture_output=True, text=True
