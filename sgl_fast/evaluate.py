@@ -205,9 +205,9 @@ def prepare(
     recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
     if images is None:
         where = config["data"], config["root"], "train", config["image_size"]
-        dataset = open_dataset(*where, recipe.seed, args.download, whole=True)
+        dataset = open_dataset(*where, recipe.splits_by, args.download, whole=True)
     else:
-        dataset = images(recipe.seed, config["image_size"], None)
+        dataset = images(recipe.splits_by, config["image_size"], None)
     retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, args.device)
     return retraining, identity(stored, dataset, computes("torch", args.device))
 

@@ -165,12 +165,15 @@ def with_run(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         run = json.loads(read_text(config, 1 << 20))
         if not isinstance(run, dict) or not {*DATA} <= set(run) or (own and not str(run["data"]).startswith(PYTHON)):
             return given, []  # of something else
-        imagenet = space(run["space"]).imagenet if "space" in run else run["imagenet"]
-        found = OPTIONS.checked({**{name: run[name] for name in DATA}, "imagenet": imagenet}, str(config))
+        searched = "space" in run
+        imagenet = space(run["space"]).imagenet if searched else run["imagenet"]
+        split = run["config"]["seed"] if searched else run.get("split_seed")
+        form = {"imagenet": imagenet, "split_seed": run["seed"] if split is None else split}
+        found = OPTIONS.checked({**{name: run[name] for name in DATA}, **form}, str(config))
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"--genotype: cannot read the settings of its run, {config}: {reason(error)}") from None
-    form = "ImageNet" if {**found, **given}["imagenet"] else "CIFAR"
-    return {**found, **given}, [f"data {found['data']} and the {form} form, as in {config}"]
+    words = "ImageNet" if {**found, **given}["imagenet"] else "CIFAR"
+    return {**found, **given}, [f"data {found['data']} and the {words} form, as in {config}"]
 
 
 def recipe_of(given: dict[str, Any], scale: str) -> Recipe:
