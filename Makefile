@@ -17,7 +17,7 @@ CUDA12 := build/cuda12
 SANITIZED := $(patsubst csrc/tests/%.cpp,build/sanitize/%,$(wildcard csrc/tests/*.cpp))
 SIMULATED := $(filter-out convolution,$(patsubst csrc/tests/%.cpp,%,$(wildcard csrc/tests/*.cpp)))
 
-.PHONY: search test wheel signal bench gpu lint environment sanitize gates resources model archive simulate
+.PHONY: search test docs installs signal bench gpu lint environment sanitize gates resources model archive simulate wheel
 
 search: environment
 	$(RUN) -m sgl_fast.search --space pc_darts --data embedded $(SEARCH)
@@ -35,6 +35,15 @@ bench: environment
 	mkdir -p build
 	$(RUN) -m pytest bench --benchmark-only --benchmark-columns=median --benchmark-json=build/bench.json $(BENCH); \
 		status=$$?; $(RUN) -m bench.report build/bench.json && exit $$status
+
+# The site of README and docs/, into build/site; a link that leads nowhere ends it.
+docs: environment
+	$(RUN) -m mkdocs build --strict
+
+# Every way to install the package, each in a fresh environment, and what it can do there: a compilation each, of minutes.
+# INSTALLS="--pure" compiles nothing.
+installs: environment
+	$(RUN) tests/installs.py $(INSTALLS)
 
 lint: environment
 	$(VENV)/bin/ruff check setup.py sgl_fast kernels tests bench docs

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .dropin import report as report
     from .dropin import restore as restore
     from .dropin import stack as stack
+    from .evaluate import run_evaluation as run_evaluation
     from .genotype.genotype import Genotype as Genotype
     from .genotype.genotype import derive as derive
     from .genotype.published import genotypes as genotypes
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .nets.supernet import Supernet as Supernet
     from .reference.pattern import Pattern as Pattern
     from .run.weights import load_network as load_network
+    from .search import run_search as run_search
     from .sgl.architect import Architect as Architect
     from .sgl.config import Config as Config
     from .sgl.hypergradient import hypergradient as hypergradient
@@ -52,6 +54,8 @@ _HOME = {
     "genotypes": "genotype.published",
     "load_network": "run.weights",
     "load_search_checkpoint": "nets.search_checkpoint",
+    "run_search": "search",
+    "run_evaluation": "evaluate",
     "use_backend": "backends.choice",
     "why_not": "backends.choice",
     "accelerate": "dropin",

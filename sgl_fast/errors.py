@@ -1,4 +1,4 @@
-"""Errors of images, and those of other libraries, told in one line."""
+"""Errors of images and of runs, and those of other libraries, told in one line."""
 
 from __future__ import annotations
 
@@ -25,6 +25,17 @@ def told_in_one_line() -> Iterator[None]:
     except ValueError as error:
         error.args = (one_line(str(error)),)
         raise
+
+
+class RunStopped(RuntimeError):  # noqa: N818
+    """A run that ended before it was done, by a signal, a number that is not finite, or a file.
+
+    One line says why, and where it goes on. code: the exit code that a command line has for it
+    """
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
 
 
 class ImageError(ValueError):

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
+from .errors import RunStopped
 from .genotype.genotype import Genotype
 from .genotype.published import genotypes
 from .genotype.sources import source_of
-from .run.command import check_device, device_of, formats_of, pixels_lack, refuse, started
+from .run.command import check_device, code_of, device_of, formats_of, pixels_lack, started
 from .run.evaluate_args import OPTIONS, PROG, flat, genotype_of, new_config, parser, recipe_of, stored_config, with_run
 from .run.identity import RUN, computes, identity
-from .run.place import settle
+from .run.place import is_first, settle
+from .run.python_call import Images, as_it_was, as_typed, own_data
 from .run.recipe import Recipe
 from .run.run_folder import METRICS, RunFolder
 from .run.sinks import sinks_of
 
 if TYPE_CHECKING:
     from .run.retrain import Retraining
+    from .run.retrain_loop import Evaluated
 
 RESULTS = {"test_accuracy", "epoch"}  # of a record, for result.json
 
@@ -30,45 +34,97 @@ def main(argv: list[str] | None = None) -> int:
     try:
         given = OPTIONS.given(args, flat)
         check_device(args.device)
-        args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
         if args.count:
             return print_counts(with_run(given)[0], args.classes)
         if args.test_only:
             return print_test(args, given)
-        settle(args, ("evaluate", given.get("seed", 0)))
-        said, notes = (given, []) if args.resume else with_run(given)
-        config = None if args.resume else new_config(said, "tiny")  # what is wrong is said before torch is loaded
-        args.device = device_of(args.device)
-        if config and args.device != "cpu":
-            config = new_config(said, "paper")
+        config, notes = settled(args, given)
         if config and args.print_config:
             print(OPTIONS.toml(flat(config), f"for {PROG} --config FILE"))
             return 0
-    except (OSError, ValueError) as error:
-        return refuse(PROG, error)
+        found = evaluate(args, given, config, notes)
+    except (OSError, ValueError, RunStopped) as error:
+        return code_of(PROG, error)
+    if is_first():
+        print(found)
+    return 0
+
+
+def run_evaluation(
+    genotype: Genotype | str | os.PathLike[str] | None = None,
+    dataset: Any = None,
+    out: str | os.PathLike[str] | None = None,
+    *,
+    val: Any = None,
+    test: Any = None,
+    resume: bool | str = False,
+    **settings: Any,
+) -> Evaluated:
+    """Trains the network that a genotype denotes, and tests it, as `python -m sgl_fast.evaluate`, into the same folder.
+
+    genotype   one, a run's folder, a file, a published name, or its text; None: that of the run to resume
+    dataset    as of `run_search`; None: the run's, where genotype is a folder, else what `data` says, else auto
+    out        folder; None: runs/DATE-evaluate-SEED
+    val, test  as of `run_search`
+    resume     as of `run_search`
+    settings   any option of the command by its name: scale, epochs, channels, seed, device, ...; config: a TOML file
+
+    Errors: as of `run_search`.
+
+    >>> sizes = dict(channels=4, layers=3, epochs=1, batch_size=4, limit=4, auxiliary_weight=0.0)
+    >>> found = run_evaluation("DARTS_V2", "embedded", file.with_name("trained"), quiet=True, **sizes)
+    >>> 0 <= found.accuracy <= 1
+    True
+    """
+    text = str(genotype) if isinstance(genotype, Genotype) else genotype
+    said = {**settings, "genotype": text, "out": out}
+    args, given = as_typed(OPTIONS, flat, said, resume, "run_evaluation")
+    images = own_data(dataset, given, {"val": val, "test": test}, "run_evaluation")
+    with as_it_was():
+        check_device(args.device)
+        return evaluate(args, given, *settled(args, given, images is not None), images)
+
+
+def settled(
+    args: argparse.Namespace, given: dict[str, Any], own: bool = False
+) -> tuple[dict[str, Any] | None, list[str]]:
+    """What config.json of a new run holds, None: there is one to resume, and lines for the user. args gets folder,
+    device, figures and sinks.
+
+    own   the images came from Python
+    """
+    args.figures, args.log = formats_of(args.figures), sinks_of(args.log)
+    settle(args, ("evaluate", given.get("seed", 0)))
+    said, notes = (given, []) if args.resume else with_run(given)
+    config = None if args.resume else new_config(said, "tiny", own, args.download)  # before torch is loaded
+    args.device = device_of(args.device)
+    if config and args.device != "cpu":
+        config = new_config(said, "paper", own, args.download)
+    return config, notes
+
+
+def evaluate(
+    args: argparse.Namespace,
+    given: dict[str, Any],
+    config: dict[str, Any] | None,
+    notes: list[str],
+    images: Images | None = None,
+) -> Evaluated:
+    """A new run of this config.json, or, without, the one to resume, to its end.
+
+    images   those that came from Python, in place of those that the config names
+    """
+    from .run.process_run import mid_run, run_of
+    from .run.retrain_loop import finish, fit
     from .sgl import processes
 
-    with processes.joined(args.device) as args.device:
-        return evaluate(args, given, config, notes)
-
-
-def evaluate(args: argparse.Namespace, given: dict[str, Any], config: dict[str, Any] | None, notes: list[str]) -> int:
-    """A new run of this config.json, or, without, the one to resume."""
-    from .run.process_run import run_of, told
-    from .run.retrain_loop import fit
-
-    try:
-        run = run_of(args)
-    except (OSError, ValueError) as error:
-        return refuse(PROG, error)
-    with run:
+    with processes.joined(args.device) as args.device, run_of(args) as run:
         run.notes += notes
-        try:
-            retraining = begun(run, args, config) if config else resumed(run, args, given)
-            run.log_to(args.log)
-        except (OSError, ValueError) as error:
-            return refuse(PROG, error)
-        return told(PROG, run, lambda: fit(run, retraining, args.quiet, args.figures))
+        retraining = begun(run, args, config, images) if config else resumed(run, args, given, images)
+        run.log_to(args.log)
+        with mid_run(run):
+            fit(run, retraining, args.quiet, args.figures)
+            return finish(run, retraining)
 
 
 def print_counts(given: dict[str, Any], classes: int) -> int:
@@ -100,7 +156,7 @@ def print_test(args: argparse.Namespace, given: dict[str, Any]) -> int:
     run = RunFolder(args.test_only)
     config, _ = stored_config({n: v for n, v in given.items() if n in ("data", "root")}, run.folder, run.read_config())
     args.device = device_of(args.device)
-    retraining, _ = prepare(args, config, config)
+    retraining, _ = prepare(args, config, config, None)
     retraining.network.load_state_dict(network.state_dict())
     found = retraining.test()
     print(f"{retraining.dataset.note}\n{run.path(WEIGHTS)}: ", end="")
@@ -108,21 +164,21 @@ def print_test(args: argparse.Namespace, given: dict[str, Any]) -> int:
     return 0
 
 
-def begun(run: RunFolder, args: argparse.Namespace, config: dict[str, Any]) -> Retraining:
+def begun(run: RunFolder, args: argparse.Namespace, config: dict[str, Any], images: Images | None) -> Retraining:
     """A new run; its config.json is written once everything is ready for the first step."""
-    retraining, run.identity = prepare(args, config, config)
+    retraining, run.identity = prepare(args, config, config, images)
     run.begin({**config, RUN: run.identity})
     say(run, retraining)
     return retraining
 
 
-def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> Retraining:
+def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any], images: Images | None) -> Retraining:
     """The run at its checkpoint, if there is one. A ValueError leaves all files as they were."""
     from .run.process_run import share_state
     from .sgl import ranks
 
     config, notes = stored_config(given, args.out, run.config)
-    retraining, identity = prepare(args, config, run.config)
+    retraining, identity = prepare(args, config, run.config, images)
 
     def take(state: dict[str, Any]) -> int:
         retraining.load_state_dict(state)
@@ -140,14 +196,18 @@ def resumed(run: RunFolder, args: argparse.Namespace, given: dict[str, Any]) -> 
 
 
 def prepare(
-    args: argparse.Namespace, config: dict[str, Any], stored: dict[str, Any]
+    args: argparse.Namespace, config: dict[str, Any], stored: dict[str, Any], images: Images | None
 ) -> tuple[Retraining, dict[str, Any]]:
     """Data and network before the first step, and the identity of a run of them. stored: what config.json holds"""
     from .data import open_dataset
     from .run.retrain import Retraining
 
     recipe = Recipe(**{field.name: config[field.name] for field in fields(Recipe)})
-    dataset = open_dataset(config["data"], config["root"], "train", config["image_size"], recipe.seed, whole=True)
+    if images is None:
+        where = config["data"], config["root"], "train", config["image_size"]
+        dataset = open_dataset(*where, recipe.splits_by, args.download, whole=True)
+    else:
+        dataset = images(recipe.splits_by, config["image_size"], None)
     retraining = Retraining(Genotype(**config["genotype"]), dataset, recipe, args.device)
     return retraining, identity(stored, dataset, computes("torch", args.device))
 

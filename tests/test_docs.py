@@ -27,6 +27,12 @@ def blocks_of(page: Path) -> list[str]:
     return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.S | re.M)
 
 
+def own_models() -> dict[str, Any]:
+    """Eager supernets and images."""
+    models = {name: Foreign(num_classes=10) for name in ("model", "m1", "m2")}
+    return {**models, "images": torch.randn(2, 3, 8, 8)}
+
+
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("draw", ROOT / "docs" / "draw.py")
@@ -38,11 +44,13 @@ def script() -> ModuleType:
 
 @pytest.mark.parametrize("page", [p for p in [*DOCS, ROOT / "README.md"] if blocks_of(p)], ids=lambda p: p.stem)
 def test_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The blocks of a page in one namespace, in order. In docs/ a batch and files, which a reader has, are given."""
+    """The blocks of a page in one namespace, in order. A reader's own is given: in docs/ a batch and files, in README
+    models.
+    """
     monkeypatch.chdir(tmp_path)
     images, labels = torch.randn(3, 2, 3, 8, 8), torch.randint(10, (2, 2))
     given: dict[str, Any] = dict(zip(("x_train", "x_unlabeled", "x_val"), images, strict=True))
-    given = given | {"y_train": labels[0], "y_val": labels[1]} if page in DOCS else {}
+    given = given | {"y_train": labels[0], "y_val": labels[1]} if page in DOCS else own_models()
     for name in ("learner0.pt", "learner1.pt"):
         torch.save(Foreign(num_classes=10).state_dict(), name)
     Path("log.txt").write_text(LOG)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -167,3 +168,14 @@ class use_backend:  # noqa: N801  (a setter that also reads as a context manager
     def __exit__(self, *_: Any) -> None:
         global _chosen
         _chosen = self._before
+
+
+@contextmanager
+def backend_kept() -> Iterator[None]:
+    """Around what chooses a backend: the choice before comes back."""
+    global _chosen
+    before = _chosen
+    try:
+        yield
+    finally:
+        _chosen = before

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..errors import reason
 from .cifar_files import read
-from .cifar_forms import FORMS, Form
+from .cifar_forms import FORMS, Form, archives
 from .dataset import Dataset, Triple
 from .locate import cifar_path
 
@@ -50,8 +50,8 @@ def _locate(name: str, folder: Path, download: bool) -> tuple[Form, Path]:
         _download(name, folder)
         found = cifar_path(name, folder)
     if found is None:
-        files = ", ".join(file for form in FORMS[name] for file in (form.archive, form.folder))
-        raise ValueError(f"{name}: none of {files} in {folder} (root, SGL_FAST_DATA)")
+        remedy = "--download fetches it, --root or SGL_FAST_DATA says where it is"
+        raise ValueError(f"{name}: {folder} has no {archives(name)}; {remedy}")
     return found
 
 

@@ -68,7 +68,7 @@ _CIFAR10 = (
 _CIFAR100 = (
     Form(
         archive="cifar-100-binary.tar.gz",
-        md5=None,
+        md5="03b5dce01913d631647c71ecec9e9cb8",
         folder="cifar-100-binary",
         train=("train.bin",),
         test="test.bin",
@@ -92,3 +92,10 @@ _CIFAR100 = (
     ),
 )
 FORMS: dict[str, tuple[Form, ...]] = {"cifar10": _CIFAR10, "cifar100": _CIFAR100}
+SOURCE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+
+
+def archives(name: str) -> str:
+    """Words on the files that "cifar10" or "cifar100" is read from: either of its archives, or what it unpacks to."""
+    files = " or ".join(f"{form.archive} (md5 {form.md5})" for form in FORMS[name])
+    return f"{files}, from {SOURCE}"

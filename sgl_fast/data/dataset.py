@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from .image_store import ImageStore
 
 Images = Tensor | ImageStore
 Triple = tuple[float, float, float]
+SAMPLED = 8192  # images that mean and standard deviation are taken of
 MOST_CLASSES = 1 << 20  # a label beyond is no class index, whatever the classes are
 
 
@@ -26,6 +29,7 @@ class Dataset:
     unlabeled         images of the same size, never empty
     mean, std         of the channels, pixels counted from 0 to 1
     source            what this is and where it comes from, for `note`
+    files             of each role whose images come from a folder, the files
     """
 
     name: str
@@ -37,6 +41,7 @@ class Dataset:
     mean: Triple
     std: Triple
     source: str
+    files: Mapping[str, Sequence[Path]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         size = self.train[0].shape[1:]
@@ -76,12 +81,17 @@ class Dataset:
         return f" (no training image of {named}{more})" if empty else ""
 
 
-def moments(images: Tensor) -> tuple[Triple, Triple]:
-    """Mean and standard deviation of each channel of uint8 [M, 3, H, W], pixels counted from 0 to 1; exact."""
-    value = torch.arange(256, dtype=torch.float64) / 255
+def moments(images: Images) -> tuple[Triple, Triple]:
+    """Mean and standard deviation of each channel of uint8 [M, 3, H, W], pixels counted from 0 to 1.
+
+    Exact, of all images or, of more than SAMPLED, of so many at most, evenly spaced.
+    """
+    value, counts = torch.arange(256, dtype=torch.float64) / 255, torch.zeros(3, 256, dtype=torch.int64)
+    for index in torch.arange(0, len(images), -(-len(images) // SAMPLED)).split(256):
+        pixels = images[index]
+        counts += torch.stack([torch.bincount(pixels[:, channel].flatten(), minlength=256) for channel in range(3)])
     means, stds = [], []
-    for channel in range(3):
-        weight = torch.bincount(images[:, channel].flatten(), minlength=256).double() / images[:, channel].numel()
+    for weight in counts.double() / counts[0].sum():
         mean = float(weight @ value)
         means.append(mean)
         # A channel that never varies would be divided by zero: half a grey level stands for its spread.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 
 from PIL import Image
@@ -25,5 +26,11 @@ def decode(path: Path, shape: Callable[[Image.Image], Image.Image]) -> Tensor:
 
 def decode_all(paths: Sequence[Path], shapes: Iterable[Callable[[Image.Image], Image.Image]]) -> list[Tensor]:
     """`decode` for each pair, in threads: PIL lets go of the interpreter while it decodes and resizes."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(decode, paths, shapes))
+    return list(_threads(os.getpid()).map(decode, paths, shapes))
+
+
+@lru_cache(1)
+def _threads(process: int) -> ThreadPoolExecutor:
+    """One for each core that the process may use; a child that was forked makes its own."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return ThreadPoolExecutor(cores, "decode")

@@ -84,6 +84,16 @@ def class_files(root: Path, left: LeftOut) -> dict[str, list[Path]]:
     return files
 
 
+def check_classes(root: Path, classes: list[str], name: str, found: list[str]) -> None:
+    """ValueError where a folder of root has other classes than train/, or in another order."""
+    if found != classes:
+        odd = sorted(set(classes).symmetric_difference(found))[:1]
+        alone = "".join(f"; {one} is in {'train' if one in classes else name}/ alone" for one in odd)
+        raise ValueError(
+            f"{root}: the {len(found)} classes of {name}/ are not the {len(classes)} of train/, in their order{alone}"
+        )
+
+
 def _entries(folder: Path) -> list[tuple[os.DirEntry[str], str]]:
     """What is in a folder, by name, and what each is: an image, a folder, or the words that say why it is neither."""
     try:

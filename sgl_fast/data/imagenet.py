@@ -13,8 +13,8 @@ from torch import Tensor
 from ..errors import reason
 from ..files import read_text, write_text_atomic
 from .dataset import Dataset
-from .image_files import LeftOut, class_files
-from .image_store import ImageStore
+from .image_files import LeftOut, check_classes, class_files
+from .image_store import WindowStore
 from .splits import split_by_class
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -33,7 +33,7 @@ def open_imagenet(root: Path, image_size: int, seed: int) -> Dataset:
         train=_labeled(root, index["train"], classes, image_size),
         val=_labeled(root, index["val"], classes, image_size),
         test=_tested(root, classes, image_size, left),
-        unlabeled=ImageStore([root / p for p in index["unlabeled"]], image_size),
+        unlabeled=WindowStore([root / p for p in index["unlabeled"]], image_size),
         mean=MEAN,
         std=STD,
         source=f"{root}, split by {kept}{left}",
@@ -50,15 +50,10 @@ def open_whole(root: Path, image_size: int) -> Dataset:
     return Dataset("imagenet", tuple(classes), train, train, test, train[0], MEAN, STD, f"{root}, whole{left}")
 
 
-def _tested(root: Path, classes: list[str], image_size: int, left: LeftOut) -> tuple[ImageStore, Tensor]:
+def _tested(root: Path, classes: list[str], image_size: int, left: LeftOut) -> tuple[WindowStore, Tensor]:
     """The images of root/val, which must have the classes of root/train."""
     tested = class_files(root / "val", left)
-    if list(tested) != classes:
-        odd = sorted(set(classes).symmetric_difference(tested))[:1]
-        alone = "".join(f"; {name} is in {'train/' if name in classes else 'val/'} alone" for name in odd)
-        raise ValueError(
-            f"{root}: the {len(tested)} classes of val/ are not the {len(classes)} of train/, in their order{alone}"
-        )
+    check_classes(root, classes, "val", [*tested])
     return _labeled(root, _paths(root, tested), classes, image_size)
 
 
@@ -121,7 +116,7 @@ def _paths(root: Path, files: dict[str, list[Path]]) -> list[str]:
     return [path.relative_to(root).as_posix() for found in files.values() for path in found]
 
 
-def _labeled(root: Path, paths: list[str], classes: list[str], size: int) -> tuple[ImageStore, Tensor]:
+def _labeled(root: Path, paths: list[str], classes: list[str], size: int) -> tuple[WindowStore, Tensor]:
     label = {name: i for i, name in enumerate(classes)}
     labels = torch.tensor([label[p.split("/")[1]] for p in paths])
-    return ImageStore([root / p for p in paths], size), labels
+    return WindowStore([root / p for p in paths], size), labels

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -13,9 +14,11 @@ from . import color_jitter
 from .augment import draw, levels, normalize, table
 from .batch import Batch
 from .dataset import Dataset, Images
+from .image_store import ImageStore, WindowStore
 from .seeds import seed_of, shuffled
 from .upload import upload
 
+T = TypeVar("T")
 _ROLES = ("train", "unlabeled", "val")
 # What a hash is for, so that a shuffle and the augmentation of the same step never share a seed.
 _SHUFFLE, _AUGMENT, _COLORS = 0, 1, 2
@@ -72,28 +75,19 @@ class Feed:
         self._orders: dict[tuple[str, int], tuple[int, Tensor]] = {}
         lazy = not all(isinstance(x, Tensor) for x in images.values())
         self._decoder = ThreadPoolExecutor(1) if lazy else None
-        self._begun: dict[int, Future[Batch]] = {}
+        self._begun: dict[str, tuple[int, Future[Any]]] = {}  # by what it is for: which one, and its making
 
     @property
     def steps_per_epoch(self) -> int:
         return self._size["train"] // self.batch_size
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, counted from 0 over the whole run.
-
-        Where files must be decoded, the next step's batch is begun in a thread: as a pure function it can't differ.
-        """
-        if self._decoder is None:
-            return self._make(step)
-        begun = self._begun.pop(step, None)
-        batch = self._make(step) if begun is None else begun.result()
-        self._begun = {step + 1: self._decoder.submit(self._make, step + 1)}
-        return batch
+        """The batch of a step, counted from 0 over the whole run."""
+        return self._ahead("batch", step, step + 1, self._make)
 
     def labeled(self, role: str, step: int) -> tuple[Tensor, Tensor]:
         """(x, y) of one role alone, "train" or "val", as in `batch(step)`."""
-        x, index = self._draw(role, step, self.learners)
-        return x, self._labels[role][index]
+        return self._ahead(role, step, step + 1, lambda step: self._labeled(role, step))
 
     def unlabeled(self, step: int) -> Tensor:
         """x of the images without labels alone, as in `batch(step)`."""
@@ -108,20 +102,38 @@ class Feed:
         """
         images, labels = {"val": (self._images["val"], self._labels["val"]), "test": self.dataset.test}[split]
         size = self._size["val"] if split == "val" else len(images)
-        for start in range(part[0] * batch_size, size, part[1] * batch_size):
-            stop = min(start + batch_size, size)
-            x = images[torch.arange(start, stop, device=images.device)].to(self.device, non_blocking=True)
-            y = labels[start:stop].to(self.device, non_blocking=True)
+
+        def read(start: int) -> Tensor:
+            return images[torch.arange(start, min(start + batch_size, size), device=images.device)]
+
+        for start in (starts := range(part[0] * batch_size, size, part[1] * batch_size)):
+            after = start + starts.step if start != starts[-1] else None
+            x = self._ahead(f"evaluation {split} {batch_size}", start, after, read).to(self.device, non_blocking=True)
+            y = labels[start : start + len(x)].to(self.device, non_blocking=True)
             yield normalize(x, self.dataset.mean, self.dataset.std, self.dtype), y
 
     def validation(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """`evaluation("val", batch_size)`."""
         return self.evaluation("val", batch_size)
 
+    def _ahead(self, what: str, now: int, after: int | None, make: Callable[[int], T]) -> T:
+        """make(now). Where files must be decoded, make(after) is begun in a thread: a pure function can't differ."""
+        if self._decoder is None:
+            return make(now)
+        number, begun = self._begun.pop(what, (None, None))
+        made: T = begun.result() if begun is not None and number == now else make(now)
+        if after is not None:
+            self._begun[what] = after, self._decoder.submit(make, after)
+        return made
+
     def _make(self, step: int) -> Batch:
-        x_train, y_train = self.labeled("train", step)
-        x_val, y_val = self.labeled("val", step)
+        x_train, y_train = self._labeled("train", step)
+        x_val, y_val = self._labeled("val", step)
         return Batch(x_train, y_train, self.unlabeled(step), x_val, y_val)
+
+    def _labeled(self, role: str, step: int) -> tuple[Tensor, Tensor]:
+        x, index = self._draw(role, step, self.learners)
+        return x, self._labels[role][index]
 
     def _draw(self, role: str, step: int, learners: int | None) -> tuple[Tensor, Tensor]:
         """(images, their indices) of a role on the device: [N, 3, H, W], [N], or of each of so many learners."""
@@ -129,7 +141,7 @@ class Feed:
         draws = upload(torch.cat(tables), self.device)
         images, index, crop = self._images[role], draws[:, 0], self.crop
         if (own := [x for x in decoded if x is not None]) or not isinstance(images, Tensor):
-            crop = crop if isinstance(images, Tensor) else 0
+            crop = 0 if isinstance(images, WindowStore) else crop
             images = upload(torch.cat(own), self.device)
             draws = torch.column_stack([torch.arange(len(images), device=self.device), draws[:, 1:]])
         x = augment(images, draws, self._levels, crop, self.cutout)
@@ -144,11 +156,13 @@ class Feed:
         index = self._order(role, step // batches, learner)[start : start + self.batch_size]
         generator = torch.Generator().manual_seed(seed_of(self.seed, _AUGMENT, step, _ROLES.index(role), learner))
         images, colors = self._images[role], self._colors(role, step, learner)
-        if not isinstance(images, Tensor):
-            decoded: Tensor | None = images.random_crops(index, generator, self._part, colors)
-        else:
-            decoded = None if colors is None else color_jitter.jitter_all(images[index[self._part]], colors)
-        (H, W), crop = images.shape[2:], self.crop if isinstance(images, Tensor) else 0
+        decoded, crop = None, self.crop
+        if isinstance(images, WindowStore):
+            decoded, crop = images.random_crops(index, generator, self._part, colors), 0
+        elif colors is not None or isinstance(images, ImageStore):
+            decoded = images[index[self._part]]
+            decoded = decoded if colors is None else color_jitter.jitter_all(decoded, colors)
+        H, W = images.shape[2:]
         return decoded, table(index, draw(len(index), H, W, crop, generator), self.flip)[self._part]
 
     def _colors(self, role: str, step: int, learner: int) -> Tensor | None:

@@ -10,6 +10,8 @@ from .cifar_forms import FORMS, Form
 from .idx import find_idx
 
 DATASETS = ("auto", "embedded", "fashion_mnist", "cifar10", "cifar100", "imagenet", "folder:PATH")
+PYTHON = "python:"  # of the name of a data set that a caller from Python has
+FROM_PYTHON = "these images came from Python: sgl_fast.run_search and run_evaluation take them as dataset"
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
 
 _IDX_STEMS = tuple(f"{s}-{k}-ubyte" for s in ("train", "t10k") for k in ("images-idx3", "labels-idx1"))
@@ -22,7 +24,7 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
 
 def check_name(name: str) -> None:
     """Raise a ValueError that lists the names where `name` is none of them."""
-    if name not in DATASETS[:-1] and not (name.startswith("folder:") and name != "folder:"):
+    if name not in DATASETS[:-1] and not (name.startswith(("folder:", PYTHON)) and name != "folder:"):
         raise ValueError(f"unknown data set {name!r}; there are {', '.join(DATASETS)}")
 
 
@@ -30,6 +32,8 @@ def find(name: str, root: str | os.PathLike[str] | None = None) -> bool:
     """Whether the files of a data set are there; cheap, nothing is opened."""
     check_name(name)
     folder = data_root(root)
+    if name.startswith(PYTHON):
+        return False
     if name.startswith("folder:"):
         return os.path.isdir(user_path(name.removeprefix("folder:")))
     if name == "imagenet":

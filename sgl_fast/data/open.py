@@ -6,8 +6,6 @@ import dataclasses
 import os
 from pathlib import Path
 
-from torch import Tensor
-
 from ..errors import told_in_one_line
 from ..files import user_path
 from ..integers import whole
@@ -15,10 +13,10 @@ from .cifar import open_cifar
 from .cifar_forms import FORMS
 from .dataset import Dataset, halved
 from .fashion_mnist import embedded, full
-from .image_folder import open_folder, unlabeled_images
+from .image_folder import open_folder, with_folder
 from .imagenet import open_imagenet, open_whole
 from .in_memory import check_size
-from .locate import choose, data_root, fashion_mnist_folder, imagenet_folder
+from .locate import FROM_PYTHON, PYTHON, choose, data_root, fashion_mnist_folder, imagenet_folder
 
 _SIDE, _HALF = 32, 16  # of the sets that are neither folders nor ImageNet
 _CHALLENGE = "ILSVRC/Data/CLS-LOC"  # where the challenge's own archive has ImageNet's folders
@@ -52,14 +50,17 @@ def open_dataset(
     dataset = _open(name, data_root(root), image_size, seed, unlabeled is None, download, whole)
     if image_size not in (None, dataset.image_size[0]):
         dataset = halved(dataset)
+    return with_unlabeled(dataset, unlabeled)
+
+
+def with_unlabeled(dataset: Dataset, unlabeled: str | None) -> Dataset:
+    """Its images without labels those of `open_dataset`'s `unlabeled`."""
     if unlabeled is None:
         return dataset
-    images = dataset.train[0]
-    if unlabeled == "train":
-        return dataclasses.replace(dataset, unlabeled=images)
-    others, left = unlabeled_images(user_path(unlabeled), dataset.image_size, lazy=not isinstance(images, Tensor))
-    source = f"{dataset.source}; unlabelled images from {unlabeled}{left}"
-    return dataclasses.replace(dataset, unlabeled=others, source=source)
+    if unlabeled != "train":
+        return with_folder(dataset, user_path(unlabeled))
+    files = {**dataset.files, "unlabeled": dataset.files["train"]} if dataset.files else {}
+    return dataclasses.replace(dataset, unlabeled=dataset.train[0], files=files)
 
 
 def _open(
@@ -67,6 +68,8 @@ def _open(
 ) -> Dataset:
     if name.startswith("folder:"):
         return open_folder(user_path(name.removeprefix("folder:")), image_size, seed)
+    if name.startswith(PYTHON):
+        raise ValueError(f"{name}: {FROM_PYTHON}")
     if name in FORMS:
         return open_cifar(name, folder, external, download)
     if name == "embedded":

@@ -13,7 +13,8 @@ from torch import Tensor
 from ..errors import ImageError, reason, told_in_one_line
 from ..integers import whole
 from .dataset import MOST_CLASSES, Dataset
-from .in_memory import assemble, check_size, fit, split_dataset
+from .image_store import fit
+from .in_memory import assemble, check_size, split_dataset
 from .pixels import rgb, tensor_of, to_bytes
 
 

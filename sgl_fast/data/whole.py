@@ -67,5 +67,5 @@ def joined(name: str, parts: list[Images]) -> Images:
     if len(tensors) == len(parts):
         return torch.cat(tensors)
     if len(stores) == len(parts):
-        return ImageStore([path for store in stores for path in store.paths], stores[0].size)
+        return stores[0].of([path for store in stores for path in store.paths])
     raise ValueError(f"{name}: need training and validation images both in memory or both in files")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -13,15 +12,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..backends.choice import use_backend
-from ..data.cifar_forms import FORMS
-from ..data.locate import choose, data_root, find
-from ..errors import ImageError, one_line
+from ..backends.choice import asked_for, use_backend
+from ..data.cifar_forms import FORMS, archives
+from ..data.locate import FROM_PYTHON, PYTHON, choose, data_root, find
+from ..errors import ImageError, RunStopped, one_line
 from ..files import user_path
 from ..limits import flag
 from ..setting import SettingError
 from .plots.canvas import FORMATS
-from .run_folder import RunFolder
 
 FOLDER = "folder:"
 FILES = 3  # exit code: a file that cannot be read or written in mid-run
@@ -63,19 +61,12 @@ def refuse(prog: str, error: OSError | ValueError) -> int:
     return 2
 
 
-def say_end(prog: str, end: Stopped | Unreadable, step: int, run: RunFolder) -> int:
-    """Says where a run that saved itself stops, and gives the exit code."""
-    reason = signal.Signals(end.signal).name if isinstance(end, Stopped) else str(end)
-    more = f"saved at step {step}, where --resume {shlex.quote(str(run.folder))} goes on"
-    print(f"{prog}: {reason}; {more}", file=sys.stderr)
-    return 128 + end.signal if isinstance(end, Stopped) else FILES
-
-
-def say_last(prog: str, error: BaseException, run: RunFolder) -> int:
-    """Says what ended a run, and what stays of it, in one line, and gives the exit code."""
-    stays = "none yet" if run.good is None else f"step {run.good}"
-    print(f"{prog}: {one_line_of(error)}; last good checkpoint: {stays}", file=sys.stderr)
-    return FILES if isinstance(error, OSError) else 1
+def code_of(prog: str, error: OSError | ValueError | RunStopped) -> int:
+    """Says what kept a command from its end, in one line, and gives the exit code."""
+    if not isinstance(error, RunStopped):
+        return refuse(prog, error)
+    print(f"{prog}: {error}", file=sys.stderr)
+    return error.code
 
 
 def check_device(name: str) -> None:
@@ -85,12 +76,12 @@ def check_device(name: str) -> None:
 
 
 def put_backend(name: str | None) -> None:
-    """The backend of all that follows; None: SGL_FAST_BACKEND's, if it names one, else the best.
+    """The backend of all that follows; None: what was chosen, else SGL_FAST_BACKEND's, if it names one, else the best.
 
     ValueError where there is none of that name, or it cannot run.
     """
     try:
-        use_backend(name)
+        asked_for() if name is None else use_backend(name)
     except (RuntimeError, ValueError) as error:
         raise ValueError(f"{'SGL_FAST_BACKEND' if name is None else '--backend'}: {error}") from None
 
@@ -101,22 +92,31 @@ def located(data: str | None, root: str | None) -> tuple[str, str | None]:
     name = choose(data or "auto", root)
     if name.startswith(FOLDER):
         return FOLDER + absolute(name.removeprefix(FOLDER)), root
+    if name.startswith(PYTHON):
+        return name, root
     return name, absolute(data_root()) if root is None and name != "embedded" else root
 
 
-def check_found(given: Mapping[str, Any], data: str, root: str | None, unlabeled: str | None = None) -> None:
-    """ValueError where files or folders of the data are not there; cheap, nothing is opened. given: what is said, which
-    data and root, of `located`, come from
+def check_found(
+    given: Mapping[str, Any], data: str, root: str | None, unlabeled: str | None = None, download: bool = False
+) -> None:
+    """ValueError where files or folders of the data are not there; cheap, nothing is opened.
+
+    given     what is said, which data and root, of `located`, come from
+    download  archives that can be fetched may be missing
     """
     said = given.get("root")
     place = os.environ.get("SGL_FAST_DATA") if said is None else said
     if place and given.get("data") in (None, "auto") and not os.path.isdir(user_path(place)):
         raise ValueError(f"{'SGL_FAST_DATA' if said is None else '--root'}: there is no folder {place}")
+    if data.startswith(PYTHON):
+        raise ValueError(f"--data: {data}: {FROM_PYTHON}")
     if data.startswith(FOLDER) and not find(data, root):
         raise ValueError(f"--data: there is no folder {data.removeprefix(FOLDER)}")
-    if not find(data, root):
-        need = ", ".join(form.archive for form in FORMS.get(data, ())) or "train/ and val/"
-        raise ValueError(f"--data: {data} is not in {data_root(root)}, which has none of {need}; see --root")
+    if not find(data, root) and not (data in FORMS and download):
+        remedy = "--download fetches it, or see --root" if data in FORMS else "see --root"
+        need = archives(data) if data in FORMS else "train/ and val/"
+        raise ValueError(f"--data: {data} is not in {data_root(root)}, which has no {need}; {remedy}")
     if unlabeled not in (None, "train") and not os.path.isdir(user_path(str(unlabeled))):
         raise ValueError(f"--unlabeled: need the word train or a folder; there is no folder {unlabeled}")
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..data.locate import DATASETS
+from ..data.locate import PYTHON
 from ..errors import reason
 from ..files import read_text, user_path
 from ..genotype.baseline import Budget, random_genotype
@@ -21,7 +21,17 @@ from ..setting import check_limits
 from ..spaces import space
 from .command import FOLDER, check_found, located
 from .identity import RUN
-from .options import Option, Options, device_option, figures_option, log_option, options_of, shown
+from .options import (
+    Option,
+    Options,
+    data_option,
+    device_option,
+    download_option,
+    figures_option,
+    log_option,
+    options_of,
+    shown,
+)
 from .parser import Parser
 from .place import add_resume, out_option
 from .recipe import IMAGES, RECIPES, SCALES, Recipe, preset, recipe_name
@@ -49,10 +59,11 @@ OPTIONS = Options(
         Option(
             "scale", "str", "paper: the recipe's sizes; tiny: ones that train in minutes on a CPU", WHAT, tuple(SCALES)
         ),
-        Option("data", "str", f"{', '.join(DATASETS)}; auto: the best that is found", IMAGES),
+        data_option,
         Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
         Option("image_size", "int | None", "to resize to; 32 or 16 but for imagenet and folder:PATH", IMAGES),
         *options_of(Recipe),
+        download_option,
         device_option,
         out_option("evaluate"),
         figures_option,
@@ -146,18 +157,23 @@ def with_run(given: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         return {**{name: value for name, value in given.items() if name != "budget"}, "genotype": str(cells)}, [line]
     path = user_path(given.get("genotype") or "no file")
     config = (path if os.path.isdir(path) else path.parent) / CONFIG
-    if "data" in given or "root" in given or not os.path.exists(path) or not config.is_file():
+    own = str(given.get("data")).startswith(PYTHON)
+    other = ("data" in given and not own) or "root" in given
+    if other or not os.path.exists(path) or not config.is_file():
         return given, []
     try:
         run = json.loads(read_text(config, 1 << 20))
-        if not isinstance(run, dict) or not {*DATA} <= set(run):
+        if not isinstance(run, dict) or not {*DATA} <= set(run) or (own and not str(run["data"]).startswith(PYTHON)):
             return given, []  # of something else
-        imagenet = space(run["space"]).imagenet if "space" in run else run["imagenet"]
-        found = OPTIONS.checked({**{name: run[name] for name in DATA}, "imagenet": imagenet}, str(config))
+        searched = "space" in run
+        imagenet = space(run["space"]).imagenet if searched else run["imagenet"]
+        split = run["config"]["seed"] if searched else run.get("split_seed")
+        form = {"imagenet": imagenet, "split_seed": run["seed"] if split is None else split}
+        found = OPTIONS.checked({**{name: run[name] for name in DATA}, **form}, str(config))
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"--genotype: cannot read the settings of its run, {config}: {reason(error)}") from None
-    form = "ImageNet" if {**found, **given}["imagenet"] else "CIFAR"
-    return {**found, **given}, [f"data {found['data']} and the {form} form, as in {config}"]
+    words = "ImageNet" if {**found, **given}["imagenet"] else "CIFAR"
+    return {**found, **given}, [f"data {found['data']} and the {words} form, as in {config}"]
 
 
 def recipe_of(given: dict[str, Any], scale: str) -> Recipe:
@@ -167,12 +183,17 @@ def recipe_of(given: dict[str, Any], scale: str) -> Recipe:
     return preset(name, given.get("scale", scale), **own)
 
 
-def new_config(given: dict[str, Any], scale: str = "tiny") -> dict[str, Any]:
-    """What config.json holds: the genotype, the data and the recipe, at this scale unless --scale says another."""
+def new_config(given: dict[str, Any], scale: str = "tiny", own: bool = False, download: bool = False) -> dict[str, Any]:
+    """What config.json holds: the genotype, the data and the recipe, at this scale unless --scale says another.
+
+    own       the images came from Python
+    download  as of `check_found`
+    """
     genotype, recipe = genotype_of(given), recipe_of(given, scale)
     check_limits(given)
     data, root = located(given.get("data"), given.get("root"))
-    check_found(given, data, root)
+    if not own:
+        check_found(given, data, root, download=download)
     where = dict(zip(DATA, (data, root, given.get("image_size")), strict=True))
     return {"genotype": json.loads(genotype.to_json()), **where, **recipe.as_dict()}
 
@@ -219,7 +240,7 @@ def placed(given: dict[str, Any], out: Path, known: dict[str, Any]) -> dict[str,
     """Where the data lies. ValueError if an option says something else than the run has."""
     said = {**implied(given, known["imagenet"]), **given}
     data, root = located(given.get("data", known["data"]), given.get("root", known["root"]))
-    moved = data.startswith(FOLDER) and known["data"].startswith(FOLDER)
+    moved = any(data.startswith(form) and known["data"].startswith(form) for form in (FOLDER, PYTHON))
     for name, value in {**said, "data": data}.items():
         if name in known and name != "root" and value != known[name] and not (name == "data" and moved):
             raise ValueError(f"{flag(name)}: the run in {out} began with {known[name]}; got {value}")

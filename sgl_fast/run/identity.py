@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
@@ -82,17 +83,29 @@ def _data(dataset: Dataset) -> dict[str, Any]:
         "size": list(dataset.image_size),
         "images": {role: len(x) for role, x in images.items()},
         "labels": _digest(_bytes(t) for t in labels.values()),
-        "split": _digest(_which(x) for x in images.values()),
+        "split": _digest(_which(x, dataset.files.get(role)) for role, x in images.items()),
     }
 
 
-def _which(images: Images) -> bytes:
-    """Which images, in which order: the names of files, or every eighth pixel of every eighth row."""
+def _which(images: Images, files: Sequence[Path] | None) -> bytes:
+    """Which images, in which order: every eighth pixel of every eighth row. Of a folder, which may be in memory today
+    and read as it is needed tomorrow, names and lengths of files; of ImageNet names.
+    """
     from torch import Tensor
 
+    if files is not None:
+        return _lines(f"{_name(path)} {path.stat().st_size}" for path in files)
     if isinstance(images, Tensor):
         return _bytes(images[:, :, ::8, ::8])
-    return "\n".join("/".join(path.parts[-2:]) for path in images.paths).encode(errors="surrogateescape")
+    return _lines(map(_name, images.paths))
+
+
+def _name(path: Path) -> str:
+    return "/".join(path.parts[-2:])
+
+
+def _lines(lines: Iterable[str]) -> bytes:
+    return "\n".join(lines).encode(errors="surrogateescape")
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from ..data.locate import DATASETS
 from ..files import read_text, user_path
 
 if sys.version_info >= (3, 11):
@@ -111,6 +112,16 @@ def options_of(settings: type, kinds: Mapping[str, str] | None = None) -> list[O
 
 
 device_option = Option("device", "str", "auto, cpu, cuda or cuda:N", metavar="NAME", default="auto")
+data_option = Option(
+    "data",
+    "str",
+    f"{', '.join(DATASETS)}; auto: the best that is found. A folder holds one folder a class, or train, val and, if "
+    "there is one, test with those; images that would fill half of the free memory are read as they are needed",
+    "images",
+)
+download_option = Option(
+    "download", "switch", "fetch CIFAR's archives if they are missing, by torchvision", default=False
+)
 log_option = Option("log", "str", "also to csv, tensorboard, wandb", metavar="NAMES", default="none")
 figures_option = Option("figures", "str", "formats of the pictures: png, svg, pdf; none", default="png,svg")
 

@@ -47,12 +47,17 @@ def settle(args: Namespace, name: Sequence[object]) -> None:
         raise ValueError("--resume: not with --print-config or --dry-run; --config DIR shows the settings of a run")
     args.out = dated(name) if args.out is None else args.out
     args.resume = resume is not None and (resume != AUTO or (args.out / CONFIG).is_file())
-    if os.environ.get("RANK", "0") != "0":
+    if not is_first():
         return  # of several processes the first one looks into the folder, and may have made it by now
     if args.resume:
         config_in(args.out)
     elif not shows:
         check_free(args.out)
+
+
+def is_first() -> bool:
+    """Of the processes of torchrun, before and after they have met."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def dated(name: Sequence[object]) -> Path:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import shlex
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
+from ..errors import RunStopped
 from ..sgl import processes, ranks
-from .command import say_last
+from .command import FILES, Stopped, Unreadable, one_line_of
 from .run_folder import Follower, RunFolder
 
 
@@ -36,13 +40,33 @@ def share_state(resumed: Resumable) -> None:
         resumed.load_state_dict(state)
 
 
-def told(prog: str, run: RunFolder, fit: Callable[[], int]) -> int:
-    """The exit code of fit; what ends it early is said in a line."""
+@contextmanager
+def mid_run(run: RunFolder) -> Iterator[None]:
+    """Around a run under way: what ends it is a RunStopped that says what stays of it."""
     try:
-        return fit()
+        yield
+    except Stopped as end:  # saved before
+        name = signal.Signals(end.signal).name
+        raise RunStopped(f"{name}; {_saved(run)}", 128 + end.signal) from None
+    except Unreadable as end:
+        raise RunStopped(f"{end}; {_saved(run)}", FILES) from end
     except (FloatingPointError, OSError) as error:
-        return say_last(prog, error, run)
+        raise _stopped(error, run) from error
+    except ValueError as error:  # a fault of ours: no refusal
+        raise RuntimeError(str(error)) from error
     except RuntimeError as error:
         if ranks.count() == 1 or not processes.is_silence(error):
             raise
-        return say_last(prog, RuntimeError(f"another process does not answer ({str(error).splitlines()[0]})"), run)
+        silent = RuntimeError(f"another process does not answer ({str(error).splitlines()[0]})")
+        raise _stopped(silent, run) from error
+
+
+def _saved(run: RunFolder) -> str:
+    return f"saved at step {run.good}, where --resume {shlex.quote(str(run.folder))} goes on"
+
+
+def _stopped(error: BaseException, run: RunFolder) -> RunStopped:
+    """With what stays of a run that an error ended."""
+    stays = "none yet" if run.good is None else f"step {run.good}"
+    text = f"{one_line_of(error)}; last good checkpoint: {stays}"
+    return RunStopped(text, FILES if isinstance(error, OSError) else 1)

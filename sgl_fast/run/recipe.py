@@ -58,6 +58,13 @@ class Recipe:
     limit: int | None = setting(
         None, "use only the first so many training and so many validation images", IMAGES, least=1
     )
+    split_seed: int | None = setting(
+        None,
+        "of the split of a folder's images into those to train and to test on; none: that of the search where "
+        "--genotype is its run, else --seed",
+        IMAGES,
+        least=0,
+    )
     held_out: int = setting(
         0, "images, drawn from those to train on, that are tested in place of the test set", IMAGES, least=0
     )
@@ -69,6 +76,11 @@ class Recipe:
             raise SettingError("channels", "a number that is even, for the ImageNet stem", self.channels)
         if self.warmup_epochs >= self.epochs and self.warmup_epochs:
             raise SettingError("warmup_epochs", f"a number below the {self.epochs} epochs", self.warmup_epochs)
+
+    @property
+    def splits_by(self) -> int:
+        """The seed of the split of the images."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)

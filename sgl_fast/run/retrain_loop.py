@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ..sgl import processes, ranks
-from .command import Stopped, Unreadable, reading, say_end
+from .command import Stopped, Unreadable, reading
 from .epoch_table import retraining_row
-from .evaluate_args import GENOTYPE, PROG, RESULT
+from .evaluate_args import GENOTYPE, RESULT
 from .pictures import draw, drawn
 from .plots import curves_figure
 from .progress import Progress
@@ -23,11 +25,11 @@ from .weights import AVERAGE, WEIGHTS, save_network
 LOOK_EVERY = 20  # steps between two readings of the running numbers, which wait for the device
 
 
-def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str]) -> int:
-    """Trains to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
+def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str]) -> None:
+    """Trains to the end, with a checkpoint after every epoch.
 
     figures   formats of the picture
-    Returns the exit code.
+    Stopped at a signal, Unreadable where a file cannot be read: with a checkpoint there.
     """
     run.write_json(GENOTYPE, run.config["genotype"])
     recipe, shown, quiet = retraining.recipe, dict[str, Any](), quiet or not ranks.is_main()
@@ -55,13 +57,10 @@ def fit(run: RunFolder, retraining: Retraining, quiet: bool, figures: list[str])
                         shown = end_epoch(run, retraining, bar, check_signal)
                         show(run, retraining, bar, figures)
                 check_signal()
-        except (Stopped, Unreadable) as end:
+        except (Stopped, Unreadable):
             run.save(retraining.state_dict(), retraining.step)
-            return say_end(PROG, end, retraining.step, run)
+            raise
         show(run, retraining, bar, figures)
-    if ranks.is_main():
-        finish(run, retraining)
-    return 0
 
 
 def end_epoch(
@@ -87,12 +86,25 @@ def show(run: RunFolder, retraining: Retraining, bar: Progress, figures: list[st
     drawn(bar, REPORT, lambda: write_page(run.path(REPORT), retraining_page(run, retraining, records)))
 
 
-def finish(run: RunFolder, retraining: Retraining) -> None:
-    """result.json and the line that says it: the last epoch's accuracy, since the best one would be chosen on tests."""
-    result = {**run.read_metrics()[-1], **retraining.sizes}
+@dataclass(frozen=True)
+class Evaluated:
+    """Of a network that is trained: its run's folder, its accuracy on the test images, and what result.json holds."""
+
+    folder: Path
+    accuracy: float
+    result: dict[str, Any]
+
+    def __str__(self) -> str:
+        accuracy, epochs = 100 * self.accuracy, self.result["epoch"]
+        return f"test accuracy {accuracy:.2f}% after the last of {epochs} epochs; {self.folder / RESULT}"
+
+
+def finish(run: RunFolder, retraining: Retraining) -> Evaluated:
+    """Writes result.json: the last epoch's accuracy, since the best one would be chosen on tests."""
+    result = processes.from_main({**(run.read_metrics() or [{}])[-1], **retraining.sizes})
     run.write_json(RESULT, result)
-    save_network(run.path(WEIGHTS), retraining.network.state_dict(), retraining.about())
-    if retraining.average is not None:
-        save_network(run.path(AVERAGE), retraining.average.module.state_dict(), retraining.about())
-    accuracy, epochs = result["test_accuracy"], result["epoch"]
-    print(f"test accuracy {100 * accuracy:.2f}% after the last of {epochs} epochs; {run.path(RESULT)}")
+    if ranks.is_main():
+        save_network(run.path(WEIGHTS), retraining.network.state_dict(), retraining.about())
+        if retraining.average is not None:
+            save_network(run.path(AVERAGE), retraining.average.module.state_dict(), retraining.about())
+    return Evaluated(run.folder, result["test_accuracy"], result)

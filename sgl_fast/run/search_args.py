@@ -6,10 +6,19 @@ import argparse
 from collections import Counter
 from typing import Any
 
-from ..data.locate import DATASETS
 from ..sgl.config import NUMBERS, Config
 from ..spaces import PRIMITIVES
-from .options import Option, Options, device_option, figures_option, log_option, options_of, shown
+from .options import (
+    Option,
+    Options,
+    data_option,
+    device_option,
+    download_option,
+    figures_option,
+    log_option,
+    options_of,
+    shown,
+)
 from .parser import Parser
 from .place import add_resume, out_option
 from .search_settings import CHOICES, SCALES, defaults, flat
@@ -32,7 +41,7 @@ OPTIONS = Options(
         Option("nodes", "int", "intermediate nodes of a cell", CELLS),
         Option("ops", "str | None", f"operations of every edge: {', '.join(PRIMITIVES)}", CELLS, metavar="A,B,..."),
         Option("max_skips", "int | None", "skips that the normal cell may have in the end; none: any number", CELLS),
-        Option("data", "str", f"{', '.join(DATASETS)}; auto: the best that is found", IMAGES),
+        data_option,
         Option("root", "str | None", "where data sets lie [$SGL_FAST_DATA, else data]", IMAGES, metavar="DIR"),
         Option("unlabeled", "str | None", "folder of the images without labels; train: the training images", IMAGES,
                metavar="DIR"),
@@ -45,6 +54,7 @@ OPTIONS = Options(
         *options_of(Config, {"skip_dropout": "floats"}),
         Option("memory", "float | None", "for activations: chooses --chunk", NUMBERS, metavar="GB"),
         Option("deterministic", "switch", "only algorithms that repeat to the bit", default=False),
+        download_option,
         device_option,
         Option("backend", "str | None", "reference, cpu, cuda, triton; auto: the best [$SGL_FAST_BACKEND, else auto]"),
         Option("launch", "switch", "on a GPU: launch every kernel, no CUDA graph of the step", default=False),

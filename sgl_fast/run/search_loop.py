@@ -14,14 +14,12 @@ from ..sgl import processes, ranks
 from ..sgl.record import check_finite
 from ..sgl.search import Search
 from ..spaces import KINDS, Space
-from .command import Stopped, Unreadable, reading, say_end
-from .decided import decided
+from .command import Stopped, Unreadable, reading
 from .epoch_table import search_row
 from .pictures import draw_search, drawn
 from .progress import Progress
 from .report import REPORT, write_page
 from .run_folder import RunFolder, plain
-from .search_args import PROG
 from .signals import stop_requested
 from .sizes import size_of
 from .speed import MEASURED, measured_before, peak_memory
@@ -31,11 +29,11 @@ from .validate import curvature, validate
 CURVED = 100  # validation images, from whose loss the curvature is
 
 
-def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> int:
-    """Searches to the end, to a signal or to a file that cannot be read, with a checkpoint there and after every epoch.
+def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> None:
+    """Searches to the end, with a checkpoint after every epoch.
 
     figures   formats of the pictures
-    Returns the exit code.
+    Stopped at a signal, Unreadable where a file cannot be read: with a checkpoint there.
     """
     epochs = stages.count * stages.config.total_epochs
     images = 3 * stages.settings["batch_size"]
@@ -46,20 +44,17 @@ def fit(run: RunFolder, stages: Stages, quiet: bool, figures: Sequence[str]) -> 
             while not stages.ended:
                 loop.advance()
                 loop.check_signal()
-        except (Stopped, Unreadable) as end:
+        except (Stopped, Unreadable):
             loop.deferred.write()
             run.save(stages.state_dict(), stages.step)
             if ranks.is_main():
                 report(run, stages, bar, run.read_metrics(), f"stopped at step {stages.step}")
-            return say_end(PROG, end, stages.step, run)
+            raise
         if ranks.is_main():
             records = run.read_metrics()
             keep_genotypes(run, records)
             draw_search(run, stages, bar, records, figures)
             report(run, stages, bar, records, "done")
-    if ranks.is_main():
-        finish(run, stages, records[-1])
-    return 0
 
 
 class DeferredLog:
@@ -243,22 +238,3 @@ def keep_genotypes(run: RunFolder, records: Sequence[Mapping[str, Any]]) -> None
     lines = [json.dumps({name: r[name] for name in names}) for r in records if "genotypes" in r]
     if lines:
         write_text_atomic(run.path("genotypes.jsonl"), "\n".join(lines) + "\n")
-
-
-def finish(run: RunFolder, stages: Stages, last: Mapping[str, Any]) -> None:
-    """What was found: the best learner's genotype, the size of its network at the paper's scale, how to evaluate it."""
-    from .search_report import evaluate_command
-
-    best, space = last["best_learner"], stages.search.space
-    print(f"learner {best} has the least validation loss, {last['validation_loss'][best]:.3f}", end="; ")
-    print(f"accuracy {last['validation_accuracy'][best]:.1%}")
-    if not stages.moved:
-        print(f"no genotype: the architecture never moved in {stages.config.epochs} epochs (--arch-start)")
-        return
-    print(*decided(stages.search).lines(), sep="\n")
-    genotype = stages.genotypes()[best]
-    size = size_of(genotype, space.num_classes, space.imagenet)
-    print(genotype.to_json())
-    print(f"{size.channels} channels, {size.layers} layers: {size.parameters:,} parameters, ", end="")
-    print(f"{size.macs:,} multiply-adds (convolutions and classifier)")
-    print(f"evaluate it: {evaluate_command(run.folder, stages.settings['scale'])}")

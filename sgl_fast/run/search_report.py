@@ -10,6 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from ..data.locate import PYTHON
 from ..genotype.genotype import Genotype
 from .identity import RUN
 from .report import Frame, Page, Table, cost_of, flat, frames_of, inlined, machine
@@ -110,16 +111,28 @@ def frames(ended: Sequence[Mapping[str, Any]]) -> list[Frame]:
 
 def commands(run: RunFolder, last: Mapping[str, Any], state: str) -> list[tuple[str, str]]:
     """What to run next."""
-    found = [] if state == "done" else [("Go on, where it stopped", f"{PROG} --resume {shlex.quote(str(run.folder))}")]
+    folder = shlex.quote(str(run.folder))
+    go_on = f"{PROG} --resume {folder}"
+    if run.config["data"].startswith(PYTHON):
+        go_on = f"sgl_fast.run_search(dataset, out={str(run.folder)!r}, resume=True)"
+    found = [] if state == "done" else [("Go on, where it stopped", go_on)]
     if "genotypes" in last:
-        evaluate = evaluate_command(run.folder, run.config["scale"])
-        found.append(("Train the best learner's network", evaluate))
+        found.append(("Train the best learner's network", evaluate_command(run.folder, run.config)))
         published = " --image-size 32" if run.config.get("image_size") == 16 else ""  # as in the table of learners
-        found.append(("Count its parameters and multiply-adds", f"{evaluate} --count{published}"))
+        count = f"{trained(run.folder, run.config)} --count{published}"
+        found.append(("Count its parameters and multiply-adds", count))
     return found
 
 
-def evaluate_command(folder: Path, scale: str) -> str:
-    """What trains the network of a search's best learner, at the scale of the search."""
+def evaluate_command(folder: Path, settings: Mapping[str, Any]) -> str:
+    """What trains the network of a search's best learner, at the scale of the search, on the same images."""
+    if not settings["data"].startswith(PYTHON):
+        return trained(folder, settings)
+    more = ', scale="paper"' if settings["scale"] == "paper" else ""
+    return f"sgl_fast.run_evaluation({str(folder)!r}, dataset{more})"
+
+
+def trained(folder: Path, settings: Mapping[str, Any]) -> str:
+    """That command line, whatever the images are."""
     command = f"python -m sgl_fast.evaluate --genotype {shlex.quote(str(folder))}"
-    return f"{command} --scale paper" if scale == "paper" else command
+    return f"{command} --scale paper" if settings["scale"] == "paper" else command

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..data.locate import PYTHON
 from ..limits import flag
 from ..setting import SettingError
 from ..spaces import RULES
@@ -56,7 +57,7 @@ def placed(given: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
         unlabeled = absolute(unlabeled)
     for name, new in (("data", data), ("unlabeled", unlabeled)):
         old = settings[name]
-        if new != old and not all(_is_folder(name, value) for value in (old, new)):
+        if new != old and not _may_move(name, old, new):
             raise ValueError(f"{flag(name)} {new}: the run to resume has {old}, and keeps it")
     return {**settings, "data": data, "root": root, "unlabeled": unlabeled}
 
@@ -69,5 +70,8 @@ def check_metrics(records: list[dict[str, Any]], step: int, ended: bool) -> list
     return [f"metrics.jsonl has no line of step {step}: it is not whole"] if step and at is None else []
 
 
-def _is_folder(name: str, value: str | None) -> bool:
-    return value not in (None, "train") and (name == "unlabeled" or str(value).startswith(FOLDER))
+def _may_move(name: str, old: str | None, new: str | None) -> bool:
+    """Both are folders, or both came from Python: whether the images are the same, labels and pixels tell."""
+    if name == "unlabeled":
+        return not {old, new} & {None, "train"}
+    return any(str(old).startswith(form) and str(new).startswith(form) for form in (FOLDER, PYTHON))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..data.locate import choose
+from ..data.locate import PYTHON, choose
 from ..relaxations import SETTINGS as OF_RELAXATIONS
 from ..relaxations import STOPPING
 from ..setting import SettingError, check_among, check_limits, check_range
@@ -59,7 +59,7 @@ def tiny(name: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     if (RULES[name].drops or not whole) and not HYPERGRADIENT & set(given):
         found["order"] = 1  # second order takes more than three minutes there
     data = given.get("data", "auto")
-    if imagenet or data == "imagenet" or data.startswith(FOLDER):
+    if imagenet or data == "imagenet" or data.startswith((FOLDER, PYTHON)):
         found["image_size"] = None
     if source == "released":
         first = given.get("pretrain_epochs", 1)

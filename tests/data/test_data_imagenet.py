@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import queue
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import torch
 from sources import paint, refused
 from toys import CHEAP
 
-from sgl_fast.data import Feed, open_dataset
+from sgl_fast.data import Feed, decode, image_store, open_dataset
 from sgl_fast.data.image_store import crop_box
 from sgl_fast.data.whole import hold_out
 from sgl_fast.errors import ImageError
@@ -105,7 +109,7 @@ def test_an_image_that_fails_in_mid_run_is_named_and_the_step_can_be_asked_again
     whole = {path: path.read_bytes() for path in data.train[0].paths}  # type: ignore[union-attr]
     for step, spoil in ((0, lambda path: path.write_bytes(whole[path][:100])), (3, Path.unlink)):
         assert torch.equal(feed.batch(step).x_train, want.batch(step).x_train)
-        feed._begun[step + 1].result()
+        feed._begun["batch"][1].result()
         for path in whole:
             spoil(path)
         feed.batch(step + 1)  # was decoded in time; the next one fails in its thread, then in this one
@@ -118,6 +122,45 @@ def test_an_image_that_fails_in_mid_run_is_named_and_the_step_can_be_asked_again
         for path, raw in whole.items():
             path.write_bytes(raw)
         assert torch.equal(feed.batch(step + 2).x_train, want.batch(step + 2).x_train)
+
+
+TAKES: dict[str, Callable[[Feed], Iterator[Any]]] = {
+    "a search's batches": lambda feed: (feed.batch(step) for step in range(9)),
+    "an evaluation's batches": lambda feed: (feed.labeled("train", step) for step in range(9)),
+    "test images": lambda feed: feed.evaluation("test", 1),
+}
+
+
+@pytest.mark.parametrize("take", TAKES.values(), ids=TAKES)
+def test_the_next_batch_is_decoded_meanwhile(
+    take: Callable[[Feed], Iterator[Any]], imagenet: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While nobody asks for it, once, and by threads that stay."""
+    decoded, threads = queue.Queue[Any](), set[int]()
+    whole = decode.decode
+
+    def watched(path: Path, shape: Any) -> Any:
+        threads.add(threading.get_ident())
+        return whole(path, shape)
+
+    def counted(paths: Any, shapes: Any) -> Any:
+        images = decode.decode_all(paths, shapes)
+        decoded.put([*paths])
+        return images
+
+    monkeypatch.setattr(decode, "decode", watched)
+    monkeypatch.setattr(image_store, "decode_all", counted)
+    batches = take(Feed(open_dataset("imagenet", str(imagenet), image_size=8), 2, seed=0))
+    roles = 3 if take is TAKES["a search's batches"] else 1
+    next(batches)
+    for _ in range(2 * roles):  # the first one, and one ahead
+        decoded.get(timeout=60)
+    for _ in range(2):
+        next(batches)
+    for _ in range(2 * roles):
+        decoded.get(timeout=60)
+    assert decoded.empty()
+    assert len(threads) <= len(os.sched_getaffinity(0))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from PIL import Image
 from sources import refused
 from torch import Tensor
 
-from sgl_fast.data import DATASETS, choose, find, locate, open_dataset
+from sgl_fast.data import DATASETS, choose, dataset, find, locate, open_dataset
 from sgl_fast.data.dataset import Dataset
 
 pytestmark = pytest.mark.usefixtures("nothing_installed")
@@ -105,3 +105,14 @@ def test_half_of_the_side() -> None:
         means = torch.nn.functional.avg_pool2d(full[:9].double(), 2)
         assert torch.equal(images[:9].double(), (means + 0.5).floor())
     assert open_dataset("embedded", image_size=32).image_size == (32, 32)
+
+
+def test_moments_are_of_all_images_or_of_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.randint(256, (600, 3, 2, 2), dtype=torch.uint8)
+    for most, step in ((8192, 1), (599, 2), (200, 3)):
+        monkeypatch.setattr(dataset, "SAMPLED", most)
+        some = images[::step].double() / 255
+        for found, whole in zip(
+            dataset.moments(images), (some.mean((0, 2, 3)), some.std((0, 2, 3), correction=0)), strict=True
+        ):
+            assert found == pytest.approx(tuple(whole.tolist()), rel=1e-12)

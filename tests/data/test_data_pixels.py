@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from sgl_fast.data import from_torch
-from sgl_fast.data.image_store import ImageStore
-from sgl_fast.data.in_memory import load_images
+from sgl_fast.data.image_folder import in_memory, store_of
+from sgl_fast.data.image_store import WindowStore
 from sgl_fast.errors import ImageError
 
 WHITE, HIDDEN = (255, 255, 255), (200, 100, 60)
@@ -34,11 +34,11 @@ def from_dataset(image: Any) -> torch.Tensor:
 
 def ways(path: Path, image: Image.Image) -> list[torch.Tensor]:
     """uint8 [3, 8, 8] of an image of one colour, from its file and from memory."""
-    store = ImageStore([path], 8)
+    store = WindowStore([path], 8)
     with Image.open(path) as opened:
         return [
-            load_images([path], None)[0],
-            load_images([path], (8, 8))[0],
+            in_memory(store_of([path], None))[0],
+            in_memory(store_of([path], (8, 8)))[0],
             store[torch.tensor([0])][0],
             store.random_crops(torch.tensor([0]), torch.Generator(), slice(None))[0],
             from_dataset(opened),
@@ -83,7 +83,7 @@ def test_white_of_a_tiff_of_12_bits_is_4095(tmp_path: Path) -> None:
     header = b"II*\0" + struct.pack("<IH", 8, len(fields)) + entries + b"\0" * 4
     (tmp_path / "image.tif").write_bytes(header + rows)
     assert len(header) == 122
-    got = load_images([tmp_path / "image.tif"], None)[0]
+    got = in_memory(store_of([tmp_path / "image.tif"], None))[0]
     assert not got[:, :, ::2].any() and (got[:, :, 1::2] == 64).all()
 
 
@@ -108,7 +108,7 @@ def test_a_transparent_colour_of_16_bits_is_black(tmp_path: Path, channels: int,
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, kind, 0, 0, 0))
     body = chunk(b"tRNS", colour) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
-    got = load_images([tmp_path / "image.png"], None)[0]
+    got = in_memory(store_of([tmp_path / "image.png"], None))[0]
     assert not got[:, :, :4].any() and (got[:, :, 4:] == 255).all()
 
 
@@ -123,8 +123,8 @@ def test_a_transparent_colour_of_16_bits_is_black(tmp_path: Path, channels: int,
 )
 def test_values_whose_white_nobody_knows_are_refused_by_name(tmp_path: Path, image: Image.Image, says: str) -> None:
     image.save(tmp_path / "image.tif")
-    store = ImageStore([tmp_path / "image.tif"], 8)
-    for read in (lambda: load_images(store.paths, None), lambda: store[torch.tensor([0])]):
+    store = WindowStore([tmp_path / "image.tif"], 8)
+    for read in (lambda: in_memory(store_of(store.paths, None)), lambda: store[torch.tensor([0])]):
         with pytest.raises(ImageError, match=f"image.tif: .*{says}"):
             read()
     with pytest.raises(ImageError, match=rf"train\[0\]: {says}"):
@@ -163,6 +163,12 @@ def test_the_layout_is_torchs_for_tensors_and_numpys_for_arrays() -> None:
     assert torch.equal(same[0], same[1]) and torch.equal(same[0], same[2])  # type: ignore[arg-type]
 
 
+def window_of(path: Path) -> torch.Tensor:
+    """Of the first random window, float [3, 40, 40]."""
+    generator = torch.Generator().manual_seed(0)
+    return WindowStore([path], 40).random_crops(torch.arange(1), generator, slice(None))[0].float()
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
 def test_images_stand_upright(tmp_path: Path, orientation: int, suffix: str) -> None:
@@ -177,28 +183,22 @@ def test_images_stand_upright(tmp_path: Path, orientation: int, suffix: str) -> 
     taken.save(path, exif=exif, **({"quality": 100} if suffix == "jpg" else {}))
     want = torch.from_numpy(np.array(upright)).permute(2, 0, 1).int()
     with Image.open(path) as opened:
-        for got in (load_images([path], None)[0], from_dataset(opened)):
+        for got in (in_memory(store_of([path], None))[0], from_dataset(opened)):
             assert got.shape == want.shape and (got.int() - want).abs().max() < 12
     quarters = want[:, ::63, ::31]
-    centre = ImageStore([path], 16)[torch.tensor([0])][0].int()
+    centre = WindowStore([path], 16)[torch.tensor([0])][0].int()
     assert (centre[:, ::15, ::15] - quarters).abs().max() < 12
-    window = (
-        ImageStore([path], 40).random_crops(torch.arange(1), torch.Generator().manual_seed(0), slice(None))[0].float()
-    )
+    window = window_of(path)
     straight = tmp_path / "straight.png"
     upright.save(straight)
-    same = (
-        ImageStore([straight], 40)
-        .random_crops(torch.arange(1), torch.Generator().manual_seed(0), slice(None))[0]
-        .float()
-    )
+    same = window_of(straight)
     assert (window - same).abs().mean() < 4
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_damaged_exif_data_do_not_cost_an_image(tmp_path: Path) -> None:
     Image.new("L", (8, 8), 9).save(tmp_path / "image.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\x01\x12 and no more")
-    assert load_images([tmp_path / "image.jpg"], None).unique().tolist() == [9]
+    assert in_memory(store_of([tmp_path / "image.jpg"], None)).unique().tolist() == [9]
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n", b"II*\0" + b"\xff" * 4, b"BM" * 30])
@@ -206,5 +206,5 @@ def test_what_no_plugin_can_read_is_one_line(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "im\nage.png"
     path.write_bytes(content)
     with pytest.raises(ImageError, match=r"im\\nage.png: not a readable image") as caught:
-        load_images([path], None)
+        in_memory(store_of([path], None))
     assert "\n" not in str(caught.value)

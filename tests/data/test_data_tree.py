@@ -160,7 +160,8 @@ def test_layouts_whose_mending_is_known_say_it(tmp_path: Path) -> None:
             paint(tmp_path / "ILSVRC" / "Data" / "CLS-LOC" / split / name / "0.JPEG", (0, 0, 0))
     deep = tmp_path / "ILSVRC" / "Data" / "CLS-LOC"
     assert f"{deep} has one" in refused("imagenet", str(tmp_path))
-    assert f"train, val are splits, no classes; give one of them, as {deep / 'train'}" in refused(f"folder:{deep}")
+    (deep / "val").rename(deep / "dev")
+    assert f"dev, train are splits, no classes; give one of them, as {deep / 'dev'}" in refused(f"folder:{deep}")
     for number in range(40):
         for name in ("n01", "n02"):
             paint(tmp_path / "train" / name / f"{number}.JPEG", (0, 0, 0))

@@ -86,6 +86,16 @@ def test_the_weights_learn_at_perturbed_architectures() -> None:
     assert search_of("softmax", 2, "released").step(batch(0))["val_loss"] == perturbed.step(batch(0))["val_loss"]
 
 
+def test_every_step_and_learner_has_draws_of_its_own() -> None:
+    search = search_of("gdas", 2)
+    first, again = search.next_inputs().mix_seeds, search.next_inputs().mix_seeds
+    search.steps += 1
+    second = search.next_inputs().mix_seeds
+    assert first is not None and again is not None and second is not None
+    assert torch.equal(first, again) and len({*first.tolist(), *second.tolist()}) == 4
+    assert search_of("softmax", 2).next_inputs().mix_seeds is None
+
+
 def test_epochs_change_the_temperature() -> None:
     """Of the same alphas and seeds: GDAS's sample is its softmax's mode more often when tau is small."""
     snas = relaxation("snas")

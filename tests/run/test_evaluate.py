@@ -15,12 +15,13 @@ from typing import Any
 import known
 import pytest
 import torch
+from sources import paint
 from states import repeatable, same
 from torch.nn.functional import cross_entropy
 from toys import CHEAP, TINY, toy_images
 
-from sgl_fast import evaluate
-from sgl_fast.data import Dataset
+from sgl_fast import evaluate, search
+from sgl_fast.data import Dataset, open_dataset
 from sgl_fast.data.whole import with_validation
 from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.run import checkpoint
@@ -217,6 +218,44 @@ def test_a_genotype_of_very_many_nodes_is_refused(tmp_path: Path, capsys) -> Non
     file.write_text(json.dumps({"normal": cell, "normal_concat": [2], "reduce": cell, "reduce_concat": [2]}))
     arguments = ["--genotype", str(file), "--data", "embedded", "--out", str(tmp_path / "run")]
     assert_refused(arguments, "--genotype: .*need at most 16 nodes in the normal cell; got 100000", capsys)
+
+
+def test_no_image_that_a_search_saw_is_tested(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the seed of the training: the split is the search's."""
+    for number in range(60):
+        paint(tmp_path / "own" / "ab"[number % 2] / f"{number}.png", (4 * number, number, 0), (16, 16))
+    data = ["--data", f"folder:{tmp_path / 'own'}", "--image-size", "16", "--figures", "none", "--quiet"]
+    sizes = [
+        "--channels",
+        "4",
+        "--layers",
+        "3",
+        "--epochs",
+        "1",
+        "--batch-size",
+        "4",
+        "--limit",
+        "8",
+        "--scale",
+        "tiny",
+    ]
+    found = tmp_path / "search"
+    words = [*data, *sizes, "--space", "darts", "--nodes", "2", "--order", "1", "--seed", "3", "--out", str(found)]
+    assert search.main(words) == 0
+    seen = list[list[float]]()
+
+    def opened(*args: Any, **more: Any) -> Dataset:
+        dataset = open_dataset(*args, **more)
+        seen.append(sorted(dataset.test[0].float().mean((1, 2, 3)).tolist()))
+        return dataset
+
+    monkeypatch.setattr("sgl_fast.data.open_dataset", opened)
+    for seed, more in ((3, []), (5, []), (5, ["--split-seed", "4"])):
+        out = tmp_path / f"{seed}{len(more)}"
+        training = ["--genotype", str(found), *sizes, *data[4:], "--seed", str(seed), *more, "--out", str(out)]
+        assert evaluate.main(training) == 0
+    same_split, another, asked = seen
+    assert same_split == another != asked
 
 
 def test_another_commands_run_is_not_resumed(tmp_path: Path, capsys) -> None:

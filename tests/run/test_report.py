@@ -88,7 +88,13 @@ def record(epoch: int) -> dict[str, Any]:
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """That of a search in its third of four epochs."""
     folder = tmp_path_factory.mktemp("run") / "it's"
-    config = {"space": "darts", "scale": "paper", "config": {"lam": 0.125}, "run": {"backend": "cpu (avx2)"}}
+    config = {
+        "space": "darts",
+        "scale": "paper",
+        "data": "embedded",
+        "config": {"lam": 0.125},
+        "run": {"backend": "cpu (avx2)"},
+    }
     stages: Any = SimpleNamespace(step=6, steps=8, count=1, settings=config, dataset=SimpleNamespace(name=NAME))
     stages.config = SimpleNamespace(learners=2, total_epochs=4)
     records = [record(epoch) for epoch in (1, 2, 3)]
