@@ -29,6 +29,7 @@ class Columns(tl.constexpr):  # type: ignore[misc]
 
 CONV, POOL, USE, MASK = Columns(rows.Conv), Columns(rows.Pool), Columns(rows.Use), Columns(rows.Mask)
 EDGE, TERM, STATE, PICK = Columns(rows.Edge), Columns(rows.Term), Columns(rows.State), Columns(rows.Pick)
+CHANNEL = Columns(rows.Channel)
 
 
 # Arguments that no kernel is compiled anew for, be they 1 or multiples of 16: counts, numbers of rows, sides. What
@@ -166,12 +167,16 @@ class GradRows(NamedTuple):
 
 
 class Channels(NamedTuple):
-    """Of norms whose means come together: from `first` on, and of bare pools from `first_bare` on."""
+    """Of norms whose means come together: from `first` on, and of bare pools from `first_bare` on.
+
+    kinds: rows of CHANNEL, of all
+    """
 
     first: Any
     count: Any
     first_bare: Any
     bare: Any
+    kinds: Any
 
 
 class Sums(NamedTuple):

@@ -85,7 +85,7 @@ class Backward(CellLaunches):
 
     def _channels(self, node: int) -> Channels:
         """Of the norms on a node's in-edges."""
-        return Channels(*self.program.node_norms[node])
+        return Channels(*self.program.node_norms[node], self.table("channels"))
 
     def _node_sums(self, node: int) -> None:
         program = self.program
@@ -180,7 +180,7 @@ class Backward(CellLaunches):
             to=self.gradients if is_node else self.grad_states,
             sums=self.sums,
             rows=self.rows,
-            channels=self._channels(node) if is_node else Channels(0, 0, 0, 0),
+            channels=self._channels(node) if is_node else Channels(0, 0, 0, 0, self.table("channels")),
             first=states.start,
             node=node if is_node else program.nodes,  # the slot of the first state's sums
             is_node=is_node,

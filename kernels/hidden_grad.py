@@ -66,4 +66,4 @@ def hidden_grad_kernel(
         tl.store(place, sum_dy, mask=here)
         tl.store(place + 1, sum_dy_z, mask=here)
     if is_last(sums.tickets, v * (norms.count + sums.slots) + norm, N):
-        add_images(sums, norms, v, N, norm, channels, pixels)
+        add_images(sums, norms, None, v, N, norm, channels, pixels)

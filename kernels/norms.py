@@ -1,15 +1,15 @@
-"""Statistics of batch norms, and the means that their backward needs: float64 sums over images, in one order.
-
-What programs store of their parts is added up by the last one that comes.
-"""
+"""Statistics of batch norms, and the means that their backward needs. Sums over images are float64, in one order."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
+from .arguments import CHANNEL
+
 EPS = tl.constexpr(1e-5)
 FEW, PARTS = tl.constexpr(4), tl.constexpr(64)  # channels whose moments are added at a time, and of how many blocks
+MANY, AT_ONCE = tl.constexpr(16), tl.constexpr(16)  # channels whose sums are added at a time, and of how many parts
 
 
 @triton.jit
@@ -85,9 +85,6 @@ def store_stats(norms, v, c, here, total, squares, count):
     tl.store(to + 2 * norms.count, (biased * (count * reciprocal(count - 1))).to(tl.float32), mask=here)
 
 
-MANY, AT_ONCE = tl.constexpr(16), tl.constexpr(16)  # channels whose sums are added at a time, and of how many parts
-
-
 @triton.jit
 def store_dy_sums(to, here, dy, z, mean):
     """Sums of dy and of dy * (z - mean) over the pixels of a block; dy is 0 outside."""
@@ -102,39 +99,49 @@ def finish_dy_sums(sums, norms, image, v, N, channels, blocks, pixels, slot, pro
     channels Channels; slot: of what the norms have their gradients from.
     """
     first, count, first_bare, bare = channels.first, channels.count, channels.first_bare, channels.bare
-    finish_ranges(sums, norms, image, v, N, first, count, first_bare, bare, blocks, pixels, slot, programs)
+    kinds = channels.kinds
+    finish_ranges(sums, norms, kinds, image, v, N, first, count, first_bare, bare, blocks, pixels, slot, programs)
 
 
 @triton.jit
-def finish_ranges(sums, norms, image, v, N, first, count, first_bare, bare, blocks, pixels, slot, programs):
-    """The same, of `count` and `bare` channels from the first ones on."""
+def finish_ranges(sums, norms, kinds, image, v, N, first, count, first_bare, bare, blocks, pixels, slot, programs):
+    """The same, of `count` and `bare` channels from the first ones on; kinds: rows of CHANNEL, or None."""
     if is_last(sums.tickets, sums.behind + image * sums.slots + slot, programs):
-        add_blocks(sums, norms, image, first, count, blocks)
-        add_blocks(sums, norms, image, first_bare, bare, blocks)
+        add_blocks(sums, norms, kinds, image, first, count, blocks)
+        add_blocks(sums, norms, kinds, image, first_bare, bare, blocks)
         if is_last(sums.tickets, v * (norms.count + sums.slots) + norms.count + slot, N):
-            add_images(sums, norms, v, N, first, count, pixels)
-            add_images(sums, norms, v, N, first_bare, bare, pixels)
+            add_images(sums, norms, kinds, v, N, first, count, pixels)
+            add_images(sums, norms, kinds, v, N, first_bare, bare, pixels)
 
 
 @triton.jit
-def add_blocks(sums, norms, image, first, count, blocks):
+def are_summed(kinds, c, here):
+    """Which channels have sums: between a node's are those of hidden activations, whose time comes later."""
+    if kinds is not None:
+        here = here & (tl.load(kinds + c * len(CHANNEL) + CHANNEL.term, mask=here, other=0) > 0)
+    return here
+
+
+@triton.jit
+def add_blocks(sums, norms, kinds, image, first, count, blocks):
     """Sums of an image from those of its blocks."""
     for c0 in range(0, count, MANY):
-        c = c0 + tl.arange(0, MANY)
-        here, dy, dot = c < count, tl.zeros((MANY,), tl.float32), tl.zeros((MANY,), tl.float32)
+        c = first + c0 + tl.arange(0, MANY)
+        here = are_summed(kinds, c, c < first + count)
+        dy, dot = tl.zeros((MANY,), tl.float32), tl.zeros((MANY,), tl.float32)
         for start in range(0, blocks, AT_ONCE):
             part = start + tl.arange(0, AT_ONCE)
             mask = here[:, None] & (part < blocks)[None, :]
-            at = sums.blocks + ((image * norms.count + first + c[:, None]) * sums.parts + part[None, :]) * 2
+            at = sums.blocks + ((image * norms.count + c[:, None]) * sums.parts + part[None, :]) * 2
             dy += tl.sum(tl.load(at, mask=mask, other=0.0), 1)
             dot += tl.sum(tl.load(at + 1, mask=mask, other=0.0), 1)
-        to = sums.images + (image * norms.count + first + c) * 2
+        to = sums.images + (image * norms.count + c) * 2
         tl.store(to, dy, mask=here)
         tl.store(to + 1, dot, mask=here)
 
 
 @triton.jit
-def add_images(sums, norms, v, N, first, count, pixels):
+def add_images(sums, norms, kinds, v, N, first, count, pixels):
     """norms.grads of `count` channels of a learner, from the sums of its images.
 
     mean_dy, mean_dy_xhat / deviation, and the sum of dy * xhat; xhat: the normalised z. The means are 0 where
@@ -143,7 +150,8 @@ def add_images(sums, norms, v, N, first, count, pixels):
     one_of = reciprocal(N * pixels)
     for c0 in range(0, count, MANY):
         c = first + c0 + tl.arange(0, MANY)
-        here, dy, dot = c < first + count, tl.zeros((MANY,), tl.float64), tl.zeros((MANY,), tl.float64)
+        here = are_summed(kinds, c, c < first + count)
+        dy, dot = tl.zeros((MANY,), tl.float64), tl.zeros((MANY,), tl.float64)
         for start in range(0, N, AT_ONCE):
             n = start + tl.arange(0, AT_ONCE)
             mask = here[:, None] & (n < N)[None, :]

@@ -112,4 +112,4 @@ def state_grad_kernel(
         )
     elif states is not None:
         count = blocks * groups
-        finish_ranges(sums, norms, image, v, shape.N, norm, shape.C, 0, 0, blocks, pixels, node + nth, count)
+        finish_ranges(sums, norms, None, image, v, shape.N, norm, shape.C, 0, 0, blocks, pixels, node + nth, count)

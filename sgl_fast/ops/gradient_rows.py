@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .rows import Edge, Term
+from .rows import Channel, Edge, Term
 
 
 class NodeNorms(NamedTuple):
@@ -21,6 +21,7 @@ class GradientRows:
 
     M: int
     C: int
+    norms: int
     measured: int
     edges: list[Edge]
     terms: list[Term]
@@ -28,10 +29,16 @@ class GradientRows:
     def _node_norms(self, node: int) -> NodeNorms:
         edges = [edge for edge in self.edges if edge.node == node]
         terms = [term for edge in edges for term in self.terms[edge.first_term : edge.first_term + edge.terms]]
-        ends = [term.norm + (self.M if term.op >= 0 else self.C) for term in terms]
-        norms = [(term.norm, end) for term, end in zip(terms, ends, strict=True)]
+        norms = [self._norm_range(term) for term in terms]
         measured, bare = ([pair for pair in norms if (pair[0] < self.measured) == own] for own in (True, False))
         return NodeNorms(*_range(measured), *_range(bare))
+
+    def _norm_range(self, term: Term) -> tuple[int, int]:
+        return term.norm, term.norm + (self.M if term.op >= 0 else self.C)
+
+    def _channels(self) -> list[Channel]:
+        added = {channel for term in self.terms for channel in range(*self._norm_range(term))}
+        return [Channel(int(channel in added)) for channel in range(self.norms)]
 
 
 def _range(norms: list[tuple[int, int]]) -> tuple[int, int]:

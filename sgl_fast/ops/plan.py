@@ -56,6 +56,7 @@ class Program(GradientRows):
         self.stages = [self._stage(states) for states in readers]
         self.out_edges = [edge for j in range(self.nodes + 2) for edge in self.state_edges(j)]
         self.input_picks = [Pick(row, OUT) for row in self.inputs]
+        self.channels = self._channels()
         self.node_norms = [self._node_norms(node) for node in range(self.nodes)]
         self.firsts = [Pick(row, OUT) for stage in self.stages for row in stage.convs]  # all of the cell's
         if (most := max(*self.sizes, self.gradients, self.scratch, 2 * self.C * H * W)) > MOST_OFFSET:

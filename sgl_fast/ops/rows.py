@@ -107,6 +107,12 @@ class Pick(NamedTuple):
     hidden: int  # of a second half: gradient of what it reads
 
 
+class Channel(NamedTuple):
+    """One of a learner's norm channels."""
+
+    term: int  # 1: of an operation's result that an edge adds
+
+
 class Edge(NamedTuple):
     """What goes into a node from one source; in canonical order, so node i's rows begin at i (i + 3) / 2."""
 

@@ -105,6 +105,21 @@ def test_less_between_forward_and_backward(precision: str, least: float, most: f
     assert least < max(off) < most and all(g.dtype == torch.float32 for g in found[1])
 
 
+def test_nothing_is_reckoned_with_memory_that_none_wrote(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large numbers there would overflow, which is a warning, so an error."""
+    empty = Tensor.new_empty
+
+    def large(self: Tensor, *size: Any, **how: Any) -> Tensor:
+        made = empty(self, *size, **how)
+        return made.fill_(3e38 if made.dtype == torch.float32 else 255)
+
+    monkeypatch.setattr(Tensor, "new_empty", large)
+    between = ("max_pool_3x3", "sep_conv_3x3"), ("dil_conv_3x3", "sep_conv_3x3")  # hidden norms among a node's
+    setting = one_node("partial channels", 4, 4, *between)
+    inputs = draw_inputs(setting).at(torch.float32)
+    assert all(t.isfinite().all() for t in passed(setting, inputs.tensors, inputs.grad))
+
+
 def test_float16_ends_at_its_largest_number() -> None:
     """Results of a thousand times its range, before their norms."""
     setting, tensors, grad = small_cell()
