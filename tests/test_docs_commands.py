@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sgl_fast import doctor, evaluate, genotypes, search
+from sgl_fast import doctor, evaluate, genotypes, reproduce, search
 from sgl_fast.__main__ import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -37,6 +37,8 @@ def of_python(words: list[str]) -> None:
     assert name in COMMANDS, module
     if name == "doctor":
         doctor.parser().parse_args(arguments)
+    elif name == "reproduce":
+        assert reproduce.main([*arguments, "--list"]) == 0, arguments
     else:
         main = {"search": search.main, "evaluate": evaluate.main}[name]
         assert main([*arguments, "--print-config"]) == 0, arguments

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +190,7 @@ def new_config(given: dict[str, Any], scale: str = "tiny", own: bool = False, do
     download  as of `check_found`
     """
     genotype, recipe = genotype_of(given), recipe_of(given, scale)
+    recipe = replace(recipe, split_seed=recipe.splits_by)
     check_limits(given)
     data, root = located(given.get("data"), given.get("root"))
     if not own:

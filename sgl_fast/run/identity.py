@@ -32,7 +32,8 @@ def identity(config: Mapping[str, Any], dataset: Dataset, backend: str) -> dict[
         "backend": backend,
         "threads": torch.get_num_threads(),
     }
-    grown = {name: value for name, value in (config.get(RUN) or {}).items() if name == SHORTER}
+    run = config.get(RUN)
+    grown = {SHORTER: run[SHORTER]} if isinstance(run, dict) and SHORTER in run else {}
     return {"format": FORMAT, "settings": _settings(config), **grown, **software, "data": _data(dataset)}
 
 
