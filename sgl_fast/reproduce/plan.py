@@ -22,7 +22,7 @@ METHODS: dict[str, tuple[str, Words]] = {
     "PC-DARTS": ("pc_darts", ()),
 }
 # The recipe of a space's network on CIFAR; the paper prints batches of 96 for all (section 4.2).
-RECIPES = {"darts": "darts", "darts_minus": "darts", "p_darts": "p_darts", "pc_darts": "pc_darts"}
+RECIPES = {"darts_minus": "darts"}  # others have one of their own name
 HELD_OUT = 5000  # of figures 3 and 4
 SIZES = {"cifar": "3.3,3.7", "imagenet": "4.9,5.4"}  # of random architectures: those of most of the tables' networks
 BASELINES = ("table2", "table3", "table4")
@@ -138,7 +138,7 @@ def _space(method: str) -> str:
 
 def _recipe(space: str, data: str) -> str:
     """SGL's paper trains all on ImageNet as PC-DARTS does."""
-    return "pc_darts_imagenet" if data == "imagenet" else RECIPES[space]
+    return "pc_darts_imagenet" if data == "imagenet" else RECIPES.get(space, space)
 
 
 def _slug(*parts: str) -> str:

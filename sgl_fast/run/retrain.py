@@ -26,6 +26,7 @@ from ..sgl import ranks
 from ..sgl.state_check import check_count, check_like, own
 from .recipe import Recipe
 from .retrain_schedule import schedules
+from .sums import averages, sums_of
 
 _INIT, _STEP, _TEST = 0, 1, 2  # what a seed is for
 TOP = 5  # test images count, too, whose label is among so many first classes
@@ -290,16 +291,3 @@ def network_of(genotype: Genotype, recipe: Recipe, classes: int) -> Network:
         imagenet=recipe.imagenet,
         auxiliary_second_bn=recipe.auxiliary_second_bn,
     )
-
-
-def sums_of(logits: Tensor, y: Tensor) -> Tensor:
-    """(3,) float64: summed cross-entropy, images that are right, images; kept on the device, so that nothing waits."""
-    loss = cross_entropy(logits, y, reduction="sum")
-    right = (logits.argmax(1) == y).sum()
-    return torch.stack([loss.double(), right.double(), torch.full_like(loss, len(y), dtype=torch.float64)])
-
-
-def averages(sums: Tensor) -> tuple[float, float]:
-    """(loss, accuracy) of an image."""
-    loss, right, images = sums.tolist()
-    return loss / images, right / images

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ports import free_port
 from states import repeatable, same
 from torch.nn.functional import cross_entropy
 from toys import CHEAP, TINY, toy_images
@@ -43,12 +43,6 @@ dist.destroy_process_group()
 """
 COMMAND = ["--genotype", "DARTS_V2", "--data", "embedded", "--quiet", "--figures", "none", "--channels", "2"]
 COMMAND += ["--layers", "2", "--epochs", "2", "--batch-size", "8", "--limit", "16"]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        return int(s.getsockname()[1])
 
 
 def environment(**more: str) -> dict[str, str]:

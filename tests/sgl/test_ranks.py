@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ports import free_port
 from torch import Tensor
 
 ROOT = Path(__file__).parents[2]
@@ -47,12 +47,6 @@ def start(rank: int, count: int, port: int, out: Path, name: str, method: str, d
     command = [sys.executable, "-c", PROGRAM, *map(str, (rank, count, port, out, name, method, dies))]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("localhost", 0))
-        return int(s.getsockname()[1])
 
 
 def off(a: Tensor, b: Tensor) -> float:
@@ -138,6 +132,27 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+TINY = [
+    "--data",
+    "embedded",
+    "--channels",
+    "8",
+    "--layers",
+    "3",
+    "--nodes",
+    "2",
+    "--limit",
+    "64",
+    "--batch-size",
+    "16",
+    "--order",
+    "2",
+    "--batches",
+    "own",
+]
+TINY += ["--quiet", "--device", "cpu"]
+
+
 def torchrun(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The folder of the processes that do not lead is elsewhere: it must not matter."""
     program = out.parent / "program.py"
@@ -151,25 +166,7 @@ def torchrun(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         "--master-port",
         str(free_port()),
     ]
-    tiny = [
-        "--data",
-        "embedded",
-        "--channels",
-        "8",
-        "--layers",
-        "3",
-        "--nodes",
-        "2",
-        "--limit",
-        "64",
-        "--batch-size",
-        "16",
-        "--order",
-        "2",
-        "--batches",
-        "own",
-    ]
-    command += [str(program), *tiny, "--quiet", "--device", "cpu", "--out", str(out), *arguments]
+    command += [str(program), *TINY, "--out", str(out), *arguments]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
 
@@ -178,21 +175,7 @@ def test_the_command_by_torchrun(tmp_path: Path) -> None:
     """One run folder, written by the process that leads; it is that of one process. Learners have their own images."""
     both = torchrun(tmp_path / "both", "--epochs", "1")
     assert both.returncode == 0, both.stderr[-2000:]
-    arguments = ["--data", "embedded", "--channels", "8", "--layers", "3", "--nodes", "2", "--limit", "64"]
-    arguments += [
-        "--batch-size",
-        "16",
-        "--order",
-        "2",
-        "--batches",
-        "own",
-        "--quiet",
-        "--device",
-        "cpu",
-        "--epochs",
-        "1",
-    ]
-    arguments += ["--out", str(tmp_path / "one")]
+    arguments = [*TINY, "--epochs", "1", "--out", str(tmp_path / "one")]
     one = subprocess.run(
         [sys.executable, "-m", "sgl_fast.search", *arguments], cwd=ROOT, capture_output=True, text=True
     )
