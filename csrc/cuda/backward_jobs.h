@@ -69,19 +69,30 @@ inline Target hidden_target(const Program& program, const ConvGrad& conv_grad, i
             conv_grad.conv.relu_mask,
             conv_grad.conv.index,
             conv_grad.conv.from_norm,
-            conv_grad.conv.pad()};
+            conv_grad.conv.pad(),
+            0,
+            0};
 }
 
 inline Target state_target(const Program& program, int j, int first, int jobs) {
     const rows::State& s = program.states[j];
     return {To::state, j,    s.height,    s.width, program.head.H_out, program.head.W_out,          program.head.M,
-            first,     jobs, s.relu_mask, 0,       s.norm_in,          pad_for(program.reach_of(s))};
+            first,     jobs, s.relu_mask, 0,       s.norm_in,          pad_for(program.reach_of(s)), 0, 0};
+}
+
+// Sets how many outputs and taps a target's jobs have at most.
+inline void find_most(const DgradJobs& jobs, Target& target) {
+    for (int j = target.first_job; j < target.first_job + target.jobs; j++) {
+        const DgradJob& job = jobs.job[j];
+        target.outs = std::max(target.outs, job.outs);
+        if (job.kernel > 1) target.taps = std::max(target.taps, job.kernel * job.kernel);
+    }
 }
 
 inline Target input_target(const Program& program, int which, int first, int jobs) {
     const rows::Conv& conv = program.input_convs(which)[0];
     return {To::input,      which, conv.height, conv.width, program.head.H, program.head.W, conv.ins, first, jobs,
-            conv.relu_mask, 0,     NO_NORM,     PAD};
+            conv.relu_mask, 0,     NO_NORM,     PAD,        0,              0};
 }
 
 inline AlphaBetaJob alpha_beta_job(const Program& program) {
