@@ -136,36 +136,6 @@ __forceinline__ bool is_last_block(unsigned* arrival, unsigned count) {
     return mine;
 }
 
-// Statistics of norm channels norm .. norm + channels - 1 from those of the N images, in an order that depends on N and `channels`
-// alone. A block.
-__forceinline__ void finish_norm(const CellView& cell, int v, int norm, int channels, int pixels) {
-    const Sharing sharing(channels);
-    for (int first = 0; first < channels; first += sharing.items()) {
-        const int i = first + sharing.item, c = norm + (i < channels ? i : 0);
-        const float* means = cell.partial_mean + (long long)v * cell.N * cell.norms + c;
-        const float* deviations = cell.partial_deviations + (long long)v * cell.N * cell.norms + c;
-        double total = 0, squares = 0;
-#pragma unroll 4
-        for (int n = sharing.mine; n < cell.N; n += sharing.threads) {
-            total += means[(long long)n * cell.norms];
-            squares += deviations[(long long)n * cell.norms];
-        }
-        const double average = sharing.sum(total) / cell.N;
-#pragma unroll 4
-        for (int n = sharing.mine; n < cell.N; n += sharing.threads) {
-            const double off = means[(long long)n * cell.norms] - average;
-            squares += pixels * off * off;
-        }
-        squares = sharing.sum(squares);
-        if (sharing.mine != 0 || i >= channels) continue;
-        float* stats = cell.stats + (long long)v * 3 * cell.norms + c;
-        const double size = (double)cell.N * pixels;
-        stats[0] = (float)average;
-        stats[cell.norms] = (float)(1 / sqrt(squares / size + EPS));
-        stats[2 * cell.norms] = (float)(squares / (size - 1));
-    }
-}
-
 // Sums over the threads of each of a tiling's groups, of N numbers of a thread: (groups, N) in shared memory, which needs
 // GROUP_PARTS floats for each of N, and what it has already unless this is the first time. For the threads of the block after a barrier, whose way `total_of_group` is.
 constexpr int GROUP_PARTS = 2 * CELL_WARPS;

@@ -9,7 +9,7 @@ constexpr int MOST_JOBS = 96;
 constexpr int MOST_OUT_EDGES = 16;                     // of a state
 constexpr int MOST_IN_EDGES = 17;                      // of a node
 constexpr int MOST_TERMS = 12;                         // operations of an edge, and an auxiliary skip
-constexpr int POINTWISE_IN_FLOATS = 4 * CELL_THREADS;  // of depthwise results at a time
+constexpr int GROUP_JOBS = 4;                          // of a block: more would leave multiprocessors without one
 
 // How a block's threads share the pixels of a plane, in groups of four along a row, and its channels.
 struct Tiling {
@@ -38,6 +38,11 @@ struct PaddedPlane {
     int at(int y, int x) const { return (y + pad) * row + x + pad; }
 };
 
+// Mean and sum of squared deviations of some numbers.
+struct Moments {
+    float count, mean, deviations;
+};
+
 enum class From { input, state, saved };
 
 struct ConvJob {
@@ -58,14 +63,96 @@ struct ConvJob {
     int pad() const { return pad_for(kernel / 2 * dilation); }
     PaddedPlane plane() const { return {stride, out_H, out_W, pad()}; }
     int padded_floats() const { return kernel == 1 ? 0 : chunk * plane().floats; }
-    // Floats of shared memory where a thread has R outputs.
-    int floats(int R) const {
-        return POINTWISE_IN_FLOATS + padded_floats() + chunk * (taps() + Tiling(out_H, out_W).groups * R);
+};
+
+// Rows of a depthwise convolution's outputs that a thread has where it has R outputs of a 1x1 convolution.
+constexpr int strip_of(int R) { return R == 4 ? 4 : 2; }
+
+// How a block of a group of jobs cuts it, and where things lie in shared memory, in floats, where a thread has R outputs. Planes
+// come first.
+struct ConvLayout {
+    int lanes, groups, quads_in_row;  // of a Tiling
+    int slices;                       // of R outputs of a job
+    int batch, step;                  // jobs at a time; input channels at a time
+    int rows;                         // of a tile
+    int planes;                       // of a job, if each has its own, else 0
+    int hidden;                       // what 1x1 convolutions read: (batch, step, lanes), in quads
+    int taps, pointwise;              // weights: (count, chunk, most taps); (count, slices * R, chunk)
+    int moments;                      // Moments: (count, slices * R, parts)
+    int parts, floats;                // parts: of a plane, whose warps add up their own statistics
+
+    ConvLayout() = default;
+    // own: whether each of `count` jobs like this one has planes of its own; most: taps of a job.
+    ConvLayout(const ConvJob& job, int count, bool own, int most, int R) {
+        const Tiling tiling(job.out_H, job.out_W);
+        lanes = tiling.lanes;
+        groups = tiling.groups;
+        quads_in_row = tiling.quads_in_row;
+        slices = (job.outs + R - 1) / R;
+        batch = groups / slices > 1 ? groups / slices : 1;
+        if (batch > count) batch = count;
+        step = groups * 4 / batch > 1 ? groups * 4 / batch : 1;
+        if (step > job.chunk) step = job.chunk;
+        rows = lanes / quads_in_row;
+        if (rows > job.out_H) rows = job.out_H;
+        parts = lanes > WARP ? lanes / WARP : 1;
+        planes = own ? job.padded_floats() : 0;
+        hidden = (own ? count : 1) * job.padded_floats();
+        taps = hidden + 4 * batch * step * lanes;
+        pointwise = (taps + count * job.chunk * most + 3) / 4 * 4;
+        moments = pointwise + count * slices * R * job.chunk;
+        floats = moments + count * slices * R * parts * (int)(sizeof(Moments) / sizeof(float));
     }
 };
 
+// Jobs of a block: they differ in kernels, weights, results, and if layout.planes in the planes that they read.
 struct JobGroup {
-    int first, count;  // more than one: they read the same planes, in one chunk
+    int first, count, taps;  // taps: the most of a job
+    ConvLayout layout;
+};
+
+constexpr int INPUT_OUTS = 4;   // of a thread, in the convolutions of a cell's inputs
+constexpr int INPUT_QUADS = 4;  // that a thread brings at a time
+
+// How blocks cut a 1x1 convolution of an input: pixels, and outputs.
+struct ConvInputTile {
+    int quads_in_row, quads, lanes, groups;  // of a Tiling; lanes: quads of a tile
+
+    ConvInputTile() = default;
+    explicit ConvInputTile(const ConvJob& job) {
+        int most = CELL_THREADS;
+        while (most > 16 && CELL_THREADS / most * INPUT_OUTS < job.outs) most /= 2;
+        const Tiling tiling(job.out_H, job.out_W, most);
+        quads_in_row = tiling.quads_in_row;
+        quads = tiling.quads;
+        lanes = tiling.lanes;
+        groups = tiling.groups;
+    }
+    int outs() const { return groups * INPUT_OUTS; }
+    int step() const { return groups * INPUT_QUADS; }  // input channels at a time
+    int tiles() const { return (quads + lanes - 1) / lanes; }
+    int blocks(const ConvJob& job) const { return tiles() * ((job.outs + outs() - 1) / outs()); }
+    int parts() const { return lanes > WARP ? lanes / WARP : 1; }  // warps of a tile
+    // Of shared memory.
+    int floats() const {
+        return step() * (4 * lanes + outs()) + outs() * parts() * (int)(sizeof(Moments) / sizeof(float));
+    }
+    // Pixels of an image before this quad.
+    int pixels(int quad, int W) const {
+        const int q = quad < quads ? quad : quads, x = q % quads_in_row * 4;
+        return q / quads_in_row * W + (x < W ? x : W);
+    }
+};
+
+constexpr int MOST_INPUT_JOBS = 4;  // two of an input that is twice as large
+
+struct ConvInputJob {
+    ConvJob conv;
+    ConvInputTile tile;
+};
+
+struct ConvInputJobs {
+    ConvInputJob job[MOST_INPUT_JOBS];
 };
 
 struct PoolJob {

@@ -40,10 +40,9 @@ KERNEL dropout_masks_kernel(long long P, unsigned first, const int* threshold, c
                             unsigned char* kept);
 
 // Forward. convolve_kernel_R: a thread has R outputs.
-KERNEL convolve_kernel_1(CellView cell, const ConvJobs* jobs);
-KERNEL convolve_kernel_2(CellView cell, const ConvJobs* jobs);
 KERNEL convolve_kernel_4(CellView cell, const ConvJobs* jobs);
 KERNEL convolve_kernel_8(CellView cell, const ConvJobs* jobs);
+KERNEL convolve_kernel_input(CellView cell, const ConvInputJobs* jobs);
 KERNEL combine_kernel(CellView cell, NodeJob job);
 KERNEL evaluation_kernel(CellView cell);
 
@@ -62,7 +61,7 @@ KERNEL alpha_beta_grad_kernel(CellView cell, GradView grads, const AlphaBetaJob*
     X(squares_kernel)                                                                                             \
     X(norms_kernel) X(sgd_kernel) X(perturb_kernel) X(central_difference_kernel) X(pseudo_labels_kernel)          \
         X(cross_entropy_kernel) X(pseudo_label_vjp_kernel) X(augment_kernel) X(dropout_masks_kernel)              \
-            X(convolve_kernel_1) X(convolve_kernel_2) X(convolve_kernel_4) X(convolve_kernel_8) X(combine_kernel) \
+            X(convolve_kernel_4) X(convolve_kernel_8) X(convolve_kernel_input) X(combine_kernel) \
                 X(evaluation_kernel) X(node_sums_kernel) X(dgrad_kernel_1) X(dgrad_kernel_2)    \
                     X(dgrad_kernel_input) X(wgrad_kernel) X(add_shares_kernel) X(alpha_beta_grad_kernel)
 

@@ -2,6 +2,7 @@
 // a state. A max-pool's pattern is which of its window's pixels it chose: four bits, row-major, two to a byte.
 #pragma once
 
+#include "moments.cuh"
 #include "padded.cuh"
 
 namespace sgl_fast {
@@ -131,7 +132,7 @@ __forceinline__ void finish_pool(const CellView& cell, int image, const StorageP
     const long long at = (long long)image * cell.norms + norm;
     measure(z, cell.M, cell.out_H, cell.out_W, cell.partial_mean + at, cell.partial_deviations + at);
     if (!is_last_block(cell.arrivals + v * cell.norms + norm, cell.N)) return;
-    finish_norm(cell, v, norm, cell.M, cell.pixels());
+    finish_norms(cell, v, cell.M, cell.pixels(), [&](int c) { return norm + c; });
     __syncthreads();
     share_norm(cell, v, norm, count, norms);
 }

@@ -23,10 +23,11 @@ inline void need_shared(const Stream& stream, int floats, int H, int W) {
 
 // Sets how many channels at a time fit into a block; returns the floats of shared memory that they need.
 inline int choose_chunk(const Stream& stream, ConvJob& job, int R) {
+    const auto floats = [&] { return ConvLayout(job, 1, false, job.taps(), R).floats; };
     job.chunk = std::min(job.ins, 16);
-    while (job.chunk > 1 && job.floats(R) > SHARED_FLOATS) job.chunk--;
-    need_shared(stream, job.floats(R), job.in_H, job.in_W);
-    return job.floats(R);
+    while (job.chunk > 1 && floats() > SHARED_FLOATS) job.chunk--;
+    need_shared(stream, floats(), job.in_H, job.in_W);
+    return floats();
 }
 
 // Cuts a job for tensor cores, as many rows and sixteens of channels at a time as fit; false where one of each does not.

@@ -9,6 +9,7 @@
 #include "../../cuda/augment.cu"
 #include "../../cuda/combine.cu"
 #include "../../cuda/convolve.cu"
+#include "../../cuda/convolve_input.cu"
 #include "../../cuda/dgrad.cu"
 #include "../../cuda/dgrad_input.cu"
 #include "../../cuda/flat_update.cu"
