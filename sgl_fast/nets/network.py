@@ -101,7 +101,7 @@ class Network(nn.Module):
         return self.classify(last), self.auxiliary(middle)
 
     def features(self, images: Tensor, keep: Collection[int] = ()) -> tuple[Tensor, list[Tensor]]:
-        """The last cell's output (N, C, h, w), and those of the cells that `keep` names, in their order."""
+        """The last cell's output (N, C, h, w) of images (N, 3, H, W), and those of the cells in `keep`."""
         if self.imagenet:
             before = self.stem0(images)
             last = self.stem1(before)
