@@ -69,15 +69,13 @@ inline Target hidden_target(const Program& program, const ConvGrad& conv_grad, i
             conv_grad.conv.relu_mask,
             conv_grad.conv.index,
             conv_grad.conv.from_norm,
-            conv_grad.conv.pad(),
-            0,
-            0};
+            conv_grad.conv.pad()};
 }
 
 inline Target state_target(const Program& program, int j, int first, int jobs) {
     const rows::State& s = program.states[j];
     return {To::state, j,    s.height,    s.width, program.head.H_out, program.head.W_out,          program.head.M,
-            first,     jobs, s.relu_mask, 0,       s.norm_in,          pad_for(program.reach_of(s)), 0, 0};
+            first,     jobs, s.relu_mask, 0,       s.norm_in,          pad_for(program.reach_of(s))};
 }
 
 // Sets how many outputs and taps a target's jobs have at most.
@@ -92,7 +90,7 @@ inline void find_most(const DgradJobs& jobs, Target& target) {
 inline Target input_target(const Program& program, int which, int first, int jobs) {
     const rows::Conv& conv = program.input_convs(which)[0];
     return {To::input,      which, conv.height, conv.width, program.head.H, program.head.W, conv.ins, first, jobs,
-            conv.relu_mask, 0,     NO_NORM,     PAD,        0,              0};
+            conv.relu_mask, 0,     NO_NORM,     PAD};
 }
 
 inline AlphaBetaJob alpha_beta_job(const Program& program) {

@@ -64,29 +64,29 @@ struct GradZPlanes {
         return within(make_float4(f.dz(a.x, b.x), f.dz(a.y, b.y), f.dz(a.z, b.z), f.dz(a.w, b.w)), x, W);
     }
     float4 quad(const BnFactors& f, int channel, int y, int x, int W) const {
-        return quad(f, read_quad(dy + channel * dy_step + y * W, x, W), read_quad(z + channel * z_step + y * W, x, W), x,
-                    W);
+        return quad(f, read_quad(dy + channel * dy_step + y * W, x, W), read_quad(z + channel * z_step + y * W, x, W),
+                    x, W);
     }
 };
 
-// The means of `count` norm channels, norm_of(i), over images of `pixels`, in an order that depends on N and `count` alone; none for
-// NO_NORM. A block.
+// The means of `count` norm channels, norm_of(i), over images of `pixels`, in an order that depends on N and `count`
+// alone; none for NO_NORM. A block.
 template <class NormOf>
 __forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g, int v, int count, int pixels,
                                         const NormOf& norm_of) {
     const Sharing sharing(count);
     for (int first = 0; first < count; first += sharing.items()) {
-        const int i = first + sharing.item, found = i < count ? norm_of(i) : NO_NORM, c = found == NO_NORM ? 0 : found;
+        const int i = first + sharing.item, c = i < count ? norm_of(i) : NO_NORM, images = c == NO_NORM ? 0 : cell.N;
         const long long at = (long long)v * cell.N * cell.norms + c;
         double dy = 0, dy_z = 0;
 #pragma unroll 4
-        for (int n = sharing.mine; n < cell.N; n += sharing.threads) {
+        for (int n = sharing.mine; n < images; n += sharing.threads) {
             dy += g.partial_dy[at + (long long)n * cell.norms];
             dy_z += g.partial_dy_z[at + (long long)n * cell.norms];
         }
         dy = sharing.sum(dy);
         dy_z = sharing.sum(dy_z);
-        if (sharing.mine != 0 || found == NO_NORM) continue;
+        if (sharing.mine != 0 || c == NO_NORM) continue;
         const int to = v * cell.norms + c;
         const double scale = cell.scale(v)[c], size = (double)cell.N * pixels;
         g.dot[to] = (float)(dy_z * scale);
@@ -96,8 +96,8 @@ __forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g,
     }
 }
 
-// An image's sums for the norms of up to N of an edge's terms, from t0 on, in one mixed channel; terms without a norm have none. A
-// warp, whose lanes read all of these planes at a time.
+// An image's sums for the norms of up to N of an edge's terms, from t0 on, in one mixed channel; terms without a norm have
+// none. A warp, whose lanes read all of these planes at a time.
 template <int N>
 __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, const InEdge& edge, int t0, int m,
                                const float* dy) {

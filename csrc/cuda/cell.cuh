@@ -136,10 +136,10 @@ __forceinline__ bool is_last_block(unsigned* arrival, unsigned count) {
     return mine;
 }
 
-// Sums over the threads of each of a tiling's groups, of N numbers of a thread: (groups, N) in shared memory, which needs
-// GROUP_PARTS floats for each of N, and what it has already unless this is the first time. For the threads of the block after a barrier, whose way `total_of_group` is.
-constexpr int GROUP_PARTS = 2 * CELL_WARPS;
+constexpr int GROUP_PARTS = 2 * CELL_WARPS;  // floats of shared memory that sum_groups needs for a number of a thread
 
+// Adds N numbers of each thread over the lanes of its group that are in its warp, and that to `parts`, in shared memory, which
+// are new if this is the first time. After a barrier total_of_group finds the sums. A block.
 template <int N> __forceinline__ void sum_groups(const Tiling& tiling, float (&mine)[N], bool first, float* parts) {
     const int span = tiling.lanes < WARP ? tiling.lanes : WARP;
 #pragma unroll
@@ -150,9 +150,11 @@ template <int N> __forceinline__ void sum_groups(const Tiling& tiling, float (&m
     }
     if (lane() % span != 0) return;
 #pragma unroll
-    for (int i = 0; i < N; i++) parts[threadIdx.x / span * N + i] = (first ? 0 : parts[threadIdx.x / span * N + i]) + mine[i];
+    for (int i = 0; i < N; i++)
+        parts[threadIdx.x / span * N + i] = (first ? 0 : parts[threadIdx.x / span * N + i]) + mine[i];
 }
 
+// The sum over a group's threads of their number i of N.
 template <int N> __forceinline__ float total_of_group(const Tiling& tiling, const float* parts, int group, int i) {
     const int count = tiling.lanes < WARP ? 1 : tiling.lanes / WARP;
     float total = 0;

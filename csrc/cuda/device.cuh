@@ -34,8 +34,8 @@ __forceinline__ float4& operator+=(float4& sum, const float4& x) {
     return sum;
 }
 
-// The same number, of which the compiler does not know that: what follows from it is found anew, and not kept in registers from
-// where it was needed before.
+// The same number, of which the compiler does not know that: what follows from it is found anew, and not kept in
+// registers from where it was needed before.
 __forceinline__ int anew(int x) {
     asm volatile("" : "+r"(x));
     return x;
@@ -147,10 +147,10 @@ __forceinline__ void write_quad(const StoragePtr& row, int x, int W, const float
     if (left > 3) half[3] = bits.w;
 }
 
-// Four pixels each from N places of a row's start on, 0 past its end: W - x of them are there. All loads start before a result is
-// used, and nothing branches between them.
-template <int N> __forceinline__ void read_quads(const StoragePtr& from, const int (&at)[N], int left, bool whole,
-                                                 float4 (&to)[N]) {
+// Four pixels of a row from each of N places on, 0 past the row's end: `left` of them are there; whole: rows start at
+// multiples of 16 bytes. All loads start before a result is used, and nothing branches between them.
+template <int N>
+__forceinline__ void read_quads(const StoragePtr& from, const int (&at)[N], int left, bool whole, float4 (&to)[N]) {
     const int one = left > 1 ? 1 : 0, two = left > 2 ? 2 : 0, three = left > 3 ? 3 : 0;
     if (from.half) {
         const unsigned short* data = global((const unsigned short*)from.data);

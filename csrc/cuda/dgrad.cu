@@ -91,8 +91,8 @@ __forceinline__ float dgrad_weight(const CellView& cell, const DgradPart& part, 
 }
 
 template <int R>
-__forceinline__ void bring(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job,
-                           int q0, int o0, Incoming<R>& to) {
+__forceinline__ void bring(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job, int q0,
+                           int o0, Incoming<R>& to) {
     const int q = part.quad(q0), y = q / part.out.quads_in_row, x = q % part.out.quads_in_row * 4;
     const GradZPlanes grad_z(cell, g, job.grad_z, part.image);
     grad_z.read(o0 + tile_group(part.out), part.out.groups, job.outs - 1, y, x, part.target.out_W, to.dy, to.z);
@@ -130,8 +130,7 @@ __forceinline__ void put_taps(const CellView& cell, const DgradPart& part, const
 }
 
 // sums[r] += over the outputs of a step, weight * grad z, for this thread's quad and `own` channels of a plane.
-template <int R>
-__forceinline__ void undo_pointwise(const DgradPart& part, int outs, int own, float4 (&sums)[R]) {
+template <int R> __forceinline__ void undo_pointwise(const DgradPart& part, int outs, int own, float4 (&sums)[R]) {
     const float4* dz = part.grad_z() + tile_lane(part.out);
     const int channels = part.at.channels, first = tile_group(part.out) * own;
     if (first >= channels) return;
@@ -168,9 +167,8 @@ __forceinline__ void undo_job(const CellView& cell, const GradView& g, const Dgr
             put_step(cell, part, job, q0, o0, in);
             __syncthreads();
             const bool outs_end = o0 + steps >= job.outs, last = outs_end && q0 + out.lanes >= out.quads;
-            if (!last || next)
-                bring(cell, g, part, last ? *next : job, last ? 0 : outs_end ? q0 + out.lanes : q0,
-                      outs_end ? 0 : o0 + steps, in);
+            const int next_q = last ? 0 : outs_end ? q0 + out.lanes : q0;
+            if (!last || next) bring(cell, g, part, last ? *next : job, next_q, outs_end ? 0 : o0 + steps, in);
             undo_pointwise(part, outs_end ? job.outs - o0 : steps, own, undone);
             if (!last) __syncthreads();
         }

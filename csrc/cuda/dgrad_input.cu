@@ -86,8 +86,8 @@ __forceinline__ void dgrad_input(const CellView& cell, const GradView& g, const 
     const InputShared shared(tile, memory);
     const Tiling& tiling = tile.tiling;
     const int lane = tile_lane(tiling), group = tile_group(tiling), q = q0 + lane, outs = job.outs,
-              quads = target.out_H * tiling.quads_in_row, at = q < quads ? q : quads - 1,
-              y = at / tiling.quads_in_row, x = at % tiling.quads_in_row * 4;
+              at = q < tiling.quads ? q : tiling.quads - 1, y = at / tiling.quads_in_row,
+              x = at % tiling.quads_in_row * 4;
     const GradZPlanes grad_z(cell, g, job.grad_z, image);
     const float* weights = cell.weights_of(image / cell.N) + job.pointwise;
     float4 dy[INPUT_ITEMS], z[INPUT_ITEMS], sums[INPUT_R];
@@ -109,7 +109,7 @@ __forceinline__ void dgrad_input(const CellView& cell, const GradView& g, const 
         add_products(tile, shared, sums);
         __syncthreads();
     }
-    if (q < quads)
+    if (q < tiling.quads)
         store_input(cell, target, job, image, c0 + group * INPUT_R, y, x, sums,
                     target_plane(cell, g, target, image, 0));
 }

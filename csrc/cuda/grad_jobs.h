@@ -44,10 +44,10 @@ struct Target {
     int H, W, out_H, out_W;  // of its planes, and of grad z
     int channels;            // with a ReLU and convolutions; a state has C in all
     int first_job, jobs;
-    int relu_mask;  // pattern of its ReLU; -1: none
-    int z, norm;    // the norm that it is the result of; NO_NORM: none
-    int pad;        // of planes of grad z: what the windows of its jobs need
-    int outs, taps;  // the most of its jobs
+    int relu_mask;           // pattern of its ReLU; -1: none
+    int z, norm;             // the norm that it is the result of; NO_NORM: none
+    int pad;                 // of planes of grad z: what the windows of its jobs need
+    int outs = 0, taps = 0;  // of its jobs, at most
 
     PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
     int all(int C) const { return to == To::state ? C : channels; }

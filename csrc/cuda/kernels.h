@@ -57,12 +57,12 @@ KERNEL alpha_beta_grad_kernel(CellView cell, GradView grads, const AlphaBetaJob*
                               float* edge_weights);
 
 // All of them, in the order above.
-#define SGL_FAST_KERNELS(X)                                                                                       \
-    X(squares_kernel)                                                                                             \
-    X(norms_kernel) X(sgd_kernel) X(perturb_kernel) X(central_difference_kernel) X(pseudo_labels_kernel)          \
-        X(cross_entropy_kernel) X(pseudo_label_vjp_kernel) X(augment_kernel) X(dropout_masks_kernel)              \
-            X(convolve_kernel_4) X(convolve_kernel_8) X(convolve_kernel_input) X(combine_kernel) \
-                X(evaluation_kernel) X(node_sums_kernel) X(dgrad_kernel_1) X(dgrad_kernel_2)    \
-                    X(dgrad_kernel_input) X(wgrad_kernel) X(add_shares_kernel) X(alpha_beta_grad_kernel)
+#define SGL_FAST_KERNELS(X)                                                                                            \
+    X(squares_kernel)                                                                                                  \
+    X(norms_kernel) X(sgd_kernel) X(perturb_kernel) X(central_difference_kernel) X(pseudo_labels_kernel)               \
+        X(cross_entropy_kernel) X(pseudo_label_vjp_kernel) X(augment_kernel) X(dropout_masks_kernel)                   \
+            X(convolve_kernel_4) X(convolve_kernel_8) X(convolve_kernel_input) X(combine_kernel)                       \
+                X(evaluation_kernel) X(node_sums_kernel) X(dgrad_kernel_1) X(dgrad_kernel_2) X(dgrad_kernel_input)     \
+                    X(wgrad_kernel) X(add_shares_kernel) X(alpha_beta_grad_kernel)
 
 }  // namespace sgl_fast

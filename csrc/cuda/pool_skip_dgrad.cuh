@@ -33,7 +33,8 @@ struct PoolFactors {
         mean = mean_dy_xhat + channels;
     }
     // Of channels c0 .. c0 + count - 1. A block; a thread a channel.
-    void fill(const CellView& cell, const GradView& g, const StateJob& state, bool max, int v, int c0, int count) const {
+    void fill(const CellView& cell, const GradView& g, const StateJob& state, bool max, int v, int c0,
+              int count) const {
         for (int c = threadIdx.x; c < count; c += CELL_THREADS) {
             float sum = 0, sum_xhat = 0, first_mean = 0;
             bool first = true;
@@ -102,8 +103,8 @@ __forceinline__ void pool_grad_z(const CellView& cell, const GradView& g, const 
     }
 }
 
-// Which of its window's pixels the outputs of row y from pixel 2 * byte on chose, four bits each. What is past the plane's ends is
-// not to be asked.
+// Which of its window's pixels the outputs of row y from pixel 2 * byte on chose, four bits each. What is past the plane's
+// ends is not to be asked.
 __forceinline__ unsigned argmax_row(const unsigned char* argmax, int channel, int H, int W, int y, int byte) {
     const int bytes = argmax_bytes(W), in_y = y < 0 ? 0 : y < H ? y : H - 1;
     const unsigned char* row = argmax + ((long long)channel * H + in_y) * bytes;
@@ -130,10 +131,10 @@ __forceinline__ float4 pool_dgrad(const Target& target, bool chosen, const unsig
         if (S == 2 && up % 2) continue;
         const int oy = up / S, ox = S == 1 ? x - 1 : x / 2;
         const float* row = plane + tile.at(oy, ox);
-        const unsigned bits = chosen ? argmax_row(argmax, channel, target.out_H, target.out_W, oy,
-                                                  S == 1 ? x / 2 - 1 : x / 4) >>
-                                           (S == 1 ? 4 : 0)
-                                     : 0;
+        const unsigned bits =
+            chosen ? argmax_row(argmax, channel, target.out_H, target.out_W, oy, S == 1 ? x / 2 - 1 : x / 4) >>
+                         (S == 1 ? 4 : 0)
+                   : 0;
         float window[WIDTH];
 #pragma unroll
         for (int k = 0; k < WIDTH; k++) window[k] = row[k];
@@ -150,8 +151,8 @@ __forceinline__ float4 pool_dgrad(const Target& target, bool chosen, const unsig
 }
 
 // What four pixels of a bypassing channel receive through the 2x2 max-pool, whose outputs' gradients these are.
-__forceinline__ float4 unpooled(const CellView& cell, const Target& target, const StateJob& state, int image, int channel,
-                                int y, int x, const float4& four) {
+__forceinline__ float4 unpooled(const CellView& cell, const Target& target, const StateJob& state, int image,
+                                int channel, int y, int x, const float4& four) {
     const unsigned bits = argmax_row(cell.pattern_of(image) + state.bypass_argmax, channel - cell.M, target.out_H,
                                      target.out_W, y / 2, x / 4);
     const bool upper = x / 2 % 4 != 0;  // which half of the four outputs these pixels belong to
@@ -235,21 +236,20 @@ __forceinline__ void add_pool_skip_dgrad(const CellView& cell, const GradView& g
 #pragma unroll 1
         for (int r = 0; r < R && has && c + r < c0 + here; r++) {
             const float* plane = shared.planes + (c + r - c0) * tile.floats;
-            add_to(sums, r, state.stride == 1 ? pool_dgrad<1>(target, max, argmax, c + r, y, x, plane)
-                                              : pool_dgrad<2>(target, max, argmax, c + r, y, x, plane));
+            add_to(sums, r,
+                   state.stride == 1 ? pool_dgrad<1>(target, max, argmax, c + r, y, x, plane)
+                                     : pool_dgrad<2>(target, max, argmax, c + r, y, x, plane));
         }
     }
     __syncthreads();
-    if (has && (state.stride == 1 || c + R > cell.M))
-        add_skips(cell, g, target, state, weights, image, c, y, x, sums);
+    if (has && (state.stride == 1 || c + R > cell.M)) add_skips(cell, g, target, state, weights, image, c, y, x, sums);
     if (!has || target.index < 2) return;
     const StoragePtr grad{(void*)(g.grad + ((long long)image * cell.nodes + target.index - 2) * cell.C * cell.pixels()),
                           false};
     int at[R];
     float4 own[R];
 #pragma unroll
-    for (int r = 0; r < R; r++)
-        at[r] = (c + r < cell.C ? c + r : cell.C - 1) * cell.pixels() + y * cell.out_W + x;
+    for (int r = 0; r < R; r++) at[r] = (c + r < cell.C ? c + r : cell.C - 1) * cell.pixels() + y * cell.out_W + x;
     read_quads(grad, at, cell.out_W - x, cell.out_W % 4 == 0, own);
 #pragma unroll
     for (int r = 0; r < R; r++) sums[r] += own[r];

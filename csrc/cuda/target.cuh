@@ -43,8 +43,8 @@ __forceinline__ unsigned open_bits(const CellView& cell, const Target& target, i
     return found;
 }
 
-// Adds to `parts`, of sum_groups, what the norm before a target needs of channels c + r and this thread's four pixels, if it has
-// any: dy, and as number R + r dy * (z - mean).
+// Adds to `parts`, of sum_groups, what the norm before a target needs of channels c + r and this thread's four pixels, if
+// it has any: dy, and as number R + r dy * (z - mean).
 template <int R>
 __forceinline__ void add_norm_sums(const CellView& cell, const Target& target, int image, int c, bool has, int y, int x,
                                    const float4 (&dy)[R], const Tiling& tiling, bool first, float* parts) {
@@ -85,8 +85,7 @@ __forceinline__ void finish_part(const CellView& cell, const GradView& g, const 
             g.partial_dy_z[to] = total_of_group<2 * R>(tiling, sums, c / R, R + c % R);
         }
         if (is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + target.norm, cell.N * parts))
-            finish_bn_backward(cell, g, v, all, target.H * target.W,
-                               [&](int i) { return target.norm + i; });
+            finish_bn_backward(cell, g, v, all, target.H * target.W, [&](int i) { return target.norm + i; });
     }
     if (target.to == To::state && target.index >= 2 &&
         is_last_block(g.image_arrivals + (target.index - 2) * cell.images() + image, parts))
