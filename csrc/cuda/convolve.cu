@@ -106,7 +106,7 @@ template <int R> __forceinline__ void load_chunk(const ConvBlock<R>& block, int 
     load_weights(block, c0, count);
     if (fresh) __syncthreads();
     for (int first = share.mine; first < octets;) {
-        in.write(cell.replay, job.record && !cell.replay ? pattern : nullptr, block.planes(share.job));
+        in.template write<true>(cell.replay, job.record && !cell.replay ? pattern : nullptr, block.planes(share.job));
         first += N * share.threads;
         if (first < octets) in.read(from, c0, count, plane, first, share.threads, cell.replay ? pattern : nullptr);
     }

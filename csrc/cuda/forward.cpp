@@ -132,9 +132,10 @@ struct Forward {
 
     // Of shared memory: for one mixed channel of a state at least.
     int pool_floats() const {
-        const int channel = PaddedPlane(view.H / view.out_H, view.out_H, view.out_W).floats;
-        need_shared(stream, channel, view.H, view.W);
-        return std::max(channel, std::min(view.M * channel, SHARED_FLOATS));
+        const int channel = PaddedPlane(view.H / view.out_H, view.out_H, view.out_W).floats,
+                  moments = pool_moments(view.M, view.out_H, view.out_W);
+        need_shared(stream, channel + moments, view.H, view.W);
+        return moments + std::max(channel, std::min(view.M * channel, SHARED_FLOATS - moments));
     }
 };
 

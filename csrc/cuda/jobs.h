@@ -43,6 +43,14 @@ struct Moments {
     float count, mean, deviations;
 };
 
+constexpr int MOMENTS = sizeof(Moments) / sizeof(float);
+
+// Of a plane or a tile that so many threads share: each warp has statistics of its own.
+constexpr int parts_of(int lanes) { return lanes > WARP ? lanes / WARP : 1; }
+
+// Floats of both pools' moments in M channels.
+inline int pool_moments(int M, int out_H, int out_W) { return 2 * M * parts_of(Tiling(out_H, out_W).lanes) * MOMENTS; }
+
 enum class From { input, state, saved };
 
 struct ConvJob {
@@ -95,13 +103,13 @@ struct ConvLayout {
         if (step > job.chunk) step = job.chunk;
         rows = lanes / quads_in_row;
         if (rows > job.out_H) rows = job.out_H;
-        parts = lanes > WARP ? lanes / WARP : 1;
+        parts = parts_of(lanes);
         planes = own ? job.padded_floats() : 0;
         hidden = (own ? count : 1) * job.padded_floats();
         taps = hidden + 4 * batch * step * lanes;
         pointwise = (taps + count * job.chunk * most + 3) / 4 * 4;
         moments = pointwise + count * slices * R * job.chunk;
-        floats = moments + count * slices * R * parts * (int)(sizeof(Moments) / sizeof(float));
+        floats = moments + count * slices * R * parts * MOMENTS;
     }
 };
 
@@ -132,10 +140,10 @@ struct ConvInputTile {
     int step() const { return groups * INPUT_QUADS; }  // input channels at a time
     int tiles() const { return (quads + lanes - 1) / lanes; }
     int blocks(const ConvJob& job) const { return tiles() * ((job.outs + outs() - 1) / outs()); }
-    int parts() const { return lanes > WARP ? lanes / WARP : 1; }  // warps of a tile
+    int parts() const { return parts_of(lanes); }
     // Of shared memory.
     int floats() const {
-        return step() * (4 * lanes + outs()) + outs() * parts() * (int)(sizeof(Moments) / sizeof(float));
+        return step() * (4 * lanes + outs()) + outs() * parts() * MOMENTS;
     }
     // Pixels of an image before this quad.
     int pixels(int quad, int W) const {

@@ -72,8 +72,8 @@ template <int N> struct Octets {
         }
         read_octets(from.first, at, left, from.W, quads);
     }
-    // record: where the pattern goes, or null.
-    __forceinline__ void write(bool replay, unsigned char* record, float* padded) {
+    // RELU: whether there is one; record: where its pattern goes, or null.
+    template <bool RELU> __forceinline__ void write(bool replay, unsigned char* record, float* padded) const {
 #pragma unroll
         for (int k = 0; k < N; k++) {
             if (place[k] < 0) continue;
@@ -82,7 +82,7 @@ template <int N> struct Octets {
                 return make_float4((x.x - m) * s, (x.y - m) * s, (x.z - m) * s, (x.w - m) * s);
             };
             const float4 a = within(norm(quads[2 * k]), 0, left[k]), b = within(norm(quads[2 * k + 1]), 4, left[k]);
-            const unsigned bits = replay ? byte[k] : open_bits(a) | open_bits(b) << 4;
+            const unsigned bits = !RELU ? 255 : replay ? byte[k] : open_bits(a) | open_bits(b) << 4;
             *(float4*)(padded + place[k]) = masked(a, bits);
             if (left[k] > 4) *(float4*)(padded + place[k] + 4) = masked(b, bits >> 4);
             if (record) record[mask[k]] = (unsigned char)bits;
