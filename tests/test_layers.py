@@ -26,7 +26,7 @@ FLOORS = (
     ("sgl",),
     ("run",),
     ("compare", "doctor", "evaluate", "search"),
-    ("reproduce",),
+    ("precompile", "reproduce"),
     ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
