@@ -13,6 +13,7 @@ COMMANDS = {
     "search": "search architectures with a small group of learners",
     "evaluate": "train the network that a genotype denotes, test or count it",
     "reproduce": "run an experiment of the paper: its table or figure, search by search",
+    "export": "a trained network as ONNX or torch.export's program",
     "compare": "runs side by side, mean and deviation over seeds",
     "doctor": "what runs on this machine, what does not, and the remedy",
 }

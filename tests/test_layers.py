@@ -25,7 +25,8 @@ FLOORS = (
     ("data", "dropin", "nets", "testing"),
     ("sgl",),
     ("run",),
-    ("compare", "doctor", "evaluate", "search"),
+    ("timm_models",),
+    ("compare", "doctor", "evaluate", "export", "search"),
     ("reproduce",),
     ("__main__",),
 )
@@ -115,7 +116,7 @@ def test_the_specification_loads_no_compiled_code() -> None:
 def test_third_parties_are_declared() -> None:
     declared = re.search(r"^dependencies = \[(.*?)^\]", (ROOT / "pyproject.toml").read_text(), re.S | re.M)
     assert declared is not None
-    extras = {"submitit", "wandb"}
+    extras = {"onnx", "onnxruntime", "onnxscript", "submitit", "timm", "wandb"}
     names = {*re.findall(r'"([A-Za-z_]\w*)', declared[1]), "PIL", "sgl_fast", "triton", *extras}  # torch brings triton
     roots = {name.partition(".")[0]: module for module in TREES for name in imports(module)}
     strangers = {root: module for root, module in roots.items() if root not in names | set(sys.stdlib_module_names)}

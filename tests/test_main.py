@@ -48,7 +48,10 @@ def test_each_says_the_version(main, capsys: pytest.CaptureFixture[str]) -> None
 def test_without_a_command_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ([], ["--help"]):
         assert ended(words) == 0 and all(name in capsys.readouterr().out for name in ("sgl-fast COMMAND",))
-    for word, says in {"serach": "near it: search", "x": "search, evaluate, reproduce, compare, doctor"}.items():
+    for word, says in {
+        "serach": "near it: search",
+        "x": "search, evaluate, reproduce, export, compare, doctor",
+    }.items():
         assert ended([word]) == 2
         said = capsys.readouterr().err
         assert said == f"sgl-fast: unknown command {word}; {says}\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -69,7 +70,7 @@ class Network(nn.Module):
         self.auxiliary = (
             AuxiliaryHead(c_auxiliary, num_classes, 2 if imagenet else 3, auxiliary_second_bn) if auxiliary else None
         )
-        self.classifier = nn.Linear(c_last, num_classes)
+        self.classifier: nn.Module = nn.Linear(c_last, num_classes)
 
     @property
     def drop_path(self) -> float:
@@ -94,19 +95,30 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Logits (N, num_classes) of images (N, 3, H, W); with an auxiliary head, in training, its logits, too."""
+        if self.auxiliary is None or not self.training:
+            return self.classify(self.features(images)[0])
+        last, (middle,) = self.features(images, [self.auxiliary_cell])
+        return self.classify(last), self.auxiliary(middle)
+
+    def features(self, images: Tensor, keep: Collection[int] = ()) -> tuple[Tensor, list[Tensor]]:
+        """The last cell's output (N, C, h, w) of images (N, 3, H, W), and those of the cells in `keep`."""
         if self.imagenet:
             before = self.stem0(images)
             last = self.stem1(before)
         else:
             before = last = self.stem(images)
         probability = self._probability() if self.training and self._drops else None
-        auxiliary_logits = None
+        kept = []
         for index, cell in enumerate(self.cells):
             before, last = last, cell(before, last, probability)
-            if index == self.auxiliary_cell and self.auxiliary is not None and self.training:
-                auxiliary_logits = self.auxiliary(last)
-        logits = self.classifier(functional.adaptive_avg_pool2d(last, 1).flatten(1))
-        return logits if auxiliary_logits is None else (logits, auxiliary_logits)
+            if index in keep:
+                kept.append(last)
+        return last, kept
+
+    def classify(self, last: Tensor) -> Tensor:
+        """Logits (N, num_classes) of the last cell's output."""
+        logits: Tensor = self.classifier(functional.adaptive_avg_pool2d(last, 1).flatten(1))
+        return logits
 
     def _probability(self) -> float | Tensor:
         """drop_path; a compiled program reads it anew at every call, and so is one for all rates."""
