@@ -28,7 +28,7 @@ CELLS = {
     "partial": (cell(20, 4, "normal", False, False, False), 5, 18),
     "many_channels": (cell(16, 1, "normal", False, False, True), 6, 9),
     "many_channels_reduction": (cell(32, 1, "reduce", False, False, False), 8, 8),
-    "few_operations": (cell(16, 1, "normal", False, False, False, FEW), 10, 38),
+    "few_operations": (cell(16, 1, "normal", False, False, False, FEW), 17, 62),
     "bare_pools": (BARE, 6, 10),
     "large_planes": (LARGE, 18, 66),
     "brief_reduction": (cell(4, 2, "reduce", False, False, True, FEW), 4, 6),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..integers import real, whole
-from ..spaces import PRIMITIVES
+from ..spaces import KINDS, PRIMITIVES, EdgeOps, Space, edges_of, num_edges
+from .derivation import NONE
 from .genotype import Genotype
 from .size import published_parameters
 
@@ -36,22 +38,27 @@ class Budget:
         return self.least * 1e6 <= parameters <= self.most * 1e6
 
 
-def random_genotype(nodes: int = 4, seed: int = 0, budget: Budget | None = None) -> Genotype:
+def random_genotype(
+    nodes: int = 4, seed: int = 0, budget: Budget | None = None, space: Space | None = None
+) -> Genotype:
     """Two different sources a node and an op other than none for each, uniformly: the random-architecture baseline.
 
     budget  the first one drawn from this seed that is within it; uniform over those that are. ValueError where none of
             10,000 is
+    space   whose nodes and whose operations, edge by edge; None: that many nodes, and the primitives
 
     >>> found = random_genotype(seed=1, budget=Budget(3.2, 3.4))
     >>> published_parameters(found)
     3356254
     """
     rng = random.Random(seed)
+    nodes = nodes if space is None else space.nodes
+    ops = dict.fromkeys(KINDS, (PRIMITIVES,) * num_edges(nodes)) if space is None else {k: space.ops(k) for k in KINDS}
     if budget is None:
-        return _drawn(rng, nodes)
+        return _drawn(rng, nodes, ops)
     sizes = []
     for _ in range(DRAWS):
-        genotype = _drawn(rng, nodes)
+        genotype = _drawn(rng, nodes, ops)
         sizes.append(published_parameters(genotype, budget.imagenet))
         if budget.holds(sizes[-1]):
             return genotype
@@ -61,10 +68,16 @@ def random_genotype(nodes: int = 4, seed: int = 0, budget: Budget | None = None)
     )
 
 
-def _drawn(rng: random.Random, nodes: int) -> Genotype:
-    def cell() -> list[tuple[str, int]]:
+def _drawn(rng: random.Random, nodes: int, ops: Mapping[str, EdgeOps]) -> Genotype:
+    def cell(kind: str) -> list[tuple[str, int]]:
         sources = [source for node in range(nodes) for source in sorted(rng.sample(range(node + 2), 2))]
-        return [(rng.choice(PRIMITIVES[1:]), source) for source in sources]
+        edges = [edges_of(i // 2)[source] for i, source in enumerate(sources)]
+        kept = [[op for op in ops[kind][edge] if op != NONE] for edge in edges]
+        if [] in kept:
+            raise ValueError(
+                f"edge {edges[kept.index([])]} of the {kind} cell has no op but none; nothing can be drawn"
+            )
+        return [(rng.choice(among), source) for among, source in zip(kept, sources, strict=True)]
 
     concat = range(2, nodes + 2)
-    return Genotype(cell(), concat, cell(), concat)
+    return Genotype(cell("normal"), concat, cell("reduce"), concat)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
+from ..files import write_text_atomic
 from .plan import HELD_OUT, RANDOM, Plan, Words
 
 DONE, LOG, SEARCH = "done", "log.txt", "search"
@@ -37,7 +40,9 @@ class Setup:
 
 @dataclass(frozen=True)
 class Job:
-    """command: search or evaluate; words: its options; needs: the folder of the job before, "" for none"""
+    """command: a module of the package with a `main`, such as search or evaluate; words: its options; needs: the folder
+    of the job before, None for none
+    """
 
     folder: Path
     command: str
@@ -108,20 +113,18 @@ def _held_out(plan: Plan, count: int) -> Words:
 
 def run(command: str, words: Sequence[str], folder: str) -> tuple[int, float]:
     """One job, in this process: its exit code, and seconds. What it prints goes to log.txt."""
-    from .. import evaluate, search
-
     path = Path(folder)
     path.mkdir(parents=True, exist_ok=True)
-    begin = time.monotonic()
+    begin, core = time.monotonic(), time.process_time()
     arguments = [*words, "--out", folder, "--resume", "auto", "--quiet"]
     with (path / LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
         print(f"{command} {' '.join(arguments)}")
         try:
-            code = {"search": search, "evaluate": evaluate}[command].main(arguments)
+            code = import_module(f"{__package__.partition('.')[0]}.{command}").main(arguments)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 2
     if code == 0:
-        (path / DONE).touch()
+        write_text_atomic(path / DONE, json.dumps({"core_seconds": time.process_time() - core}))
     return code, time.monotonic() - begin
 
 

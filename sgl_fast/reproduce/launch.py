@@ -38,17 +38,21 @@ def run_all(
     stopped: Callable[[], bool],
     ended: Callable[[Job, str], None],
     pause: float = 0.05,
+    room: int | None = None,
 ) -> list[Job]:
     """Runs those that are not done, and returns those that failed, or need one that did.
 
     stopped   asked all the time; Stop once it says so
     ended     is told of each job that ends, and how
+    room      at most so many are with the launcher, those that come first; None: all that need no other job
     """
     waiting = [job for job in jobs if not job.done]
     under_way: dict[Path, tuple[Job, Future]] = {}
     failed: dict[Path, Job] = {}
     while waiting or under_way:
         for job in list(waiting):
+            if room is not None and len(under_way) >= room:
+                break
             if job.needs in failed:
                 failed[job.folder] = job
                 waiting.remove(job)

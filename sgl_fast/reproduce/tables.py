@@ -44,13 +44,13 @@ def markdown(item: Item, pairs: Sequence[Pair], setup: Setup) -> str:
     head = ["method", "n"]
     for _, theirs, title in columns:
         head += [title, *([f"paper: {title}"] if theirs else [])]
-    lines = [f"# {item.title}", "", *about(item, pairs, setup), "", _line(head), _line(["---"] * len(head))]
+    lines = [f"# {item.title}", "", *about(item, pairs, setup), "", line_of(head), line_of(["---"] * len(head))]
     for plan, found in pairs:
         error = found.estimate("error")
         cells = [plan.label, str(error.count) if error else "-"]
         for ours, theirs, _ in columns:
             cells += [told(found.estimate(ours)), *([_paper(plan, theirs)] if theirs else [])]
-        lines.append(_line(cells))
+        lines.append(line_of(cells))
     return "\n".join(lines) + "\n"
 
 
@@ -143,5 +143,6 @@ def _paper(plan: Plan, column: str) -> str:
     return "-" if value is None else str(value)
 
 
-def _line(cells: Sequence[str]) -> str:
+def line_of(cells: Sequence[str]) -> str:
+    """Of a Markdown table."""
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"

@@ -135,7 +135,7 @@ def check_size(name: str, value: object) -> int:
 
 
 def check_edge_ops(edge_ops: EdgeOps, nodes: int, kind: str) -> None:
-    """ValueError unless every edge has its ops: as many on each, at least one, none twice."""
+    """ValueError unless every edge has its ops: as many on each, at least one, by name, none twice."""
     E = num_edges(nodes)
     if len(edge_ops) != E:
         raise ValueError(f"need ops for {E} edges of the {kind} cell ({nodes} nodes); got {len(edge_ops)}")
@@ -143,6 +143,9 @@ def check_edge_ops(edge_ops: EdgeOps, nodes: int, kind: str) -> None:
     if len(set(sizes)) != 1 or not sizes[0]:
         raise ValueError(f"need the same number of ops, at least one, on every edge of the {kind} cell; got {sizes}")
     for edge, ops in enumerate(edge_ops):
+        if unknown := [op for op in ops if op not in CODES]:
+            where = f"edge {edge} of the {kind} cell"
+            raise ValueError(f"{where} names an unknown op {unknown[0]!r:.80}; the ops are {', '.join(CODES)}")
         if len(set(ops)) != len(ops):
             raise ValueError(f"edge {edge} of the {kind} cell names an op twice: {list(ops)}")
 

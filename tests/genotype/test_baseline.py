@@ -17,7 +17,7 @@ from sgl_fast.genotype.published import genotypes
 from sgl_fast.genotype.size import parameters_of, published_parameters
 from sgl_fast.nets.counting import count_parameters
 from sgl_fast.nets.network import Network
-from sgl_fast.spaces import OPERATIONS, PRIMITIVES
+from sgl_fast.spaces import KINDS, OPERATIONS, PRIMITIVES, edges_of, space
 
 
 def counted(genotype: Genotype, sizes: tuple[int, int, int], imagenet: bool) -> int:
@@ -86,3 +86,23 @@ def test_examples_run_and_load_no_torch() -> None:
         assert result.attempted and not result.failed
     code = "import sys, sgl_fast.genotype.baseline; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_random_genotypes_of_a_space_have_its_operations_edge_by_edge() -> None:
+    made = space("s1", nodes=3)
+    seen: dict[tuple[str, int], set[str]] = {}
+    for seed in range(300):
+        genotype = random_genotype(seed=seed, space=made)
+        for kind in KINDS:
+            for place, (op, source) in enumerate(getattr(genotype, kind)):
+                seen.setdefault((kind, edges_of(place // 2)[source]), set()).add(op)
+    assert seen == {(kind, edge): set(ops) for kind in KINDS for edge, ops in enumerate(made.ops(kind))}
+
+
+def test_random_genotypes_of_the_primitives_are_those_of_no_space() -> None:
+    """The same draws, none left out on both sides."""
+    made = space("darts", nodes=3)
+    assert [random_genotype(3, seed=s) for s in range(9)] == [random_genotype(seed=s, space=made) for s in range(9)]
+    none = space("darts", nodes=1, ops=["none"])
+    with pytest.raises(ValueError, match="edge 0 of the normal cell has no op but none; nothing can be drawn"):
+        random_genotype(space=none)

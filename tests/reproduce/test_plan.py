@@ -131,6 +131,13 @@ def test_a_job_waits_for_the_one_it_needs(tmp_path: Path) -> None:
     assert launcher.order.index("other") < launcher.order.index("after") and said == ["done in 1 s"] * 4
 
 
+def test_with_room_for_one_they_come_in_their_order(tmp_path: Path) -> None:
+    """What needs a job comes right after it, before others that need nothing."""
+    launcher = Immediately({})
+    assert not run_all(chain(tmp_path), launcher, lambda: False, lambda job, text: None, 0, room=1)
+    assert launcher.order == ["search", "training", "other", "after"]
+
+
 @pytest.mark.parametrize(
     ("end", "words"), [(2, "failed with exit code 2: it left no log"), (OSError("x"), "OSError: x")]
 )

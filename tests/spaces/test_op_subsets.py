@@ -10,7 +10,7 @@ from networks import draws
 from torch import Tensor
 
 from sgl_fast.nets.supernet import Supernet
-from sgl_fast.spaces import CODES, KINDS, OPERATIONS, SPACES, space
+from sgl_fast.spaces import CODES, KINDS, OPERATIONS, SPACES, Space, space
 
 SIZES = {"channels": 4, "layers": 3, "nodes": 2, "num_classes": 5}
 F64 = torch.float64
@@ -95,3 +95,12 @@ def test_operations_edge_by_edge() -> None:
 def test_bad_operations_are_named(sizes: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         space("darts", **sizes)
+
+
+def test_a_space_that_nobody_checked_names_its_bad_operations() -> None:
+    good, bad = (("none", "noise"),) * 2, (("none", "noise"), ("none", "bogus"))
+    assert Space("darts", 4, 3, 1, 5, good, good).ops_per_edge == 2
+    with pytest.raises(
+        ValueError, match="edge 1 of the reduce cell names an unknown op 'bogus'; the ops are none, max_"
+    ):
+        Space("darts", 4, 3, 1, 5, good, bad)

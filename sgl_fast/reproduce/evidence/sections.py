@@ -1,0 +1,146 @@
+"""The tables of the other experiments, each beside what random architectures show. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import median, stdev
+from typing import Any
+
+from . import plan
+from .plan import EXPERIMENTS, METHODS, Study
+from .readings import Trained, all_look, all_trained, distinct, learners, tops
+from .section import Section, summed, told
+from .statistics import Contrast, Share, at_most, count_needed, least_difference
+
+SMALL = 0.25  # points: a gain that papers report
+
+
+def noise(study: Study) -> Section:
+    """(a)"""
+    marks = study.scale.marks
+    found = Section(
+        f"(a) {EXPERIMENTS['a']}",
+        "Edges with noise in front, % of the ten of both cells: mean ± deviation over seeds, each the mean of its "
+        "learners, after so many steps. p: chance of so few for random architectures, edges taken as independent, one "
+        "learner a seed.",
+        ["search", "seeds", *(f"{mark} steps" for mark in marks), f"p at {marks[-1]}"],
+    )
+    spread = 50 / math.sqrt(10)
+    found.add("random architectures", ["", *([f"50 ± {spread:.0f}"] * len(marks)), ""])
+    share = Share(frozenset({plan.made(True).ops("normal")[0].index("noise")}))
+    for method, searches in plan.noise_searches(study).items():
+        cells, p = [], ""
+        for mark in marks:
+            records = all_look(searches, mark)
+            shares = [share([tops(r, k) for k in learners(r)]) for r in records]
+            cells.append(told(shares, 0))
+            edges = 10 * len(shares)
+            chance = at_most(round(sum(shares) / 10), edges) if shares else math.nan
+            p = f"{chance:.1g}" if shares else "-"
+            found.numbers.append({"row": METHODS[method][0], "quantity": "noise, %", "step": mark, **summed(shares)})
+            found.numbers[-1] |= {"null_mean": 50.0, "p": chance} if shares else {}
+        found.add(METHODS[method][0], [str(len(all_look(searches, marks[-1]))), *cells, p])
+    return found
+
+
+def noise_cells(study: Study) -> Section:
+    """(b)"""
+    found = _contrasts(
+        f"(b) {EXPERIMENTS['b']}",
+        f"Cells after {study.scale.marks[-1]} steps of (a), the first learner's, each genotype once. "
+        + _training(study, 1),
+    )
+    randoms = all_trained(study.random_cell(number, noise=True) for number in range(study.scale.noise_random))
+    every = [search for searches in plan.noise_searches(study).values() for search in searches]
+    searched = all_trained(study.cell_of(search, study.scale.marks[-1]) for search in every)
+    _row(found, "random", randoms, None)
+    _row(found, "searched, all of (a)", distinct(searched), randoms)
+    noises = [sum(op == "noise" for op, _ in (*cell.genotype.normal, *cell.genotype.reduce)) for cell in searched]
+    if noises:
+        found.notes.append(
+            f"{len(searched)} searches left {len(distinct(searched))} different cells, with {sum(noises)} noises in "
+            f"{8 * len(noises)} pairs; a random cell has noise in half of its pairs."
+        )
+    return found
+
+
+def cells(study: Study) -> Section:
+    """(d)"""
+    scale = study.scale
+    found = _contrasts(
+        f"(d) {EXPERIMENTS['d']}",
+        f"Cells of K = 1, first order, after {scale.last} steps, and those of the same searches after {scale.epoch}. "
+        + _training(study, 0),
+    )
+    randoms = all_trained(study.random_cell(number) for number in range(scale.random))
+    singles = plan.single_searches(study)
+    late, early = (all_trained(study.cell_of(s, step) for s in singles) for step in (scale.last, scale.epoch))
+    _row(found, "random", randoms, None)
+    _row(found, f"searched, {scale.last} steps", late, randoms)
+    _row(found, f"the same, {scale.epoch} steps", early, randoms)
+    if contrast := Contrast.of(_means(late), _means(early)):
+        found.notes.append(f"{scale.last} steps against {scale.epoch}: {_points(contrast)}.")
+    if len(late) > 1 and (deviation := stdev(_means(late))):
+        found.notes.append(
+            f"Searched cells deviate by {deviation:.2f} points. To tell two methods apart that differ by {SMALL} "
+            f"points, each needs {count_needed(deviation, SMALL)} searches (5% error, 80% power)."
+        )
+    return found
+
+
+def sweep(study: Study) -> Section:
+    """(e)"""
+    found = _contrasts(
+        f"(e) {EXPERIMENTS['e']}",
+        f"The best learner's cell after {study.scale.last} steps, first order. " + _training(study, 0),
+        "lambda = 1, K = 2",
+    )
+    base: list[Trained] = []
+    for label, searches in plan.sweeps(study).items():
+        values = all_trained(study.cell_of(search, study.scale.last) for search in searches)
+        _row(found, label, values, base or None)
+        base = base or values
+    if len(base) > 1 and (deviation := stdev(_means(base))):
+        least = least_difference(deviation, len(base), len(base))
+        found.notes.append(
+            f"With {len(base)} searches a point, a difference below {least:.1f} points is not found in 80% of cases: "
+            "no row here says that one lambda, or one K, is better than another."
+        )
+    return found
+
+
+def _contrasts(title: str, text: str, base: str = "random") -> Section:
+    head = ["cells", "n", "test accuracy, %", "median", f"less {base}", "t", "P(better)"]
+    return Section(title, text, head)
+
+
+def _row(found: Section, label: str, ours: Sequence[Trained], others: Sequence[Trained] | None) -> None:
+    """Of cells, each the mean over its initialisations."""
+    values = _means(ours)
+    contrast = Contrast.of(values, _means(others)) if others else None
+    cells = [str(len(values)), told(values), f"{median(values):.2f}" if values else "-"]
+    more: dict[str, Any] = {"quantity": "accuracy, %", **summed(values)}
+    if contrast:
+        cells += [f"{contrast.difference:+.2f} ± {contrast.error:.2f}"]
+        cells += ["-" if contrast.t is None else f"{contrast.t:.1f}", f"{contrast.better:.2f}"]
+        more |= {"difference": contrast.difference, "error": contrast.error, "t": contrast.t}
+        more |= {"degrees": contrast.degrees, "better": contrast.better}
+    found.add(label, cells if contrast else [*cells, "", "", ""], more)
+
+
+def _points(contrast: Contrast) -> str:
+    t = "" if contrast.t is None else f", t {contrast.t:.1f}"
+    return f"{contrast.difference:+.2f} ± {contrast.error:.2f} points{t}, P(better) {contrast.better:.2f}"
+
+
+def _training(study: Study, which: int) -> str:
+    steps, times = study.scale.steps[which], study.scale.initialisations[which]
+    return (
+        f"Trained for {steps} steps, {times} initialisations each, on the same batches; n cells, mean ± deviation "
+        "over cells, difference ± its standard error, t of Welch, P(better) of one cell of each."
+    )
+
+
+def _means(cells: Sequence[Trained]) -> list[float]:
+    return [cell.mean for cell in cells]

@@ -1,0 +1,136 @@
+"""The tables of experiment (c), each row beside what random architectures show. No torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from statistics import fmean, stdev
+
+from ...genotype.score import spearman
+from ..jobs import Job
+from .plan import EXPERIMENTS, METHODS, SEVEN, SINGLE, Study, group_searches, single_searches
+from .readings import Record, all_look, all_trained, learners, scores, tops
+from .section import Section, summed, told
+from .statistics import DRAWS, Null, Share, Tops, agreement, null_of_groups, random_scores
+
+
+def seven(study: Study) -> list[Section]:
+    """(c): operations alone, what searches drop, how seeds agree; and how alphas rank cells."""
+    alone = {op: all_trained([study.cell_of_one(op)]) for op in SEVEN}
+    worst = sorted((op for op in SEVEN if alone[op]), key=lambda op: alone[op][0].mean)[:2]
+    first = Section(
+        f"(c) {EXPERIMENTS['c']}",
+        "Test accuracy, %, of networks of one operation alone, mean ± deviation over initialisations; no search has "
+        "to do with it. The two worst are those that a search should drop.",
+        ["operation", "alone"],
+    )
+    for op, cells in alone.items():
+        values = cells[0].accuracies if cells else ()
+        label = f"{op} (one of the two worst)" if op in worst and len(worst) == 2 else op
+        first.add(label, [told(values)], {"quantity": "alone, %", **summed(values)})
+    known = all(alone.values())
+    dropped = _steps(study, "Edges with one of the two worst operations in front, % of the ten of both cells.")
+    agreed = _steps(study, "Edges, of ten, on which two seeds agree, mean over all pairs.")
+    share = Share(frozenset(SEVEN.index(op) for op in worst))
+    for label, searches in _searches(study):
+        if known:
+            _line(dropped, study, label, searches, share, True)
+        _line(agreed, study, label, searches, agreement, False)
+    return [first, *([dropped] if known else []), agreed, _scores(study)]
+
+
+def _scores(study: Study) -> Section:
+    """Rank correlation of alpha scores with accuracies."""
+    found = _steps(
+        study,
+        f"Spearman correlation, over {study.scale.scored} random cells, of their score by the alphas of a search "
+        "(`genotype.score.alpha_score`) with their test accuracy: each learner by itself, mean ± deviation over "
+        "seeds; then of the mean score over all searches.",
+    )
+    cells = all_trained(study.random_cell(number) for number in range(study.scale.scored))
+    if len(cells) < study.scale.scored:
+        return found
+    genotypes, accuracies = [cell.genotype for cell in cells], [cell.mean for cell in cells]
+    null = Null(tuple(sorted(spearman(s, accuracies) or 0.0 for s in random_scores(len(cells)))))
+    for label, searches in _searches(study):
+        singles, means, last = list[str](), list[str](), []
+        for step in _looked(study):
+            every = [[scores(r, k, genotypes) for k in learners(r)] for r in all_look(searches, step)]
+            own = [fmean(spearman(s, accuracies) or 0.0 for s in one) for one in every]
+            singles.append(told(own, 2))
+            mean_score = [fmean(column) for column in zip(*(s for one in every for s in one), strict=True)]
+            rho = spearman(mean_score, accuracies) if mean_score else None
+            means.append("-" if rho is None else f"{rho:.2f}")
+            last = [] if rho is None else [rho]
+            found.numbers.append({"row": label, "quantity": "rho, one search", "step": step, **summed(own)})
+            if rho is not None:
+                more = {"mean": rho, "n": len(every), "null_mean": null.mean, "p": null.reaches(rho)}
+                found.numbers.append({"row": label, "quantity": "rho, mean score", "step": step, **more})
+        p = f"{null.mean_reaches(fmean(own), len(own)):.2g}" if own else "-"
+        found.rows.append([label, str(len(every)), *singles, p])
+        found.rows.append([f"{label}: mean score", str(len(every)), *means, *(f"{null.reaches(r):.2g}" for r in last)])
+    found.notes.append(
+        f"{DRAWS} random architectures: mean {null.mean:.2f}, deviation {null.deviation:.2f}; 95% are below "
+        f"{null.quantile(0.95):.2f}, 99% below {null.quantile(0.99):.2f}. p of the mean score: share that reach it; of "
+        "single searches: share of means of as many. Where all seeds share a bias that has nothing to do "
+        "with accuracy, all of them are one draw, and the first p is the one that counts."
+    )
+    return found
+
+
+def _steps(study: Study, text: str) -> Section:
+    head = ["search", "seeds", *(f"{step} steps" for step in _looked(study)), "p at the end"]
+    return Section("", text, head)
+
+
+def _looked(study: Study) -> list[int]:
+    """Ends of epochs at which (c) looks: the first two, and every second one after that."""
+    scale = study.scale
+    epochs = [1, *range(2, scale.epochs + 1, 2)]
+    return [scale.epoch * epoch for epoch in epochs]
+
+
+def _searches(study: Study) -> Iterator[tuple[str, list[Job]]]:
+    yield METHODS[SINGLE][0], single_searches(study)
+    for method, searches in group_searches(study).items():
+        yield METHODS[method][0], searches
+
+
+def _line(
+    found: Section,
+    study: Study,
+    label: str,
+    searches: list[Job],
+    number: Callable[[Sequence[Tops]], float],
+    low: bool,
+) -> None:
+    """A row: a number of a group of searches, and below it what groups of as many random architectures show.
+
+    number   of the operations that are ahead, a row a search
+    low      whether little of it says that a search found something; else much of it does
+    """
+    shown, chance, p = list[str](), list[str](), "-"
+    for step in _looked(study):
+        records = all_look(searches, step)
+        groups = [[tops(r, k) for r in records if k in learners(r)] for k in _learners(records)]
+        if not groups or len(groups[0]) < 2:
+            shown.append("-")
+            chance.append("-")
+            continue
+        value, null = fmean(number(group) for group in groups), null_of_groups(number, len(groups[0]))
+        each = [fmean(number([t]) for t in one) for one in zip(*groups, strict=True)]
+        spread = [] if math.isnan(each[0]) else [stdev(each)]
+        shown.append(f"{value:.1f}" + "".join(f" ± {one:.1f}" for one in spread))
+        chance.append(f"{null.mean:.1f} ({null.quantile(0.025):.1f} to {null.quantile(0.975):.1f})")
+        reached = null.falls_to(value) if low else null.reaches(value)
+        p = f"{reached:.2g}"
+        more = {"step": step, "mean": value, "deviation": spread[0] if spread else None, "n": len(records)}
+        found.numbers.append({"row": label, "quantity": found.text.split(",")[0], **more})
+        found.numbers[-1] |= {"null_mean": null.mean, "p": reached}
+    seeds = str(len(all_look(searches, _looked(study)[-1])))
+    found.rows.append([label, seeds, *shown, p])
+    found.rows.append([f"{label}: random ones", "", *chance, ""])
+
+
+def _learners(records: Sequence[Record]) -> range:
+    return learners(records[0]) if records else range(0)
