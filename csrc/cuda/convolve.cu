@@ -1,7 +1,7 @@
-// ReLU, depthwise convolution (or none), 1x1 convolution, statistics: a block an image and a group of jobs; pools in the same
-// launch; neighbouring blocks read the same image. Planes are loaded once for all jobs, with a border of zeros, into shared
-// memory. Some jobs at a time, depthwise results of some channels pass through shared memory; then a thread has four pixels of R
-// outputs in registers, and their statistics, too.
+// ReLU, depthwise convolution (or none), 1x1 convolution, statistics: a block an image and a group of jobs; pools in the
+// same launch; neighbouring blocks read the same image. Planes are loaded once for all jobs, with a border of zeros, into
+// shared memory. Depthwise results of some jobs and channels at a time pass through shared memory; then a thread has four
+// pixels of R outputs in registers, and their statistics, too.
 #include "convolve.cuh"
 #include "depthwise.cuh"
 #include "octets.cuh"
@@ -77,7 +77,8 @@ template <int R> __forceinline__ void load_weights(const ConvBlock<R>& block, in
             const int i = first + k * share.threads, p = i - taps, out = count == job.ins ? 0 : p / count,
                       c = p - out * count;
             to[k] = out * chunk + c;
-            w[k] = weights[i >= all ? job.pointwise : p < 0 ? job.depthwise + c0 * job.taps() + i : job.pointwise + out * job.ins + c0 + c];
+            const int from = p < 0 ? job.depthwise + c0 * job.taps() + i : job.pointwise + out * job.ins + c0 + c;
+            w[k] = weights[i < all ? from : job.pointwise];
         }
 #pragma unroll
         for (int k = 0; k < N; k++) {
@@ -90,7 +91,7 @@ template <int R> __forceinline__ void load_weights(const ConvBlock<R>& block, in
     }
 }
 
-// Channels c0 .. c0 + count - 1 of what the jobs read, and their weights. fresh: for the first time; the border is not there yet.
+// Channels c0 .. c0 + count - 1 of what the jobs read, and their weights. fresh: for the first time; there is no border yet.
 template <int R> __forceinline__ void load_chunk(const ConvBlock<R>& block, int c0, int count, bool fresh) {
     constexpr int N = 1;
     const CellView& cell = block.cell;
@@ -138,8 +139,9 @@ __forceinline__ void fill_hidden(const ConvBlock<R>& block, int first, int c0, i
     if (job.kernel == 1)
         strided_rows(block, job, c0 + s0, count, y0, rows * block.at().quads_in_row, share.threads, share.mine, to);
     else
-        depthwise_rows<strip_of(R)>(job, block.planes(number) + s0 * job.plane().floats, block.taps(number) + s0 * job.taps(), count,
-                       y0, rows, share.threads, share.mine, block.at().lanes, to);
+        depthwise_rows<strip_of(R)>(job, block.planes(number) + s0 * job.plane().floats,
+                                    block.taps(number) + s0 * job.taps(), count, y0, rows, share.threads, share.mine,
+                                    block.at().lanes, to);
 }
 
 // sums[r] += the products of R outputs' weights, rows of `chunk` floats, with `count` channels.

@@ -1,5 +1,5 @@
-// What a convolution reads, for the forward and for gradients: planes after their ReLU, with a border of zeros in shared memory,
-// and from there a depthwise convolution's quads.
+// What a convolution reads, for the forward and for gradients: planes after their ReLU, with a border of zeros in shared
+// memory, and from there a depthwise convolution's quads.
 #pragma once
 
 #include "padded.cuh"

@@ -1,6 +1,6 @@
 // The 1x1 convolutions that preprocess a cell's inputs: a product of matrices, weights times pixels after their ReLU, and
-// statistics. A block has an image, a tile of pixels and some outputs of a job; pixels and weights of some channels at a time are
-// in shared memory, and the next pixels on their way to registers.
+// statistics. A block has an image, a tile of pixels and some outputs of a job; pixels and weights of some channels at a
+// time are in shared memory, and the next pixels on their way to registers.
 #include "convolve.cuh"
 #include "moments.cuh"
 

@@ -5,8 +5,8 @@
 
 namespace sgl_fast {
 
-// sums[s][e] = STRIP rows of four outputs, a stride-1 kernel's D rows apart, others next to each other. at: a padded plane where
-// the window of the first output starts, `row` floats a row, of which `last` more rows follow.
+// sums[s][e] += STRIP rows of four outputs, those of stride 1 D rows apart, others next to each other. at: a padded plane
+// where the window of the first output starts, `row` floats a row; `last` more rows follow.
 template <int K, int D, int S, int STRIP>
 __forceinline__ void depthwise_strip(const float* at, int row, int last, const float* w, float (&sums)[STRIP][4]) {
     constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad;

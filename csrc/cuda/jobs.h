@@ -76,8 +76,8 @@ struct ConvJob {
 // Rows of a depthwise convolution's outputs that a thread has where it has R outputs of a 1x1 convolution.
 constexpr int strip_of(int R) { return R == 4 ? 4 : 2; }
 
-// How a block of a group of jobs cuts it, and where things lie in shared memory, in floats, where a thread has R outputs. Planes
-// come first.
+// How a block of a group of jobs cuts it, and where things lie in shared memory, in floats, where a thread has R outputs.
+// Planes come first.
 struct ConvLayout {
     int lanes, groups, quads_in_row;  // of a Tiling
     int slices;                       // of R outputs of a job

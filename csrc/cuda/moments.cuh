@@ -52,8 +52,8 @@ template <int N> __forceinline__ void to_lanes(float mine, float (&v)[N]) {
         }
 }
 
-// Of the `pixels` first ones of a quad of N planes; the others are 0. Each of `span` lanes, at least N, has plane
-// lane_number<N>().
+// Of the `pixels` first ones of a quad of each of N planes; the others are 0. Each of `span` lanes, at least N, gets those
+// of plane lane_number<N>().
 template <int N> __forceinline__ Moments moments_of(const float4 (&quads)[N], int pixels, int span) {
     float count = pixels, v[N], means[N];
 #pragma unroll
@@ -80,8 +80,8 @@ __forceinline__ float4 as_saved(const StoragePtr& z, const float4& x) {
                        half_to_float(float_to_saved(x.z)), half_to_float(float_to_saved(x.w)));
 }
 
-// Statistics of `count` norm channels, norm_of(i), from those of `parts` parts, of part_pixels(p) each, of each of the N images, in
-// an order that depends on these numbers alone. part_pixels is given n * parts + p. A block.
+// Statistics of `count` norm channels, norm_of(i), from those of `parts` parts of each of the N images, in an order that
+// depends on these numbers alone; part_pixels(n * parts + p): of part p. A block.
 template <class NormOf, class PartPixels>
 __forceinline__ void finish_norms(const CellView& cell, int v, int count, int parts, const NormOf& norm_of,
                                   const PartPixels& part_pixels) {

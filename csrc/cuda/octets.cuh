@@ -1,12 +1,13 @@
-// A state's planes on their way to shared memory: eight pixels of a row at a time, after norm and ReLU, whose pattern is a byte.
+// A state's planes on their way to shared memory: eight pixels of a row at a time, after norm and ReLU; their pattern is a
+// byte.
 #pragma once
 
 #include "padded.cuh"
 
 namespace sgl_fast {
 
-// Two quads each from N places of a row on, 0 past its end: left[i] of a row of W are there. All loads start before a result is
-// used.
+// Two quads each from N places of a row of W on, of which left[i] pixels are there; the others are any. All loads start
+// before a result is used.
 template <int N>
 __forceinline__ void read_octets(const StoragePtr& from, const int (&at)[N], const int (&left)[N], int W,
                                  float4 (&to)[2 * N]) {

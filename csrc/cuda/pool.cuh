@@ -40,8 +40,8 @@ __forceinline__ void write_choices(unsigned char* at, unsigned choices, int left
 
 __forceinline__ unsigned read_choices(const unsigned char* at, int left) { return at[0] | at[left > 2 ? 1 : 0] << 8; }
 
-// Both 3x3 pools of four outputs from (y, x) on, from a padded plane of H x W pixels. choices: of the max-pool, given if this is a
-// replay. A pattern is any bytes.
+// Both 3x3 pools of four outputs from (y, x) on, from a padded plane of H x W pixels. choices: of the max-pool, given if
+// this is a replay; a pattern is any bytes.
 template <int S>
 __forceinline__ void pool_quad(const float* plane, const PaddedPlane& tile, int H, int W, int y, int x, bool replay,
                                unsigned& choices, float4& most, float4& mean) {
