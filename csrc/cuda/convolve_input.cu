@@ -23,13 +23,16 @@ struct ConvInput {
     float4* pixels() const { return (float4*)shared; }                                  // (channels of a step, lanes)
     float* weights() const { return shared + 4 * tile.step() * tile.lanes; }            // (outs, channels of a step)
     Moments* moments() const { return (Moments*)(weights() + tile.step() * tile.outs()); }  // (outs, parts)
+    // Whether this block records the pattern, and whether its bytes are of two neighbouring lanes.
+    bool records() const { return job.record && !cell.replay && out0 == 0; }
+    bool pairs() const { return job.stride == 1 && job.in_W % 8 == 0; }
     unsigned char* pattern() const { return cell.pattern_of(image()) + job.relu_mask; }
 };
 
 // A thread's quads of channels c0 + group, and so on by groups, and the bits of a pattern that is replayed.
 struct InputQuads {
     float4 quads[INPUT_QUADS];
-    unsigned bits[INPUT_QUADS];
+    unsigned bits;  // four of each quad
 
     __forceinline__ void read(const ConvInput& block, int c0) {
         const ConvJob& job = block.job;
@@ -37,16 +40,16 @@ struct InputQuads {
                   y = job.stride * (q / block.tile.quads_in_row) + job.first,
                   x = job.stride * (q % block.tile.quads_in_row * 4) + job.first;
         int at[INPUT_QUADS];
+        bits = 0;
 #pragma unroll
         for (int i = 0; i < INPUT_QUADS; i++) {
             const int mine = c0 + block.group() + i * block.tile.groups, c = mine < job.ins ? mine : job.ins - 1;
             at[i] = (c * job.in_H + y) * job.in_W + x;
-            bits[i] = 0;
             if (!block.cell.replay) continue;
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 const int column = x + job.stride * k < job.in_W ? x + job.stride * k : x;
-                bits[i] |= (unsigned)mask_at(block.pattern(), c, job.in_H, job.in_W, y, column) << k;
+                bits |= (unsigned)mask_at(block.pattern(), c, job.in_H, job.in_W, y, column) << (4 * i + k);
             }
         }
         if (job.stride == 1) return read_quads(block.from().first, at, job.in_W - x, job.in_W % 4 == 0, quads);
@@ -58,7 +61,7 @@ struct InputQuads {
                                    three ? data[at[i] + three] : 0);
     }
     // After their ReLU, into shared memory; and their pattern, if it is a byte of two neighbouring lanes.
-    __forceinline__ void write(const ConvInput& block, int c0, bool record) const {
+    __forceinline__ void write(const ConvInput& block, int c0) const {
         const ConvJob& job = block.job;
         const int q = block.q0 + block.lane();
 #pragma unroll
@@ -66,8 +69,8 @@ struct InputQuads {
             const float4& x = quads[i];
             const int mine = block.group() + i * block.tile.groups;
             const unsigned open = is_open(x.x) | is_open(x.y) << 1 | is_open(x.z) << 2 | is_open(x.w) << 3;
-            block.pixels()[mine * block.tile.lanes + block.lane()] = masked(x, block.cell.replay ? bits[i] : open);
-            if (!record) continue;
+            block.pixels()[mine * block.tile.lanes + block.lane()] = masked(x, block.cell.replay ? bits >> 4 * i : open);
+            if (!block.records() || !block.pairs()) continue;
             const unsigned other = __shfl_xor_sync(WHOLE_WARP, open, 1);
             if (q % 2 == 0 && q < block.tile.quads && c0 + mine < job.ins)
                 block.pattern()[((c0 + mine) * block.tile.quads + q) / 2] = (unsigned char)(open | other << 4);
@@ -102,16 +105,15 @@ __forceinline__ void add_products(const ConvInput& block, float4 (&sums)[INPUT_O
     const float* weights = block.weights() + block.group() * INPUT_OUTS * step;
 #pragma unroll 1
     for (int c = 0; c < step; c += 4) {
-        const float4 a = pixels[0], b = pixels[lanes], d = pixels[2 * lanes], e = pixels[3 * lanes];
+        float w[INPUT_OUTS][4];
 #pragma unroll
-        for (int r = 0; r < INPUT_OUTS; r++) {
-            const float4 w = *(const float4*)(weights + r * step + c);
-            sums[r] += w.x * a;
-            sums[r] += w.y * b;
-            sums[r] += w.z * d;
-            sums[r] += w.w * e;
+        for (int r = 0; r < INPUT_OUTS; r++) read_fours(weights + r * step + c, w[r]);
+#pragma unroll
+        for (int k = 0; k < 4; k++, pixels += lanes) {
+            const float4 four = *pixels;
+#pragma unroll
+            for (int r = 0; r < INPUT_OUTS; r++) sums[r] += w[r][k] * four;
         }
-        pixels += 4 * lanes;
     }
 }
 
@@ -120,8 +122,8 @@ __forceinline__ void finish_input(const ConvInput& block, float4 (&sums)[INPUT_O
     const CellView& cell = block.cell;
     const ConvJob& job = block.job;
     const ConvInputTile& tile = block.tile;
-    const int q = block.q0 + block.lane(), y = q / tile.quads_in_row, x = q % tile.quads_in_row * 4,
-              left = job.out_W - x, out = block.out0 + block.group() * INPUT_OUTS;
+    const int q = anew(block.q0) + block.lane(), y = q / tile.quads_in_row, x = q % tile.quads_in_row * 4,
+              left = job.out_W - x, out = anew(block.out0) + block.group() * INPUT_OUTS;
     const bool has = q < tile.quads;
     const StoragePtr z = result_at(cell, job, block.image());
 #pragma unroll
@@ -168,14 +170,13 @@ KERNEL __launch_bounds__(CELL_THREADS, 3) convolve_kernel_input(CellView cell, c
     if (block.out0 >= job.outs) return;
     InputQuads in;
     in.read(block, 0);
-    const bool record = job.record && !cell.replay && block.out0 == 0, pairs = job.stride == 1 && job.in_W % 8 == 0;
-    if (record && !pairs && block.q0 == 0) record_mask(block.from(), job.ins, block.pattern());
+    if (block.records() && !block.pairs() && block.q0 == 0) record_mask(block.from(), job.ins, block.pattern());
     float4 sums[INPUT_OUTS];
 #pragma unroll
     for (int r = 0; r < INPUT_OUTS; r++) sums[r] = make_float4(0, 0, 0, 0);
     for (int c0 = 0; c0 < job.ins; c0 += tile.step()) {
+        in.write(block, c0);
         load_weights(block, c0);
-        in.write(block, c0, record && pairs);
         __syncthreads();
         if (c0 + tile.step() < job.ins) in.read(block, c0 + tile.step());
         add_products(block, sums);

@@ -92,7 +92,7 @@ __forceinline__ void finish_norms(const CellView& cell, int v, int count, int pa
         const float* means = cell.partial_mean + (long long)v * all * cell.norms + c;
         const float* deviations = cell.partial_deviations + (long long)v * all * cell.norms + c;
         double size = 0, total = 0, squares = 0;
-#pragma unroll 4
+#pragma unroll 2
         for (int n = sharing.mine; n < all; n += sharing.threads) {
             const double pixels = part_pixels(n);
             size += pixels;
@@ -101,7 +101,7 @@ __forceinline__ void finish_norms(const CellView& cell, int v, int count, int pa
         }
         size = sharing.sum(size);
         const double average = sharing.sum(total) / size;
-#pragma unroll 4
+#pragma unroll 2
         for (int n = sharing.mine; n < all; n += sharing.threads) {
             const double off = means[(long long)n * cell.norms] - average;
             squares += part_pixels(n) * off * off;
