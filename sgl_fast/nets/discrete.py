@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -39,7 +39,7 @@ class Discrete:
         parts = [by_name[entry.name] for entry in self.net.layout]
         return torch.cat([weights.narrow(1, entry.offset, entry.size) for entry in parts], dim=1)
 
-    def arch(self, like: Tensor, betas: dict[str, Sequence[float]] | None = None) -> Arch:
+    def arch(self, like: Tensor, betas: Mapping[str, Sequence[float]] | None = None) -> Arch:
         """What gives each operation the weight 1, for V rows of the dtype and device of like (V, ...).
 
         betas   (E,) of each kind of cell, whose softmax over the kept edges of a node these share; None: equal shares
