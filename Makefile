@@ -72,8 +72,8 @@ wheel: environment
 		--dist-dir build/wheel/dist
 	PATH=$(abspath $(VENV)/bin):$$PATH $(VENV)/bin/auditwheel repair --exclude libtorch_cpu.so --wheel-dir dist build/wheel/dist/*.whl
 
-# Everything worth knowing of a GPU, in at most ten minutes, into bench/results: build, tests, timings, profile, tools. It
-# needs an environment with torch and pytest, which PYTHON names; GPU="--half first", "--half second" and so on.
+# Everything worth knowing of a GPU, into bench/results: build and kernels' code, then, in at most ten minutes, tests, timings,
+# profile, tools. It needs torch and pytest, by PYTHON; GPU="--half first", "--half second" and so on.
 gpu:
 	$(PYTHON) -m bench.gpu $(GPU)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import EDGE, PLAIN, TERM
+from .arguments import EDGE, TERM
+from .jit import kernel
 from .tiles import edge_weight_of, skip_beta_of
 
 
@@ -20,7 +21,7 @@ def sum_of_skips(sums, v, N, edge, which, PARTS: tl.constexpr):
     return tl.sum(total, 0)
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def alpha_beta_grad_kernel(
     norms, sums, mixture, op_grads, edge_grads, edges, terms, N, M, CHANNELS: tl.constexpr, PARTS: tl.constexpr
 ):

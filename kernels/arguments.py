@@ -34,10 +34,11 @@ CHANNEL = Columns(rows.Channel)
 
 # Arguments that no kernel is compiled anew for, be they 1 or multiples of 16: counts, numbers of rows, sides. What
 # vectors of loads and stores are aligned by stays specialised: pointers, strides between learners and images, `pixels`
-# of a plane, P of flat rows.
+# of a plane, P of flat rows. A cell's weights and shares begin anywhere in flat rows: nothing is known of their places.
 PLAIN = (
     *("first", "node", "N", "M", "J", "K", "C", "H", "W", "image", "channel", "crop", "cutout", "is_node"),
     *("blocks", "block", "taps", "size", "source", "shape", "work", "batch", "sums", "channels", "wanted", "split"),
+    *("weights", "shares"),
 )
 
 

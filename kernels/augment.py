@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import torch
-import triton
 import triton.language as tl
 from torch import Tensor
 
-from .arguments import PLAIN
+from .jit import kernel
 from .launch import ceil_div, device_guard, power_of_two
 
 BLOCK = 1024  # pixels of a program, at most
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def augment_kernel(images, draws, levels, out, M, image, channel, C, H, W, crop, cutout, BLOCK: tl.constexpr):
     """draws (N, 6) [index, dy, dx, flip, cy, cx], levels (C, 256), out (N, C, H, W)
 

@@ -38,7 +38,7 @@ class Forward(CellLaunches):
             return
         pixels = size.height * size.width
         tile, options = self.tile_of("convolve", self.convs(convs), pixels)
-        most = max((self._read(mask)[0] for mask in masks), default=1)
+        most = max((self._read(mask)[0] for mask in masks), default=self.program.M)
         pool, mask = (block_of(channels, options["num_warps"]) for channels in (self.program.M, most))
         work = ForwardWork(
             Some(convs.start, len(convs), ceil_div(pixels, tile.pixels)),

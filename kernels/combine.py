@@ -5,7 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import EDGE, PLAIN, TERM
+from .arguments import EDGE, TERM
+from .jit import kernel
 from .tiles import edge_weight_of, learner_of, normed, op_weight_of, skip_beta_of, state_base
 
 
@@ -47,7 +48,7 @@ def bypass_term(x, saved, norms, row, v, c, mask, here, pixel, pixels, M):
     return value
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def combine_kernel(x, out, saved, norms, mixture, dropout, edges, terms, node, pixels, shape, BLOCK: tl.constexpr):
     """A node: sum over its in-edges of edge_weight * (the mixture of their operations; bypassing channels as they are).
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV, PLAIN
+from .arguments import CONV
+from .jit import kernel
 from .tiles import base_of, conv_weight, grad_z_tile, is_open, learner_of, matmul
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def pointwise_dgrad_kernel(y, norms, weights, mixture, scratch, convs, first, N, pixels, TILE: tl.constexpr):
     """scratch[c] = sum over o of pointwise[o, c] * grad_z[o]: the gradient of what a 1x1 convolution reads.
 
@@ -43,7 +44,7 @@ def transposed_weights(weights, row, o, c):
     return tl.load(weights + tl.load(row + CONV.pointwise) + o[None, :] * ins + c[:, None], mask=mask, other=0.0)
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def input_grad_kernel(y, norms, weights, mixture, pattern, to, convs, first, wanted, N, size, TILE: tl.constexpr):
     """What the cell's inputs receive through the 1x1 convolutions of their preprocessing.
 

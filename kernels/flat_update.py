@@ -7,11 +7,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .arguments import PLAIN
-from .launch import ceil_div, device_guard, power_of_two
+from .jit import kernel
+from .launch import ceil_div, device_guard
 
 PART = 4096  # floats of a program
 BLOCK = 1024  # at a time
+PARTS = 256  # whose sums are added at a time
 
 
 @triton.jit
@@ -28,11 +29,14 @@ def squares_kernel(rows, squares, P, PART: tl.constexpr, BLOCK: tl.constexpr):
 
 @triton.jit
 def norm_of(squares, k, parts, PARTS: tl.constexpr):
-    i = tl.arange(0, PARTS)
-    return tl.sqrt(tl.sum(tl.load(squares + k * parts + i, mask=i < parts, other=0.0), 0))
+    total = tl.zeros((PARTS,), tl.float64)
+    for first in range(0, parts, PARTS):
+        i = first + tl.arange(0, PARTS)
+        total += tl.load(squares + k * parts + i, mask=i < parts, other=0.0)
+    return tl.sqrt(tl.sum(total, 0))
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def norms_kernel(squares, norms, parts, PARTS: tl.constexpr):
     k = tl.program_id(0)
     tl.store(norms + k, norm_of(squares, k, parts, PARTS).to(tl.float32))
@@ -133,7 +137,7 @@ def row_norms(rows: Tensor) -> Tensor:
     rows, norms = rows.contiguous(), rows.new_empty(rows.shape[0])
     with device_guard(rows):
         squares, parts = squares_of(rows)
-        norms_kernel[(rows.shape[0],)](squares, norms, parts, power_of_two(parts))
+        norms_kernel[(rows.shape[0],)](squares, norms, parts, PARTS)
     return norms
 
 
@@ -147,9 +151,7 @@ def sgd(
     with device_guard(weights):
         squares, parts = squares_of(grad)
         scalars = P, momentum, weight_decay, clip
-        sgd_kernel[(parts, K)](
-            weights, grad, buffer, squares, new, moved, norms, lr, *scalars, power_of_two(parts), PART, BLOCK
-        )
+        sgd_kernel[(parts, K)](weights, grad, buffer, squares, new, moved, norms, lr, *scalars, PARTS, PART, BLOCK)
     return new, moved, norms
 
 
@@ -160,7 +162,7 @@ def perturb(weights: Tensor, direction: Tensor, r: float) -> tuple[Tensor, Tenso
     both, eps = weights.new_empty(2 * K, P), weights.new_empty(K)
     with device_guard(weights):
         squares, parts = squares_of(direction)
-        perturb_kernel[(parts, K)](weights, direction, squares, both, eps, P, r, power_of_two(parts), PART, BLOCK)
+        perturb_kernel[(parts, K)](weights, direction, squares, both, eps, P, r, PARTS, PART, BLOCK)
     return both, eps
 
 

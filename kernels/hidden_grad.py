@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import triton
 import triton.language as tl
 
-from .arguments import CONV, PICK, PLAIN
+from .arguments import CONV, PICK
 from .dgrad import add_transposed, store_scratch
+from .jit import kernel
 from .norms import add_images, is_last
 from .tiles import is_open, learner_of, norm_of
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def hidden_grad_kernel(
     y,
     norms,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import EDGE, PLAIN, TERM
+from .arguments import EDGE, TERM
 from .combine import bypass_term
+from .jit import kernel
 from .norms import finish_dy_sums, store_dy_sums
 from .tiles import learner_of, norm_of, normed, state_base
 
@@ -75,7 +76,7 @@ def node_sums(
     finish_dy_sums(sums, norms, image, v, shape.N, channels, blocks, pixels, node, blocks * groups)
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def node_sums_kernel(x, out, y, norms, dropout, sums, rows, channels, node, pixels, shape, BLOCK: tl.constexpr):
     """node_sums of a node whose gradient is there. Grid: (blocks of pixels, groups of mixed channels, images)."""
     group, block = tl.program_id(1), tl.program_id(0)

@@ -7,8 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .arguments import PLAIN
+from .jit import kernel
 from .launch import device_guard, power_of_two
+
+BLOCK = 64  # losses that are added at a time
 
 
 @triton.jit
@@ -22,7 +24,7 @@ def softmax_row(logits, row, J, CLASSES: tl.constexpr):
     return x - tl.log(total), e / total
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def pseudo_labels_kernel(teachers, p, targets, K, N, J, CLASSES: tl.constexpr):
     """p, targets (K, N, J); a program an image."""
     n, j = tl.program_id(0).to(tl.int64), tl.arange(0, CLASSES)
@@ -37,7 +39,7 @@ def pseudo_labels_kernel(teachers, p, targets, K, N, J, CLASSES: tl.constexpr):
         tl.store(targets + (k * N + n) * J + j, others, mask=j < J)
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def cross_entropy_kernel(logits, targets, losses, log_probs, grad, N, J, weight, CLASSES: tl.constexpr):
     """losses (V, N) of the images; log_probs, grad (V, N, J). A program a row."""
     row, j = tl.program_id(0).to(tl.int64), tl.arange(0, CLASSES)
@@ -49,13 +51,16 @@ def cross_entropy_kernel(logits, targets, losses, log_probs, grad, N, J, weight,
     tl.store(grad + row * J + j, (p * tl.sum(t, 0) - t) * (weight / N), mask=here)
 
 
-@triton.jit(do_not_specialize=PLAIN)
-def mean_kernel(losses, means, N, IMAGES: tl.constexpr):
-    v, n = tl.program_id(0), tl.arange(0, IMAGES)
-    tl.store(means + v, tl.sum(tl.load(losses + v * N + n, mask=n < N, other=0.0), 0) / N)
+@kernel
+def mean_kernel(losses, means, N, BLOCK: tl.constexpr):
+    v, total = tl.program_id(0), 0.0
+    for first in range(0, N, BLOCK):
+        n = first + tl.arange(0, BLOCK)
+        total += tl.sum(tl.load(losses + v * N + n, mask=n < N, other=0.0), 0)
+    tl.store(means + v, total / N)
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def pseudo_label_vjp_kernel(p, tau, out, K, N, J, CLASSES: tl.constexpr):
     """out (K, N, J); a program an image and a teacher."""
     n, k, j = tl.program_id(0).to(tl.int64), tl.program_id(1), tl.arange(0, CLASSES)
@@ -94,7 +99,7 @@ def cross_entropy(logits: Tensor, targets: Tensor, weight: float) -> tuple[Tenso
         cross_entropy_kernel[(V * N,)](
             logits, targets, losses, log_probs, grad, N, J, weight, classes, num_warps=warps(classes)
         )
-        mean_kernel[(V,)](losses, means, N, power_of_two(N), num_warps=1)
+        mean_kernel[(V,)](losses, means, N, BLOCK, num_warps=1)
     return means, log_probs, grad
 
 

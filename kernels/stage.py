@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import triton
 import triton.language as tl
 
-from .arguments import CONV, PLAIN, POOL
+from .arguments import CONV, POOL
 from .convolve import convolve, record
+from .jit import kernel
 from .pool import pool
 from .tiles import learner_of
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def stage_kernel(
     x,
     weights,

@@ -5,8 +5,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV, EDGE, PLAIN, POOL, STATE
+from .arguments import CONV, EDGE, POOL, STATE
 from .dgrad import add_transposed
+from .jit import kernel
 from .node_sums import node_sums
 from .norms import finish_ranges, store_dy_sums
 from .pool_skip_dgrad import bypass_dgrad, pool_dgrad, skip_dgrad
@@ -35,7 +36,7 @@ def state_sums(states, norms, sums, state, image, v, c, here, block, grad, mask,
         store_dy_sums(to, here, tl.where(mask, grad, 0.0), z, mean)
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def state_grad_kernel(
     x,
     out,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .arguments import CONV, PICK, PLAIN
+from .arguments import CONV, PICK
+from .jit import kernel
 from .tiles import base_of, conv_weight, depthwise_tile, grad_z_tile, is_open, matmul, norm_of
 
 
@@ -18,7 +19,7 @@ def source_of(x, later, early, reads, v, n):
     return base
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def pointwise_wgrad_kernel(
     x, later, weights, y, norms, mixture, pattern, shares, convs, picks, split, N, size, TILE: tl.constexpr
 ):
@@ -60,7 +61,7 @@ def tap_products(x, bits, back, mean, scale, c, here, up, left, stride, height, 
     return tl.sum(value * tl.load(back + c[:, None] * pixels + pixel[None, :], mask=mask, other=0.0), 1)
 
 
-@triton.jit(do_not_specialize=PLAIN)
+@kernel
 def depthwise_wgrad_kernel(
     x, later, scratch, norms, pattern, shares, convs, picks, split, N, size, taps, BLOCK: tl.constexpr
 ):

@@ -15,6 +15,7 @@ COMMANDS = {
     "reproduce": "run an experiment of the paper: its table or figure, search by search",
     "export": "a trained network as ONNX or torch.export's program",
     "compare": "runs side by side, mean and deviation over seeds",
+    "precompile": "compile the GPU kernels of a search where there is no GPU",
     "doctor": "what runs on this machine, what does not, and the remedy",
 }
 

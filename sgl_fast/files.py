@@ -6,6 +6,7 @@ Whatever the moment, a path that is written here holds the old content or the ne
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -85,6 +86,26 @@ def replacing(path: str | Path, previous: Path | None = None) -> Iterator[Binary
         sync(folder)
     finally:
         os.close(folder)
+
+
+@contextmanager
+def alone(path: str | Path) -> Iterator[None]:
+    """In turn with all processes that ask for the same path, a file that is there meanwhile; folders are made.
+
+    Where the file system has no locks, at once.
+    """
+    path = user_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def sync(descriptor: int) -> None:

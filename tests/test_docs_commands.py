@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sgl_fast import doctor, evaluate, genotypes, reproduce, search
+from sgl_fast import doctor, evaluate, genotypes, precompile, reproduce, search
 from sgl_fast.__main__ import COMMANDS
 
 ROOT = Path(__file__).parent.parent
@@ -40,7 +40,7 @@ def of_python(words: list[str]) -> None:
     elif name == "reproduce":
         assert reproduce.main([*arguments, "--list"]) == 0, arguments
     else:
-        main = {"search": search.main, "evaluate": evaluate.main}[name]
+        main = {"search": search.main, "evaluate": evaluate.main, "precompile": precompile.main}[name]
         assert main([*arguments, "--print-config"]) == 0, arguments
 
 

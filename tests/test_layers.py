@@ -27,7 +27,7 @@ FLOORS = (
     ("run",),
     ("timm_models",),
     ("compare", "doctor", "evaluate", "export", "search"),
-    ("reproduce",),
+    ("precompile", "reproduce"),
     ("__main__",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

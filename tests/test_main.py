@@ -50,7 +50,7 @@ def test_without_a_command_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
         assert ended(words) == 0 and all(name in capsys.readouterr().out for name in ("sgl-fast COMMAND",))
     for word, says in {
         "serach": "near it: search",
-        "x": "search, evaluate, reproduce, export, compare, doctor",
+        "x": "search, evaluate, reproduce, export, compare, precompile, doctor",
     }.items():
         assert ended([word]) == 2
         said = capsys.readouterr().err

@@ -18,13 +18,13 @@ sys.path.insert(0, str(ROOT))
 
 from bench.triton.launches import (  # noqa: E402
     LIMITS,
-    Launch,
     Resources,
     attempt,
     launches_of_space,
     launches_of_the_rest,
     occupancy,
 )
+from sgl_fast.kernels.ahead import Launch  # noqa: E402
 from sgl_fast.kernels.configurations import assumed  # noqa: E402
 from sgl_fast.spaces import SPACES  # noqa: E402
 

@@ -15,7 +15,6 @@ from .passes import Size, pass_of
 from .timing import Call, Found, Row, need_gpu, tried
 
 MOST = 12  # kernels of a contender that are shown
-WANTED = ("cuda", "triton", "reference", "eager")  # the last ones have thousands of kernels, which take time to log
 
 
 class Kernel(NamedTuple):
@@ -25,11 +24,11 @@ class Kernel(NamedTuple):
 
 
 def profile(contenders: Sequence[str]) -> Found:
-    """Of a PC-DARTS pass: all kernels in a row, and those that take most."""
+    """Of a PC-DARTS pass: all kernels in a row, and those that take most; thousands of them take time to log."""
     need_gpu()
     size = Size()
     counts = tried("cuda", lambda: counted("pc_darts", size.V, size.N, ceilings()))
-    for contender in sorted(contenders, key=WANTED.index):
+    for contender in contenders:
         found = tried(contender, partial(profiled, "pc_darts", contender, size))
         if isinstance(found, str):
             yield contender, found

@@ -1,6 +1,7 @@
 """The parts of a GPU run; see `gpu`. Each yields what it finds as it finds it: a name and what JSON can say.
 
-python -m bench.gpu.parts "PART ARGUMENT ..." [--without CONTENDER] prints a line of JSON a finding.
+python -m bench.gpu.parts "PART ARGUMENT ..." [--without CONTENDER] prints a line of JSON a finding. The last argument
+may be "ours": of the contenders the backends of a GPU alone.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from .floor import ceilings as measured_ceilings
 from .kernels import profile
 from .passes import compiled, passes
 from .steps import search, steps
+from .table import OURS
 from .timing import CONTENDERS, Broken, Found, need_gpu
 from .tools import counters, sanitizer
 
@@ -48,16 +50,29 @@ def ceilings(_: Sequence[str]) -> Found:
 
 
 def build(_: Sequence[str]) -> Found:
-    """The extension; the kernels, compiled for this GPU if the package has none; and what the doctor says."""
+    """The extension."""
     need_gpu()
     built = run([sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"], left(), {"SGL_FAST_EXT": "1"})
     if built.code != 0:
         yield "said", built.said[-3000:]
     yield "seconds of the build", round(built.seconds, 1)
-    doctor = run([sys.executable, "-m", "sgl_fast.doctor"], left(built.seconds))
-    yield "doctor", doctor.out.strip() + doctor.err[-1500:]
     refuse("build", built.code)
-    refuse("doctor", doctor.code)
+
+
+def doctor(_: Sequence[str]) -> Found:
+    """What the doctor says."""
+    need_gpu()
+    done = run([sys.executable, "-m", "sgl_fast.doctor"], left())
+    yield "said", done.out.strip() + done.err[-1500:]
+    refuse("doctor", done.code)
+
+
+def caches(_: Sequence[str]) -> Found:
+    """The machine code of all parts' kernels, in a process a core, as far as it is not there yet."""
+    need_gpu()
+    done = run([sys.executable, "-m", "bench.gpu.caches"], left())
+    yield "said", done.said[-3000:]
+    refuse("caches", done.code)
 
 
 def tests(_: Sequence[str], backend: str) -> Found:
@@ -72,9 +87,9 @@ def tests(_: Sequence[str], backend: str) -> Found:
         raise SystemExit(f"tests: none ran; {reasons[0]}")
 
 
-def left(used: float = 0.0) -> float:
+def left() -> float:
     """Seconds that a command of this part may take."""
-    return _limit["seconds"] - TO_TELL - used
+    return _limit["seconds"] - TO_TELL
 
 
 def refuse(what: str, code: int | None) -> None:
@@ -85,10 +100,22 @@ def refuse(what: str, code: int | None) -> None:
         raise SystemExit(f"{what}: exit code {code}")
 
 
-PARTS: dict[str, Callable[..., Found]] = {
-    part.__name__: part
-    for part in (environment, ceilings, build, tests, passes, compiled, steps, search, profile, sanitizer, counters)
-}
+EVERY = (
+    environment,
+    ceilings,
+    build,
+    caches,
+    doctor,
+    tests,
+    passes,
+    compiled,
+    steps,
+    search,
+    profile,
+    sanitizer,
+    counters,
+)
+PARTS: dict[str, Callable[..., Found]] = {part.__name__: part for part in EVERY}
 
 
 def say(name: str, value: Any) -> None:
@@ -103,11 +130,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     _limit["seconds"] = args.seconds
     name, *arguments = args.part.split()
+    wanted = OURS if arguments[-1:] == ["ours"] else CONTENDERS
+    arguments = [word for word in arguments if word != "ours"]
     if name not in PARTS:
         raise SystemExit(f"no such part; the parts are {', '.join(PARTS)}")
     pass_on_the_end()
     try:
-        for found in PARTS[name]([one for one in CONTENDERS if one not in args.without], *arguments):
+        for found in PARTS[name]([one for one in wanted if one not in args.without], *arguments):
             say(*found)
     except Broken as broken:
         say(broken.contender, str(broken))

@@ -19,7 +19,7 @@ from sgl_fast.backends.choice import use_backend
 from .. import eager
 from ..processes import Done, run
 from .kernels import kernels_of
-from .table import GPU
+from .table import GPU, OURS
 from .timing import DEVICE, Call, Found, Row, milliseconds, need_gpu, tried, watched
 
 K, N, SIDE = 2, 50, 32
@@ -53,7 +53,7 @@ def step_row(algorithm: str, contender: str, graph: bool, device: str = DEVICE, 
     step, row = watched(partial(step_of, algorithm, contender, graph, device, **sizes), device, warm)
     first = milliseconds(step)
     row = {"ms": min(first, milliseconds(step, max(1, min(20, int(500 / first))))), **row}
-    if contender in ("cuda", "triton"):  # the others have too many to be logged in this time
+    if contender in OURS:  # the others have too many to be logged in this time
         kernels = tried(contender, partial(kernels_of, step))
         row |= {} if isinstance(kernels, str) else {"kernels": sum(one.calls for one in kernels)}
     return row
@@ -96,7 +96,7 @@ def search(contenders: Sequence[str]) -> Found:
     """From the command line to the genotypes, by every backend of a GPU."""
     need_gpu()
     for backend in contenders:
-        if backend in ("cuda", "triton"):
+        if backend in OURS:
             yield from searched(backend, ["--scale", "paper", "--device", "cuda", *SHORT], SEARCH_LIMIT)
 
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..interleave import timed, wait
+from .table import OURS
 
 T = TypeVar("T")
 Call = Callable[[], Any]
@@ -19,7 +20,7 @@ Row = dict[str, float]
 Made = tuple[Call, Row]
 Found = Iterator[tuple[str, Any]]  # findings of a part: a name, what JSON can say
 DEVICE = "cuda"
-CONTENDERS = ("cuda", "triton", "reference", "eager")  # the most wanted first: a part may be cut off
+CONTENDERS = (*OURS, "reference", "eager")  # the most wanted first: a part may be cut off
 SAMPLE = 0.03  # seconds that a sample aims at
 MOST_CALLS, ROUNDS = 50, 5
 MIB = 2**20

@@ -14,6 +14,7 @@ from glob import glob
 from ..processes import Done, run
 from .kernels import short
 from .load import DONE
+from .table import OURS
 from .timing import Found, need_gpu
 
 CHECKS = ("memcheck", "racecheck", "initcheck")
@@ -83,7 +84,7 @@ def counters(contenders: Sequence[str]) -> Found:
     need_gpu()
     tool = found_tool("ncu")
     for backend in contenders:
-        if backend in ("cuda", "triton"):
+        if backend in OURS:
             done = run(ncu_command(tool, backend), NCU_LIMIT, {"TMPDIR": os.environ.get("TMPDIR", "/tmp")})
             yield from counted_kernels(backend, done)
 

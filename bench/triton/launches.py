@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import subprocess
 import tempfile
@@ -13,19 +12,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from sgl_fast.kernels.ahead import Launch, compile_launch, handled, launch_of
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import space as space_of
 
 V, N = 2, 4
-TYPES = {
-    torch.float32: "fp32",
-    torch.float64: "fp64",
-    torch.float16: "fp16",
-    torch.bfloat16: "bf16",
-    torch.uint8: "u8",
-    torch.int32: "i32",
-    torch.int64: "i64",
-}
 
 
 class Limits(NamedTuple):
@@ -47,20 +38,6 @@ LIMITS = {
 REGISTERS, REGISTER_UNIT = 65536, 256  # of a multiprocessor; a warp's come in such units
 
 
-Place = tuple[int, ...]  # of an argument, or of a field of one
-
-
-class Launch(NamedTuple):
-    """A kernel with what it is specialised for."""
-
-    module: str
-    kernel: str
-    signature: tuple[tuple[str, Any], ...]  # a structure where the argument is one
-    constants: tuple[tuple[Place, Any], ...]
-    aligned: tuple[Place, ...]
-    options: tuple[tuple[str, int], ...]
-
-
 class Resources(NamedTuple):
     registers: int
     shared: int
@@ -75,23 +52,6 @@ def occupancy(arch: int, found: Resources) -> float:
     by_registers = REGISTERS // a_warp // found.warps
     by_shared = limits.shared * 1024 // max(found.shared + limits.own * 1024, 1)
     return min(limits.blocks, by_registers, by_shared, limits.warps // found.warps) * found.warps / limits.warps
-
-
-@contextmanager
-def handled(by: Callable[..., Any]) -> Iterator[None]:
-    """Every launch goes to by(kernel, its own run, arguments, options with the grid)."""
-    from triton.runtime.jit import JITFunction
-
-    before = JITFunction.run
-
-    def run(self: Any, *args: Any, warmup: bool = False, **options: Any) -> Any:
-        return by(self, lambda: before(self, *args, warmup=warmup, **options), args, options)
-
-    JITFunction.run = run
-    try:
-        yield
-    finally:
-        JITFunction.run = before
 
 
 @contextmanager
@@ -163,63 +123,10 @@ def launches_of_the_rest() -> Iterable[Launch]:
     return found
 
 
-def launch_of(function: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Launch:
-    names = [param.name for param in function.params]
-    given = {**dict(zip(names, args, strict=False)), **options}
-    signature: list[tuple[str, Any]] = []
-    found = Found({}, [])
-    for number, param in enumerate(function.params):
-        value = given[param.name]
-        if param.is_constexpr:
-            found.constants[(number,)] = value
-        kind = "constexpr" if param.is_constexpr else kinds_of(value, (number,), param.do_not_specialize, found)
-        signature.append((param.name, kind))
-    chosen = tuple((name, value) for name, value in options.items() if name not in ("grid", *names))
-    parts = tuple(signature), tuple(found.constants.items()), tuple(found.aligned), chosen
-    return Launch(function.fn.__module__, function.fn.__name__, *parts)
-
-
-class Found(NamedTuple):
-    """Places of a kernel's arguments: of constants, with their values; of multiples of 16."""
-
-    constants: dict[Place, Any]
-    aligned: list[Place]
-
-
-def kinds_of(value: Any, place: Place, plain: bool, found: Found) -> Any:
-    """Triton's names of an argument's types, in its structure; plain: it is not specialised."""
-    if isinstance(value, tuple):
-        return type(value)(*(kinds_of(part, (*place, i), plain, found) for i, part in enumerate(value)))
-    if value is None or (type(value) is int and value == 1 and not plain):
-        found.constants[place] = value
-        return "constexpr"
-    kind, divisible = kind_of(value)
-    if divisible and not plain:
-        found.aligned.append(place)
-    return kind
-
-
-def kind_of(value: Any) -> tuple[str, bool]:
-    """Triton's name of an argument's type, and whether it is a multiple of 16."""
-    if isinstance(value, torch.Tensor):
-        return f"*{TYPES[value.dtype]}", value.data_ptr() % 16 == 0
-    if isinstance(value, bool):
-        return "u1", False
-    if isinstance(value, int):
-        return "i32" if -(2**31) <= value < 2**31 else "i64", value % 16 == 0
-    return "fp32", False
-
-
 def compiled(launch: Launch, arch: int) -> Resources:
-    import triton
     import triton.backends.nvidia as nvidia
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
 
-    function = getattr(importlib.import_module(launch.module), launch.kernel)
-    attrs = {place: [["tt.divisibility", 16]] for place in launch.aligned}
-    source = ASTSource(fn=function, signature=dict(launch.signature), constexprs=dict(launch.constants), attrs=attrs)
-    kernel = triton.compile(source, target=GPUTarget("cuda", arch, 32), options=dict(launch.options))
+    kernel = compile_launch(launch, arch)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "kernel.cubin"
         path.write_bytes(kernel.asm["cubin"])

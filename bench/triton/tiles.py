@@ -18,13 +18,14 @@ from typing import NamedTuple
 
 import torch
 
+from sgl_fast.kernels.ahead import Launch
 from sgl_fast.kernels.arguments import Tile
 from sgl_fast.kernels.configurations import DOTS, KERNELS, TABLE, Tiles, assumed, read_tables, tiles_of
 from sgl_fast.spaces import SPACES
 
 from ..report import ROOT
 from ..tables import table
-from .launches import LIMITS, Launch, Resources, attempt, launches_of_space, occupancy
+from .launches import LIMITS, Resources, attempt, launches_of_space, occupancy
 
 OUT = ROOT / "bench" / "results" / "triton_tiles.md"
 ENOUGH = 0.5  # occupancy, beyond which a larger tile is worth more

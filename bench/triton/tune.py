@@ -18,13 +18,14 @@ from typing import Any
 
 import torch
 
+from sgl_fast.kernels.ahead import handled, launch_of
 from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, architecture, assumed, tiles_of
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.spaces import SPACES, space
 
 from ..gpu.passes import Size
 from ..gpu.timing import DEVICE, need_gpu
-from .launches import cell_pass, handled, launch_of
+from .launches import cell_pass
 from .tiles import kernel_of, rounds, written
 
 PASSES = 5

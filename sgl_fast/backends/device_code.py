@@ -38,6 +38,20 @@ def why_not(capability: int) -> str | None:
     return reason
 
 
+def compiled_here(capability: int) -> tuple[int, int]:
+    """Compiles what a GPU of this capability would have compiled at first use: units that it did, and those it kept.
+
+    RuntimeError where they do not compile, OSError where they cannot be kept.
+    """
+    paths = [] if _fitting(capability) else [_place(unit, f"sm_{capability}") for unit in units()]
+    missing = [path for path in paths if not path.exists()]
+    if missing:
+        _compiled(capability)
+    if lost := [path for path in missing if not path.exists()]:
+        raise OSError(f"cannot write {lost[0].parent} (SGL_FAST_CACHE names another folder)")
+    return len(missing), len(paths) - len(missing)
+
+
 def summary() -> str:
     """Where the kernels' code comes from, in a line."""
     if targets := sorted(_targets(), key=lambda target: int(target.partition("_")[2])):
@@ -123,8 +137,12 @@ def _compiled(capability: int) -> list[bytes]:
         return list(pool.map(lambda unit: _kept(unit, f"sm_{capability}"), units()))
 
 
+def _place(unit: str, target: str) -> Path:
+    return cache_folder() / f"{Path(unit).stem}-{target}-{digest()}-nvrtc{nvrtc.version()}.cubin"
+
+
 def _kept(unit: str, target: str) -> bytes:
-    path = cache_folder() / f"{Path(unit).stem}-{target}-{digest()}-nvrtc{nvrtc.version()}.cubin"
+    path = _place(unit, target)
     if path.exists():
         return path.read_bytes()
     code, _ = nvrtc.compile_code(unit, target, SOURCES)

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 OLDEST = (7, 0)  # compute capability
 _driver: list[str | None] = []  # why there is none, once that is known; traced programs come by here
+_on_the_cpu = False
 
 
 def interpreted() -> bool:
-    """Whether Triton runs kernels on CPU tensors, one operation after the other, to test them."""
-    return os.environ.get("TRITON_INTERPRET") == "1"
+    """Whether Triton's kernels take CPU tensors: it runs them one operation after the other, to test them."""
+    return _on_the_cpu or os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@contextmanager
+def launches_on_the_cpu() -> Iterator[None]:
+    """Triton's kernels take CPU tensors until the end, for those who catch their launches."""
+    global _on_the_cpu
+    before, _on_the_cpu = _on_the_cpu, True
+    try:
+        yield
+    finally:
+        _on_the_cpu = before
 
 
 def why_not_triton(device: Any = None) -> str | None:

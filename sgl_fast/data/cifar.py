@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import http.client
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from ..errors import reason
+from ..files import alone
 from .cifar_files import read
 from .cifar_forms import FORMS, Form, archives
 from .dataset import Dataset, Triple
@@ -47,8 +50,8 @@ def open_cifar(name: str, folder: Path, external: bool, download: bool) -> Datas
 def _locate(name: str, folder: Path, download: bool) -> tuple[Form, Path]:
     found = cifar_path(name, folder)
     if found is None and download:
-        _download(name, folder)
-        found = cifar_path(name, folder)
+        with alone(folder / f".{name}.lock"):  # processes of one run, or runs that begin together
+            found = cifar_path(name, folder) or _download(name, folder)
     if found is None:
         remedy = "--download fetches it, --root or SGL_FAST_DATA says where it is"
         raise ValueError(f"{name}: {folder} has no {archives(name)}; {remedy}")
@@ -63,15 +66,17 @@ def _locate_other(name: str, folder: Path, download: bool) -> tuple[Form, Path]:
         raise ValueError(f"{error}; {hint}") from None
 
 
-def _download(name: str, folder: Path) -> None:
+def _download(name: str, folder: Path) -> tuple[Form, Path] | None:
     from torchvision import datasets
     from torchvision.datasets.utils import download_url
 
     url = {"cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100}[name].url
     form = next(form for form in FORMS[name] if url.endswith(form.archive))
     try:
-        download_url(url, str(folder), form.archive, form.md5)
+        # Half an archive would be taken for the data set: it gets its name when it is whole.
+        with TemporaryDirectory(prefix=".download.", dir=folder) as place:
+            download_url(url, place, form.archive, form.md5)
+            os.replace(Path(place, form.archive), folder / form.archive)
     except (OSError, RuntimeError, http.client.HTTPException) as error:
-        # Half an archive would be taken for the data set next time.
-        (folder / form.archive).unlink(missing_ok=True)
         raise ValueError(f"download: {name} from {url} failed ({reason(error)})") from None
+    return cifar_path(name, folder)

@@ -16,6 +16,7 @@ from .dataset import MOST_CLASSES, Dataset
 from .image_store import fit
 from .in_memory import assemble, check_size, split_dataset
 from .pixels import rgb, tensor_of, to_bytes
+from .room import fits
 
 
 @told_in_one_line()
@@ -29,7 +30,7 @@ def from_torch(
     name: str = "custom",
     classes: tuple[str, ...] | None = None,
 ) -> Dataset:
-    """A Dataset from map-style torch Datasets of (image, label).
+    """A Dataset from map-style torch Datasets of (image, label), kept in memory.
 
     image       PIL of any mode (see `pixels.rgb`), or a tensor [H, W] or [C, H, W], or a numpy array [H, W] or
                 [H, W, C], C = 1 or 3: bool, uint8 or uint16 by their whole range, or floating point from 0 to 1
@@ -38,6 +39,7 @@ def from_torch(
     unlabeled   another Dataset, its labels ignored; None: the training images
     image_size  resize to image_size x image_size; None: all images must have one size
     classes     None: the attribute `classes` of `train` where it has one
+    A ValueError of one line names the role and position of what cannot be taken, or says what would fill the memory.
     """
     if val is not None and test is None:
         raise ValueError("from_torch: need test where val is given")
@@ -56,20 +58,31 @@ def from_torch(
 
 def _read(dataset: Any, role: str, size: int | None, classes: int | None) -> tuple[Tensor, Tensor]:
     """(images uint8 [M, 3, H, W], labels int64 [M], below `classes`; 0 where that is None)"""
-    images: list[Tensor] = []
-    labels: list[int] = []
-    for position in range(_length(dataset, role)):
+    count = _length(dataset, role)
+    if not count:
+        raise ValueError(f"{role}: the torch Dataset is empty")
+    images, labels = torch.empty(0), torch.zeros(count, dtype=torch.int64)
+    for position in range(count):
         where = f"{role}[{position}]"
         image, label = _pair(dataset[position], where)
         pixels = _pixels(image, where, size)
-        if images and pixels.shape != images[0].shape:
-            sizes = f"{list(pixels.shape)}, the first is {list(images[0].shape)}"
+        if not position:
+            images = _room(count, pixels.shape, role)
+        elif pixels.shape != images.shape[1:]:
+            sizes = f"{list(pixels.shape)}, the first is {list(images.shape[1:])}"
             raise ValueError(f"{where}: image {sizes}; an image size (image_size) makes them equal")
-        images.append(pixels)
-        labels.append(0 if classes is None else _label(label, where, classes))
-    if not images:
-        raise ValueError(f"{role}: the torch Dataset is empty")
-    return torch.stack(images), torch.tensor(labels)
+        images[position] = pixels
+        labels[position] = 0 if classes is None else _label(label, where, classes)
+    return images, labels
+
+
+def _room(count: int, shape: torch.Size, role: str) -> Tensor:
+    """For so many images of a shape [3, H, W]; a ValueError where they would fill the memory."""
+    _, height, width = shape
+    if not fits(count, (height, width)):
+        need = f"{role}: {count} images of {height}x{width} pixels would fill the memory"
+        raise ValueError(f"{need}; a smaller image_size, or a folder of image files, which are read as they are needed")
+    return torch.empty(count, *shape, dtype=torch.uint8)
 
 
 def _length(dataset: Any, role: str) -> int:

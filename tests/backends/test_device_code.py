@@ -65,6 +65,23 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     assert device_code.modules(90) == [f"sm_90 {unit}".encode() for unit in device_code.units()]
 
 
+def test_caches_are_filled_without_a_gpu(compiler: Compiler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the archive has is not compiled; a folder that cannot be written is an error."""
+    count = len(device_code.units())
+    assert device_code.compiled_here(90) == (count, 0) and device_code.compiled_here(90) == (0, count)
+    device_code._place("augment.cu", "sm_90").unlink()
+    assert device_code.compiled_here(90) == (1, count - 1)
+    compiler.calls.clear()
+    device_code.modules(90)
+    assert not compiler.calls
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SGL_FAST_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match="SGL_FAST_CACHE names another folder"):
+        device_code.compiled_here(70)
+    monkeypatch.setattr(device_code, "_fitting", lambda capability: "sm_90")
+    assert device_code.compiled_here(90) == (0, 0)
+
+
 def test_an_archive_of_other_sources_is_left_alone(compiler: Compiler, monkeypatch: pytest.MonkeyPatch) -> None:
     device_code.write_archive(device_code.ARCHIVE, (70,))
     monkeypatch.setattr(device_code, "digest", lambda: "of other sources")

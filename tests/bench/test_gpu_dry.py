@@ -26,7 +26,7 @@ from sgl_fast.backends import choice, measured
 
 TINY: dict[str, int] = {"channels": 4, "layers": 3, "nodes": 1}
 SMALL = Size(V=1, N=2, side=8, changes=TINY)
-PARTS = ("environment", "build", "tests cuda", "passes pc_darts", "steps best", "profile", "ceilings", "sanitizer cuda")
+PARTS = (*gpu.FIRST, "ceilings", "sanitizer cuda")
 
 
 def in_process(command: Sequence[str], limit: float, **how: Any) -> Done:
@@ -73,6 +73,7 @@ def dry(simulated: StandIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     monkeypatch.setattr(steps, "WARM", 1)
     monkeypatch.setattr(parts, "pass_on_the_end", lambda: None)
     monkeypatch.setattr(gpu, "run", in_process)
+    monkeypatch.setattr(gpu, "use_folders", lambda: None)
     monkeypatch.setattr(gpu, "HALVES", {"both": dict.fromkeys(PARTS, 60)})
     monkeypatch.setattr(measured, "PATH", tmp_path / "measured.json")
     (tmp_path / "measured.json").write_text("{}")
@@ -86,7 +87,7 @@ def test_a_dry_run(dry: Path) -> None:
     gpu.main(["--out", str(dry)])
     records = json.loads((dry / "gpu.json").read_text())
     failed = {part: record["error"] for part, record in records.items() if "error" in record}
-    assert list(records) == list(PARTS) and list(failed) == ["sanitizer cuda"], failed
+    assert list(records) == [*gpu.BEFORE, *PARTS] and list(failed) == ["sanitizer cuda"], failed
     results = {part: record.get("result", {}) for part, record in records.items()}
     assert results["environment"]["backend cuda"] == "ready"
     for part in ("passes pc_darts", "steps best"):
@@ -95,7 +96,8 @@ def test_a_dry_run(dry: Path) -> None:
         assert results[part]["triton"] == "RuntimeError: no Triton here"
         assert rows["cuda"]["to eager"] > 0
     assert results["steps best"]["cuda"]["kernels"] > 100
-    profile = results["profile"]
+    assert not {"reference", "eager"} & (results["passes pc_darts ours"].keys() | results["steps best ours"].keys())
+    profile = results["profile ours"]
     for kernel in ("convolve_kernel", "dgrad_kernel", "wgrad_kernel"):
         assert profile[f"cuda, {kernel}"].keys() == {
             "launches",

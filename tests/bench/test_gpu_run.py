@@ -15,7 +15,7 @@ from bench import processes
 from bench.gpu import __main__ as gpu
 from bench.gpu import parts as gpu_parts
 from bench.gpu import table as gpu_table
-from bench.gpu.timing import CONTENDERS, Broken
+from bench.gpu.timing import Broken
 from sgl_fast.backends import measured
 
 SLEEPS = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(60)'])"
@@ -37,6 +37,8 @@ def taken(part: Any, found: list[tuple[str, Any]]) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
 def test_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(gpu, "HALVES", {"both": {"environment": 60, "ceilings": 60, "nothing": 60}})
+    monkeypatch.setattr(gpu, "BEFORE", {})
+    monkeypatch.setattr(gpu, "use_folders", lambda: None)
     table = measured.PATH.read_text()
     assert gpu.main(["--out", str(tmp_path)]) == 1
     said = capsys.readouterr().out
@@ -49,11 +51,11 @@ def test_without_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="of a machine without a GPU")
-@pytest.mark.parametrize("part", [part for part in gpu.HALVES["both"] if part != "environment"])
-def test_every_part_says_why_it_cannot_start(part: str) -> None:
-    name, *arguments = part.split()
+@pytest.mark.parametrize("part", [part for part in gpu.BEFORE | gpu.HALVES["both"] if part != "environment"])
+def test_every_part_says_why_it_cannot_start(part: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_parts, "pass_on_the_end", lambda: None)
     with pytest.raises(SystemExit, match="needs an NVIDIA GPU and its driver; torch finds none"):
-        list(gpu_parts.PARTS[name](CONTENDERS, *arguments))
+        gpu_parts.main([part])
 
 
 def test_a_part_that_hangs_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,10 +112,11 @@ def test_a_broken_device_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert found["cuda"] == "cuda broke the device: illegal access"
 
 
-def test_a_build_that_fails_leaves_the_doctor(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And tests that were cut off what they had said; where all are skipped, none ran."""
+def test_what_a_command_said_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a build that fails, of tests that were cut off; where all are skipped, none ran."""
     answers = [
         processes.Done(1, "", "there is no g++", 2.0),
+        processes.Done(1, "59 kernels", "one does not compile", 2.0),
         processes.Done(0, "triton     ready", "", 9.0),
         processes.Done(None, "test_supernets[cuda] PASSED", "", 50.0),
         processes.Done(0, "SKIPPED [29] tests/bench/test_gpu.py:35: no kernels\n29 skipped in 2 s", "", 2.0),
@@ -125,26 +128,31 @@ def test_a_build_that_fails_leaves_the_doctor(monkeypatch: pytest.MonkeyPatch) -
         limits.append(limit)
         return answers.pop(0)
 
+    def said(part: Any, refused: str = "") -> str:
+        found: list[tuple[str, Any]] = []
+        if refused:
+            with pytest.raises(SystemExit, match=refused):
+                taken(part, found)
+        else:
+            taken(part, found)
+        return str(dict(found)["said"])
+
     monkeypatch.setattr(gpu_parts, "need_gpu", lambda: None)
     monkeypatch.setattr(gpu_parts, "run", run)
     monkeypatch.setitem(gpu_parts._limit, "seconds", 60.0)
-    found: list[tuple[str, Any]] = []
-    with pytest.raises(SystemExit, match="build: exit code 1"):
-        taken(gpu_parts.build([]), found)
-    assert dict(found)["doctor"] == "triton     ready" and "there is no g++" in dict(found)["said"]
-    with pytest.raises(SystemExit, match="tests: not done in time"):
-        taken(gpu_parts.tests([], "cuda"), found)
-    assert dict(found)["said"] == "test_supernets[cuda] PASSED" and limits == [50.0, 48.0, 50.0]
-    with pytest.raises(SystemExit, match="tests: none ran; no kernels"):
-        taken(gpu_parts.tests([], "cuda"), found)
-    taken(gpu_parts.tests([], "cuda"), found)
+    assert "there is no g++" in said(gpu_parts.build([]), "build: exit code 1")
+    assert "one does not compile" in said(gpu_parts.caches([]), "caches: exit code 1")
+    assert said(gpu_parts.doctor([])) == "triton     ready"
+    assert said(gpu_parts.tests([], "cuda"), "tests: not done in time") == "test_supernets[cuda] PASSED"
+    assert said(gpu_parts.tests([], "cuda"), "tests: none ran; no kernels")
+    assert said(gpu_parts.tests([], "cuda")) and set(limits) == {50.0}
 
 
 def test_a_half_keeps_what_the_other_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu, "run_part", lambda part, limit: {"seconds": 1, "result": {"part": part}})
     assert gpu.main(["--half", "first", "--out", str(tmp_path)]) == 0
     assert gpu.main(["--half", "second", "--out", str(tmp_path)]) == 0
-    assert list(json.loads((tmp_path / "gpu.json").read_text())) == list(gpu.FIRST | gpu.SECOND)
+    assert list(json.loads((tmp_path / "gpu.json").read_text())) == list(gpu.BEFORE | gpu.FIRST | gpu.SECOND)
 
 
 def test_the_whole_keeps_to_its_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,9 +166,28 @@ def test_the_whole_keeps_to_its_seconds(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(gpu, "run_part", run_part)
     monkeypatch.setattr(gpu.time, "monotonic", lambda: clock[0])
     gpu.main(["--out", str(tmp_path)])
-    assert clock[0] == gpu.SECONDS["both"] < 600 and limits[-1] == 0
+    before = sum(gpu.BEFORE.values())
+    assert clock[0] - before == gpu.SECONDS["both"] < 600 and limits[-1] == 0
     gpu.main(["--half", "second", "--out", str(tmp_path)])
-    assert clock[0] - gpu.SECONDS["both"] == gpu.HALF < 540
+    assert clock[0] - gpu.SECONDS["both"] - 2 * before == gpu.HALF < 540
+
+
+def test_what_is_wanted_comes_first() -> None:
+    """Right, then ours by kernel, then beside eager, then the rest; the first half fits into its seconds."""
+    parts = list(gpu.FIRST)
+    assert parts[2:] == [
+        *("tests cuda", "tests triton", "passes pc_darts ours", "steps best ours", "profile ours"),
+        *("steps best", "passes pc_darts"),
+    ]
+    assert sum(gpu.FIRST.values()) <= gpu.HALF and not gpu.FIRST.keys() & gpu.SECOND.keys()
+
+
+def test_a_part_may_be_of_ours(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(gpu_parts.PARTS, "part", lambda who, *arguments: [("seen", [*who, *arguments])])
+    monkeypatch.setattr(gpu_parts, "pass_on_the_end", lambda: None)
+    for words, seen in (("part x ours", ["triton", "x"]), ("part x", ["triton", "reference", "eager", "x"])):
+        assert gpu_parts.main([words, "--without", "cuda"]) == 0
+        assert gpu.findings(capsys.readouterr().out) == {"seen": seen}
 
 
 STEPS: dict[str, Any] = {
@@ -184,6 +211,10 @@ def test_steps_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert json.loads(path.read_text()) == want
     gpu.teach({"steps best": {"seconds": 1.0, "error": "not done", "result": {"GPU": "V100", "cuda": "no"}}}, path)
     assert json.loads(path.read_text()) == want
+    ours = {"GPU": "V100", "cuda": {"ms": 99.0}, "triton": {"ms": 98.0}}
+    both = {"steps best ours": {"result": ours}, "steps best": {"result": {"cuda": "no", "triton": {"ms": 97.0}}}}
+    gpu.teach(both, path)
+    assert json.loads(path.read_text())["V100"] == {"cuda": 99.0, "triton": 97.0}
 
 
 def test_rows_are_a_table() -> None:

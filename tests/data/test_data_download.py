@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -31,6 +33,24 @@ def test_missing_data_is_named_and_nothing_is_downloaded(tmp_path: Path, monkeyp
         open_dataset("cifar10", str(tmp_path), unlabeled="train", download=True)
     assert calls == [("cifar-10-python.tar.gz", None)]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_processes_that_begin_together_fetch_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And none of them sees an archive before it is whole. Threads stand for processes: each opens the lock anew."""
+    calls: list[str] = []
+
+    def fetch(url: str, root: str, filename: str, md5: str) -> None:
+        calls.append(url)
+        (Path(root) / filename).write_bytes(b"half")
+        time.sleep(0.3)
+        assert not find("cifar10", tmp_path)
+        write(next(form for form in FORMS["cifar10"] if form.archive == filename), Path(root))
+
+    monkeypatch.setattr(utils, "download_url", fetch)
+    with ThreadPoolExecutor(4) as pool:
+        opened = [pool.submit(open_dataset, "cifar10", str(tmp_path), "train", download=True) for _ in range(4)]
+        assert len({one.result().note for one in opened}) == 1
+    assert len(calls) == 1 and [path.name for path in tmp_path.iterdir()] == ["cifar-10-python.tar.gz"]
 
 
 @pytest.mark.parametrize("main", [search.main, evaluate.main])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sgl_fast.data import from_torch
+from sgl_fast.data import from_torch, room
 
 
 class Pairs:
@@ -71,6 +71,15 @@ def test_torch_datasets_that_do_not_fit(image: Any, message: str) -> None:
         from_torch(Pairs([(good, 0)]), val=Pairs([(good, 0)]))
     with pytest.raises(ValueError, match="empty"):
         from_torch(Pairs([]))
+
+
+def test_what_would_fill_the_memory_is_said_at_the_first_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At their size in memory: smaller ones fit."""
+    monkeypatch.setattr(room, "free_memory", lambda: 2 * 100 * 3 * 4 * 4)
+    images = [(torch.full((3, 8, 8), 9, dtype=torch.uint8), i % 2) for i in range(100)]
+    with pytest.raises(ValueError, match=r"^train: 100 images of 8x8 pixels would fill the memory; a smaller image_s"):
+        from_torch(Pairs(images[:1] + [(None, 0)] * 99))
+    assert from_torch(Pairs(images), image_size=4).image_size == (4, 4)
 
 
 IMAGE = torch.zeros(3, 4, 4, dtype=torch.uint8)
