@@ -53,14 +53,19 @@ class Discrete:
         return Arch(alphas, alphas, *shares)
 
     def __call__(
-        self, weights: Tensor, images: Tensor, arch: Arch | None = None, seeds: Tensor | None = None
+        self,
+        weights: Tensor,
+        images: Tensor,
+        arch: Arch | None = None,
+        seeds: Tensor | None = None,
+        backend: str | None = None,
     ) -> Tensor:
         """Logits (V, N, J) with the statistics of the batch: those that a supernet keeps are of all its operations.
 
-        weights (V, P'); images (N, 3, H, W) or (V, N, 3, H, W); seeds of noise, (V) int64
+        weights (V, P'); images (N, 3, H, W) or (V, N, 3, H, W); seeds of noise, (V) int64; backend as of the supernet
         """
         arch = self.arch(weights) if arch is None else arch
-        return self.net(weights, arch, images, skip_beta=0.0, dropout_seeds=seeds)
+        return self.net(weights, arch, images, skip_beta=0.0, dropout_seeds=seeds, backend=backend)
 
 
 def kept_edges(space: Space, genotype: Genotype, kind: str) -> dict[int, str]:

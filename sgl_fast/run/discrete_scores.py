@@ -12,7 +12,8 @@ rank_correlation    Spearman's, over the same random genotypes, of how much its 
 Batch norms take the statistics of the batch, since those that a supernet keeps are of all its operations at once; edges
 without a choice, and DARTS-'s auxiliary skips, give zeros. The random genotypes are drawn from the seed, the same in
 every epoch of a stage. W has learnt with these alphas: a correlation says that both agree, not that the network of such
-a cell is better once it is trained, which only training tells.
+a cell is better once it is trained, which only training tells. Whatever the backend of the search, the CPU's kernels or
+plain PyTorch compute it, so that no kernel is compiled for a cell.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..backends.choice import choose
 from ..data.seeds import seed_of
 from ..data.upload import upload
 from ..genotype.baseline import random_genotype
@@ -47,11 +49,13 @@ class Tested:
         self.part = Discrete(net.space, genotype)
         self.weights = self.part.select(net, weights)
         self.arch = self.part.arch(self.weights, betas)
+        chosen = choose(None, weights.device, weights.dtype)
+        self.backend = chosen if chosen == "cpu" else "reference"
         self.correct, self.count = torch.zeros((), device=weights.device), 0
 
     def add(self, x: Tensor, y: Tensor, seeds: Tensor | None) -> None:
         """Images (N, 3, H, W), labels (N); seeds of noise, (1)."""
-        logits = self.part(self.weights, x, self.arch, seeds)[0]
+        logits = self.part(self.weights, x, self.arch, seeds, self.backend)[0]
         self.correct += (logits.argmax(-1) == y).sum()
         self.count += len(y)
 
