@@ -6,16 +6,19 @@ of full size is launched through the driver's stand-in and its kernels are trace
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import torch
 
-from sgl_fast.backends import choice, device_code
+from sgl_fast.backends import choice
 from sgl_fast.data.batch import Batch
 from sgl_fast.nets.supernet import Supernet
 from sgl_fast.sgl.config import Config
@@ -32,6 +35,7 @@ BEGIN, END = "<!-- projection -->", "<!-- /projection -->"
 SPACES, IMAGES, LEARNERS = ("pc_darts",), 50, 2
 STEPS = {"first order, as released": "released", "second order": "best"}  # the algorithm
 SECTOR = 32
+CODE = ("csrc/cuda", "csrc/tests/trace")  # kernels and their launches; what they do is counted by
 
 ABOUT = f"""**Modelled, never timed.** What the kernels of a search step take on GPUs that have not run them: {IMAGES}
 images, K = {LEARNERS}, float32, channels and layers as published; of the fused kernels alone, stem, head and optimisers
@@ -145,9 +149,23 @@ def seconds(launches: Iterable[Launch], gpu: Gpu) -> float:
     return sum(cost(one) + gpu.gap for one in launches)
 
 
+def code_of(text: str) -> str:
+    """C++ without comments, in which no string has // or /*, and without line ends."""
+    return " ".join(re.sub(r"//[^\n]*|/\*.*?\*/", "", text, flags=re.DOTALL).split())
+
+
+def digest(root: Path = ROOT) -> str:
+    """Of what the figures are made of: kernels, their launches and registers, the trace, the model's constants."""
+    known = GPUS, cuda_model.CHAIN, cuda_model.POWER, sorted(cuda_model.resources().items())
+    content = hashlib.sha256(repr(known).encode())
+    for path in sorted(path for folder in CODE for path in (root / folder).iterdir() if path.suffix != ".md"):
+        content.update(f"{path.name}\n{code_of(path.read_text(encoding='utf-8'))}\n".encode())
+    return content.hexdigest()[:16]
+
+
 def markdown(steps: dict[tuple[str, str], list[Launch]]) -> str:
     title = "# What the CUDA kernels do, and how long by the cost model\n"
-    parts = [title, ABOUT, f"Device code `{device_code.digest()}`.\n", step_table(steps), KERNELS]
+    parts = [title, ABOUT, f"Made of `{digest()}`.\n", step_table(steps), KERNELS]
     for name in SPACES:
         parts += [f"{name}\n", kernel_table(kinds(steps[name, "second order"]))]
     return "\n".join([*parts, CALIBRATION, cycle_model.section()])

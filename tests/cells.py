@@ -38,6 +38,7 @@ def cell_of(kind: str = "normal", channels: int = 8, nodes: int = 2, ops: Any = 
     return Cell(0, kind, shrink0, *values["inputs"], channels, nodes, ops, share, aux, *flags)
 
 
+FEW = ("max_pool_3x3", "skip_connect", "sep_conv_3x3")
 POOLS = ("max_pool_3x3", "avg_pool_3x3", "skip_connect", "dil_conv_3x3")
 SETTINGS = {
     "normal": Setting(cell_of(), 2, 3, 8, 8),
@@ -52,6 +53,10 @@ SETTINGS = {
     "many channels, preprocessed": Setting(cell_of(channels=64, nodes=1, shrink0=True, inputs=(32, 48)), 2, 1, 4, 8),
     "many channels, part of them mixed": Setting(
         cell_of("reduce", 96, nodes=1, partial=2, inputs=(16, 64)), 2, 1, 8, 8
+    ),
+    "large planes, many inputs": Setting(cell_of(channels=12, nodes=1, ops=(FEW,) * 2, inputs=(40, 33)), 1, 2, 17, 70),
+    "large planes, reduction": Setting(
+        cell_of("reduce", 12, nodes=1, ops=(FEW,) * 2, shrink0=True, inputs=(40, 33)), 1, 2, 18, 68
     ),
     "auxiliary skips": Setting(cell_of(aux_skip=True), 2, 3, 8, 8, edge_weights=False),
     "auxiliary skips, reduction": Setting(cell_of("reduce", aux_skip=True), 2, 3, 8, 8, edge_weights=False),

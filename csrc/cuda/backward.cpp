@@ -62,9 +62,10 @@ struct Backward {
                 jobs.job[count] = dgrad_job(halves[i]);
                 jobs.target[count] =
                     hidden_target(program, halves[i], program.hidden_of(program.states[j], static_cast<int>(i)), count);
+                find_most(jobs, jobs.target[count]);
             }
         }
-        dgrad(jobs, count, view.M, view.M);
+        dgrad(jobs, count);
     }
 
     // States of one size; a state that is a node comes alone.
@@ -77,49 +78,61 @@ struct Backward {
             need_at_most("convolutions out of two states", count + convs.size(), MOST_DGRAD_JOBS);
             std::transform(convs.begin(), convs.end(), jobs.job + count, dgrad_job);
             jobs.target[i] = state_target(program, j, static_cast<int>(count), static_cast<int>(convs.size()));
+            find_most(jobs, jobs.target[i]);
             jobs.state[i] = state_job(program, j);
             count += convs.size();
             if (j >= 2) jobs.node = node_job(program, j - 2);
         }
-        dgrad(jobs, static_cast<int>(states.size()), view.C, view.M);
+        dgrad(jobs, static_cast<int>(states.size()));
     }
 
     void inputs() {
         const std::vector<ConvGrad> convs = input_conv_grads(program);
         DgradJobs jobs{};
-        int targets = 0, count = 0, channels = 0;
+        int targets = 0, count = 0, floats = 0;
+        unsigned blocks = 0;
         for (int which = 0; which < 2; which++) {
             if (!wanted.s[which]) continue;
             const int first = count;
             for (const ConvGrad& conv_grad : convs)
                 if (conv_grad.conv.index == which) jobs.job[count++] = dgrad_job(conv_grad);
-            jobs.target[targets++] = input_target(program, which, first, count - first);
-            channels = std::max(channels, program.input_convs(which)[0].ins);
+            const Target target = jobs.target[targets++] = input_target(program, which, first, count - first);
+            const InputTile tile(target);
+            blocks = std::max(blocks, unsigned(tile.blocks(target)));
+            floats = std::max(floats, tile.floats(view.C));
         }
-        dgrad(jobs, targets, channels, view.C);
+        if (targets == 0) return;
+        need_shared(stream, floats, view.H, view.W);
+        LAUNCH(dgrad_kernel_input, stream, (Grid{blocks, images(), unsigned(targets)}), CELL_THREADS,
+               floats * sizeof(float), view, grads, on_device(stream, jobs));
     }
 
-    // channels, outs: the most of a target, of a grad z.
-    void dgrad(const DgradJobs& table, int targets, int channels, int outs) {
+    // As many channels a thread as the mixed ones need, if their planes fit.
+    void dgrad(const DgradJobs& table, int targets) {
         if (targets == 0) return;
-        int R = 4;
-        while (R > 1 && dgrad_floats(table, targets, outs, R) > SHARED_FLOATS) R /= 2;
-        const int floats = dgrad_floats(table, targets, outs, R);
+        int R = 1;
+        for (int t = 0; t < targets; t++) {
+            const Target& target = table.target[t];
+            if (Tiling(target.H, target.W).groups < target.channels) R = 2;
+        }
+        if (dgrad_floats(table, targets, R) > SHARED_FLOATS) R = 1;
+        const int floats = dgrad_floats(table, targets, R);
         need_shared(stream, floats, table.target[0].H, table.target[0].W);
         unsigned parts = 1;
-        for (int t = 0; t < targets; t++)
-            parts = std::max(parts, blocks_for(channels, Tiling(table.target[t].H, table.target[t].W).groups * R));
+        for (int t = 0; t < targets; t++) {
+            const Target& target = table.target[t];
+            parts = std::max(parts, blocks_for(target.all(view.C), DgradLayout(target, R).channels));
+        }
         const Grid grid{parts, images(), unsigned(targets)};
         const size_t bytes = floats * sizeof(float);
         const DgradJobs* jobs = on_device(stream, table);
         if (R == 1) LAUNCH(dgrad_kernel_1, stream, grid, CELL_THREADS, bytes, view, grads, jobs);
         if (R == 2) LAUNCH(dgrad_kernel_2, stream, grid, CELL_THREADS, bytes, view, grads, jobs);
-        if (R == 4) LAUNCH(dgrad_kernel_4, stream, grid, CELL_THREADS, bytes, view, grads, jobs);
     }
 
-    static int dgrad_floats(const DgradJobs& table, int targets, int outs, int R) {
+    static int dgrad_floats(const DgradJobs& table, int targets, int R) {
         int floats = 0;
-        for (int t = 0; t < targets; t++) floats = std::max(floats, table.target[t].floats(outs, R));
+        for (int t = 0; t < targets; t++) floats = std::max(floats, DgradLayout(table.target[t], R).floats);
         return floats;
     }
 

@@ -78,6 +78,15 @@ inline Target state_target(const Program& program, int j, int first, int jobs) {
             first,     jobs, s.relu_mask, 0,       s.norm_in,          pad_for(program.reach_of(s))};
 }
 
+// Sets how many outputs and taps a target's jobs have at most.
+inline void find_most(const DgradJobs& jobs, Target& target) {
+    for (int j = target.first_job; j < target.first_job + target.jobs; j++) {
+        const DgradJob& job = jobs.job[j];
+        target.outs = std::max(target.outs, job.outs);
+        if (job.kernel > 1) target.taps = std::max(target.taps, job.kernel * job.kernel);
+    }
+}
+
 inline Target input_target(const Program& program, int which, int first, int jobs) {
     const rows::Conv& conv = program.input_convs(which)[0];
     return {To::input,      which, conv.height, conv.width, program.head.H, program.head.W, conv.ins, first, jobs,

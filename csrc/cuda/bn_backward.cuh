@@ -46,45 +46,97 @@ struct GradZPlanes {
         return {weight * cell.scale(v)[norm + channel], grads.mean_dy[statistics + channel],
                 cell.mean(v)[norm + channel], grads.mean_dy_xhat[statistics + channel]};
     }
+    // Of dy and of z four pixels each of N channels, first, first + by and so on; past the last one again that one.
+    template <int N>
+    void read(int first, int by, int last, int y, int x, int W, float4 (&dy4)[N], float4 (&z4)[N]) const {
+        int dy_at[N], z_at[N];
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+            const int channel = first + i * by < last ? first + i * by : last;
+            dy_at[i] = channel * dy_step + y * W + x;
+            z_at[i] = channel * z_step + y * W + x;
+        }
+        read_quads({(void*)dy, false}, dy_at, W - x, W % 4 == 0, dy4);
+        read_quads(z, z_at, W - x, W % 4 == 0, z4);
+    }
     // Four pixels of a row of W from x on, 0 past its end.
-    float4 quad(const BnFactors& f, int channel, int y, int x, int W) const {
-        const float4 a = read_quad(dy + channel * dy_step + y * W, x, W),
-                     b = read_quad(z + channel * z_step + y * W, x, W);
+    static float4 quad(const BnFactors& f, const float4& a, const float4& b, int x, int W) {
         return within(make_float4(f.dz(a.x, b.x), f.dz(a.y, b.y), f.dz(a.z, b.z), f.dz(a.w, b.w)), x, W);
+    }
+    float4 quad(const BnFactors& f, int channel, int y, int x, int W) const {
+        return quad(f, read_quad(dy + channel * dy_step + y * W, x, W), read_quad(z + channel * z_step + y * W, x, W),
+                    x, W);
     }
 };
 
-// The means of norm channel c, over images of `pixels`, in the order of the images. A thread.
-__forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g, int v, int c, int pixels) {
-    double dy = 0, dy_z = 0;
-    for (int n = 0; n < cell.N; n++) {
-        const long long at = ((long long)v * cell.N + n) * cell.norms + c;
-        dy += g.partial_dy[at];
-        dy_z += g.partial_dy_z[at];
+// The means of `count` norm channels, norm_of(i), over images of `pixels`, in an order that depends on N and `count`
+// alone; none for NO_NORM. A block.
+template <class NormOf>
+__forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g, int v, int count, int pixels,
+                                        const NormOf& norm_of) {
+    const Sharing sharing(count);
+    for (int first = 0; first < count; first += sharing.items()) {
+        const int i = first + sharing.item, c = i < count ? norm_of(i) : NO_NORM, images = c == NO_NORM ? 0 : cell.N;
+        const long long at = (long long)v * cell.N * cell.norms + c;
+        double dy = 0, dy_z = 0;
+#pragma unroll 4
+        for (int n = sharing.mine; n < images; n += sharing.threads) {
+            dy += g.partial_dy[at + (long long)n * cell.norms];
+            dy_z += g.partial_dy_z[at + (long long)n * cell.norms];
+        }
+        dy = sharing.sum(dy);
+        dy_z = sharing.sum(dy_z);
+        if (sharing.mine != 0 || c == NO_NORM) continue;
+        const int to = v * cell.norms + c;
+        const double scale = cell.scale(v)[c], size = (double)cell.N * pixels;
+        g.dot[to] = (float)(dy_z * scale);
+        const bool measured = cell.training && c < cell.measured;
+        g.mean_dy[to] = measured ? (float)(dy / size) : 0.0f;
+        g.mean_dy_xhat[to] = measured ? (float)(dy_z * scale * scale / size) : 0.0f;
     }
-    const int to = v * cell.norms + c;
-    const double scale = cell.scale(v)[c], size = (double)cell.N * pixels;
-    g.dot[to] = (float)(dy_z * scale);
-    const bool measured = cell.training && c < cell.measured;
-    g.mean_dy[to] = measured ? (float)(dy / size) : 0.0f;
-    g.mean_dy_xhat[to] = measured ? (float)(dy_z * scale * scale / size) : 0.0f;
 }
 
-// An image's sums for a norm, from one plane of dy and of z. A warp.
-__forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, int norm, const float* dy,
-                               const StoragePtr& z, int H, int W) {
-    const float mean = cell.mean(image / cell.N)[norm];
-    float total = 0, dot = 0;
-    each_quad(H, W, [&](int y, int x) {
-        const float4 a = read_quad(dy + y * W, x, W), b = read_quad(z + y * W, x, W);
-        total += total_of(a);
-        dot += a.x * (b.x - mean) + a.y * (b.y - mean) + a.z * (b.z - mean) + a.w * (b.w - mean);
-    });
+// An image's sums for the norms of up to N of an edge's terms, from t0 on, in one mixed channel; terms without a norm have
+// none. A warp, whose lanes read all of these planes at a time.
+template <int N>
+__forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, const InEdge& edge, int t0, int m,
+                               const float* dy) {
+    const int W = cell.out_W, quads_in_row = (W + 3) / 4, quads = cell.out_H * quads_in_row;
+    const StoragePtr saved = cell.saved_of(image) + (long long)m * cell.pixels();
+    float mean[N], total = 0, dots[N];
+    int z[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const Term& term = edge.term[t0 + i < edge.terms ? t0 + i : t0];
+        const bool normed = term.norm != NO_NORM;
+        mean[i] = normed ? cell.mean(image / cell.N)[term.norm + m] : 0;
+        z[i] = normed ? term.z : 0;
+        dots[i] = 0;
+    }
+#pragma unroll 2
+    for (int q = lane(); q < quads; q += WARP) {
+        const int y = q / quads_in_row, x = q % quads_in_row * 4;
+        const float* const dy_at[1] = {dy + y * W + x};
+        int at[N];
+#pragma unroll
+        for (int i = 0; i < N; i++) at[i] = z[i] + y * W + x;
+        float4 a[1], b[N];
+        read_quads(dy_at, W - x, W % 4 == 0, a);
+        read_quads(saved, at, W - x, W % 4 == 0, b);
+        total += total_of(a[0]);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            dots[i] += a[0].x * (b[i].x - mean[i]) + a[0].y * (b[i].y - mean[i]) + a[0].z * (b[i].z - mean[i]) +
+                       a[0].w * (b[i].w - mean[i]);
+    }
     total = warp_sum(total);
-    dot = warp_sum(dot);
-    if (lane() != 0) return;
-    g.partial_dy[(long long)image * cell.norms + norm] = total;
-    g.partial_dy_z[(long long)image * cell.norms + norm] = dot;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const float dot = warp_sum(dots[i]);
+        if (lane() != 0 || t0 + i >= edge.terms || edge.term[t0 + i].norm == NO_NORM) continue;
+        g.partial_dy[(long long)image * cell.norms + edge.term[t0 + i].norm + m] = total;
+        g.partial_dy_z[(long long)image * cell.norms + edge.term[t0 + i].norm + m] = dot;
+    }
 }
 
 // The sum of dy times what an edge's skips pass on of mixed channel m. A warp.
@@ -124,11 +176,7 @@ __forceinline__ void edge_sums(const CellView& cell, const GradView& g, const In
         if (lane() == 0) bypass += total;
         return;
     }
-    for (int t = 0; t < edge.terms; t++)
-        if (edge.term[t].norm != NO_NORM)
-            norm_sums(cell, g, image, edge.term[t].norm + channel.at, dy,
-                      cell.saved_of(image) + edge.term[t].z + (long long)channel.at * cell.pixels(), cell.out_H,
-                      cell.out_W);
+    for (int t = 0; t < edge.terms; t += 2) norm_sums<2>(cell, g, image, edge, t, channel.at, dy);
     const float total = skip_dot(cell, edge, image, channel.at, dy);
     if (lane() == 0) skip += total;
 }
@@ -159,12 +207,14 @@ __forceinline__ void node_sums(const CellView& cell, const GradView& g, const No
         g.bypass[(long long)image * cell.edges + job.edge[e].edge] = bypass_total;
     }
     if (!is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + cell.norms + job.node, cell.N)) return;
-    for (int i = threadIdx.x; i < job.edges * MOST_TERMS * cell.M; i += CELL_THREADS) {
-        const InEdge& edge = job.edge[i / (MOST_TERMS * cell.M)];
-        const int t = i / cell.M % MOST_TERMS;
-        if (t < edge.terms && edge.term[t].norm != NO_NORM)
-            finish_bn_backward(cell, g, v, edge.term[t].norm + i % cell.M, cell.pixels());
-    }
+    int terms = 0;
+    for (int e = 0; e < job.edges; e++) terms = job.edge[e].terms > terms ? job.edge[e].terms : terms;
+    const int count = terms * cell.M;
+    finish_bn_backward(cell, g, v, job.edges * count, cell.pixels(), [&](int i) {
+        const InEdge& edge = job.edge[i / count];
+        const int t = i % count / cell.M;
+        return t < edge.terms && edge.term[t].norm != NO_NORM ? edge.term[t].norm + i % cell.M : NO_NORM;
+    });
 }
 
 }  // namespace sgl_fast

@@ -136,24 +136,60 @@ __forceinline__ bool is_last_block(unsigned* arrival, unsigned count) {
     return mine;
 }
 
-// Statistics of norm channels norm .. norm + channels - 1 from those of the N images, in the order of the images.
+// Statistics of norm channels norm .. norm + channels - 1 from those of the N images, in an order that depends on N and
+// `channels` alone. A block.
 __forceinline__ void finish_norm(const CellView& cell, int v, int norm, int channels, int pixels) {
-    for (int c = norm + threadIdx.x; c < norm + channels; c += CELL_THREADS) {
+    const Sharing sharing(channels);
+    for (int first = 0; first < channels; first += sharing.items()) {
+        const int i = first + sharing.item, c = norm + (i < channels ? i : 0);
         const float* means = cell.partial_mean + (long long)v * cell.N * cell.norms + c;
         const float* deviations = cell.partial_deviations + (long long)v * cell.N * cell.norms + c;
         double total = 0, squares = 0;
-        for (int n = 0; n < cell.N; n++) total += means[(long long)n * cell.norms];
-        const double average = total / cell.N;
-        for (int n = 0; n < cell.N; n++) {
-            const double off = means[(long long)n * cell.norms] - average;
-            squares += deviations[(long long)n * cell.norms] + pixels * off * off;
+#pragma unroll 4
+        for (int n = sharing.mine; n < cell.N; n += sharing.threads) {
+            total += means[(long long)n * cell.norms];
+            squares += deviations[(long long)n * cell.norms];
         }
+        const double average = sharing.sum(total) / cell.N;
+#pragma unroll 4
+        for (int n = sharing.mine; n < cell.N; n += sharing.threads) {
+            const double off = means[(long long)n * cell.norms] - average;
+            squares += pixels * off * off;
+        }
+        squares = sharing.sum(squares);
+        if (sharing.mine != 0 || i >= channels) continue;
         float* stats = cell.stats + (long long)v * 3 * cell.norms + c;
         const double size = (double)cell.N * pixels;
         stats[0] = (float)average;
         stats[cell.norms] = (float)(1 / sqrt(squares / size + EPS));
         stats[2 * cell.norms] = (float)(squares / (size - 1));
     }
+}
+
+constexpr int GROUP_PARTS = 2 * CELL_WARPS;  // floats of shared memory that sum_groups needs for a number of a thread
+
+// Adds N numbers of each thread over the lanes of its group that are in its warp, and that to `parts`, in shared memory, which
+// are new if this is the first time. After a barrier total_of_group finds the sums. A block.
+template <int N> __forceinline__ void sum_groups(const Tiling& tiling, float (&mine)[N], bool first, float* parts) {
+    const int span = tiling.lanes < WARP ? tiling.lanes : WARP;
+#pragma unroll
+    for (int step = WARP / 2; step > 0; step /= 2) {
+        if (step >= span) continue;
+#pragma unroll
+        for (int i = 0; i < N; i++) mine[i] += __shfl_xor_sync(WHOLE_WARP, mine[i], step);
+    }
+    if (lane() % span != 0) return;
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        parts[threadIdx.x / span * N + i] = (first ? 0 : parts[threadIdx.x / span * N + i]) + mine[i];
+}
+
+// The sum over a group's threads of their number i of N.
+template <int N> __forceinline__ float total_of_group(const Tiling& tiling, const float* parts, int group, int i) {
+    const int count = tiling.lanes < WARP ? 1 : tiling.lanes / WARP;
+    float total = 0;
+    for (int k = 0; k < count; k++) total += parts[(group * count + k) * N + i];
+    return total;
 }
 
 }  // namespace sgl_fast

@@ -21,7 +21,7 @@ template <int K, int D, int S, bool FLIP = false>
 __forceinline__ float4 depthwise_quad(const float* at, int row, const float* w) {
     constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad;
     float sums[4] = {0, 0, 0, 0};
-#pragma unroll(K <= 5 ? K : 1)
+#pragma unroll(K <= 5 && !FLIP ? K : 1)
     for (int i = 0; i < K; i++) {
         float window[width];
         read_fours(at + (start + i * D) * row, window);

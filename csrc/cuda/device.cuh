@@ -18,6 +18,12 @@ constexpr unsigned WHOLE_WARP = 0xffffffffu;
 __forceinline__ int lane() { return threadIdx.x % WARP; }
 __forceinline__ int warp() { return threadIdx.x / WARP; }
 
+// The same address, of which the compiler learns that it is not one of shared memory.
+template <class T> __forceinline__ T* global(T* at) {
+    __builtin_assume(__isGlobal(at));
+    return at;
+}
+
 __forceinline__ float infinity() { return __int_as_float(0x7f800000); }
 
 // Four neighbouring pixels of a row.
@@ -26,6 +32,20 @@ __forceinline__ float4 operator*(float w, const float4& x) { return make_float4(
 __forceinline__ float4& operator+=(float4& sum, const float4& x) {
     sum = make_float4(sum.x + x.x, sum.y + x.y, sum.z + x.z, sum.w + x.w);
     return sum;
+}
+
+// The same number, of which the compiler does not know that: what follows from it is found anew, and not kept in
+// registers from where it was needed before.
+__forceinline__ int anew(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
+}
+
+// sums[r] += x, of registers, where a loop over r would need too many if it were unrolled.
+template <int R> __forceinline__ void add_to(float4 (&sums)[R], int r, const float4& x) {
+#pragma unroll
+    for (int k = 0; k < R; k++)
+        if (k == r) sums[k] += x;
 }
 
 __forceinline__ float total_of(const float4& x) { return x.x + x.y + x.z + x.w; }
@@ -127,6 +147,50 @@ __forceinline__ void write_quad(const StoragePtr& row, int x, int W, const float
     if (left > 3) half[3] = bits.w;
 }
 
+// Four pixels of a row from each of N places on, 0 past the row's end: `left` of them are there; whole: rows start at
+// multiples of 16 bytes. All loads start before a result is used, and nothing branches between them.
+template <int N>
+__forceinline__ void read_quads(const StoragePtr& from, const int (&at)[N], int left, bool whole, float4 (&to)[N]) {
+    const int one = left > 1 ? 1 : 0, two = left > 2 ? 2 : 0, three = left > 3 ? 3 : 0;
+    if (from.half) {
+        const unsigned short* data = global((const unsigned short*)from.data);
+        ushort4 bits[N];
+        if (whole)
+#pragma unroll
+            for (int i = 0; i < N; i++) bits[i] = *(const ushort4*)(data + at[i]);
+        else
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                bits[i] = make_ushort4(data[at[i]], data[at[i] + one], data[at[i] + two], data[at[i] + three]);
+#pragma unroll
+        for (int i = 0; i < N; i++)
+            to[i] = make_float4(half_to_float(bits[i].x), half_to_float(bits[i].y), half_to_float(bits[i].z),
+                                half_to_float(bits[i].w));
+    } else {
+        const float* data = global((const float*)from.data);
+        if (whole)
+#pragma unroll
+            for (int i = 0; i < N; i++) to[i] = *(const float4*)(data + at[i]);
+        else
+#pragma unroll
+            for (int i = 0; i < N; i++)
+                to[i] = make_float4(data[at[i]], data[at[i] + one], data[at[i] + two], data[at[i] + three]);
+    }
+    if (whole) return;
+#pragma unroll
+    for (int i = 0; i < N; i++) to[i] = within(to[i], 0, left);
+}
+
+// The same from N places of float32.
+template <int N> __forceinline__ void read_quads(const float* const (&from)[N], int left, bool whole, float4 (&to)[N]) {
+    const int one = left > 1 ? 1 : 0, two = left > 2 ? 2 : 0, three = left > 3 ? 3 : 0;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const float* at = global(from[i]);
+        to[i] = whole ? *(const float4*)at : within(make_float4(at[0], at[one], at[two], at[three]), 0, left);
+    }
+}
+
 // The sum, and the largest, over the lanes of a warp, on every lane; NaN is not the largest.
 template <class T> __forceinline__ T warp_sum(T v) {
     for (int step = WARP / 2; step > 0; step /= 2) v += __shfl_xor_sync(WHOLE_WARP, v, step);
@@ -137,6 +201,24 @@ __forceinline__ float warp_max(float v) {
     for (int step = WARP / 2; step > 0; step /= 2) v = fmaxf(v, __shfl_xor_sync(WHOLE_WARP, v, step));
     return v;
 }
+
+// How CELL_THREADS threads share some sums: as many, a power of two, take each; items() sums at a time.
+struct Sharing {
+    int threads, item, mine;  // mine: which of the item's threads
+
+    explicit Sharing(int count) : threads(WARP) {
+        while (threads > 1 && threads * count > CELL_THREADS) threads /= 2;
+        item = threadIdx.x / threads;
+        mine = threadIdx.x % threads;
+    }
+    int items() const { return CELL_THREADS / threads; }
+    // The sum over an item's threads, on each of them. All threads of the block must come.
+    template <class T> T sum(T v) const {
+        for (int step = WARP / 2; step > 0; step /= 2)
+            if (step < threads) v += __shfl_xor_sync(WHOLE_WARP, v, step);
+        return v;
+    }
+};
 
 // The sum over a block of whole warps, on every thread, in an order that depends on the block's size alone. parts: one a
 // warp; free again at once.

@@ -1,44 +1,10 @@
 // Gradients in the inputs of convolutions and pools: a block an image, a target and some of its channels. Every job's 1x1
 // convolution is undone into planes with a border in shared memory, from which each thread gathers what four neighbouring
-// pixels of R channels receive.
+// pixels of R channels receive. While it computes, what comes next is on its way to its registers.
 #include "convolve.cuh"
 #include "pool_skip_dgrad.cuh"
 
 namespace sgl_fast {
-
-// planes[c] = the sum over o of weight(o, c0 + c) * dz(o), for channels c < count.
-template <int R>
-__forceinline__ void pointwise_dgrad(const CellView& cell, const GradView& g, const DgradJob& job, const Target& target,
-                                     int image, int c0, int count, float* weights, float* planes) {
-    const PaddedPlane tile = target.plane();
-    const float* w = cell.weights_of(image / cell.N) + job.pointwise;
-    const GradZPlanes grad_z(cell, g, job.grad_z, image);
-    BnFactors* factors = (BnFactors*)(weights + job.outs * count);
-    for (int o = threadIdx.x; o < job.outs; o += CELL_THREADS) factors[o] = grad_z.factors(cell, g, o);
-    for (int i = threadIdx.x; i < job.outs * count; i += CELL_THREADS) {
-        const int c = c0 + i % count;
-        weights[i] = c < target.channels ? w[(long long)(i / count) * target.channels + c] : 0.0f;
-    }
-    __syncthreads();
-    const Tiling out(target.out_H, target.out_W);
-    for (int i = threadIdx.x; i < out.quads * (count / R); i += CELL_THREADS) {
-        const int q = i % out.quads, c = i / out.quads * R, y = q / out.quads_in_row, x = q % out.quads_in_row * 4;
-        float4 sums[R];
-#pragma unroll
-        for (int r = 0; r < R; r++) sums[r] = make_float4(0, 0, 0, 0);
-        for (int o = 0; o < job.outs; o++) {
-            const float4 dz = grad_z.quad(factors[o], o, y, x, target.out_W);
-            float w[R];
-            read_weights<R>(weights + o * count + c, w);
-#pragma unroll
-            for (int r = 0; r < R; r++) sums[r] += w[r] * dz;
-        }
-        float* to = planes + tile.at(y, x);
-#pragma unroll
-        for (int r = 0; r < R; r++) *(float4*)(to + (c + r) * tile.floats) = sums[r];
-    }
-    __syncthreads();
-}
 
 // What four neighbouring pixels of a row receive through a depthwise convolution of stride 2, each by the taps of its parity.
 // plane: of grad z, with its border.
@@ -48,7 +14,7 @@ __forceinline__ float4 strided_dgrad(const PaddedPlane& tile, const float* plane
     float sums[4] = {0, 0, 0, 0};
     const int odd = (y + reach) % 2;
     if (D == 2 && odd) return make_float4(0, 0, 0, 0);
-#pragma unroll(K <= 5 ? K : 1)
+#pragma unroll 1
     for (int i = D == 1 ? odd : 0; i < K; i += D == 1 ? 2 : 1) {
         const float* row = plane + tile.at((y + reach - i * D) / 2, x / 2 - back);
         float window[width];
@@ -92,42 +58,205 @@ __forceinline__ float4 depthwise_dgrad(const DgradJob& job, const PaddedPlane& t
     return depthwise_quad<1, true>(job.kernel, job.dilation, plane + (y + more) * tile.row + x + more, tile.row, w);
 }
 
+// A block's part of a target.
+struct DgradPart {
+    const Target& target;
+    const DgradLayout at;
+    const Tiling out;  // of planes of grad z
+    int image, c0;
+    float* shared;
+
+    DgradPart(const Target& target, int R, int image, int part, float* shared)
+        : target(target), at(target, R), out(target.out_H, target.out_W), image(image), c0(part * at.channels),
+          shared(shared) {}
+    float4* grad_z() const { return (float4*)(shared + at.grad_z); }
+    float* weights() const { return shared + at.weights; }
+    BnFactors* factors() const { return (BnFactors*)(shared + at.factors); }
+    float* taps() const { return shared + at.taps; }
+    int quad(int q0) const { return q0 + tile_lane(out) < out.quads ? q0 + tile_lane(out) : out.quads - 1; }
+};
+
+// Of a step, some quads from q0 on and outputs from o0 on, in registers: grad z of R outputs of a quad, and the weight whose
+// place is the thread's.
+template <int R> struct Incoming {
+    float4 dy[R], z[R];
+    float weight;
+};
+
+// Weight i of a step: of an output and a channel, 0 where the target or the job has none.
+__forceinline__ float dgrad_weight(const CellView& cell, const DgradPart& part, const DgradJob& job, int o0, int i) {
+    const int o = o0 + i / part.at.channels, c = part.c0 + i % part.at.channels, ins = part.target.channels;
+    const bool has = o < job.outs && c < ins && i < part.at.steps * part.at.channels;
+    return has ? cell.weights_of(part.image / cell.N)[job.pointwise + o * ins + c] : 0;
+}
+
+template <int R>
+__forceinline__ void bring(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job, int q0,
+                           int o0, Incoming<R>& to) {
+    const int q = part.quad(q0), y = q / part.out.quads_in_row, x = q % part.out.quads_in_row * 4;
+    const GradZPlanes grad_z(cell, g, job.grad_z, part.image);
+    grad_z.read(o0 + tile_group(part.out), part.out.groups, job.outs - 1, y, x, part.target.out_W, to.dy, to.z);
+    to.weight = dgrad_weight(cell, part, job, o0, threadIdx.x);
+}
+
+// What a step brought, into shared memory.
+template <int R>
+__forceinline__ void put_step(const CellView& cell, const DgradPart& part, const DgradJob& job, int q0, int o0,
+                              const Incoming<R>& from) {
+    const int x = part.quad(q0) % part.out.quads_in_row * 4, count = part.at.steps * part.at.channels;
+#pragma unroll
+    for (int i = 0; i < R; i++) {
+        const int mine = tile_group(part.out) + i * part.out.groups;
+        const int o = o0 + mine < job.outs ? o0 + mine : job.outs - 1;
+        part.grad_z()[mine * part.out.lanes + tile_lane(part.out)] =
+            GradZPlanes::quad(part.factors()[o], from.dy[i], from.z[i], x, part.target.out_W);
+    }
+    if ((int)threadIdx.x < count) part.weights()[threadIdx.x] = from.weight;
+    for (int i = threadIdx.x + CELL_THREADS; i < count; i += CELL_THREADS)
+        part.weights()[i] = dgrad_weight(cell, part, job, o0, i);
+}
+
+__forceinline__ void put_factors(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job) {
+    const GradZPlanes grad_z(cell, g, job.grad_z, part.image);
+    for (int o = threadIdx.x; o < job.outs; o += CELL_THREADS) part.factors()[o] = grad_z.factors(cell, g, o);
+}
+
+__forceinline__ void put_taps(const CellView& cell, const DgradPart& part, const DgradJob& job) {
+    const int taps = job.kernel * job.kernel, left = part.target.channels - part.c0,
+              count = (left < part.at.channels ? left : part.at.channels) * taps;
+    if (taps == 1) return;
+    const float* from = cell.weights_of(part.image / cell.N) + job.depthwise + (long long)part.c0 * taps;
+    for (int i = threadIdx.x; i < count; i += CELL_THREADS) part.taps()[i] = from[i];
+}
+
+// sums[r] += over the outputs of a step, weight * grad z, for this thread's quad and `own` channels of a plane.
+template <int R> __forceinline__ void undo_pointwise(const DgradPart& part, int outs, int own, float4 (&sums)[R]) {
+    const float4* dz = part.grad_z() + tile_lane(part.out);
+    const int channels = part.at.channels, first = tile_group(part.out) * own;
+    if (first >= channels) return;
+    if (own == R) {
+#pragma unroll 4
+        for (int o = 0; o < outs; o++) {
+            const float4 four = dz[o * part.out.lanes];
+            float w[R];
+            read_weights<R>(part.weights() + o * channels + first, w);
+#pragma unroll
+            for (int r = 0; r < R; r++) sums[r] += w[r] * four;
+        }
+        return;
+    }
+    for (int o = 0; o < outs; o++)
+#pragma unroll
+        for (int r = 0; r < R; r++)
+            if (r < own) sums[r] += part.weights()[o * channels + first + r] * dz[o * part.out.lanes];
+}
+
+// Undoes a job's 1x1 convolution into planes. in: what the job's first step brought; then the first one of the job after it, if
+// `next` is not null.
+template <int R>
+__forceinline__ void undo_job(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job,
+                              const DgradJob* next, Incoming<R>& in) {
+    const PaddedPlane tile = part.target.plane();
+    const Tiling& out = part.out;
+    const int steps = part.at.steps, own = part.at.channels > out.groups ? part.at.channels / out.groups : 1;
+    for (int q0 = 0; q0 < out.quads; q0 += out.lanes) {
+        float4 undone[R];
+#pragma unroll
+        for (int r = 0; r < R; r++) undone[r] = make_float4(0, 0, 0, 0);
+        for (int o0 = 0; o0 < job.outs; o0 += steps) {
+            put_step(cell, part, job, q0, o0, in);
+            __syncthreads();
+            const bool outs_end = o0 + steps >= job.outs, last = outs_end && q0 + out.lanes >= out.quads;
+            const int next_q = last ? 0 : outs_end ? q0 + out.lanes : q0;
+            if (!last || next) bring(cell, g, part, last ? *next : job, next_q, outs_end ? 0 : o0 + steps, in);
+            undo_pointwise(part, outs_end ? job.outs - o0 : steps, own, undone);
+            if (!last) __syncthreads();
+        }
+        const int q = q0 + tile_lane(out);
+        float* to = part.shared + tile.at(q / out.quads_in_row, q % out.quads_in_row * 4);
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            const int c = tile_group(out) * own + r;
+            if (q < out.quads && r < own && c < part.at.channels) *(float4*)(to + c * tile.floats) = undone[r];
+        }
+    }
+}
+
+// This thread's quad of a target's tile from q0 on, if it has one.
+struct TargetQuad {
+    bool has;
+    int y, x;
+
+    TargetQuad(const Tiling& tiling, int q0) : has(q0 + tile_lane(tiling) < tiling.quads) {
+        const int q = has ? q0 + tile_lane(tiling) : 0;
+        y = q / tiling.quads_in_row;
+        x = q % tiling.quads_in_row * 4;
+    }
+};
+
+// sums[r] += what this thread's quad of channels group * R + r receives through a target's convolutions.
+template <int R>
+__forceinline__ void add_convolutions(const CellView& cell, const GradView& g, const DgradJobs& jobs,
+                                      const DgradPart& part, const TargetQuad& at, float4 (&sums)[R]) {
+    const PaddedPlane tile = part.target.plane();
+    const DgradJob *job = jobs.job + part.target.first_job, *end = job + part.target.jobs;
+    if (job == end) return;
+    Incoming<R> in;
+    bring(cell, g, part, *job, 0, 0, in);
+    __syncthreads();
+    put_factors(cell, g, part, *job);
+    __syncthreads();
+    for (; job != end; job++) {
+        const DgradJob* next = job + 1 < end ? job + 1 : nullptr;
+        undo_job(cell, g, part, *job, next, in);
+        put_taps(cell, part, *job);
+        if (next) put_factors(cell, g, part, *next);
+        __syncthreads();
+#pragma unroll 1
+        for (int r = 0; r < R; r++) {
+            const int c = tile_group(Tiling(part.target.H, part.target.W)) * R + r;
+            if (at.has && part.c0 + c < part.target.channels)
+                add_to(sums, r,
+                       depthwise_dgrad(*job, tile, part.shared + c * tile.floats,
+                                       part.taps() + c * job->kernel * job->kernel, at.y, at.x));
+        }
+    }
+}
+
 template <int R> __forceinline__ void dgrad_block(const CellView& cell, const GradView& g, const DgradJobs& jobs) {
     SHARED_DYNAMIC(float, shared);
+    SHARED(float, edges, 3 * MOST_OUT_EDGES);
+    SHARED(float, norm_sums, 2 * R * GROUP_PARTS);
     const Target& target = jobs.target[blockIdx.z];
-    const int image = blockIdx.y, v = image / cell.N, all = target.all(cell.C);
+    const int image = blockIdx.y, all = target.all(cell.C);
+    const DgradPart part(target, R, image, blockIdx.x, shared);
+    if (part.c0 >= all) return;
     const Tiling tiling(target.H, target.W);
-    const PaddedPlane tile = target.plane();
-    const int count = tiling.groups * R, c0 = blockIdx.x * count, last = c0 + count < all ? c0 + count : all;
-    if (c0 >= all) return;
-    float4* sums = (float4*)(shared + count * tile.floats);  // of each thread's quads, R a thread
-    float* weights = (float*)(sums + count * tiling.lanes);
-    clear(shared, count * tile.floats);
-    const int mine = tile_lane(tiling), group = tile_group(tiling);
-    const int end = group * R + R < all - c0 ? group * R + R : all - c0;
+    if (part.c0 < target.channels) clear(shared, part.at.channels * target.plane().floats);
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
-        const int q = q0 + mine, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-        for (int r = 0; r < R; r++) sums[(group * R + r) * tiling.lanes + mine] = make_float4(0, 0, 0, 0);
-        for (int j = target.first_job; j < target.first_job + target.jobs && c0 < target.channels; j++) {
-            const DgradJob& job = jobs.job[j];
-            __syncthreads();
-            pointwise_dgrad<R>(cell, g, job, target, image, c0, count, weights, shared);
-            const float* taps = cell.weights_of(v) + job.depthwise;
-            for (int c = group * R; c < end && q < tiling.quads; c++) {
-                if (c0 + c >= target.channels) break;
-                sums[c * tiling.lanes + mine] += depthwise_dgrad(
-                    job, tile, shared + c * tile.floats, taps + (long long)(c0 + c) * job.kernel * job.kernel, y, x);
-            }
+        float4 sums[R];
+#pragma unroll
+        for (int r = 0; r < R; r++) sums[r] = make_float4(0, 0, 0, 0);
+        if (part.c0 < target.channels) add_convolutions(cell, g, jobs, part, TargetQuad(tiling, q0), sums);
+        const TargetQuad at(tiling, anew(q0));
+        const int c = anew(part.c0) + tile_group(tiling) * R;
+        const unsigned open = open_bits<R>(cell, target, image, c, at.y, at.x);
+#pragma unroll
+        for (int r = 0; r < R; r++) sums[r] = masked(sums[r], open >> 4 * r);
+        if (target.to == To::state)
+            add_pool_skip_dgrad(cell, g, target, jobs.state[blockIdx.z],
+                                {shared, shared + part.at.grad_z, edges, part.c0, part.at.channels}, image, c, at.has,
+                                at.y, at.x, sums);
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            sums[r] = within(sums[r], at.x, target.W);
+            if (at.has && c + r < all)
+                write_quad(target_plane(cell, g, target, image, c + r) + at.y * target.W, at.x, target.W, sums[r]);
         }
-        for (int c = group * R; c < end && q < tiling.quads; c++)
-            store_open(cell, target, image, c0 + c, y, x, sums[c * tiling.lanes + mine],
-                       target_plane(cell, g, target, image, c0 + c));
+        if (target.norm != NO_NORM)
+            add_norm_sums(cell, target, image, c, at.has, at.y, at.x, sums, tiling, q0 == 0, norm_sums);
     }
-    if (target.to == To::state) {
-        __syncthreads();
-        add_pool_skip_dgrad(cell, g, target, jobs.state[blockIdx.z], image, c0, last - c0, shared);
-    }
-    finish_part(cell, g, jobs, target, image, c0, last, (all + count - 1) / count);
+    finish_part<R>(cell, g, jobs, target, anew(image), part.at.channels, norm_sums);
 }
 
 KERNEL __launch_bounds__(CELL_THREADS, 2)
@@ -137,10 +266,6 @@ KERNEL __launch_bounds__(CELL_THREADS, 2)
 KERNEL __launch_bounds__(CELL_THREADS, 2)
     dgrad_kernel_2(CellView cell, GradView g, const DgradJobs* __restrict__ jobs) {
     dgrad_block<2>(cell, g, *jobs);
-}
-KERNEL __launch_bounds__(CELL_THREADS, 2)
-    dgrad_kernel_4(CellView cell, GradView g, const DgradJobs* __restrict__ jobs) {
-    dgrad_block<4>(cell, g, *jobs);
 }
 
 }  // namespace sgl_fast

@@ -44,17 +44,51 @@ struct Target {
     int H, W, out_H, out_W;  // of its planes, and of grad z
     int channels;            // with a ReLU and convolutions; a state has C in all
     int first_job, jobs;
-    int relu_mask;  // pattern of its ReLU; -1: none
-    int z, norm;    // the norm that it is the result of; NO_NORM: none
-    int pad;        // of planes of grad z: what the windows of its jobs need
+    int relu_mask;           // pattern of its ReLU; -1: none
+    int z, norm;             // the norm that it is the result of; NO_NORM: none
+    int pad;                 // of planes of grad z: what the windows of its jobs need
+    int outs = 0, taps = 0;  // of its jobs, at most
 
     PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
     int all(int C) const { return to == To::state ? C : channels; }
-    // Floats of shared memory where a thread has R channels: planes, sums, 1x1 weights and factors for at most `outs` outputs.
-    int floats(int outs, int R) const {
-        const Tiling tiling(H, W);
-        return tiling.groups * R * (plane().floats + 4 * tiling.lanes + outs) + 4 * outs;
+};
+
+// Where things lie in shared memory, in floats, where a thread has R channels.
+struct DgradLayout {
+    int channels, steps;  // of a block; outputs at a time
+    int grad_z, weights;  // (steps, lanes), in quads; (steps, channels); then what pools pass back. Planes come first
+    int factors, taps;    // BnFactors (outs); (channels, most taps)
+    int floats;
+
+    DgradLayout(const Target& target, int R) {
+        const Tiling in(target.H, target.W), out(target.out_H, target.out_W);
+        channels = in.groups * R;
+        steps = out.groups * R;
+        grad_z = channels * target.plane().floats;
+        weights = grad_z + 4 * R * CELL_THREADS;
+        factors = weights + (steps * channels + 3) / 4 * 4;
+        taps = factors + 4 * target.outs;
+        floats = taps + channels * target.taps;
     }
+};
+
+constexpr int INPUT_R = 8;       // channels of a thread, in the gradient of an input
+constexpr int INPUT_ITEMS = 2;   // quads of grad z that a thread brings at a time
+constexpr int INPUT_LANES = 64;  // quads of a tile, at most
+
+// How blocks cut the gradient of an input: pixels of grad z, channels of the input, outputs of its convolutions.
+struct InputTile {
+    Tiling tiling;
+
+    explicit InputTile(const Target& target) : tiling(target.out_H, target.out_W, INPUT_LANES) {}
+    int channels() const { return tiling.groups * INPUT_R; }
+    int steps() const { return tiling.groups * INPUT_ITEMS; }  // outputs at a time
+    int parts(const Target& target) const { return (target.channels + channels() - 1) / channels(); }
+    int blocks(const Target& target) const {
+        return parts(target) * ((tiling.quads + tiling.lanes - 1) / tiling.lanes);
+    }
+    // Of shared memory, for at most `outs` outputs.
+    int floats(int outs) const { return steps() * (4 * tiling.lanes + channels()) + 4 * outs; }
 };
 
 struct OutEdge {

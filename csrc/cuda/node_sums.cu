@@ -2,7 +2,7 @@
 
 namespace sgl_fast {
 
-KERNEL __launch_bounds__(CELL_THREADS, 4) node_sums_kernel(CellView cell, GradView g, NodeJob job) {
+KERNEL __launch_bounds__(CELL_THREADS, 3) node_sums_kernel(CellView cell, GradView g, NodeJob job) {
     node_sums(cell, g, job, blockIdx.x);
 }
 

@@ -5,138 +5,254 @@
 
 namespace sgl_fast {
 
-// Into planes[c - c0]: grad z of a state's pool, of all edges that have it, for its mixed channels among c0 .. c0 + count
-// - 1; an average pool's share of each pixel of its windows.
+// Of a state's out-edges, in shared memory: weights of edges, and of what lies on them, 0 where it does not.
+struct EdgeWeights {
+    float *whole, *skip, *aux;
+
+    EdgeWeights(const CellView& cell, const StateJob& state, int v, float* memory)
+        : whole(memory), skip(memory + MOST_OUT_EDGES), aux(memory + 2 * MOST_OUT_EDGES) {
+        for (int e = threadIdx.x; e < state.edges; e += CELL_THREADS) {
+            const OutEdge& edge = state.edge[e];
+            const float weight = cell.edge_weight(v, edge.edge);
+            whole[e] = weight;
+            skip[e] = edge.skip_op >= 0 ? weight * cell.op_weight(v, edge.edge, edge.skip_op) : 0;
+            aux[e] = edge.aux ? weight * cell.aux_weight() : 0;
+        }
+    }
+};
+
+// What the norms of a state's pool on all its out-edges pass back, of some channels, in shared memory: the sum over edges of
+// factor * dy, less `mean_dy`, less (z - mean) * mean_dy_xhat.
+struct PoolFactors {
+    float *factors, *mean_dy, *mean_dy_xhat, *mean;  // (edges, channels); (channels)
+    int channels;
+
+    PoolFactors(const StateJob& state, int channels, float* memory) : factors(memory), channels(channels) {
+        mean_dy = factors + state.edges * channels;
+        mean_dy_xhat = mean_dy + channels;
+        mean = mean_dy_xhat + channels;
+    }
+    // Of channels c0 .. c0 + count - 1. A block; a thread a channel.
+    void fill(const CellView& cell, const GradView& g, const StateJob& state, bool max, int v, int c0,
+              int count) const {
+        for (int c = threadIdx.x; c < count; c += CELL_THREADS) {
+            float sum = 0, sum_xhat = 0, first_mean = 0;
+            bool first = true;
+            for (int e = 0; e < state.edges; e++) {
+                const OutEdge& edge = state.edge[e];
+                const int op = max ? edge.max_op : edge.avg_op, norm = (max ? edge.max_norm : edge.avg_norm) + c0 + c;
+                const float own_mean = cell.mean(v)[norm];
+                const float factor = op < 0 ? 0 : cell.term_weight(v, edge.edge, op) * cell.scale(v)[norm];
+                const float dy = g.mean_dy[v * cell.norms + norm], dy_xhat = g.mean_dy_xhat[v * cell.norms + norm];
+                factors[e * channels + c] = factor;
+                if (op < 0) continue;
+                if (first) first_mean = own_mean;
+                first = false;
+                sum += factor * (dy + (first_mean - own_mean) * dy_xhat);
+                sum_xhat += factor * dy_xhat;
+            }
+            mean_dy[c] = sum;
+            mean_dy_xhat[c] = sum_xhat;
+            mean[c] = first_mean;
+        }
+    }
+};
+
+// Of E out-edges from e0 on, dy of four pixels of a node's channel; past the last edge that of the last.
+template <int E>
+__forceinline__ void read_edges(const CellView& cell, const GradView& g, const StateJob& state, int image, int e0,
+                                int channel, int y, int x, float4 (&dy)[E]) {
+    const float* from[E];
+#pragma unroll
+    for (int i = 0; i < E; i++) {
+        const int e = e0 + i < state.edges ? e0 + i : state.edges - 1;
+        from[i] = node_gradient(cell, g, state.edge[e].node, image) + channel * cell.pixels() + y * cell.out_W + x;
+    }
+    read_quads(from, cell.out_W - x, cell.out_W % 4 == 0, dy);
+}
+
+// Into planes[c]: grad z of a state's pool, of all edges that have it, for its mixed channels c0 .. c0 + count - 1; an average
+// pool's share of each pixel of its windows.
 __forceinline__ void pool_grad_z(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
-                                 bool max, int image, int c0, int count, float* planes) {
+                                 bool max, int image, int c0, int count, const PoolFactors& factors, float* planes) {
+    constexpr int E = 1;  // edges at a time; two would spill
     const PaddedPlane tile = target.plane();
     const Tiling out(target.out_H, target.out_W);
-    for (int i = threadIdx.x; i < count * out.quads; i += CELL_THREADS) {
-        const int c = i / out.quads, q = i % out.quads, y = q / out.quads_in_row, x = q % out.quads_in_row * 4;
-        float4 total = make_float4(0, 0, 0, 0);
-        for (int e = 0; e < state.edges; e++) {
-            const OutEdge& edge = state.edge[e];
-            const int op = max ? edge.max_op : edge.avg_op;
-            if (op < 0) continue;
-            const GradZ grad_z{
-                Reader::node, edge.node, 0, max ? state.max_z : state.avg_z, max ? edge.max_norm : edge.avg_norm,
-                edge.edge,    op};
-            const GradZPlanes from(cell, g, grad_z, image);
-            total += from.quad(from.factors(cell, g, c0 + c), c0 + c, y, x, target.out_W);
-        }
-        const auto share = [&](int column) {
-            return max ? 1 : inside(y, state.stride, target.H) * inside(column, state.stride, target.W);
-        };
-        *(float4*)(planes + c * tile.floats + tile.at(y, x)) =
-            make_float4(total.x / share(x), total.y / share(x + 1), total.z / share(x + 2), total.w / share(x + 3));
-    }
-}
-
-// What input pixel (y, x) receives of the 3x3 windows that read it: of those that chose it, or of all. plane: of grad z, with
-// its border of zeros.
-__forceinline__ float pool_dgrad(const Target& target, int stride, bool chosen, const unsigned char* argmax,
-                                 int channel, int y, int x, const float* plane) {
-    const PaddedPlane tile = target.plane();
-    const int odd = stride - 1;
-    float total = 0;
+    const StoragePtr saved = cell.saved_of(image) + (max ? state.max_z : state.avg_z);
+    for (int q = tile_lane(out); q < out.quads; q += out.lanes) {
+        const int y = q / out.quads_in_row, x = q % out.quads_in_row * 4, rows = inside(y, state.stride, target.H);
+        const auto share = [&](int column) { return max ? 1 : rows * inside(column, state.stride, target.W); };
+        const float4 shares =
+            make_float4(1.0f / share(x), 1.0f / share(x + 1), 1.0f / share(x + 2), 1.0f / share(x + 3));
+        for (int c = tile_group(out); c < count; c += out.groups) {
+            const int at[1] = {(c0 + c) * cell.pixels() + y * cell.out_W + x};
+            float4 z[1], total = make_float4(0, 0, 0, 0);
+            read_quads(saved, at, cell.out_W - x, cell.out_W % 4 == 0, z);
+            for (int e0 = 0; e0 < state.edges; e0 += E) {
+                float4 dy[E];
+                read_edges(cell, g, state, image, e0, (c0 + c) * (cell.C / cell.M), y, x, dy);
 #pragma unroll
-    for (int t = 0; t < 9; t++) {
-        const int up = y + 1 - t / 3, left = x + 1 - t % 3, oy = up >> odd, ox = left >> odd;
-        if ((up | left) & odd || oy < 0 || ox < 0 || oy >= target.out_H || ox >= target.out_W) continue;
-        if (chosen && argmax_at(argmax, channel, target.out_H, target.out_W, oy, ox) != t) continue;
-        total += plane[tile.at(oy, ox)];
+                for (int i = 0; i < E; i++)
+                    total += (e0 + i < state.edges ? factors.factors[(e0 + i) * factors.channels + c] : 0) * dy[i];
+            }
+            const BnFactors all{1, factors.mean_dy[c], factors.mean[c], factors.mean_dy_xhat[c]};
+            const float4 dz = GradZPlanes::quad(all, total, z[0], x, cell.out_W);
+            *(float4*)(planes + c * tile.floats + tile.at(y, x)) =
+                make_float4(dz.x * shares.x, dz.y * shares.y, dz.z * shares.z, dz.w * shares.w);
+        }
     }
-    return total;
 }
 
-// What four pixels of mixed channel m receive through stride-1 skips.
-__forceinline__ float4 skip_dgrad(const CellView& cell, const GradView& g, const StateJob& state, int image, int m,
-                                  int y, int x) {
-    const int v = image / cell.N;
-    float4 total = make_float4(0, 0, 0, 0);
-    for (int e = 0; e < state.edges; e++) {
-        const OutEdge& edge = state.edge[e];
-        if (edge.skip_op < 0 && !edge.aux) continue;
-        const float* plane =
-            node_gradient(cell, g, edge.node, image) + (long long)m * (cell.C / cell.M) * cell.pixels();
-        const float4 dy = cell.edge_weight(v, edge.edge) * read_quad(plane + y * cell.out_W, x, cell.out_W);
-        if (edge.skip_op >= 0)
-            total += cell.op_weight(v, edge.edge, edge.skip_op) * dropped(cell, edge.dropout, dy, image, m, y, x);
-        if (edge.aux) total += cell.aux_weight() * dy;
+// Which of its window's pixels the outputs of row y from pixel 2 * byte on chose, four bits each. What is past the plane's
+// ends is not to be asked.
+__forceinline__ unsigned argmax_row(const unsigned char* argmax, int channel, int H, int W, int y, int byte) {
+    const int bytes = argmax_bytes(W), in_y = y < 0 ? 0 : y < H ? y : H - 1;
+    const unsigned char* row = argmax + ((long long)channel * H + in_y) * bytes;
+    unsigned found = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        const int at = byte + i < 0 ? 0 : byte + i < bytes ? byte + i : bytes - 1;
+        found |= (unsigned)row[at] << 8 * i;
     }
-    return total;
+    return found;
 }
 
-// The gradient of a bypassing channel's outputs, four of them.
-__forceinline__ float4 bypass_grad(const CellView& cell, const GradView& g, const StateJob& state, int image,
-                                   int channel, int y, int x) {
-    const int at = channel % cell.M * (cell.C / cell.M) + channel / cell.M;  // in a node
-    float4 total = make_float4(0, 0, 0, 0);
-    for (int e = 0; e < state.edges; e++) {
-        const float* plane = node_gradient(cell, g, state.edge[e].node, image) + (long long)at * cell.pixels();
-        total +=
-            cell.edge_weight(image / cell.N, state.edge[e].edge) * read_quad(plane + y * cell.out_W, x, cell.out_W);
+// What four input pixels of a row receive of the 3x3 windows of stride S that read them: of those that chose them, or of all.
+// plane: of grad z, with its border of zeros.
+template <int S>
+__forceinline__ float4 pool_dgrad(const Target& target, bool chosen, const unsigned char* argmax, int channel, int y,
+                                  int x, const float* plane) {
+    constexpr int WIDTH = S == 1 ? 6 : 3;  // outputs of a row whose windows read the four
+    const PaddedPlane tile = target.plane();
+    float sums[4] = {0, 0, 0, 0};
+#pragma unroll 1
+    for (int i = 0; i < 3; i++) {
+        const int up = y + 1 - i;
+        if (S == 2 && up % 2) continue;
+        const int oy = up / S, ox = S == 1 ? x - 1 : x / 2;
+        const float* row = plane + tile.at(oy, ox);
+        const unsigned bits =
+            chosen ? argmax_row(argmax, channel, target.out_H, target.out_W, oy, S == 1 ? x / 2 - 1 : x / 4) >>
+                         (S == 1 ? 4 : 0)
+                   : 0;
+        float window[WIDTH];
+#pragma unroll
+        for (int k = 0; k < WIDTH; k++) window[k] = row[k];
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+#pragma unroll
+            for (int j = 0; j < 3; j++) {
+                if ((e + 1 - j) % S) continue;
+                const int k = (S == 1 ? 1 : 0) + (e + 1 - j) / S;
+                if (!chosen || (int)(bits >> 4 * k & 15) == 3 * i + j) sums[e] += window[k];
+            }
     }
-    return total;
+    return make_float4(sums[0], sums[1], sums[2], sums[3]);
 }
 
-// What four pixels of a bypassing channel receive: through the 2x2 max-pool, if the stride is 2.
-__forceinline__ float4 bypass_dgrad(const CellView& cell, const GradView& g, const Target& target,
-                                    const StateJob& state, int image, int channel, int y, int x) {
-    if (state.stride == 1) return bypass_grad(cell, g, state, image, channel, y, x);
-    const unsigned char* argmax = cell.pattern_of(image) + state.bypass_argmax;
-    const float4 four = bypass_grad(cell, g, state, image, channel, y / 2, x / 2 / 4 * 4);
-    const auto chosen = [&](int column) {
-        return column < target.W && argmax_at(argmax, channel - cell.M, target.out_H, target.out_W, y / 2,
-                                              column / 2) == y % 2 * 2 + column % 2;
-    };
+// What four pixels of a bypassing channel receive through the 2x2 max-pool, whose outputs' gradients these are.
+__forceinline__ float4 unpooled(const CellView& cell, const Target& target, const StateJob& state, int image,
+                                int channel, int y, int x, const float4& four) {
+    const unsigned bits = argmax_row(cell.pattern_of(image) + state.bypass_argmax, channel - cell.M, target.out_H,
+                                     target.out_W, y / 2, x / 4);
     const bool upper = x / 2 % 4 != 0;  // which half of the four outputs these pixels belong to
     const float left = upper ? four.z : four.x, right = upper ? four.w : four.y;
-    return make_float4(chosen(x) ? left : 0, chosen(x + 1) ? left : 0, chosen(x + 2) ? right : 0,
-                       chosen(x + 3) ? right : 0);
+    const int first = bits & 15, second = bits >> 4 & 15, row = y % 2 * 2;
+    const float4 all = make_float4(first == row ? left : 0, first == row + 1 ? left : 0, second == row ? right : 0,
+                                   second == row + 1 ? right : 0);
+    return within(all, x, target.W);
 }
 
-// Adds quad(c, y, x) to the gradient of channels c0 .. c0 + count - 1; a pixel is one thread's, always the same one.
-template <class Quad>
-__forceinline__ void add_quads(const CellView& cell, const GradView& g, const Target& target, int image, int c0,
-                               int count, const Quad& quad) {
-    const Tiling tiling(target.H, target.W);
-    for (int i = threadIdx.x; i < count * tiling.quads; i += CELL_THREADS) {
-        const int c = c0 + i / tiling.quads, q = i % tiling.quads, y = q / tiling.quads_in_row,
-                  x = q % tiling.quads_in_row * 4;
-        float* row = target_plane(cell, g, target, image, c) + y * target.W;
-        float4 sum = read_quad(row, x, target.W);
-        sum += quad(c, y, x);
-        write_quad(row, x, target.W, sum);
+// sums[r] += what channels c + r of four pixels receive through skips of stride 1, or as bypassing channels.
+template <int R>
+__forceinline__ void add_skips(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
+                               const EdgeWeights& weights, int image, int c, int y, int x, float4 (&sums)[R]) {
+    constexpr int E = R == 1 ? 2 : 1;
+    const bool strided = state.stride == 2;
+    const int at_y = strided ? y / 2 : y, at_x = strided ? x / 2 / 4 * 4 : x, partial = cell.C / cell.M;
+    float4 totals[R];
+#pragma unroll
+    for (int r = 0; r < R; r++) totals[r] = make_float4(0, 0, 0, 0);
+    for (int e0 = 0; e0 < state.edges; e0 += E) {
+        float4 dy[R][E];
+#pragma unroll
+        for (int r = 0; r < R; r++) {
+            const int channel = c + r < cell.C ? c + r : cell.C - 1;
+            read_edges(cell, g, state, image, e0, channel % cell.M * partial + channel / cell.M, at_y, at_x, dy[r]);
+        }
+#pragma unroll
+        for (int i = 0; i < E; i++) {
+            const int e = e0 + i;
+            if (e >= state.edges) continue;
+            const float skip = weights.skip[e], aux = weights.aux[e];
+            const int mask = cell.dropout ? state.edge[e].dropout : -1;
+#pragma unroll
+            for (int r = 0; r < R; r++) {
+                if (c + r >= cell.M)
+                    totals[r] += weights.whole[e] * dy[r][i];
+                else if (strided)
+                    continue;
+                else if (mask < 0)
+                    totals[r] += (skip + aux) * dy[r][i];
+                else
+                    totals[r] += skip * dropped(cell, mask, dy[r][i], image, c + r, y, x), totals[r] += aux * dy[r][i];
+            }
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        if (strided && c + r >= cell.M && c + r < cell.C)
+            totals[r] = unpooled(cell, target, state, image, c + r, y, x, totals[r]);
+        sums[r] += totals[r];
     }
 }
 
-// Adds what a state receives past the convolutions to its channels c0 .. c0 + count - 1.
+// Where a block's pools and skips lie in shared memory, and of which channels it is.
+struct StateShared {
+    float *planes, *factors, *edges;
+    int c0, channels;
+};
+
+// sums[r] += what channels c + r receive past the convolutions, in four pixels from (y, x) on, if the thread has any.
+template <int R>
 __forceinline__ void add_pool_skip_dgrad(const CellView& cell, const GradView& g, const Target& target,
-                                         const StateJob& state, int image, int c0, int count, float* planes) {
+                                         const StateJob& state, const StateShared& shared, int image, int c, bool has,
+                                         int y, int x, float4 (&sums)[R]) {
+    const int c0 = shared.c0, here = cell.M - c0 < shared.channels ? cell.M - c0 : shared.channels, v = image / cell.N;
     const PaddedPlane tile = target.plane();
-    const int here = cell.M - c0 < count ? cell.M - c0 : count;
+    const auto factors_of = [&](bool max) {
+        return PoolFactors(state, shared.channels, shared.factors + max * (MOST_OUT_EDGES + 3) * shared.channels);
+    };
+    __syncthreads();  // before: the convolutions' planes, or another tile's
+    const EdgeWeights weights(cell, state, v, shared.edges);
+    for (int max = 1; max >= 0; max--)
+        if ((max ? state.max_z : state.avg_z) >= 0) factors_of(max).fill(cell, g, state, max, v, c0, here);
     for (int max = 1; max >= 0; max--) {
         if ((max ? state.max_z : state.avg_z) < 0 || here <= 0) continue;
         __syncthreads();
-        pool_grad_z(cell, g, target, state, max, image, c0, here, planes);
+        pool_grad_z(cell, g, target, state, max, image, c0, here, factors_of(max), shared.planes);
         __syncthreads();
-        add_quads(cell, g, target, image, c0, here, [&](int c, int y, int x) {
-            const unsigned char* argmax = cell.pattern_of(image) + state.argmax;
-            const auto pixel = [&](int column) {
-                return pool_dgrad(target, state.stride, max, argmax, c, y, column, planes + (c - c0) * tile.floats);
-            };
-            return make_float4(pixel(x), pixel(x + 1), pixel(x + 2), pixel(x + 3));
-        });
+        const unsigned char* argmax = cell.pattern_of(image) + state.argmax;
+#pragma unroll 1
+        for (int r = 0; r < R && has && c + r < c0 + here; r++) {
+            const float* plane = shared.planes + (c + r - c0) * tile.floats;
+            add_to(sums, r,
+                   state.stride == 1 ? pool_dgrad<1>(target, max, argmax, c + r, y, x, plane)
+                                     : pool_dgrad<2>(target, max, argmax, c + r, y, x, plane));
+        }
     }
-    add_quads(cell, g, target, image, c0, count, [&](int c, int y, int x) {
-        float4 total = make_float4(0, 0, 0, 0);
-        if (c >= cell.M) total = bypass_dgrad(cell, g, target, state, image, c, y, x);
-        if (c < cell.M && state.stride == 1) total = skip_dgrad(cell, g, state, image, c, y, x);
-        const long long plane = ((long long)image * cell.nodes + target.index - 2) * cell.C + c;
-        if (target.index >= 2) total += read_quad(g.grad + plane * cell.pixels() + y * cell.out_W, x, cell.out_W);
-        return total;
-    });
+    __syncthreads();
+    if (has && (state.stride == 1 || c + R > cell.M)) add_skips(cell, g, target, state, weights, image, c, y, x, sums);
+    if (!has || target.index < 2) return;
+    const StoragePtr grad{(void*)(g.grad + ((long long)image * cell.nodes + target.index - 2) * cell.C * cell.pixels()),
+                          false};
+    int at[R];
+    float4 own[R];
+#pragma unroll
+    for (int r = 0; r < R; r++) at[r] = (c + r < cell.C ? c + r : cell.C - 1) * cell.pixels() + y * cell.out_W + x;
+    read_quads(grad, at, cell.out_W - x, cell.out_W % 4 == 0, own);
+#pragma unroll
+    for (int r = 0; r < R; r++) sums[r] += own[r];
 }
 
 }  // namespace sgl_fast

@@ -22,42 +22,74 @@ __forceinline__ float* target_plane(const CellView& cell, const GradView& g, con
     return g.s[1] + v * cell.learner[1] + n * cell.image[1] + channel * pixels;
 }
 
-// The sums that the norm before a target needs.
-__forceinline__ void target_sums(const CellView& cell, const GradView& g, const Target& target, int image, int c0,
-                                 int count) {
-    const int pixels = target.H * target.W;
-    for (int c = c0 + warp(); c < c0 + count; c += CELL_WARPS) {
-        const StoragePtr z =
-            target.to == To::hidden
-                ? cell.saved_of(image) + target.z + (long long)c * pixels
-                : StoragePtr{cell.states + (((long long)image * 2 + target.index) * cell.C + c) * pixels, false};
-        norm_sums(cell, g, image, target.norm + c, target_plane(cell, g, target, image, c), z, target.H, target.W);
+// What the norm before a target read, from its first channel on.
+__forceinline__ StoragePtr target_z(const CellView& cell, const Target& target, int image) {
+    if (target.to == To::hidden) return cell.saved_of(image) + target.z;
+    return {cell.states + ((long long)image * 2 + target.index) * cell.C * target.H * target.W, false};
+}
+
+// The patterns of channels c + r of four pixels, four bits each, where a target has a ReLU; else 0.
+template <int R>
+__forceinline__ unsigned open_bits(const CellView& cell, const Target& target, int image, int c, int y, int x) {
+    if (target.relu_mask < 0) return 0;
+    const unsigned char* mask = cell.pattern_of(image) + target.relu_mask;
+    unsigned found = 0;
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        const int channel = c + r < target.channels ? c + r : target.channels - 1;
+        const unsigned bits = mask_quad(mask, channel, target.H, target.W, y, x);
+        found |= (c + r < target.channels ? bits : 0) << 4 * r;
     }
+    return found;
 }
 
-// Four pixels of a row, as far as the target's ReLU is open.
-__forceinline__ void store_open(const CellView& cell, const Target& target, int image, int channel, int y, int x,
-                                const float4& sum, float* plane) {
-    const bool relu = channel < target.channels && target.relu_mask >= 0;
-    const unsigned bits =
-        relu ? mask_quad(cell.pattern_of(image) + target.relu_mask, channel, target.H, target.W, y, x) : 0;
-    write_quad(plane + y * target.W, x, target.W, masked(sum, bits));
+// Adds to `parts`, of sum_groups, what the norm before a target needs of channels c + r and this thread's four pixels, if
+// it has any: dy, and as number R + r dy * (z - mean).
+template <int R>
+__forceinline__ void add_norm_sums(const CellView& cell, const Target& target, int image, int c, bool has, int y, int x,
+                                   const float4 (&dy)[R], const Tiling& tiling, bool first, float* parts) {
+    const float* means = cell.mean(image / cell.N) + target.norm;
+    const int all = target.all(cell.C);
+    int at[R];
+    float4 z[R];
+    float mean[R], sums[2 * R];
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        const int channel = c + r < all ? c + r : all - 1;
+        at[r] = (channel * target.H + y) * target.W + x;
+        mean[r] = means[channel];
+    }
+    read_quads(target_z(cell, target, image), at, target.W - x, target.W % 4 == 0, z);
+#pragma unroll
+    for (int r = 0; r < R; r++) {
+        const float4 off = make_float4(z[r].x - mean[r], z[r].y - mean[r], z[r].z - mean[r], z[r].w - mean[r]);
+        sums[r] = has ? total_of(dy[r]) : 0;
+        sums[R + r] = has ? dot_of(dy[r], off) : 0;
+    }
+    sum_groups(tiling, sums, first, parts);
 }
 
-// What comes after a block's part, channels c0 .. end - 1, of a target's gradient: the sums of the norm before it and, if it is
-// a node, those of its in-edges, both by the last of `parts` blocks an image.
+// What comes after a block's part, some `channels`, of a target's gradient: the sums of the norm before it, and if it is a node
+// those of its in-edges, by the last block of an image. sums: as add_norm_sums left them.
+template <int R>
 __forceinline__ void finish_part(const CellView& cell, const GradView& g, const DgradJobs& jobs, const Target& target,
-                                 int image, int c0, int end, int parts) {
-    const int v = image / cell.N;
+                                 int image, int channels, const float* sums) {
+    const int v = image / cell.N, all = target.all(cell.C), parts = (all + channels - 1) / channels,
+              c0 = blockIdx.x * channels, count = all - c0 < channels ? all - c0 : channels;
+    if (target.norm != NO_NORM) {
+        const Tiling tiling(target.H, target.W);
+        __syncthreads();
+        for (int c = threadIdx.x; c < count; c += CELL_THREADS) {
+            const long long to = (long long)image * cell.norms + target.norm + c0 + c;
+            g.partial_dy[to] = total_of_group<2 * R>(tiling, sums, c / R, c % R);
+            g.partial_dy_z[to] = total_of_group<2 * R>(tiling, sums, c / R, R + c % R);
+        }
+        if (is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + target.norm, cell.N * parts))
+            finish_bn_backward(cell, g, v, all, target.H * target.W, [&](int i) { return target.norm + i; });
+    }
     if (target.to == To::state && target.index >= 2 &&
         is_last_block(g.image_arrivals + (target.index - 2) * cell.images() + image, parts))
         node_sums(cell, g, jobs.node, image);
-    if (target.norm == NO_NORM) return;
-    __syncthreads();
-    target_sums(cell, g, target, image, c0, end - c0);
-    if (is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + target.norm, cell.N * parts))
-        for (int c = threadIdx.x; c < target.all(cell.C); c += CELL_THREADS)
-            finish_bn_backward(cell, g, v, target.norm + c, target.H * target.W);
 }
 
 }  // namespace sgl_fast

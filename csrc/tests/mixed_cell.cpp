@@ -58,6 +58,7 @@ struct Run {
         in.training = true;
         return in;
     }
+    std::vector<Floats*> leaves() { return {&s[0], &s[1], &weights, &mixture, &edges}; }
     CellSaved saved() { return {states.data(), planes.data(), stats.data(), pattern.data(), half}; }
 
     template <class Queue> void forward(const Queue& pool, bool replay) {
@@ -84,15 +85,15 @@ static double dot(const Floats& a, const Floats& b) {
     return sum;
 }
 
-// The gradients of the weights; every other one is computed, too.
-template <class Queue> static Floats backward(Run& run, const Queue& pool) {
-    Floats d0(run.s[0].size()), d1(run.s[1].size()), dw(run.weights.size()), dops(run.mixture.size()),
-        de(run.edges.size());
-    const CellGradients wanted{{d0.data(), d1.data()}, dw.data(), dops.data(), de.data()};
+// The gradients of everything that has one, in the order of `leaves`.
+template <class Queue> static std::vector<Floats> backward(Run& run, const Queue& pool) {
+    std::vector<Floats> found;
+    for (const Floats* leaf : run.leaves()) found.emplace_back(leaf->size());
+    const CellGradients wanted{{found[0].data(), found[1].data()}, found[2].data(), found[3].data(), found[4].data()};
     mixed_cell_backward(pool, run.program, run.inputs(), run.saved(), run.out.data(), run.grad.data(), wanted);
     repeats("output", run.out);
-    for (const Floats* one : {&d0, &d1, &dw, &dops, &de}) repeats("gradient", *one);
-    return dw;
+    for (const Floats& one : found) repeats("gradient", one);
+    return found;
 }
 
 #ifdef SIMULATED
@@ -101,7 +102,7 @@ template <class Queue> static Floats backward(Run& run, const Queue& pool) {
 template <class Queue> static void check_half(Run run, const Floats& want, const Queue& pool) {
     run.half = true;
     run.forward(pool, true);
-    Floats off = backward(run, pool);
+    Floats off = backward(run, pool)[2];
     for (size_t i = 0; i < off.size(); i++) off[i] -= want[i];
     const double error = std::sqrt(dot(off, off) / dot(want, want));
     if (error > 0 && error < 1e-2) return;
@@ -127,21 +128,29 @@ static void check_tables() {
 template <class Queue> static void check(const Batch& batch, const Queue& pool) {
     Run run(batch);
     run.forward(pool, false);
-    const Floats dw = backward(run, pool);
+    const std::vector<Floats> gradients = backward(run, pool);
 #ifdef SIMULATED
-    check_half(run, dw, pool);
+    check_half(run, gradients[2], pool);
 #endif
-    const Floats weights = run.weights, direction = normal(weights.size());
-    double ends[2];
+    const std::vector<Floats*> leaves = run.leaves();
+    std::vector<Floats> middles, directions;
+    double want = 0, squares = 0, ends[2];
+    for (size_t k = 0; k < leaves.size(); k++) {
+        middles.push_back(*leaves[k]);
+        directions.push_back(normal(leaves[k]->size()));
+        want += dot(gradients[k], directions[k]);
+        squares += dot(gradients[k], gradients[k]);
+    }
     for (int side = 0; side < 2; side++) {
-        for (size_t i = 0; i < weights.size(); i++)
-            run.weights[i] = weights[i] + (side ? -1e-3f : 1e-3f) * direction[i];
+        for (size_t k = 0; k < leaves.size(); k++)
+            for (size_t i = 0; i < leaves[k]->size(); i++)
+                (*leaves[k])[i] = middles[k][i] + (side ? -1e-3f : 1e-3f) * directions[k][i];
         run.forward(pool, true);
         ends[side] = run.loss();
     }
-    const double dz = (ends[0] - ends[1]) / 2e-3, want = dot(dw, direction);
-    if (std::fabs(dz - want) <= 2e-2 * std::fmax(std::fabs(want), std::sqrt(dot(dw, dw)))) return;
-    std::printf("weights (%s): dz %g, gradient %g\n", way.c_str(), dz, want);
+    const double dz = (ends[0] - ends[1]) / 2e-3;
+    if (std::fabs(dz - want) <= 2e-2 * std::fmax(std::fabs(want), std::sqrt(squares))) return;
+    std::printf("all that has a gradient (%s): dz %g, gradient %g\n", way.c_str(), dz, want);
     std::exit(1);
 }
 
@@ -169,6 +178,7 @@ int main() {
             check({programs::many_channels_reduction(), 1, 1}, queue(count));
             check({programs::few_operations(), 1, 1}, queue(count));
             check({programs::bare_pools(), 2, 2}, queue(count));
+            check({programs::large_planes(), 1, 1}, queue(count));
         }
     });
 }

@@ -19,6 +19,7 @@ def cell(
 
 
 FEW = "max_pool_3x3", "skip_connect", "sep_conv_3x3"
+LARGE = Cell(0, "reduce", True, 40, 33, 12, 1, (FEW,) * 2, 1, False, True)
 BARE = Cell(0, "reduce", False, 6, 5, 8, 2, (ALL,) * 5, 1, False, True, False)
 CELLS = {
     "normal": (cell(8, 1, "normal", False, False, True), 7, 7),
@@ -27,8 +28,9 @@ CELLS = {
     "partial": (cell(20, 4, "normal", False, False, False), 5, 18),
     "many_channels": (cell(16, 1, "normal", False, False, True), 6, 9),
     "many_channels_reduction": (cell(32, 1, "reduce", False, False, False), 8, 8),
-    "few_operations": (cell(16, 1, "normal", False, False, False, FEW), 10, 38),
+    "few_operations": (cell(16, 1, "normal", False, False, False, FEW), 17, 62),
     "bare_pools": (BARE, 6, 10),
+    "large_planes": (LARGE, 18, 66),
     "brief_reduction": (cell(4, 2, "reduce", False, False, True, FEW), 4, 6),
     "brief": (cell(16, 1, "normal", False, False, False, ("dil_conv_3x3",)), 3, 4),
 }

@@ -28,7 +28,13 @@ MUTANTS = {
     "wrong lane": ("pseudo_label", "address", "device.cuh", "v += __shfl_xor_sync(WHOLE_WARP, v, step)", "v += v"),
     "a part too long": ("flat_update", "address", "flat_update.cu", "end = (k + 1) * P;", "end = (k + 1) * P + 1;"),
     "off by one tile": ("mixed_cell", "address", "convolve.cuh", "if (q >= tiling", "if (q + 1 >= tiling"),
-    "missing initialisation": ("mixed_cell", "address", "dgrad.cu", "clear(shared, count * tile.floats);", ""),
+    "missing initialisation": (
+        "mixed_cell",
+        "address",
+        "dgrad.cu",
+        "clear(shared, part.at",
+        "clear(shared, 0 * part.at",
+    ),
     "a thread's sum left out": (
         "mixed_cell",
         "address",

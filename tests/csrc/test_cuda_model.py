@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from cells import SETTINGS
 from simulated import StandIn
 from torch import Tensor
 
-from bench import cuda_model, cuda_trace, gpus
+from bench import cuda_model, cuda_trace, cuda_work, gpus
 from bench.cuda_trace import Block, Launch, Trace, tracing
 from bench.gpus import GPUS, H100, V100
 from sgl_fast.ops.mixed_cell import mixed_cell
@@ -121,3 +122,28 @@ def test_an_unknown_instruction_is_told(simulated: StandIn) -> None:
     ptx = ".visible .entry f(\n)\n{\n\tfrobnicate.s32 %r1, %r2;\n\tret;\n}\n"
     with pytest.raises(RuntimeError, match="need a known instruction; got frobnicate.s32"):
         cuda_trace.load(cuda_trace.library(), ptx.encode())
+
+
+def test_the_committed_figures_are_of_this_code() -> None:
+    """`make model` writes them, the README's too."""
+    table = (ROOT / "bench" / "results" / "cuda_work.md").read_text(encoding="utf-8")
+    assert f"Made of `{cuda_work.digest()}`." in table, "the kernels or the model changed: make model"
+    section = (ROOT / "README.md").read_text(encoding="utf-8").partition(cuda_work.BEGIN)[2].partition(cuda_work.END)[0]
+    rows = [line for line in section.splitlines() if line.startswith("|")]
+    assert len(rows) == 2 + len(cuda_work.SPACES) * len(cuda_work.STEPS) and "\n".join(rows) in table
+
+
+def test_figures_are_of_code_not_of_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in cuda_work.CODE:
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    assert cuda_work.digest(tmp_path) == cuda_work.digest()
+    file = tmp_path / "csrc" / "cuda" / "combine.cu"
+    text = file.read_text(encoding="utf-8")
+    file.write_text("// A remark.\n" + text.replace(";", ";  /* another */\n", 1), encoding="utf-8")
+    assert cuda_work.digest(tmp_path) == cuda_work.digest()
+    file.write_text(text.replace("blockIdx.x", "blockIdx.y", 1), encoding="utf-8")
+    assert cuda_work.digest(tmp_path) != cuda_work.digest()
+    monkeypatch.setattr(cuda_model, "CHAIN", 2.0)
+    before = cuda_work.digest(tmp_path)
+    monkeypatch.undo()
+    assert before != cuda_work.digest(tmp_path)

@@ -67,6 +67,8 @@ void fence();  // before: what this thread wrote; after: what others wrote befor
 #define gridDim (::cudasim::here->blocks)
 #define __forceinline__ inline __attribute__((always_inline))
 #define __launch_bounds__(...)
+#define __isGlobal(address) true
+#define __builtin_assume(condition) static_cast<void>(condition)
 #define SHARED(T, name, count) T* name = static_cast<T*>(::cudasim::shared(__FILE__, __LINE__, (count) * sizeof(T)))
 #define SHARED_DYNAMIC(T, name) T* name = static_cast<T*>(::cudasim::dynamic_shared())
 

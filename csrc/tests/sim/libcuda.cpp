@@ -10,6 +10,7 @@
 #include "../../cuda/combine.cu"
 #include "../../cuda/convolve.cu"
 #include "../../cuda/dgrad.cu"
+#include "../../cuda/dgrad_input.cu"
 #include "../../cuda/flat_update.cu"
 #include "../../cuda/node_sums.cu"
 #include "../../cuda/pseudo_label.cu"

@@ -180,6 +180,17 @@ template <class T> void bit_field_insert(Lanes& to, const Lanes* const* from) {
     }
 }
 
+// Four bytes of the eight in a and b, chosen by four bits each.
+inline uint32_t permuted(uint32_t a, uint32_t b, uint32_t chosen) {
+    const uint64_t both = (uint64_t(b) << 32) | a;
+    uint32_t found = 0;
+    for (int i = 0; i < 4; i++) {
+        const uint32_t place = chosen >> 4 * i & 15, byte = both >> 8 * (place & 7) & 255;
+        found |= (place & 8 ? (byte & 128 ? 255u : 0u) : byte) << 8 * i;
+    }
+    return found;
+}
+
 inline Operations operations() {
     Operations all;
     add_integer<uint16_t>(all, "16");
@@ -200,6 +211,7 @@ inline Operations operations() {
     all["lg2.approx.ftz.f32"] = {DO(float, float, float, float, std::log2(a)), SFU, 2, 2};
     all["rcp.approx.ftz.f32"] = {DO(float, float, float, float, 1 / a), SFU, 1, 1};
     all["cvta.to.global.u64"] = all["cvta.to.shared.u64"] = {DO(uint64_t, uint64_t, uint64_t, uint64_t, a), NONE, 0, 0};
+    all["prmt.b32"] = {DO(uint32_t, uint32_t, uint32_t, uint32_t, permuted(a, b, c)), ALU, 1, 1};
     all["bfi.b32"] = {bit_field_insert<uint32_t>, ALU, 2, 2};
     all["bfi.b64"] = {bit_field_insert<uint64_t>, ALU, 2, 2};
     all["mov"] = {DO(uint64_t, uint64_t, uint64_t, uint64_t, a), NONE, 0, 0};  // registers are renamed
