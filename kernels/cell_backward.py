@@ -183,7 +183,7 @@ class Backward(CellLaunches):
             channels=self._channels(node) if is_node else Channels(0, 0, 0, 0, self.table("channels")),
             first=states.start,
             node=node if is_node else program.nodes,  # the slot of the first state's sums
-            is_node=is_node,
+            is_node=int(is_node),  # not a bool, which Triton 3.6 interprets wrongly
             source=source,
             size=self.size,
             shape=self.shape,
