@@ -16,6 +16,8 @@ from sgl_fast.data.seeds import seed_of
 from sgl_fast.genotype.baseline import random_genotype
 from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.genotype.score import alpha_score, spearman
+from sgl_fast.ops import mixed_cell
+from sgl_fast.run import discrete_scores as module
 from sgl_fast.run.command import Stopped
 from sgl_fast.run.discrete_scores import CELLS, IMAGES, discrete_scores
 from sgl_fast.run.run_folder import plain
@@ -72,6 +74,19 @@ def test_they_are_functions_of_the_search() -> None:
     stages = stages_of("s4")
     shaken(stages.search)
     assert scores_of(stages) == scores_of(stages)
+
+
+@pytest.mark.parametrize("chosen", ["cpu", "cuda", "triton"])
+def test_no_kernel_is_compiled_for_a_cell(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of a GPU would be, for each: plain PyTorch computes there, and no fused cell is called."""
+    stages = stages_of("darts")
+    monkeypatch.setattr(module, "choose", lambda *args: chosen)
+    monkeypatch.setattr(mixed_cell, "_FUSED", {})
+    if chosen == "cpu":
+        with pytest.raises(KeyError):
+            scores_of(stages)
+    else:
+        assert len(scores_of(stages)["discrete_accuracy"]) == 3
 
 
 def test_a_signal_ends_them() -> None:
