@@ -50,6 +50,25 @@ class Backward(CellLaunches):
         self.block, self.options = Block(*block[:2]), block.options | REGISTERS
         self.mixed_groups = ceil_div(program.M, block.channels)
         self.sums = self._sums(program.measured if training else 0)
+        # Arguments of all kernels with 1x1 convolutions, and of those that end with the sums over a node.
+        self.of_products = {
+            "norms": self.norms,
+            "weights": self.weights,
+            "mixture": self.mixture,
+            "convs": self.rows.convs,
+            "N": N,
+        }
+        self.of_nodes = {
+            "x": self.sources,
+            "out": self.out,
+            "y": self.y,
+            "norms": self.norms,
+            "dropout": self.dropout,
+            "sums": self.sums,
+            "rows": self.rows,
+            "shape": self.shape,
+            "BLOCK": self.block,
+        }
         self._node_sums(program.nodes - 1)
         for stage in range(program.nodes - 1, 0, -1):
             self._stage(stage)
@@ -93,18 +112,10 @@ class Backward(CellLaunches):
             node_sums_kernel,
             (self._blocks(program.out_pixels), self.mixed_groups, self.images),
             self.options,
-            x=self.sources,
-            out=self.out,
-            y=self.y,
-            norms=self.norms,
-            dropout=self.dropout,
-            sums=self.sums,
-            rows=self.rows,
             channels=self._channels(node),
             node=node,
             pixels=program.out_pixels,
-            shape=self.shape,
-            BLOCK=self.block,
+            **self.of_nodes,
         )
 
     def _stage(self, number: int) -> None:
@@ -124,19 +135,15 @@ class Backward(CellLaunches):
             (len(halves), self.images),
             options | REGISTERS,
             y=self.y,
-            norms=self.norms,
-            weights=self.weights,
-            mixture=self.mixture,
             scratch=self.scratch,
             pattern=self.pattern,
             sums=self.sums,
-            convs=self.rows.convs,
             halves=self.table("halves"),
             first=hidden.start,
-            N=self.N,
             size=self.size,
             TILE=tile,
             BLOCK=block_of(program.M, options["num_warps"]),
+            **self.of_products,
         )
 
     def _pointwise_dgrad(self, convs: range) -> None:
@@ -147,15 +154,11 @@ class Backward(CellLaunches):
             (ceil_div(pixels, tile.pixels), len(convs), self.images),
             options,
             y=self.y,
-            norms=self.norms,
-            weights=self.weights,
-            mixture=self.mixture,
             scratch=self.scratch,
-            convs=self.rows.convs,
             first=convs.start,
-            N=self.N,
             pixels=pixels,
             TILE=tile,
+            **self.of_products,
         )
 
     def _state_grad(self, number: int) -> None:
@@ -167,27 +170,19 @@ class Backward(CellLaunches):
             state_grad_kernel,
             (self._blocks(row.height * row.width), self.mixed_groups * len(states), self.images),
             self.options,
-            x=self.sources,
-            out=self.out,
             states=self.y_states.z if program.preprocess else None,
             scratch=self.scratch,
             weights=self.weights,
-            y=self.y,
-            norms=self.norms,
             mixture=self.mixture,
-            dropout=self.dropout,
             pattern=self.pattern,
             to=self.gradients if is_node else self.grad_states,
-            sums=self.sums,
-            rows=self.rows,
             channels=self._channels(node) if is_node else Channels(0, 0, 0, 0, self.table("channels")),
             first=states.start,
             node=node if is_node else program.nodes,  # the slot of the first state's sums
-            is_node=is_node,
+            is_node=int(is_node),  # not a bool, which Triton 3.6 interprets wrongly
             source=source,
             size=self.size,
-            shape=self.shape,
-            BLOCK=self.block,
+            **self.of_nodes,
         )
 
     def _inputs(self) -> None:
@@ -200,17 +195,13 @@ class Backward(CellLaunches):
             (ceil_div(pixels, tile.pixels), len(program.inputs), self.images),
             options,
             y=self.y_states,
-            norms=self.norms,
-            weights=self.weights,
-            mixture=self.mixture,
             pattern=self.pattern,
             to=self.grad_inputs,
-            convs=self.rows.convs,
             first=program.inputs.start,
             wanted=Asked(int(self.wanted.s0), int(self.wanted.s1)),
-            N=self.N,
             size=size,
             TILE=tile,
+            **self.of_products,
         )
 
     def _weights(self) -> None:
@@ -234,18 +225,14 @@ class Backward(CellLaunches):
             options | REGISTERS,
             x=x,
             later=later,
-            weights=self.weights,
             y=y,
-            norms=self.norms,
-            mixture=self.mixture,
             pattern=self.pattern,
             shares=self.shares,
-            convs=self.rows.convs,
             picks=picks,
             split=split,
-            N=self.N,
             size=size,
             TILE=tile,
+            **self.of_products,
         )
 
     def _depthwise_wgrad(self, convs: list[Conv], picks: Any, x: Pair, later: Pair, split: int) -> None:

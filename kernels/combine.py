@@ -64,7 +64,7 @@ def combine_kernel(x, out, saved, norms, mixture, dropout, edges, terms, node, p
     out_mask = (c < shape.C)[:, None] & (pixel < pixels)[None, :]
     mixed = (c % partial == 0) & (c < shape.C)
     mixes, bypasses = mixed[:, None] & out_mask, ~mixed[:, None] & out_mask
-    total = tl.zeros((BLOCK.channels, BLOCK.pixels), tl.float32)
+    total = tl.full((BLOCK.channels, BLOCK.pixels), 0, tl.float32)
     own = saved.ptr + image * saved.step
     for e in range(node + 2):
         row = edges + (node * (node + 3) // 2 + e) * len(EDGE)

@@ -25,7 +25,7 @@ def record(x, norms, pattern, rows, mask_row, image, v, n, program, BLOCK: tl.co
     blocks = (height * row_bytes + BLOCK.pixels - 1) // BLOCK.pixels
     c = program // blocks * BLOCK.channels + tl.arange(0, BLOCK.channels)
     byte = program % blocks * BLOCK.pixels + tl.arange(0, BLOCK.pixels)
-    total = tl.zeros((BLOCK.channels, BLOCK.pixels), tl.int32)
+    total = tl.full((BLOCK.channels, BLOCK.pixels), 0, tl.int32)
     here = (c < channels)[:, None] & (byte < height * row_bytes)[None, :]
     mean, scale = norm_of(norms, v, tl.load(row + CONV.norm_in), c, c < channels)
     left = byte % row_bytes * 8
@@ -52,7 +52,7 @@ def convolve(
     ins, outs, pointwise = tl.load(row + CONV.ins), tl.load(row + CONV.outs), tl.load(row + CONV.pointwise)
     own, bits = weights.ptr + v * weights.learner, pattern.ptr + image * pattern.step
     pixel, o = block * TILE.pixels + tl.arange(0, TILE.pixels), tl.arange(0, TILE.outs)
-    result = tl.zeros((TILE.outs, TILE.pixels), tl.float32)
+    result = tl.full((TILE.outs, TILE.pixels), 0, tl.float32)
     for c0 in range(0, ins, TILE.ins):
         c = c0 + tl.arange(0, TILE.ins)
         deep = depthwise_tile(base, bits, norms, own, row, v, c, pixel, pixels, size.width, REPLAY)

@@ -15,7 +15,7 @@ BLOCK = 1024  # at a time
 PARTS = 256  # whose sums are added at a time
 
 
-@triton.jit
+@kernel(plain=())
 def squares_kernel(rows, squares, P, PART: tl.constexpr, BLOCK: tl.constexpr):
     """squares (K, parts), float64: of each part of rows (K, P)."""
     part, k = tl.program_id(0), tl.program_id(1).to(tl.int64)
@@ -42,7 +42,7 @@ def norms_kernel(squares, norms, parts, PARTS: tl.constexpr):
     tl.store(norms + k, norm_of(squares, k, parts, PARTS).to(tl.float32))
 
 
-@triton.jit
+@kernel(plain=())
 def sgd_kernel(
     weights,
     grad,
@@ -83,7 +83,7 @@ def radius_over(r, norm):
     return tl.where(norm <= 3.4028234663852886e38, tl.where(small, 0.0, eps), float("nan"))
 
 
-@triton.jit
+@kernel(plain=())
 def perturb_kernel(
     weights,
     direction,
@@ -111,7 +111,7 @@ def perturb_kernel(
         tl.store(both + other + at, w - step, mask=here)
 
 
-@triton.jit
+@kernel(plain=())
 def central_difference_kernel(both, eps, out, P, BLOCK: tl.constexpr):
     k = tl.program_id(1).to(tl.int64)
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)

@@ -50,11 +50,11 @@ def hidden_grad_kernel(
         c = c0 + tl.arange(0, BLOCK.channels)
         here = c < channels
         mean, _ = norm_of(norms, v, norm, c, here)
-        sum_dy, sum_dy_z = tl.zeros((BLOCK.channels,), tl.float32), tl.zeros((BLOCK.channels,), tl.float32)
+        sum_dy, sum_dy_z = tl.full((BLOCK.channels,), 0, tl.float32), tl.full((BLOCK.channels,), 0, tl.float32)
         for start in range(0, pixels, BLOCK.pixels):
             at = start + tl.arange(0, BLOCK.pixels)
             up, left, inside = at // size.width, at % size.width, at < pixels
-            mask, total = here[:, None] & inside[None, :], tl.zeros((BLOCK.channels, BLOCK.pixels), tl.float32)
+            mask, total = here[:, None] & inside[None, :], tl.full((BLOCK.channels, BLOCK.pixels), 0, tl.float32)
             total = add_transposed(total, own, taps, row, c, here, up, left, inside, size.height, size.width)
             let = is_open(bits, c[:, None], up[None, :], left[None, :], size.height, size.width, mask)
             dy = tl.where(let, total, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache, partial
 from typing import Any
 
 import triton
@@ -11,15 +12,25 @@ from triton.runtime.jit import JITFunction
 from .arguments import PLAIN
 
 
-def kernel(function: Callable[..., Any]) -> Any:
-    """Of a function with arguments that are structures: those of PLAIN are not specialised, nor are their fields.
+def kernel(function: Callable[..., Any] | None = None, *, plain: tuple[str, ...] = PLAIN) -> Any:
+    """A decorator: a kernel. Arguments that are plain are not specialised, nor are the fields of such structures.
 
     Triton's `do_not_specialize` holds for arguments alone: fields of a structure it would specialise all the same.
     """
-    return triton.jit(function) if triton.knobs.runtime.interpret else Kernel(function, do_not_specialize=PLAIN)
+    if function is None:
+        return partial(kernel, plain=plain)
+    if not triton.knobs.runtime.interpret:
+        return Kernel(function, do_not_specialize=plain)
+    if triton.__version__.startswith("3.6."):
+        mend_interpreter()
+    return triton.jit(function)
 
 
 class Kernel(JITFunction):  # type: ignore[misc]
+    def run(self, *args: Any, **options: Any) -> Any:
+        """Products are fused with sums: Triton 3.9 warns where nobody says so, and 3.10 would not do it."""
+        return super().run(*args, **{"enable_fp_fusion": True, **options})
+
     def create_binder(self) -> tuple[Any, ...]:
         """Triton's, whose last part says what arguments a kernel is compiled for: types, and what is known of them."""
         *others, bind = super().create_binder()
@@ -50,3 +61,17 @@ def unspecialized(kind: Any, known: Any) -> tuple[Any, Any]:
 
 def _like(whole: tuple[Any, ...], fields: tuple[Any, ...]) -> tuple[Any, ...]:
     return type(whole)(*fields) if hasattr(whole, "_fields") else fields
+
+
+@cache
+def mend_interpreter() -> None:
+    """Triton 3.6's takes an array of one number for a number, as numpy does no more from 2.4 on (triton issue 9171)."""
+    from triton.runtime import interpreter
+
+    patch = interpreter._patch_lang_tensor
+
+    def patched(tensor: Any, scope: Any) -> None:
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    interpreter._patch_lang_tensor = patched

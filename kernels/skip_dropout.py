@@ -9,6 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .jit import kernel
 from .launch import ceil_div, device_guard
 
 BLOCK = 1024  # positions of a program
@@ -22,7 +23,7 @@ def mixed(x):
     return x ^ (x >> 16)
 
 
-@triton.jit
+@kernel(plain=())
 def dropout_masks_kernel(seeds, kept, P, first, threshold, BLOCK: tl.constexpr):
     """kept (masks, V, P) uint8, a mask a program_id 2, a learner a program_id 1; seeds (V), threshold ()."""
     v, m, least = tl.program_id(1), tl.program_id(2), tl.load(threshold)

@@ -28,7 +28,7 @@ def convolution_dgrad(scratch, weights, pattern, rows, state, c, here, y, x, ins
 @triton.jit
 def state_sums(states, norms, sums, state, image, v, c, here, block, grad, mask, pixel, pixels, is_node):
     """What the norms of preprocessed states need of a block of their gradient, channels c."""
-    if not is_node:
+    if is_node == 0:
         norm, at = tl.load(state + STATE.norm_in), tl.load(state + STATE.offset) + c[:, None] * pixels + pixel[None, :]
         z = tl.load(states.ptr + image * states.step + at, mask=mask, other=0.0)
         mean, _ = norm_of(norms, v, norm, c, here)
@@ -87,7 +87,7 @@ def state_grad_kernel(
         here, mixes = (c < shape.C) & (c < (group + 1) * BLOCK.channels * many), c < shape.M
         mask, mixed = here[:, None] & inside[None, :], mixes[:, None] & inside[None, :]
         at = base + c[:, None] * pixels + pixel[None, :]
-        total = tl.load(at, mask=mask & is_node, other=0.0)
+        total = tl.load(at, mask=mask & (is_node != 0), other=0.0)
         if c0 < shape.M:
             total += convolution_dgrad(own, taps, bits, rows, state, c, mixes, up, left, inside, source)
             for p in range(tl.load(state + STATE.pools)):
@@ -106,7 +106,7 @@ def state_grad_kernel(
         tl.store(at, total, mask=mask)
         if states is not None:
             state_sums(states, norms, sums, state, image, v, c, here, block, total, mask, pixel, pixels, is_node)
-    if is_node:
+    if is_node != 0:
         tl.debug_barrier()
         node_sums(
             x, out, y, norms, dropout, sums, rows, channels, node, image, v, n, group, block, pixels, shape, BLOCK

@@ -35,7 +35,7 @@ def pointwise_wgrad_kernel(
     ins, outs, reads = tl.load(row + CONV.ins), tl.load(row + CONV.outs), tl.load(row + CONV.reads)
     c, o = tl.program_id(0) * TILE.ins + tl.arange(0, TILE.ins), tl.arange(0, TILE.outs)
     own, weight = weights.ptr + v * weights.learner, conv_weight(mixture, v, row)
-    total = tl.zeros((TILE.outs, TILE.ins), tl.float32)
+    total = tl.full((TILE.outs, TILE.ins), 0, tl.float32)
     if tl.program_id(0) * TILE.ins < ins:
         for n in range(N * group // shares.groups, N * (group + 1) // shares.groups):
             image = v * N + n
@@ -86,7 +86,7 @@ def depthwise_wgrad_kernel(
         dilation, stride = tl.load(row + CONV.dilation), tl.load(row + CONV.stride)
         height, width = tl.load(row + CONV.height), tl.load(row + CONV.width)
         up, left = (tap // kernel - kernel // 2) * dilation, (tap % kernel - kernel // 2) * dilation
-        total = tl.zeros((BLOCK.channels,), tl.float32)
+        total = tl.full((BLOCK.channels,), 0, tl.float32)
         for n in range(N * group // shares.groups, N * (group + 1) // shares.groups):
             image = v * N + n
             base, bits = (

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from sgl_fast.data.batch import Batch
+from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.nets.supernet import Supernet
-from sgl_fast.spaces import KINDS, space
+from sgl_fast.relaxations.base import Mixing, Mixture
+from sgl_fast.spaces import KINDS, Space, edges_of, space
 from sgl_fast.spaces.arch import FIELDS, Arch
 
 F64 = torch.float64
@@ -53,3 +55,42 @@ def gradients(net: Supernet, weights: Tensor, arch: Arch, images: Tensor, **how:
     named = dict(zip([f for f in FIELDS if getattr(arch, f) is not None], leaves[1:], strict=True))
     logits = net(leaves[0], Arch(**named), images, **how)
     return [logits.detach(), *torch.autograd.grad(logits.square().mean(), leaves)]
+
+
+class Zeros(Mixing):
+    """The weights of all operations and edges but a genotype's are 0."""
+
+    genotype: Genotype
+    betas: dict[str, list[float]]
+
+    def __call__(self, made: Space, arch: Arch) -> Mixture:
+        ops, edges = {}, dict[str, Any]()
+        for kind in KINDS:
+            V, E, O = arch.alphas_normal.shape
+            ops[kind], edges[kind] = torch.zeros_like(arch.alphas_normal), arch.alphas_normal.new_zeros(V, E)
+            pairs = [(edges_of(i // 2)[s], op) for i, (op, s) in enumerate(getattr(self.genotype, kind))]
+            for place, (edge, op) in enumerate(pairs):
+                ops[kind][:, edge, made.ops(kind)[edge].index(op)] = 1.0
+                both = [self.betas[kind][e] for e, _ in pairs[place - place % 2 : place - place % 2 + 2]]
+                powers = torch.tensor([self.betas[kind][edge], *both], dtype=F64).exp()
+                edges[kind][:, edge] = powers[0] / powers[1:].sum()
+        return ops, edges if made.edge_norm else dict.fromkeys(KINDS)
+
+
+def whole_with(
+    net: Supernet, genotype: Genotype, betas: dict[str, list[float]], weights: Tensor, images: Tensor
+) -> Tensor:
+    """Logits of a supernet in which all but a genotype has weight 0, by the reference, with batch statistics."""
+    mixing = Zeros()
+    object.__setattr__(mixing, "genotype", genotype)
+    object.__setattr__(mixing, "betas", betas)
+    arch = net.init_arch(len(weights), dtype=weights.dtype)
+    return net(
+        weights,
+        arch,
+        images,
+        mixing=mixing,
+        skip_beta=0.0,
+        dropout_seeds=range(5, 5 + len(weights)),
+        backend="reference",
+    )

@@ -12,7 +12,7 @@ import torch
 
 from sgl_fast import doctor
 from sgl_fast.backends import choice as backends
-from sgl_fast.backends import device_code, nvrtc
+from sgl_fast.backends import device_code, nvrtc, reasons
 from sgl_fast.backends.choice import compiled, why_not
 from sgl_fast.backends.cuda import why_not_cuda
 
@@ -131,7 +131,7 @@ def test_a_backend_that_breaks_is_said_in_a_line(
 
 def test_a_missing_backend_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.version, "cuda", None)
-    monkeypatch.setattr(backends, "_cuda", {})
+    monkeypatch.setattr(reasons, "known", {})
     if why_not("cpu") is None:
         assert "needs a torch with CUDA" in str(why_not("cuda"))
         with pytest.raises(RuntimeError, match="needs a torch with CUDA"):

@@ -12,6 +12,7 @@ from typing import Any
 from . import measured
 from .cuda import load, why_not_cuda
 from .extension import load_extension
+from .reasons import asked_once
 from .triton import interpreted, why_not_triton
 
 BACKENDS = ("reference", "cpu", "triton", "cuda")
@@ -19,7 +20,6 @@ BACKENDS = ("reference", "cpu", "triton", "cuda")
 PLACES = {"cpu": "on the CPU", "cuda": "on a CUDA device", "triton": "on a CUDA device"}
 _chosen: str | None = None
 _found: SimpleNamespace | str | None = None
-_cuda: dict[tuple[int, str], str | None] = {}  # what each extension says of a device
 _fastest: dict[str, str] = {}  # on each GPU that was measured
 
 
@@ -45,10 +45,7 @@ def why_not(name: str, device: Any = None) -> str | None:
         return found
     if name == "cpu":
         return None
-    key = id(found), str(device)
-    if key not in _cuda:
-        _cuda[key] = why_not_cuda(found, device)
-    return _cuda[key]
+    return asked_once(("cuda", id(found), str(device)), why_not_cuda, found, device)
 
 
 def compiled(name: str = "cpu", device: int | None = None) -> Any:

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from .reasons import asked_once
+
 OLDEST = (7, 0)  # compute capability
-_driver: list[str | None] = []  # why there is none, once that is known; traced programs come by here
 _on_the_cpu = False
 
 
@@ -47,19 +48,17 @@ def why_not_triton(device: Any = None) -> str | None:
         return (
             f"backend 'triton' needs a GPU of compute capability 7.0 or newer; this one has {sm}: backend 'reference'"
         )
-    return _why_no_driver()
+    return asked_once("triton's driver", _why_no_driver)
 
 
 def _why_no_driver() -> str | None:
     """None if Triton's own driver is there: a C program that Triton compiles at its first use, and keeps."""
-    if not _driver:
-        try:
-            from triton.runtime import driver
+    try:
+        from triton.runtime import driver
 
-            driver.active.get_current_target()
-            _driver.append(None)
-        except Exception as error:  # no compiler, no Python.h, no folder for what it compiles
-            said = str(error).strip().partition("\n")[0]
-            remedy = "it needs a C compiler (gcc, or CC) and Python's headers (python3-dev)"
-            _driver.append(f"backend 'triton' cannot start Triton's driver: {remedy}; {type(error).__name__}: {said}")
-    return _driver[0]
+        driver.active.get_current_target()
+    except Exception as error:  # no compiler, no Python.h, no folder for what it compiles
+        said = str(error).strip().partition("\n")[0]
+        remedy = "it needs a C compiler (gcc, or CC) and Python's headers (python3-dev)"
+        return f"backend 'triton' cannot start Triton's driver: {remedy}; {type(error).__name__}: {said}"
+    return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -39,7 +39,7 @@ class Discrete:
         parts = [by_name[entry.name] for entry in self.net.layout]
         return torch.cat([weights.narrow(1, entry.offset, entry.size) for entry in parts], dim=1)
 
-    def arch(self, like: Tensor, betas: dict[str, Sequence[float]] | None = None) -> Arch:
+    def arch(self, like: Tensor, betas: Mapping[str, Sequence[float]] | None = None) -> Arch:
         """What gives each operation the weight 1, for V rows of the dtype and device of like (V, ...).
 
         betas   (E,) of each kind of cell, whose softmax over the kept edges of a node these share; None: equal shares
@@ -53,14 +53,19 @@ class Discrete:
         return Arch(alphas, alphas, *shares)
 
     def __call__(
-        self, weights: Tensor, images: Tensor, arch: Arch | None = None, seeds: Tensor | None = None
+        self,
+        weights: Tensor,
+        images: Tensor,
+        arch: Arch | None = None,
+        seeds: Tensor | None = None,
+        backend: str | None = None,
     ) -> Tensor:
         """Logits (V, N, J) with the statistics of the batch: those that a supernet keeps are of all its operations.
 
-        weights (V, P'); images (N, 3, H, W) or (V, N, 3, H, W); seeds of noise, (V) int64
+        weights (V, P'); images (N, 3, H, W) or (V, N, 3, H, W); seeds of noise, (V) int64; backend as of the supernet
         """
         arch = self.arch(weights) if arch is None else arch
-        return self.net(weights, arch, images, skip_beta=0.0, dropout_seeds=seeds)
+        return self.net(weights, arch, images, skip_beta=0.0, dropout_seeds=seeds, backend=backend)
 
 
 def kept_edges(space: Space, genotype: Genotype, kind: str) -> dict[int, str]:

@@ -15,6 +15,7 @@ from ..sgl.record import check_finite
 from ..sgl.search import Search
 from ..spaces import KINDS, Space
 from .command import Stopped, Unreadable, reading
+from .discrete_scores import discrete_scores
 from .epoch_table import search_row
 from .pictures import draw_search, drawn
 from .progress import Progress
@@ -167,7 +168,8 @@ class Loop:
 def finish_epoch(
     run: RunFolder, stages: Stages, bar: Progress, before_each: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Validation of every learner, its genotype and its skips; the best learner is the one of least loss.
+    """Validation of every learner, its genotype, its skips, and how its cell scores; the best learner is the one of
+    least loss.
 
     before_each   of `validate`
     """
@@ -188,11 +190,15 @@ def finish_epoch(
     if stages.moved:
         run.write_json("genotype.json", [as_json(g) for g in genotypes])
         run.write_json("best.json", as_json(genotypes[best]))
+    found: dict[str, Any] = {}
+    if stages.moved:
+        with reading():
+            found = discrete_scores(search, genotypes, state, stages.feed.validation(100), before_each)
+        found |= described(genotypes, search.space)
     nodes = search.space.nodes
     for k, count in enumerate(skips):
         if count["normal"] > nodes:
             bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
-    found = described(genotypes, search.space) if stages.moved else {}
     measured = {**bar.speed.totals(), "peak_memory": peak_memory(stages.device)}
     return {**result, "best_learner": best, "skips": skips, **state, **found, MEASURED: measured}
 

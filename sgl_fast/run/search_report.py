@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from ..data.locate import PYTHON
 from ..genotype.genotype import Genotype
+from .discrete_scores import CELLS
 from .identity import RUN
 from .report import Frame, Page, Table, cost_of, flat, frames_of, inlined, machine
 from .run_folder import RunFolder
@@ -26,6 +27,11 @@ CAPTIONS = {
     "alphas": "Red: more probable than by no choice, blue: less; the two scales are those of the operations and edges.",
 }
 HYPERGRADIENT = {"hypergradient_norm": ("hypergradient", "{:.2e}"), "implicit_share": ("its second order", "{:.1%}")}
+SCORES = {
+    "discrete_accuracy": ("accuracy", "{:.2%}"),
+    "random_accuracy": ("of random cells", "{:.2%}"),
+    "rank_correlation": ("rank correlation", "{:.2f}"),
+}
 TITLES = {"curves": "Curves", "alphas": "Architectures"}
 
 
@@ -42,7 +48,7 @@ def search_page(run: RunFolder, stages: Stages, records: Sequence[Mapping[str, A
         progress=stages.step / stages.steps,
         refresh=REFRESH if running else 0,
         facts=facts_of(run, last, stages),
-        tables=[learners(last)],
+        tables=[learners(last), *cells(last)],
         frames=frames(ended),
         pictures=[
             (title, inlined(path, name), CAPTIONS[name])
@@ -96,6 +102,22 @@ def learners(last: Mapping[str, Any]) -> Table:
     if sizes:
         note += " Sizes: 36 channels and 20 layers, on ImageNet 48 and 14; convolutions and classifier of one image."
     return Table(f"Learners after epoch {last['epoch']}", rows, head, note)
+
+
+def cells(last: Mapping[str, Any]) -> list[Table]:
+    """How the learners' cells score without being trained, if they were asked."""
+    if any(name not in last for name in SCORES):
+        return []
+    rows = []
+    for k in range(len(last["rank_correlation"])):
+        values = [(last[name][k], form) for name, (_, form) in SCORES.items()]
+        rows.append([str(k), *("-" if value is None else form.format(value) for value, form in values)])
+    note = (
+        f"Networks cut out of the supernet as it is, on validation images. {CELLS} random cells are drawn once; rank "
+        "correlation: of how much the learner's alphas prefer each of them with its accuracy, from -1 to 1, and "
+        f"0 ± {(CELLS - 1) ** -0.5:.2f} without any relation."
+    )
+    return [Table("Their cells, not trained", rows, ["learner", *(head for head, _ in SCORES.values())], note)]
 
 
 def frames(ended: Sequence[Mapping[str, Any]]) -> list[Frame]:

@@ -7,7 +7,12 @@ import os
 import torch
 from torch import Tensor
 
+from ..backends.choice import choose
 from ..nets.supernet import Supernet
+from ..ops.cell_numbers import numbers
+from ..ops.plan import program_of
+
+FLOAT = 4  # bytes
 
 
 def saved_bytes(net: Supernet, N: int, height: int, width: int, device: torch.device | str = "cpu") -> int:
@@ -29,9 +34,20 @@ def saved_bytes(net: Supernet, N: int, height: int, width: int, device: torch.de
     return sum(size for size, _ in seen.values())
 
 
+def scratch_bytes(net: Supernet, N: int, height: int, width: int, device: torch.device | str = "cpu") -> int:
+    """Bytes that a cell's backward takes beside what is kept, of the cell that takes most: Triton's kernels alone."""
+    if choose(None, device) != "triton":
+        return 0
+    most, down = 0, 8 if net.space.imagenet else 1  # what the stem leaves
+    for cell, _ in net.sections.cells:
+        most = max(most, program_of(tuple(numbers(cell)), height // down, width // down).scratch)
+        down *= 2 if cell.kind == "reduce" else 1
+    return FLOAT * N * most
+
+
 def chunk_for(budget: float, net: Supernet, N: int, height: int, width: int, device: torch.device | str = "cpu") -> int:
     """Virtual learners at a time that keep within `budget` bytes; a budget too small for one is a ValueError."""
-    each = saved_bytes(net, N, height, width, device)
+    each = saved_bytes(net, N, height, width, device) + scratch_bytes(net, N, height, width, device)
     if each > budget:
         need = f"{each / 1e9:.3g} GB for one virtual learner and {N} images"
         raise ValueError(

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from sgl_fast.backends import triton
+from sgl_fast.backends import reasons
 from sgl_fast.backends.choice import choose, why_not
 from sgl_fast.backends.triton import interpreted
 
@@ -35,7 +35,7 @@ def test_gpus_of_one_machine_differ(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         torch.cuda, "get_device_capability", lambda device: (9, 0) if str(device) == "cuda:1" else (6, 1)
     )
-    monkeypatch.setattr(triton, "_driver", [None])
+    monkeypatch.setattr(reasons, "known", {"triton's driver": None})
     assert why_not("triton", "cuda:1") is None
     assert choose("triton", torch.device("cuda", 1)) == "triton"
     for device in ("cuda:0", None):
@@ -45,14 +45,21 @@ def test_gpus_of_one_machine_differ(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_triton_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for once, whichever the GPU."""
     pytest.importorskip("triton")
+    asked: list[int] = []
 
     def refuse() -> None:
+        asked.append(1)
         raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
 
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr("triton.runtime.driver", SimpleNamespace(active=SimpleNamespace(get_current_target=refuse)))
-    monkeypatch.setattr(triton, "_driver", [])
-    said = triton._why_no_driver()
-    assert said is not None and "python3-dev); RuntimeError: Failed to find C compiler." in said and "\n" not in said
-    monkeypatch.setattr("triton.runtime.driver.active.get_current_target", lambda: "sm_90")
-    assert triton._why_no_driver() == said, "asked for once"
+    monkeypatch.setattr(reasons, "known", {})
+    for device in (None, "cuda:1"):
+        said = why_not("triton", device)
+        assert said is not None and "python3-dev); RuntimeError: Failed to find C compiler." in said
+        assert "\n" not in said and len(asked) == 1

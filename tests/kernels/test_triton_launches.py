@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,3 +34,9 @@ def test_a_run_compiles_few_kernels_and_launches_few() -> None:
     *kernels, launches = json.loads(done.stdout)
     assert all(20 < count <= MOST_KERNELS for count in kernels), dict(zip(map(str, RUNS), kernels, strict=True))
     assert MOST_LAUNCHES // 2 < launches <= MOST_LAUNCHES
+
+
+def test_blocks_of_zeros_are_those_that_every_triton_makes() -> None:
+    """tl.zeros takes no field of a structure that is known at compile time before Triton 3.8; tl.full does."""
+    for path in (ROOT / "kernels").glob("*.py"):
+        assert not re.search(r"tl\.zeros\(\((BLOCK|TILE)\.", path.read_text()), path.name

@@ -2,50 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from networks import F64
-from torch import Tensor
+from networks import F64, whole_with
 
 from sgl_fast.genotype.baseline import random_genotype
 from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.nets.discrete import Discrete
 from sgl_fast.nets.supernet import Supernet
-from sgl_fast.relaxations.base import Mixing, Mixture
-from sgl_fast.spaces import KINDS, Space, edges_of, space
-from sgl_fast.spaces.arch import Arch
+from sgl_fast.spaces import KINDS, space
 
 SIZES = {"channels": 4, "layers": 3, "nodes": 2, "num_classes": 5}
-
-
-class Zeros(Mixing):
-    """The weights of all operations and edges but a genotype's are 0."""
-
-    genotype: Genotype
-    betas: dict[str, list[float]]
-
-    def __call__(self, made: Space, arch: Arch) -> Mixture:
-        ops, edges = {}, dict[str, Any]()
-        for kind in KINDS:
-            V, E, O = arch.alphas_normal.shape
-            ops[kind], edges[kind] = torch.zeros(V, E, O, dtype=F64), torch.zeros(V, E, dtype=F64)
-            pairs = [(edges_of(i // 2)[s], op) for i, (op, s) in enumerate(getattr(self.genotype, kind))]
-            for place, (edge, op) in enumerate(pairs):
-                ops[kind][:, edge, made.ops(kind)[edge].index(op)] = 1.0
-                both = [self.betas[kind][e] for e, _ in pairs[place - place % 2 : place - place % 2 + 2]]
-                powers = torch.tensor([self.betas[kind][edge], *both], dtype=F64).exp()
-                edges[kind][:, edge] = powers[0] / powers[1:].sum()
-        return ops, edges if made.edge_norm else dict.fromkeys(KINDS)
-
-
-def whole(net: Supernet, genotype: Genotype, betas: dict[str, list[float]], weights: Tensor, images: Tensor) -> Tensor:
-    mixing = Zeros()
-    object.__setattr__(mixing, "genotype", genotype)
-    object.__setattr__(mixing, "betas", betas)
-    arch = net.init_arch(len(weights), dtype=F64)
-    return net(weights, arch, images, mixing=mixing, skip_beta=0.0, dropout_seeds=[5, 6], backend="reference")
 
 
 @pytest.mark.parametrize("name", ["darts", "darts_minus", "pc_darts", "p_darts", "s1"])
@@ -60,7 +27,7 @@ def test_it_is_the_supernet_without_all_else(name: str) -> None:
         part = Discrete(made, genotype)
         kept = part.select(net, weights)
         found = part(kept, images, part.arch(kept, betas), torch.tensor([5, 6]))
-        want = whole(net, genotype, betas, weights, images)
+        want = whole_with(net, genotype, betas, weights, images)
         torch.testing.assert_close(found, want, rtol=1e-9, atol=1e-9)
         assert part.net.num_weights < net.num_weights
 

@@ -59,8 +59,8 @@ def noise_cells(study: Study) -> Section:
     noises = [sum(op == "noise" for op, _ in (*cell.genotype.normal, *cell.genotype.reduce)) for cell in searched]
     if noises:
         found.notes.append(
-            f"{len(searched)} searches left {len(distinct(searched))} different cells, with {sum(noises)} noises in "
-            f"{8 * len(noises)} pairs; a random cell has noise in half of its pairs."
+            f"{len(searched)} searches left {len(distinct(searched))} different cells, with noise in "
+            f"{sum(noises)} of {8 * len(noises)} pairs; a random cell has it in half of them."
         )
     return found
 
@@ -96,11 +96,15 @@ def sweep(study: Study) -> Section:
         f"The best learner's cell after {study.scale.last} steps, first order. " + _training(study, 0),
         "lambda = 1, K = 2",
     )
-    base: list[Trained] = []
-    for label, searches in plan.sweeps(study).items():
-        values = all_trained(study.cell_of(search, study.scale.last) for search in searches)
-        _row(found, label, values, base or None)
-        base = base or values
+    points = {
+        label: all_trained(study.cell_of(search, study.scale.last) for search in searches)
+        for label, searches in plan.sweeps(study).items()
+    }
+    first, *others = points
+    base = points[first]
+    _row(found, first, base, None)
+    for label in others:
+        _row(found, label, points[label], base)
     if len(base) > 1 and (deviation := stdev(_means(base))):
         least = least_difference(deviation, len(base), len(base))
         found.notes.append(

@@ -29,8 +29,11 @@ def seven(study: Study) -> list[Section]:
         label = f"{op} (one of the two worst)" if op in worst and len(worst) == 2 else op
         first.add(label, [told(values)], {"quantity": "alone, %", **summed(values)})
     known = all(alone.values())
-    dropped = _steps(study, "Edges with one of the two worst operations in front, % of the ten of both cells.")
-    agreed = _steps(study, "Edges, of ten, on which two seeds agree, mean over all pairs.")
+    by_chance = "as many random ones (95%)"
+    dropped = _steps(
+        study, "Edges with one of the two worst operations in front, % of the ten of both cells.", by_chance
+    )
+    agreed = _steps(study, "Edges, of ten, on which two seeds agree, mean over all pairs.", by_chance)
     share = Share(frozenset(SEVEN.index(op) for op in worst))
     for label, searches in _searches(study):
         if known:
@@ -68,7 +71,9 @@ def _scores(study: Study) -> Section:
                 found.numbers.append({"row": label, "quantity": "rho, mean score", "step": step, **more})
         p = f"{null.mean_reaches(fmean(own), len(own)):.2g}" if own else "-"
         found.rows.append([label, str(len(every)), *singles, p])
-        found.rows.append([f"{label}: mean score", str(len(every)), *means, *(f"{null.reaches(r):.2g}" for r in last)])
+        found.rows.append(
+            [f"{label}: mean score", str(len(every)), *means, f"{null.reaches(last[0]):.2g}" if last else "-"]
+        )
     found.notes.append(
         f"{DRAWS} random architectures: mean {null.mean:.2f}, deviation {null.deviation:.2f}; 95% are below "
         f"{null.quantile(0.95):.2f}, 99% below {null.quantile(0.99):.2f}. p of the mean score: share that reach it; of "
@@ -78,8 +83,8 @@ def _scores(study: Study) -> Section:
     return found
 
 
-def _steps(study: Study, text: str) -> Section:
-    head = ["search", "seeds", *(f"{step} steps" for step in _looked(study)), "p at the end"]
+def _steps(study: Study, text: str, *more: str) -> Section:
+    head = ["search", "seeds", *(f"{step} steps" for step in _looked(study)), *more, "p at the end"]
     return Section("", text, head)
 
 
@@ -104,32 +109,30 @@ def _line(
     number: Callable[[Sequence[Tops]], float],
     low: bool,
 ) -> None:
-    """A row: a number of a group of searches, and below it what groups of as many random architectures show.
+    """A row: a number of a group of searches, beside what groups of as many random architectures show.
 
     number   of the operations that are ahead, a row a search
     low      whether little of it says that a search found something; else much of it does
     """
-    shown, chance, p = list[str](), list[str](), "-"
+    shown, chance, p = list[str](), "-", "-"
     for step in _looked(study):
         records = all_look(searches, step)
         groups = [[tops(r, k) for r in records if k in learners(r)] for k in _learners(records)]
         if not groups or len(groups[0]) < 2:
             shown.append("-")
-            chance.append("-")
             continue
         value, null = fmean(number(group) for group in groups), null_of_groups(number, len(groups[0]))
         each = [fmean(number([t]) for t in one) for one in zip(*groups, strict=True)]
         spread = [] if math.isnan(each[0]) else [stdev(each)]
         shown.append(f"{value:.1f}" + "".join(f" ± {one:.1f}" for one in spread))
-        chance.append(f"{null.mean:.1f} ({null.quantile(0.025):.1f} to {null.quantile(0.975):.1f})")
+        chance = f"{null.mean:.1f} ({null.quantile(0.025):.1f} to {null.quantile(0.975):.1f})"
         reached = null.falls_to(value) if low else null.reaches(value)
         p = f"{reached:.2g}"
         more = {"step": step, "mean": value, "deviation": spread[0] if spread else None, "n": len(records)}
         found.numbers.append({"row": label, "quantity": found.text.split(",")[0], **more})
         found.numbers[-1] |= {"null_mean": null.mean, "p": reached}
     seeds = str(len(all_look(searches, _looked(study)[-1])))
-    found.rows.append([label, seeds, *shown, p])
-    found.rows.append([f"{label}: random ones", "", *chance, ""])
+    found.rows.append([label, seeds, *shown, chance, p])
 
 
 def _learners(records: Sequence[Record]) -> range:
