@@ -13,7 +13,7 @@ namespace sgl_fast {
 
 // The tensor, or a copy, at an address from which kernels may read four floats at once.
 inline Tensor aligned(const Tensor& tensor) {
-    const bool on_16_bytes = reinterpret_cast<uintptr_t>(tensor.const_data_ptr<float>()) % 16 == 0;
+    const bool on_16_bytes = reinterpret_cast<uintptr_t>(tensor.const_data_ptr()) % 16 == 0;
     return on_16_bytes ? tensor : torch::stable::clone(tensor);
 }
 
@@ -161,11 +161,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mixed_cell_backward_of(
                   norms = program.head.norms;
     const Tensor y = aligned(checked(call, "out", result, c.out_size()));
     const Tensor g = aligned(checked(call, "grad", grad, c.out_size()));
-    const Tensor dense_states = checked(call, "states", states, c.states_size());
+    const Tensor dense_states = aligned(checked(call, "states", states, c.states_size()));
     const bool half = Call::stores_half && activations.scalar_type() == ScalarType::Half;
     need_tensor("saved", activations, call.device, half ? ScalarType::Half : ScalarType::Float,
                 {V, N, program.head.saved});
-    const Tensor dense_activations = contiguous_of(activations),
+    const Tensor dense_activations = aligned(contiguous_of(activations)),
                  dense_stats = checked(call, "stats", stats, {V, 3, norms});
     need_tensor("pattern", pattern, call.device, ScalarType::Byte, {V, N, bytes});
     const Tensor masks = contiguous_of(pattern);

@@ -71,7 +71,7 @@ LAYOUTS = {
 
 
 def check(call: Callable[..., Any], args: list[Any], backend: str) -> None:
-    """call(*args) with each tensor in each of the layouts; on slower backends than cpu in one of them.
+    """call(*args) with each tensor in each of the layouts; on slower backends at an odd address and in another one.
 
     Torch itself adds in an order that depends on the layout: the reference need not give the same bits.
     """
@@ -80,7 +80,7 @@ def check(call: Callable[..., Any], args: list[Any], backend: str) -> None:
     for position, arg in enumerate(args):
         if not isinstance(arg, Tensor):
             continue
-        for name in random.sample(sorted(LAYOUTS), 1 if slow else len(LAYOUTS)):
+        for name in {"odd address", random.choice(sorted(LAYOUTS))} if slow else LAYOUTS:
             strange = LAYOUTS[name](arg)
             plain = strange.clone(memory_format=torch.contiguous_format)
             got, want = (call(*args[:position], t, *args[position + 1 :]) for t in (strange, plain))
