@@ -35,13 +35,6 @@ MUTANTS = {
         "clear(shared, part.at",
         "clear(shared, 0 * part.at",
     ),
-    "taps of the other parity": (
-        "mixed_cell",
-        "address",
-        "dgrad.cu",
-        "D == 1 ? odd : 0; i < K",
-        "D == 1 ? !odd : 0; i < K",
-    ),
     "the last job not brought": (
         "mixed_cell",
         "address",
@@ -49,20 +42,12 @@ MUTANTS = {
         "job + 1 < end ? job + 1",
         "job + 2 < end ? job + 1",
     ),
-    "a tile's sums alone": ("mixed_cell", "address", "dgrad.cu", "sums, tiling, q0 == 0,", "sums, tiling, true,"),
     "the first outputs again": (
         "mixed_cell",
         "address",
         "dgrad_input.cu",
         "grad_z.read(o0 + tile.steps() + group,",
         "grad_z.read(o0 + group,",
-    ),
-    "a norm's image left out": (
-        "mixed_cell",
-        "address",
-        "bn_backward.cuh",
-        "n = sharing.mine; n < images;",
-        "n = sharing.mine; n + 1 < images;",
     ),
     "a thread's sum left out": (
         "mixed_cell",
