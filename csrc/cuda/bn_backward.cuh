@@ -97,7 +97,7 @@ __forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g,
 }
 
 // An image's sums for the norms of up to N of an edge's terms, from t0 on, in one mixed channel; terms without a norm have
-// none. A warp, whose lanes read all of these planes at a time.
+// none, but one at least has one: else nothing may be saved. A warp, whose lanes read all of these planes at a time.
 template <int N>
 __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, const InEdge& edge, int t0, int m,
                                const float* dy) {
@@ -176,7 +176,10 @@ __forceinline__ void edge_sums(const CellView& cell, const GradView& g, const In
         if (lane() == 0) bypass += total;
         return;
     }
-    for (int t = 0; t < edge.terms; t += 2) norm_sums<2>(cell, g, image, edge, t, channel.at, dy);
+    for (int t = 0; t < edge.terms; t += 2) {
+        const bool second = t + 1 < edge.terms && edge.term[t + 1].norm != NO_NORM;
+        if (second || edge.term[t].norm != NO_NORM) norm_sums<2>(cell, g, image, edge, t, channel.at, dy);
+    }
     const float total = skip_dot(cell, edge, image, channel.at, dy);
     if (lane() == 0) skip += total;
 }
