@@ -68,6 +68,12 @@ class Discrete:
         return self.net(weights, arch, images, skip_beta=0.0, dropout_seeds=seeds, backend=backend)
 
 
+def takes_a_source_twice(genotype: Genotype) -> bool:
+    """Whether a node does, which a supernet of one operation an edge is not."""
+    sources = [[source for _, source in getattr(genotype, kind)] for kind in KINDS]
+    return any(row[i] == row[i + 1] for row in sources for i in range(0, len(row), 2))
+
+
 def kept_edges(space: Space, genotype: Genotype, kind: str) -> dict[int, str]:
     """Operations by edge."""
     pairs = getattr(genotype, kind)

@@ -2,7 +2,8 @@
 
 Of each learner, at the weights W as they are:
 
-discrete_accuracy   of the network of its genotype, on the validation images
+discrete_accuracy   of the network of its genotype, on the validation images; None where a node has two operations of
+                    one source, as GDAS may choose: a supernet mixes these
 random_accuracy     mean of those of CELLS random genotypes, on the first IMAGES of them: what is no choice
 rank_correlation    Spearman's, over the same random genotypes, of how much its alphas prefer each
                     (`genotype.score.alpha_score`) with that accuracy; from -1 to 1, 0 where alphas and weights have
@@ -31,7 +32,7 @@ from ..data.upload import upload
 from ..genotype.baseline import random_genotype
 from ..genotype.genotype import Genotype
 from ..genotype.score import alpha_score, spearman
-from ..nets.discrete import Discrete
+from ..nets.discrete import Discrete, takes_a_source_twice
 from ..nets.supernet import Supernet, draw_seeds
 from ..sgl.search import Search
 from ..spaces import KINDS
@@ -81,21 +82,21 @@ def discrete_scores(
     """
     K, seed = len(search.w), search.config.seed
     drawn = [[random_genotype(seed=seed_of(seed, i), space=net.space) for i in range(CELLS)] for net in search.nets]
-    own = [_tested(search, k, genotypes[k]) for k in range(K)]
+    own = [None if takes_a_source_twice(g) else _tested(search, k, g) for k, g in enumerate(genotypes)]
     random = [[_tested(search, k, genotype) for genotype in drawn[k]] for k in range(K)]
     draw = torch.Generator().manual_seed(seed_of(seed, search.steps))
     for x, y in batches:
         before_each()
         seeds = upload(draw_seeds(1, draw), search.w.device) if search.nets[0].noisy else None
         for k in range(K):
-            own[k].add(x, y, seeds)
-            for one in random[k] if random[k][0].count < IMAGES else ():
-                one.add(x, y, seeds)
+            for one in [own[k], *(random[k] if random[k][0].count < IMAGES else ())]:
+                if one is not None:
+                    one.add(x, y, seeds)
     accuracies = [[one.accuracy for one in row] for row in random]
     shown = {name: plain(value) for name, value in record.items() if name.startswith(("alphas", "betas"))}
     scores = [[alpha_score(search.nets[k].space, g, shown, k) for g in drawn[k]] for k in range(K)]
     return {
-        "discrete_accuracy": [one.accuracy for one in own],
+        "discrete_accuracy": [None if one is None else one.accuracy for one in own],
         "random_accuracy": [fmean(row) for row in accuracies],
         "rank_correlation": [spearman(*pair) for pair in zip(scores, accuracies, strict=True)],
     }

@@ -108,6 +108,19 @@ def test_where_all_cells_are_one_nothing_correlates() -> None:
     assert found["random_accuracy"] == pytest.approx(found["discrete_accuracy"], abs=0.2)
 
 
+def test_two_operations_of_one_source_have_no_accuracy() -> None:
+    """As GDAS may choose; the other learners' scores stay as they are."""
+    stages = stages_of("darts", nodes=1)
+    genotypes = stages.genotypes()
+    pairs = [("sep_conv_3x3", 1), ("max_pool_3x3", 1)]
+    genotypes[1] = Genotype(pairs, genotypes[1].normal_concat, genotypes[1].reduce, genotypes[1].reduce_concat)
+    record = probabilities_of(stages.search)
+    found = discrete_scores(stages.search, genotypes, record, stages.feed.validation(50))
+    want = scores_of(stages)
+    want["discrete_accuracy"][1] = None
+    assert found == want
+
+
 def test_records_tables_and_report_have_them(tmp_path: Path) -> None:
     """From the epoch on in which the architecture moves."""
     out = tmp_path / "run"
