@@ -10,7 +10,7 @@ import io
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,15 +33,18 @@ def launches(arch: int) -> Counter[Any]:
 
     found = tested(arch) + searched(arch)
     for run in runs():
-        with caught(arch) as some, zeros(), suppress(FloatingPointError):  # of what was not computed, at a step's end
+        with caught(arch) as some, zeros():
             run()
         found.update(some)
     return found
 
 
-def zeros() -> Any:
+@contextmanager
+def zeros() -> Iterator[None]:
     """What no kernel computes is 0: a finite number, with which every part goes on to its end."""
-    return mock.patch("torch.Tensor.new_empty", torch.Tensor.new_zeros)
+    like = mock.patch("torch.empty_like", torch.zeros_like)
+    with mock.patch("torch.Tensor.new_empty", torch.Tensor.new_zeros), like:
+        yield
 
 
 def searched(arch: int) -> Counter[Any]:
