@@ -5,18 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import math
-import os
-import random
-import signal
-import subprocess
-import sys
-import time
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev, variance
 from typing import Any
 
 import pytest
+from killed import kill
 
 from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.reproduce import main
@@ -112,16 +107,7 @@ def test_every_experiment_writes_its_tables(out: Path, capsys: pytest.CaptureFix
 
 def test_killed_and_started_again_it_gives_the_same_table(out: Path, tmp_path: Path) -> None:
     words = ["evidence", "--scale", "tiny", "--only", "a", "--out"]
-    command = [sys.executable, "-m", "sgl_fast.reproduce", *words, str(tmp_path)]
-    draw = random.Random(0)
-    for wait in ("log.txt", "log.txt", "metrics.jsonl"):
-        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and not list(tmp_path.rglob(wait)) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(draw.uniform(0, 1.5))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    kill([*words, str(tmp_path)], tmp_path, ["log.txt", "log.txt", "metrics.jsonl"])
     for place in (tmp_path, out):
         assert main([*words, str(place)]) == 0
     tables = [(place / "evidence.csv").read_text() for place in (tmp_path, out)]

@@ -5,17 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from statistics import mean, stdev
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from killed import kill
 
 from sgl_fast.reproduce import main, paper
 from sgl_fast.reproduce.launch import Local, slurm
@@ -93,16 +90,7 @@ def last_best(folder: Path) -> int:
 
 def test_killed_and_started_again_it_gives_the_same_table(out: Path, tmp_path: Path) -> None:
     words = ["table6", "--seeds", "1", "--rows", r"Joint \(CIFAR-10\)", "--out"]
-    command = [sys.executable, "-m", "sgl_fast.reproduce", *words, str(tmp_path)]
-    draw = random.Random(0)
-    for _ in range(3):
-        process = subprocess.Popen(command, cwd=ROOT, start_new_session=True, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 120
-        while process.poll() is None and not list(tmp_path.rglob("config.json")) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        time.sleep(draw.uniform(0, 1.5))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    kill([*words, str(tmp_path)], tmp_path, ["config.json"] * 3)
     for place in (tmp_path, out):
         assert main([*words, str(place)]) == 0
     measured = [name for name in rows_of(out / "table6.csv")[0] if name.startswith("days")]
