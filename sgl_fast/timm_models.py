@@ -93,7 +93,7 @@ class TimmNetwork(Network):
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Logits (N, num_classes) of `forward_features`; pre_logits, or no classifier: (N, num_features)."""
-        pooled = functional.dropout(functional.adaptive_avg_pool2d(x, 1).flatten(1), self.drop_rate, self.training)
+        pooled = functional.dropout(self.pooled(x), self.drop_rate, self.training)
         return pooled if pre_logits else self.classifier(pooled)
 
     def forward_intermediates(

@@ -117,8 +117,12 @@ class Network(nn.Module):
 
     def classify(self, last: Tensor) -> Tensor:
         """Logits (N, num_classes) of the last cell's output."""
-        logits: Tensor = self.classifier(functional.adaptive_avg_pool2d(last, 1).flatten(1))
+        logits: Tensor = self.classifier(self.pooled(last))
         return logits
+
+    def pooled(self, last: Tensor) -> Tensor:
+        """What the classifier reads (N, C): means over the pixels of the last cell's output."""
+        return functional.adaptive_avg_pool2d(last, 1).flatten(1)
 
     def _probability(self) -> float | Tensor:
         """drop_path; a compiled program reads it anew at every call, and so is one for all rates."""
