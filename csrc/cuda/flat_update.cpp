@@ -20,8 +20,7 @@ double* squares_of(const Stream& stream, int64_t K, int64_t P, const float* rows
 }  // namespace
 
 void row_norms(const Stream& stream, int64_t K, int64_t P, const float* rows, float* norms) {
-    const double* squares = squares_of(stream, K, P, rows);
-    LAUNCH(norms_kernel, stream, Grid{unsigned(K)}, FLAT_THREADS, 0, parts_of(P), squares, norms);
+    LAUNCH(norms_kernel, stream, Grid{unsigned(K)}, FLAT_THREADS, 0, P, rows, norms);
 }
 
 void sgd(const Stream& stream, int64_t K, int64_t P, const Sgd& s, const float* lr, const float* weights,

@@ -13,15 +13,27 @@ struct Part {
     }
 };
 
+// The sum of squares of rows' floats from `first` to `end`, of all threads.
+__forceinline__ double sum_of_squares(const float* rows, long long first, long long end, double* parts) {
+    double total = 0;
+#pragma unroll 4
+    for (long long i = first + threadIdx.x; i < end; i += FLAT_THREADS) total += (double)rows[i] * rows[i];
+    return block_sum(total, parts);
+}
+
 // squares (K, gridDim.x): each block's sum
 KERNEL __launch_bounds__(FLAT_THREADS) squares_kernel(long long P, const float* rows, double* squares) {
     SHARED(double, parts, FLAT_THREADS / WARP);
     const Part part(P);
-    double total = 0;
-#pragma unroll 4
-    for (long long i = part.first + threadIdx.x; i < part.end; i += FLAT_THREADS) total += (double)rows[i] * rows[i];
-    total = block_sum(total, parts);
+    const double total = sum_of_squares(rows, part.first, part.end, parts);
     if (threadIdx.x == 0) squares[part.k * gridDim.x + blockIdx.x] = total;
+}
+
+// A block a row: rows are architectures', of some hundreds of floats.
+KERNEL __launch_bounds__(FLAT_THREADS) norms_kernel(long long P, const float* rows, float* norms) {
+    SHARED(double, parts, FLAT_THREADS / WARP);
+    const double total = sum_of_squares(rows, blockIdx.x * P, (blockIdx.x + 1) * P, parts);
+    if (threadIdx.x == 0) norms[blockIdx.x] = (float)sqrt(total);
 }
 
 // The norm of row k, on every thread of the block.
@@ -29,12 +41,6 @@ __forceinline__ double norm_of(const double* squares, long long k, int count, do
     double total = 0;
     for (int i = threadIdx.x; i < count; i += FLAT_THREADS) total += squares[k * count + i];
     return sqrt(block_sum(total, parts));
-}
-
-KERNEL __launch_bounds__(FLAT_THREADS) norms_kernel(int count, const double* squares, float* norms) {
-    SHARED(double, parts, FLAT_THREADS / WARP);
-    const double norm = norm_of(squares, blockIdx.x, count, parts);
-    if (threadIdx.x == 0) norms[blockIdx.x] = (float)norm;
 }
 
 KERNEL __launch_bounds__(FLAT_THREADS)

@@ -20,7 +20,7 @@ constexpr int DROPOUT_THREADS = 256;
 constexpr int DROPOUT_PART = 4096;  // positions of a block
 
 KERNEL squares_kernel(long long P, const float* rows, double* squares);
-KERNEL norms_kernel(int count, const double* squares, float* norms);
+KERNEL norms_kernel(long long P, const float* rows, float* norms);
 KERNEL sgd_kernel(long long P, float momentum, float weight_decay, float clip, const float* lr, const float* weights,
                   const float* grad, const float* buffer, const double* squares, float* new_weights, float* new_buffer,
                   float* norms);
