@@ -5,7 +5,7 @@ Python, so that all Pythons and every torch from 2.10 load it; and the small mod
 
 Where torch or a compiler is missing the package is pure Python, and a line says so; with SGL_FAST_EXT=1 that is an
 error, with SGL_FAST_NO_EXT=1 nothing is compiled. A wheel holds the module of this Python and of the interpreters that
-SGL_FAST_PYTHONS names (`make wheel`). Installations and wheels also pack the CUDA kernels' machine code where NVRTC is
+SGL_FAST_PYTHONS names, and with SGL_FAST_WHEEL=1 it fits older systems than this one (`make wheel`). Installations and wheels also pack the CUDA kernels' machine code where NVRTC is
 found; without it they are compiled at first use. Metadata lives in pyproject.toml.
 """
 
@@ -28,9 +28,12 @@ from setuptools.command.bdist_wheel import bdist_wheel
 # -g0 undoes the -g of Python's own flags, whose debug information is 46 of 48 MB.
 FLAGS = ["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast", "-Wno-psabi"]
 OLDEST_TORCH = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # 2.10: what is newer in the stable ABI is not called
-SOURCES = [*sorted(path for part in ("", "cpu/", "cuda/") for path in glob(f"csrc/{part}*.cpp"))]
 LIBRARY, MODULE = "sgl_fast.libsgl_fast", "sgl_fast._C"
-MODULE_SOURCES = ["csrc/module.cpp", "csrc/oldest_system.cpp"]  # the second one is the library's too
+MODULE_SOURCE, OLDEST_SYSTEM = "csrc/module.cpp", "csrc/oldest_system.cpp"
+ALL = {path for part in ("", "cpu/", "cuda/") for path in glob(f"csrc/{part}*.cpp")}
+SOURCES = sorted(ALL - {MODULE_SOURCE, OLDEST_SYSTEM})  # the library's
+# Of a wheel for other systems alone: it defines what compilers have in their headers.
+OLDEST = [OLDEST_SYSTEM] if os.environ.get("SGL_FAST_WHEEL") == "1" else []
 PYTHONS = os.environ.get("SGL_FAST_PYTHONS", "").split()
 # The module finds the library by this name, beside itself.
 NAMED = ["-Wl,-soname,libsgl_fast.so"] if sys.platform == "linux" else ["-Wl,-install_name,@loader_path/libsgl_fast.so"]
@@ -77,7 +80,7 @@ def extension() -> dict[str, Any]:
     headers = {"depends": sorted(glob("csrc/**/*.h", recursive=True)), "include_dirs": cpp_extension.include_paths()}
     library = Extension(
         LIBRARY,
-        sources=[source for source in SOURCES if source != MODULE_SOURCES[0]],
+        sources=[*SOURCES, *OLDEST],
         extra_compile_args=[*FLAGS, OLDEST_TORCH],
         library_dirs=cpp_extension.library_paths(),
         libraries=["torch_cpu", *(["dl"] if sys.platform == "linux" else [])],
@@ -85,7 +88,12 @@ def extension() -> dict[str, Any]:
         **headers,
     )
     module = Extension(
-        MODULE, sources=MODULE_SOURCES, extra_compile_args=FLAGS, extra_link_args=BESIDE, language="c++", **headers
+        MODULE,
+        sources=[MODULE_SOURCE, *OLDEST],
+        extra_compile_args=FLAGS,
+        extra_link_args=BESIDE,
+        language="c++",
+        **headers,
     )
     return {"ext_modules": [library, module], "cmdclass": {"build_ext": Build, "bdist_wheel": Wheel}}
 
@@ -114,7 +122,7 @@ def build_module(python: str, library: Path, headers: list[str]) -> None:
     _, own, suffix = facts_of(python)
     compiler = os.environ.get("CXX", "g++").split()
     flags = [*FLAGS, "-std=c++17", "-fPIC", "-shared", *(f"-I{folder}" for folder in (own, *headers))]
-    files = [*MODULE_SOURCES, str(library), *BESIDE, "-o", str(library.with_name(f"_C{suffix}"))]
+    files = [MODULE_SOURCE, *OLDEST, str(library), *BESIDE, "-o", str(library.with_name(f"_C{suffix}"))]
     subprocess.run([*compiler, *flags, *files], check=True)
 
 
