@@ -5,8 +5,9 @@ Python, so that all Pythons and every torch from 2.10 load it; and the small mod
 
 Where torch or a compiler is missing the package is pure Python, and a line says so; with SGL_FAST_EXT=1 that is an
 error, with SGL_FAST_NO_EXT=1 nothing is compiled. A wheel holds the module of this Python and of the interpreters that
-SGL_FAST_PYTHONS names, and with SGL_FAST_WHEEL=1 it fits older systems than this one (`make wheel`). Installations and wheels also pack the CUDA kernels' machine code where NVRTC is
-found; without it they are compiled at first use. Metadata lives in pyproject.toml.
+SGL_FAST_PYTHONS names; with SGL_FAST_WHEEL=1 it fits older systems than this one (`make wheel`). Installations and
+wheels also pack the CUDA kernels' machine code where NVRTC is found; without it they are compiled at first use.
+Metadata lives in pyproject.toml.
 """
 
 from __future__ import annotations
