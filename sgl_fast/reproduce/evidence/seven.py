@@ -54,26 +54,19 @@ def _scores(study: Study) -> Section:
     if len(cells) < study.scale.scored:
         return found
     genotypes, accuracies = [cell.genotype for cell in cells], [cell.mean for cell in cells]
-    null = Null(tuple(sorted(spearman(s, accuracies) or 0.0 for s in random_scores(len(cells)))))
+
+    def rho(scores: Sequence[float]) -> float:
+        return spearman(scores, accuracies) or 0.0
+
+    null = Null(tuple(sorted(map(rho, random_scores(len(cells))))))
     for label, searches in _searches(study):
-        singles, means, last = list[str](), list[str](), []
+        single, together = dict[int, list[float]](), dict[int, float]()
         for step in study.scale.looks:
             every = [[scores(r, k, genotypes) for k in learners(r)] for r in all_look(searches, step)]
-            own = [fmean(spearman(s, accuracies) or 0.0 for s in one) for one in every]
-            singles.append(told(own, 2))
-            mean_score = [fmean(column) for column in zip(*(s for one in every for s in one), strict=True)]
-            rho = spearman(mean_score, accuracies) if mean_score else None
-            means.append("-" if rho is None else f"{rho:.2f}")
-            last = [] if rho is None else [rho]
-            found.numbers.append({"row": label, "quantity": "rho, one search", "step": step, **summed(own)})
-            if rho is not None:
-                more = {"mean": rho, "n": len(every), "null_mean": null.mean, "p": null.reaches(rho)}
-                found.numbers.append({"row": label, "quantity": "rho, mean score", "step": step, **more})
-        p = f"{null.mean_reaches(fmean(own), len(own)):.2g}" if own else "-"
-        found.rows.append([label, str(len(every)), *singles, p])
-        found.rows.append(
-            [f"{label}: mean score", str(len(every)), *means, f"{null.reaches(last[0]):.2g}" if last else "-"]
-        )
+            single[step] = [fmean(map(rho, one)) for one in every]
+            if every:
+                together[step] = rho([fmean(column) for column in zip(*(s for one in every for s in one), strict=True)])
+        _ranks(found, label, single, together, null)
     found.notes.append(
         f"{DRAWS} random architectures: mean {null.mean:.2f}, deviation {null.deviation:.2f}; 95% are below "
         f"{null.quantile(0.95):.2f}, 99% below {null.quantile(0.99):.2f}. p of the mean score: share that reach it; of "
@@ -81,6 +74,24 @@ def _scores(study: Study) -> Section:
         "with accuracy, all of them are one draw, and the first p is the one that counts."
     )
     return found
+
+
+def _ranks(found: Section, label: str, single: dict[int, list[float]], together: dict[int, float], null: Null) -> None:
+    """Two rows, and their numbers.
+
+    single     by steps, the correlation of each search; together: that of the mean score of all of them
+    """
+    for step, values in single.items():
+        found.numbers.append({"row": label, "quantity": "rho, one search", "step": step, **summed(values)})
+        if step in together:
+            more = {"mean": together[step], "n": len(values), "null_mean": null.mean, "p": null.reaches(together[step])}
+            found.numbers.append({"row": label, "quantity": "rho, mean score", "step": step, **more})
+    end = list(single.values())[-1]
+    p = f"{null.mean_reaches(fmean(end), len(end)):.2g}" if end else "-"
+    found.rows.append([label, str(len(end)), *map(told, single.values()), p])
+    shown = [f"{together[step]:.2f}" if step in together else "-" for step in single]
+    p = f"{null.reaches(together[list(single)[-1]]):.2g}" if end else "-"
+    found.rows.append([f"{label}: mean score", str(len(end)), *shown, p])
 
 
 def _steps(study: Study, text: str, *more: str) -> Section:
