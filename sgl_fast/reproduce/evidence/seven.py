@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from ...genotype.score import spearman
 from ..jobs import Job
 from .plan import EXPERIMENTS, METHODS, SEVEN, SINGLE, Study, group_searches, single_searches
-from .readings import Record, all_look, all_trained, learners, scores, tops
+from .readings import Record, Trained, all_look, all_trained, learners, scores, tops
 from .section import Section, summed, told
 from .statistics import DRAWS, Null, Share, Tops, agreement, null_of_groups, random_scores
 
@@ -18,28 +18,31 @@ def seven(study: Study) -> list[Section]:
     """(c): operations alone, what searches drop, how seeds agree; and how alphas rank cells."""
     alone = {op: all_trained([study.cell_of_one(op)]) for op in SEVEN}
     worst = sorted((op for op in SEVEN if alone[op]), key=lambda op: alone[op][0].mean)[:2]
-    first = Section(
-        f"(c) {EXPERIMENTS['c']}",
-        "Test accuracy, %, of networks of one operation alone, mean ± deviation over initialisations; no search has "
-        "to do with it. The two worst are those that a search should drop.",
-        ["operation", "alone"],
-    )
-    for op, cells in alone.items():
-        values = cells[0].accuracies if cells else ()
-        label = f"{op} (one of the two worst)" if op in worst and len(worst) == 2 else op
-        first.add(label, [told(values)], {"quantity": "alone, %", **summed(values)})
     known = all(alone.values())
-    by_chance = "as many random ones (95%)"
-    dropped = _steps(
-        study, "Edges with one of the two worst operations in front, % of the ten of both cells.", by_chance
-    )
+    by_chance, worst_ones = "as many random ones (95%)", "Edges with one of the two worst operations in front"
+    dropped = _steps(study, f"{worst_ones}, % of the ten of both cells.", by_chance)
     agreed = _steps(study, "Edges, of ten, on which two seeds agree, mean over all pairs.", by_chance)
     share = Share(frozenset(SEVEN.index(op) for op in worst))
     for label, searches in _searches(study):
         if known:
             _line(dropped, study, label, searches, share, True)
         _line(agreed, study, label, searches, agreement, False)
-    return [first, *([dropped] if known else []), agreed, _scores(study)]
+    return [_alone(alone, worst), *([dropped] if known else []), agreed, _scores(study)]
+
+
+def _alone(cells: dict[str, list[Trained]], worst: Sequence[str]) -> Section:
+    """cells: of each operation its cell, where that is trained; worst: two of them, fewer as long as no two are"""
+    found = Section(
+        f"(c) {EXPERIMENTS['c']}",
+        "Test accuracy, %, of networks of one operation alone, mean ± deviation over initialisations; no search has "
+        "to do with it. The two worst are those that a search should drop.",
+        ["operation", "alone"],
+    )
+    for op, trained in cells.items():
+        values = trained[0].accuracies if trained else ()
+        label = f"{op} (one of the two worst)" if op in worst and len(worst) == 2 else op
+        found.add(label, [told(values)], {"quantity": "alone, %", **summed(values)})
+    return found
 
 
 def _scores(study: Study) -> Section:
