@@ -10,7 +10,7 @@
 namespace sgl_fast {
 namespace {
 
-constexpr int IMAGE_GROUPS = 4;  // whose weight gradients are summed apart
+constexpr int IMAGE_GROUPS = 10;  // whose weight gradients are summed apart
 
 static_assert(sizeof(BnFactors) == 4 * sizeof(float), "shared memory counts 4 floats a channel of grad z");
 static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == WMMA * WMMA,
