@@ -1,7 +1,7 @@
-// Gradients in the inputs of convolutions and pools: a block an image, a target and some of its channels, first those of all
-// images that go through convolutions, which take the longest. Every job's 1x1
-// convolution is undone into planes with a border in shared memory, from which each thread gathers what four neighbouring
-// pixels of R channels receive. While it computes, what comes next is on its way to its registers.
+// Gradients in the inputs of convolutions and pools: a block an image, a target and some of its channels; those that go
+// through convolutions take the longest and come first. Every job's 1x1 convolution is undone into planes with a border in
+// shared memory, from which each thread gathers what four neighbouring pixels of R channels receive. While it computes, what
+// comes next is on its way to its registers.
 #include "convolve.cuh"
 #include "pool_skip_dgrad.cuh"
 

@@ -69,8 +69,8 @@ __forceinline__ void add_norm_sums(const CellView& cell, const Target& target, i
     sum_groups(tiling, sums, first, parts);
 }
 
-// What comes after a block's part of a target's gradient, number `part` of so many `channels`: the sums of the norm before it, and if it is a node
-// those of its in-edges. sums: as add_norm_sums left them.
+// What comes after a block's part of a target's gradient, number `part` of so many `channels`: the sums of the norm before it,
+// and if it is a node those of its in-edges. sums: as add_norm_sums left them.
 template <int R>
 __forceinline__ void finish_part(const CellView& cell, const GradView& g, const DgradJobs& jobs, const Target& target,
                                  int image, int part, int channels, const float* sums) {
