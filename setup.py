@@ -30,7 +30,7 @@ FLAGS = ["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=fast", "-Wno-psabi"
 OLDEST_TORCH = "-DTORCH_TARGET_VERSION=0x020a000000000000"  # 2.10: what is newer in the stable ABI is not called
 SOURCES = [*sorted(path for part in ("", "cpu/", "cuda/") for path in glob(f"csrc/{part}*.cpp"))]
 LIBRARY, MODULE = "sgl_fast.libsgl_fast", "sgl_fast._C"
-MODULE_SOURCE = "csrc/module.cpp"
+MODULE_SOURCES = ["csrc/module.cpp", "csrc/oldest_system.cpp"]  # the second one is the library's too
 PYTHONS = os.environ.get("SGL_FAST_PYTHONS", "").split()
 # The module finds the library by this name, beside itself.
 NAMED = ["-Wl,-soname,libsgl_fast.so"] if sys.platform == "linux" else ["-Wl,-install_name,@loader_path/libsgl_fast.so"]
@@ -77,7 +77,7 @@ def extension() -> dict[str, Any]:
     headers = {"depends": sorted(glob("csrc/**/*.h", recursive=True)), "include_dirs": cpp_extension.include_paths()}
     library = Extension(
         LIBRARY,
-        sources=[source for source in SOURCES if source != MODULE_SOURCE],
+        sources=[source for source in SOURCES if source != MODULE_SOURCES[0]],
         extra_compile_args=[*FLAGS, OLDEST_TORCH],
         library_dirs=cpp_extension.library_paths(),
         libraries=["torch_cpu", *(["dl"] if sys.platform == "linux" else [])],
@@ -85,7 +85,7 @@ def extension() -> dict[str, Any]:
         **headers,
     )
     module = Extension(
-        MODULE, sources=[MODULE_SOURCE], extra_compile_args=FLAGS, extra_link_args=BESIDE, language="c++", **headers
+        MODULE, sources=MODULE_SOURCES, extra_compile_args=FLAGS, extra_link_args=BESIDE, language="c++", **headers
     )
     return {"ext_modules": [library, module], "cmdclass": {"build_ext": Build, "bdist_wheel": Wheel}}
 
@@ -114,7 +114,7 @@ def build_module(python: str, library: Path, headers: list[str]) -> None:
     _, own, suffix = facts_of(python)
     compiler = os.environ.get("CXX", "g++").split()
     flags = [*FLAGS, "-std=c++17", "-fPIC", "-shared", *(f"-I{folder}" for folder in (own, *headers))]
-    files = [MODULE_SOURCE, str(library), *BESIDE, "-o", str(library.with_name(f"_C{suffix}"))]
+    files = [*MODULE_SOURCES, str(library), *BESIDE, "-o", str(library.with_name(f"_C{suffix}"))]
     subprocess.run([*compiler, *flags, *files], check=True)
 
 

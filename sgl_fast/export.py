@@ -9,7 +9,6 @@ from .run.command import refuse, started
 from .run.parser import Parser
 
 PROG = "python -m sgl_fast.export"
-SUFFIXES = (".onnx", ".pt2")
 EXAMPLES = f"""\
   {PROG} RUN                        RUN/network.onnx, for onnxruntime and whatever else reads ONNX
   {PROG} RUN --out network.pt2      for torch.export.load, AOTInductor, ExecuTorch
@@ -39,12 +38,12 @@ def main(argv: list[str] | None = None) -> int:
         if args.run is None:
             raise ValueError("need the folder of an evaluation: RUN")
         out = args.out or (args.run if args.run.is_dir() else args.run.parent) / "network.onnx"
-        if out.suffix not in SUFFIXES:
-            raise ValueError(f"--out: need a name in {' or '.join(SUFFIXES)}; got {out}")
         if not out.parent.is_dir():
             raise ValueError(f"--out: there is no folder {out.parent}")
-        from .run.exported import export_network
+        from .run.exported import FORMATS, export_network
 
+        if out.suffix not in FORMATS:
+            raise ValueError(f"--out: need a name in {' or '.join(FORMATS)}; got {out}")
         print(export_network(args.run, out, args.average, args.pixels))
     except (OSError, ValueError) as error:
         return refuse(PROG, error)

@@ -22,6 +22,7 @@ from .genotype.published import genotypes, read_genotype
 from .genotype.sources import source_of
 from .nets.network import Network
 from .run.weights import load_network
+from .spaces._space import reductions_of
 
 FORMS = {True: (48, 14, 1000, 224), False: (36, 20, 10, 32)}  # ImageNet's or not: channels, cells, classes, pixels
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -65,7 +66,8 @@ class TimmNetwork(Network):
         if not self.num_classes:
             self.reset_classifier(0)
         layers, first = len(self.cells), 8 if imagenet else 1
-        self.ends = tuple(end for end in sorted({layers // 3 - 1, 2 * layers // 3 - 1, layers - 1}) if end >= 0)
+        self.reductions = reductions_of(layers)
+        self.ends = tuple(sorted({index - 1 for index in self.reductions if index} | {layers - 1}))
         self.feature_info = [
             {"num_chs": self.cells[end].c_out, "reduction": first * self.stride(end), "module": f"cells.{end}"}
             for end in self.ends
@@ -80,9 +82,7 @@ class TimmNetwork(Network):
 
     def stride(self, cell: int) -> int:
         """Of a cell's output, against the first cell's input."""
-        layers = len(self.cells)
-        halved = sum(index <= cell for index in {layers // 3, 2 * layers // 3})
-        return 1 << halved
+        return 1 << sum(index <= cell for index in self.reductions)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(images))

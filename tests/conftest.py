@@ -36,6 +36,14 @@ INTERPRETED = (
 )
 
 
+@pytest.fixture(autouse=True, scope="session")
+def patient() -> None:
+    """A test's own SIGTERM ends no process that has to wait for its share of a slow machine."""
+    from sgl_fast.run import signals
+
+    signals.PATIENCE = 600
+
+
 @pytest.fixture
 def nothing_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No data set of this machine takes part."""

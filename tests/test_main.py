@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -20,6 +21,15 @@ from sgl_fast.run.command import started
 def main():
     print("loading", flush=True)
     time.sleep(60)
+    return 0
+started(main)
+"""
+
+
+TORCH = """
+from sgl_fast.run.command import started
+def main():
+    import torch
     return 0
 started(main)
 """
@@ -74,3 +84,12 @@ def test_an_interrupt_while_it_loads_is_one_line() -> None:
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60)[1] == "stopped by SIGINT, with no step under way\n"
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("said", "found"), [({}, "3000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, "0")]
+)
+def test_threads_do_not_keep_cores_from_others(said: dict[str, str], found: str) -> None:
+    without = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    words, setting = [sys.executable, "-c", TORCH], {**without, "OMP_DISPLAY_ENV": "verbose", **said}
+    assert f"GOMP_SPINCOUNT = '{found}'" in subprocess.run(words, env=setting, capture_output=True, text=True).stderr

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from compiled import printed
 from conftest import why_not_interpreted
 
 from sgl_fast import precompile
 from sgl_fast.backends import nvrtc
 
-ROOT = Path(__file__).parent.parent
 SETTINGS = ["--space", "pc_darts", "--data", "embedded", "--channels", "16", "--layers", "1", "--nodes", "1"]
 SETTINGS += ["--batch-size", "18", "--limit", "36", "--epochs", "2", "--arch-start", "1"]
 # A search of both orders whose every launch goes Triton's own way to a driver that loads and runs nothing; all memory
@@ -56,11 +54,7 @@ sys.exit(code)
 
 def command(folder: Path, *words: str) -> str:
     """What it prints; its caches lie in the folder."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    environment |= {"TRITON_CACHE_DIR": str(folder / "triton"), "SGL_FAST_CACHE": str(folder / "cuda")}
-    done = subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return printed(*words, TRITON_CACHE_DIR=str(folder / "triton"), SGL_FAST_CACHE=str(folder / "cuda"))
 
 
 def test_a_run_finds_every_kernel(tmp_path: Path) -> None:
@@ -110,14 +104,14 @@ def test_what_does_not_compile_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A folder that cannot be written, too; what else was asked for is compiled."""
-    monkeypatch.setattr(precompile.device_code, "compiled_here", compiled)
+    monkeypatch.setattr(precompile.device_code, "compiled_here", compiled_here)
     assert precompile.main(["--arch", "sm_70,sm_80,sm_90", "--backend", "cuda", "--data", "embedded"]) == 1
     said = capsys.readouterr()
     assert said.err == f"{precompile.PROG}: cuda, sm_70: no such GPU\n{precompile.PROG}: cuda, sm_80: cannot write\n"
     assert said.out.startswith("cuda    sm_90  ") and said.out.count("\n") == 1
 
 
-def compiled(arch: int) -> tuple[int, int]:
+def compiled_here(arch: int) -> tuple[int, int]:
     if arch == 70:
         raise RuntimeError("no such GPU")
     if arch == 80:

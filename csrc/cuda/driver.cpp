@@ -1,9 +1,9 @@
 #include "driver.h"
 
-#include <dlfcn.h>
-
 #include <cstdlib>
 #include <stdexcept>
+
+#include "../oldest_system.h"
 
 namespace sgl_fast {
 namespace {

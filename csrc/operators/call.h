@@ -2,7 +2,6 @@
 // is what the operators of csrc/*.h take first.
 #pragma once
 
-#include <dlfcn.h>
 #include <torch/csrc/stable/accelerator.h>
 
 #include <optional>
@@ -15,6 +14,7 @@
 #include "../cuda/launch.h"
 #include "../flat_update.h"
 #include "../mixed_cell.h"
+#include "../oldest_system.h"
 #include "../pseudo_label.h"
 #include "../skip_dropout.h"
 #include "tensor.h"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..spaces import OPERATIONS
+from ..spaces._space import reductions_of
 from .genotype import Genotype
 
 # channels, layers, classes of the networks that papers give sizes of, by whether it is the ImageNet form
@@ -23,8 +24,9 @@ def parameters_of(genotype: Genotype, channels: int, layers: int, classes: int, 
     else:
         total = 3 * channels * (27 + 2)
         before = last = 3 * channels
+    reductions = reductions_of(layers)
     for layer in range(layers):
-        reduction = layer in (layers // 3, 2 * layers // 3)
+        reduction = layer in reductions
         channels = 2 * channels if reduction else channels
         edges = genotype.reduce if reduction else genotype.normal
         concat = genotype.reduce_concat if reduction else genotype.normal_concat

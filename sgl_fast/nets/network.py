@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ..genotype.genotype import Genotype
-from ..spaces._space import check_size
+from ..spaces._space import check_size, reductions_of
 from .primitives import OPS, FactorizedReduce, relu_conv_bn
 
 
@@ -49,7 +49,8 @@ class Network(nn.Module):
         channels, layers, num_classes = checked_sizes(channels, layers, num_classes, imagenet)
         self.register_buffer("_rate", torch.zeros(()), persistent=False)
         self.drop_path = drop_path
-        self.auxiliary_cell = 2 * layers // 3
+        reductions = reductions_of(layers)
+        self.auxiliary_cell = max(reductions)
         if imagenet:
             self.stem0, self.stem1 = imagenet_stems(channels)
             c_before, c_last = channels, channels
@@ -60,7 +61,7 @@ class Network(nn.Module):
         self.cells = nn.ModuleList()
         c, reduced, c_auxiliary = channels, imagenet, 0
         for index in range(layers):
-            reduction = index in (layers // 3, 2 * layers // 3)
+            reduction = index in reductions
             c = 2 * c if reduction else c
             cell = Cell(genotype, c_before, c_last, c, reduction, reduced)
             self.cells.append(cell)

@@ -19,17 +19,18 @@ def gumbel_softmax(alphas: Tensor, tau: float | Tensor, draws: Draws) -> Tensor:
 
 
 class Snas(Relaxation):
-    """Weights are a sample of the concrete distribution, whose temperature falls from 1 to 0.03 (its eq 5).
+    """Weights are a sample of the concrete distribution, whose temperature falls linearly from 1 to 0.03 (its eq 5).
 
-    The temperature is geometric in the epoch, whose ends alone are published; the weights learn on D_tr and the
-    architecture on D_val, as in every search here, where SNAS has one data set for both.
+    The first epoch is already a step below 1, as in the authors' code. The weights learn on D_tr and the architecture
+    on D_val, as in every search here, where SNAS has one data set for both; no node keeps `none`, which theirs may.
     """
 
     draws = True
-    last_tau = 0.03
+    taus = 1.0, 0.03  # before the first epoch, in the last one
 
     def weights(self, alphas: Tensor, moment: Moment, draws: Draws) -> Tensor:
-        return gumbel_softmax(alphas, self.last_tau**moment.progress, draws)
+        first, last = self.taus
+        return gumbel_softmax(alphas, first + (last - first) * ((moment.epoch + 1) / moment.epochs), draws)
 
 
 class Gdas(Relaxation):

@@ -168,11 +168,22 @@ def _stopped(number: int, frame: object) -> None:
     os._exit(128 + number)
 
 
+def wait_briefly() -> None:
+    """How often a thread of libgomp asks whether the others are done before it sleeps: for microseconds.
+
+    By itself for milliseconds, in which it keeps a core from those whom it waits for when other programs run. Nothing
+    where the user has said how to wait. libgomp reads it when it is loaded, by torch.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
 def started(main: Callable[[], int]) -> int:
     """A command line as a program, on standard streams that never raise and show any text in any encoding.
 
     Ctrl-C, where `stop_requested` does not wait for a step, is one line, wherever libraries are while they load.
     """
+    wait_briefly()
     if signal.getsignal(signal.SIGINT) == signal.default_int_handler:  # not under nohup
         signal.signal(signal.SIGINT, _stopped)
     for number in range(3):

@@ -17,7 +17,7 @@ from ..data.locate import cifar_path, data_root, fashion_mnist_folder, imagenet_
 from ..files import user_path
 
 PACKAGES = ("torchvision", "triton", "numpy", "matplotlib")
-VARIABLES = ("SGL_FAST_", "OMP_", "MKL_", "CUDA_", "TRITON_", "PYTORCH_", "TORCH_")
+VARIABLES = ("SGL_FAST_", "OMP_", "GOMP_", "MKL_", "CUDA_", "TRITON_", "PYTORCH_", "TORCH_")
 GIB = 2**30
 
 

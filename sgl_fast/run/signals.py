@@ -14,9 +14,7 @@ from types import FrameType
 # An interrupt, an end, a terminal that closes, and a scheduler's warning (sbatch --signal=USR1@300).
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 PATIENCE = 30.0  # seconds that a SIGTERM leaves: schedulers kill after as many
-ONE = (
-    0.05  # seconds within which the same signal twice is one: timeout(1) sends its own to the process and to its group
-)
+ONE = 0.05  # seconds within which the same signal twice is one: timeout(1) sends its own to process and group
 
 
 class Stop:
@@ -31,10 +29,10 @@ class Stop:
 
 
 @contextmanager
-def stop_requested(patience: float = PATIENCE) -> Iterator[Stop]:
+def stop_requested() -> Iterator[Stop]:
     """Within the block a signal only sets `signal`; the loop looks at it, saves and leaves.
 
-    A second one ends the process at once, and so does a SIGTERM after `patience` seconds, wherever the step is: files
+    A second one ends the process at once, and so does a SIGTERM after PATIENCE seconds, wherever the step is: files
     are as the last checkpoint left them. Signals that were ignored (nohup) stay so. The old handlers come back at the
     end. Outside the main thread, where Python allows no handlers, `signal` stays None.
     """
@@ -49,7 +47,7 @@ def stop_requested(patience: float = PATIENCE) -> Iterator[Stop]:
     # Python runs handlers between two of its own instructions, which a step may be far from; the bytes come at once.
     before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     _children.append((writer.fileno(), numbers))
-    watcher = threading.Thread(target=_watch, args=(reader, numbers, patience), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(reader, numbers), daemon=True)
     watcher.start()
     try:
         yield stop
@@ -63,14 +61,14 @@ def stop_requested(patience: float = PATIENCE) -> Iterator[Stop]:
         reader.close()
 
 
-def _watch(reader: socket.socket, numbers: list[signal.Signals], patience: float) -> None:
+def _watch(reader: socket.socket, numbers: list[signal.Signals]) -> None:
     """Ends the process at the second signal, and some time after a SIGTERM; returns when the other end closes."""
     first, last = None, 0.0
     while True:
         try:
             received = reader.recv(1)
         except TimeoutError:
-            _end(signal.SIGTERM, f"the step goes on after {patience:g} seconds")
+            _end(signal.SIGTERM, f"the step goes on after {PATIENCE:g} seconds")
         if not received:
             return
         number, now = received[0], time.monotonic()
@@ -80,7 +78,7 @@ def _watch(reader: socket.socket, numbers: list[signal.Signals], patience: float
             _end(first, "a second signal")
         first, last = number, now
         if first == signal.SIGTERM:
-            reader.settimeout(patience)
+            reader.settimeout(PATIENCE)
 
 
 def _end(number: int, reason: str) -> None:

@@ -99,11 +99,15 @@ class Stages:
         return bool(self.search.architect.steps > 0)
 
     def remember(self, record: Mapping[str, Any]) -> bool:
-        """Takes from an epoch's record, JSON, what the relaxation asks for; whether that ends the search here."""
+        """Takes from an epoch's record, JSON, what the relaxation asks for; whether that ends the search here.
+
+        The last epoch ends it anyhow, and is never stopped.
+        """
         relaxation = self.search.relaxation
         if relaxation.remembers and self.moved:
             self.history.append({name: record[name] for name in relaxation.remembers})
-            self.stopped = relaxation.stop(self.history, self.search.space) or ""
+            if self.step < self.steps:
+                self.stopped = relaxation.stop(self.history, self.search.space) or ""
         return bool(self.stopped)
 
     def genotypes(self) -> list[Genotype]:

@@ -84,11 +84,7 @@ def sgl_step(
     grad_w = base.on_train.weights[-K:] if options.human_labels else torch.zeros_like(w)
     if pseudo_labelled:
         of_labels = w if options.teacher == "self" else v_new
-        learns = options.teacher != "frozen"
-        label = VirtualLearners(range(K), of_labels, batch.x_unlabeled, seeds=_seeds(seeds, 2, K), learns=learns)
-        differentiated = options.order == 2 and options.teacher != "frozen"
-        base.teachers = (passes if teachers is None else teachers).linearize(label, differentiated)
-        on_unlabeled = _stage_two(passes, w, batch, options, base, seeds)
+        on_unlabeled = _stage_two(passes, w, of_labels, batch, options, base, seeds, teachers)
         losses["pseudo"] = on_unlabeled.loss
         grad_w = grad_w + on_unlabeled.weights
     w_new = update_w(w, grad_w)
@@ -96,12 +92,9 @@ def sgl_step(
     if not stage_three:
         return Step(v_new, w_new, None, losses, accuracies)
     # Stage 3: the gradient of L(W', A, val) in A, eq (6); its part through W' and V' by eqs (7)-(11).
-    targets = one_hot(batch.y_val, passes.num_classes, K, w.dtype)
-    rows = VirtualLearners(range(K), w_new, batch.x_val, targets, seeds=_seeds(seeds, 4, K), learns=False)
-    direct = passes.gradients(rows, weights=options.order == 2, arch=True)
+    direct, accuracies["val"] = _stage_three(passes, w_new, batch, options, seeds)
     h, added = passes.regularised(direct.arch)
     losses |= {"val": direct.loss, **added}
-    accuracies["val"] = _accuracy(direct, rows)
     if options.order == 1:
         return Step(v_new, w_new, h, losses, accuracies)
     implicit, error = implicit_terms(passes, base, direct.weights, options, K)
@@ -154,17 +147,36 @@ def _stage_one(
 
 
 def _stage_two(
-    passes: Passes, w: Tensor, batch: Batch, options: Options, base: Base, seeds: Tensor | None
+    passes: Passes,
+    w: Tensor,
+    of_labels: Tensor,
+    batch: Batch,
+    options: Options,
+    base: Base,
+    seeds: Tensor | None,
+    teachers: Passes | None,
 ) -> Gradients:
-    """The second term of eq (5), against the teachers' pseudo-labels."""
-    K = len(w)
-    assert base.teachers is not None
+    """The second term of eq (5), against the pseudo-labels of teachers with the weights `of_labels` (K, P)."""
+    K, learns = len(w), options.teacher != "frozen"
+    label = VirtualLearners(range(K), of_labels, batch.x_unlabeled, seeds=_seeds(seeds, 2, K), learns=learns)
+    base.teachers = (passes if teachers is None else teachers).linearize(label, options.order == 2 and learns)
     base.p, targets = pseudo_labels(base.teachers.logits, passes.backend)
     rows = VirtualLearners(range(K), w, batch.x_unlabeled, targets, options.lam, seeds=_seeds(seeds, 3, K))
     record = options.order == 2 and METHODS[options.method].replays
     got = passes.gradients(rows, weights=True, arch=record, record=record)
     base.rows_unlabeled = _with_patterns(rows, got)
     return got
+
+
+def _stage_three(
+    passes: Passes, w: Tensor, batch: Batch, options: Options, seeds: Tensor | None
+) -> tuple[Gradients, Tensor]:
+    """Eq (6) at W' alone, in W', too, where the implicit terms ask for it; and the accuracies."""
+    K = len(w)
+    targets = one_hot(batch.y_val, passes.num_classes, K, w.dtype)
+    rows = VirtualLearners(range(K), w, batch.x_val, targets, seeds=_seeds(seeds, 4, K), learns=False)
+    got = passes.gradients(rows, weights=options.order == 2, arch=True)
+    return got, _accuracy(got, rows)
 
 
 def _accuracy(got: Gradients, rows: VirtualLearners) -> Tensor:

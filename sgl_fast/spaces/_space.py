@@ -30,6 +30,11 @@ def edges_of(node: int) -> range:
     return range(start, start + node + 2)
 
 
+def reductions_of(layers: int) -> frozenset[int]:
+    """Indices of the cells that halve the image, in a network of so many; the later one feeds auxiliary heads."""
+    return frozenset((layers // 3, 2 * layers // 3))
+
+
 @dataclass(frozen=True)
 class Space:
     """One search space at one size. Build it with `sgl_fast.space(name, ...)`, which checks it.
@@ -99,7 +104,7 @@ class Space:
     @property
     def reductions(self) -> frozenset[int]:
         """Indices of the reduction cells."""
-        return frozenset((self.layers // 3, 2 * self.layers // 3))
+        return reductions_of(self.layers)
 
     def check_images(self, height: int, width: int) -> None:
         """ValueError unless every reduction sees an even height and width, in pixels of the input."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,21 @@ def test_an_operator_takes_and_gives_what_that_of_sgl_fast_does(name: str) -> No
     taken = [renamed.get(arg.name, (arg.name, str(arg.type))) for arg in ours.arguments if arg.name != "replayed"]
     assert taken[: -1 if backward else None] == [(arg.name, str(arg.type)) for arg in theirs.arguments]
     assert [str(one.type) for one in ours.returns] == [str(one.type) for one in theirs.returns]
+
+
+# The newest that manylinux_2_28 has, whatever the system that compiled: csrc/oldest_system.cpp.
+NEWEST = {"GLIBC": (2, 28), "GLIBCXX": (3, 4, 24), "CXXABI": (1, 3, 11)}
+
+
+@pytest.mark.skipif(not shutil.which("nm"), reason="needs nm")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of systems with glibc")
+@pytest.mark.parametrize("part", [parts.LIBRARY.name, f"_C{sysconfig.get_config_var('EXT_SUFFIX')}"])
+def test_wheels_run_where_those_of_torch_do(part: str) -> None:
+    command = ["nm", "--dynamic", "--undefined-only", "--with-symbol-versions", str(parts.LIBRARY.with_name(part))]
+    asked = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    found = re.findall(r"(\S+)@(GLIBC|GLIBCXX|CXXABI)_([0-9.]+)$", asked, re.MULTILINE)
+    assert {system for _, system, _ in found} == set(NEWEST)
+    assert not [name for name, system, version in found if tuple(map(int, version.split("."))) > NEWEST[system]]
 
 
 ALONE = """

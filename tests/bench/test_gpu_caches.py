@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
+from compiled import ROOT, printed
 from conftest import why_not_interpreted
 
 from bench.gpu import caches, folders
 
-ROOT = Path(__file__).parents[2]
 FOUND = """
 import json
 from bench.gpu.caches import launches, runs, searched, tested
@@ -31,10 +28,7 @@ def test_kernels_of_tests_and_runs_are_found() -> None:
     """In a process of its own, whose kernels are no interpreted ones."""
     if reason := why_not_interpreted():
         pytest.skip(reason)
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-c", FOUND], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    tested, everything = map(set, json.loads(done.stdout))
+    tested, everything = map(set, json.loads(printed("-c", FOUND)))
     assert {"sgd_kernel", "perturb_kernel", "dropout_masks_kernel"} <= tested
     assert "stage_kernel" not in tested
     assert {"stage_kernel", "state_grad_kernel", "augment_kernel", "alpha_beta_grad_kernel"} <= everything - tested

@@ -4,16 +4,12 @@ no interpreted ones."""
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from compiled import ROOT, printed
 from conftest import why_not_interpreted
 
-ROOT = Path(__file__).parents[2]
 MOST_KERNELS = 60  # of a run
 MOST_LAUNCHES = 1800  # of a second-order step of pc_darts
 RUNS = [("pc_darts", 70), ("pc_darts", 90), ("darts", 90), ("p_darts", 90)]
@@ -28,10 +24,7 @@ def test_a_run_compiles_few_kernels_and_launches_few() -> None:
     """Integers that only count specialise none; what ends a sum goes with its last part."""
     if reason := why_not_interpreted():
         pytest.skip(reason)
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    done = subprocess.run([sys.executable, "-c", COUNT], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    *kernels, launches = json.loads(done.stdout)
+    *kernels, launches = json.loads(printed("-c", COUNT))
     assert all(20 < count <= MOST_KERNELS for count in kernels), dict(zip(map(str, RUNS), kernels, strict=True))
     assert MOST_LAUNCHES // 2 < launches <= MOST_LAUNCHES
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from compiled import printed
 
 from bench.triton import tiles, tune
 from bench.triton.launches import LIMITS, Resources, occupancy
 from sgl_fast.kernels import configurations
 from sgl_fast.kernels.configurations import KERNELS, VARIABLE, Tiles, assumed, read_tables, tiles_of
 
-CPU, ROOT = torch.device("cpu"), Path(__file__).parents[2]
+CPU = torch.device("cpu")
 
 
 def at(arch: int, kernel: str = "combine") -> Tiles:
@@ -169,11 +167,7 @@ sys.stdout.write(tiles.written({"80": tune.better(times)}))
 
 def test_every_candidate_is_timed_once(tmp_path: Path) -> None:
     """By a clock that counts, in a process whose launches are compiled ones; what it writes can be read."""
-    environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
-    command = [sys.executable, "-c", TUNE]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    path = tmp_path / "tiles.json"
-    path.write_text(done.stdout)
-    assert {"combine", "convolve_dot"} < set(json.loads(done.stdout)["80"])
+    path, tables = tmp_path / "tiles.json", printed("-c", TUNE)
+    path.write_text(tables)
+    assert {"combine", "convolve_dot"} < set(json.loads(tables)["80"])
     assert read_tables(str(path))["80"]["combine"] == (64, 16, 8, 3)

@@ -166,6 +166,16 @@ def test_a_stopped_search_says_so_and_is_done(
     assert before == {p.name: p.read_bytes() for p in out.iterdir() if p.suffix in (".json", ".jsonl", ".pt")}
 
 
+@pytest.mark.usefixtures("nothing_installed")
+def test_the_last_epoch_is_not_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its genotypes are its own."""
+    monkeypatch.setattr(RDarts, "stop", lambda *_: "enough")
+    out = tmp_path / "run"
+    assert main([*SMALL, "--relaxation", "r_darts", "--epochs", "2", "--arch-start", "1", "--out", str(out)]) == 0
+    last = json.loads((out / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["epoch"] == 2 and "hessian_eigenvalue" in last and "stopped" not in last
+
+
 def record_of(skips: int, order: list[float]) -> dict[str, Any]:
     """Of one learner in a space of two edges and three operations, of which the skip is no matter for a ranking."""
     return {"skips": [{"normal": skips, "reduce": 5}], "alphas_normal": [[order] * 2], "alphas_reduce": [[order] * 2]}
@@ -190,11 +200,11 @@ def test_r_darts_stops_when_the_curvature_rises() -> None:
         rows = [{"hessian_eigenvalue": [1.0, value]} for value in values]
         return RDarts().stop(rows, space("darts"))
 
-    flat = [1.0] * 9
+    flat = [1.0] * 17
     assert stop(*flat, 1.8) is None and stop(*flat, 1.8, 1.8) is not None  # of a mean of five: 1.16 and 1.32
-    assert stop(*flat[:8], 9.0) is not None and stop(*flat[:7], 9.0) is None  # not before there are nine epochs
-    assert "learner 1 rose from 1 to 2.6" in str(stop(*flat[:8], 9.0))
-    assert stop(*([-1.0] * 8), 9.0) is None  # from below 0 nothing is a multiple
+    assert stop(*flat[:16], 9.0) is not None and stop(*flat[:15], 9.0) is None  # not before there are 17 epochs
+    assert "learner 1 rose from 1 to 2.6" in str(stop(*flat[:16], 9.0))
+    assert stop(*([-1.0] * 16), 9.0) is None  # from below 0 nothing is a multiple
 
 
 @pytest.mark.usefixtures("nothing_installed")

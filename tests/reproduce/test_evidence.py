@@ -30,12 +30,14 @@ from sgl_fast.reproduce.evidence.statistics import (
     random_scores,
     random_tops,
 )
+from sgl_fast.reproduce.jobs import Job
 from sgl_fast.run import search_args
 from sgl_fast.run.search_settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--scale", "tiny", "--data", "embedded", "--image-size", "16", "--channels", "4", "--layers", "3"]
 SMALL += ["--nodes", "2", "--batch-size", "8"]
+DEAR_LAST = ("search", "k2-best"), ("cells", "random-darts"), ("search", "k1-first")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,16 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 
 def records_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def search_words(job: Job) -> list[str]:
+    """Those that are the search's, not its own."""
+    words = [word for word in job.words if word != "--validate"]
+    for flag in ("--at", "--cell", "--step", "--steps", "--initialisations"):
+        if flag in words:
+            place = words.index(flag)
+            del words[place : place + 2]
+    return words
 
 
 def test_a_search_drops_noise(out: Path) -> None:
@@ -120,14 +132,9 @@ def test_every_job_has_settings_that_its_command_takes(scale: str) -> None:
     folders = {job.folder for job in every}
     assert len(folders) == len(every) and all(job.needs is None or job.needs in folders for job in every)
     for job in every:
-        words = list(job.words)
-        for flag in ("--at", "--cell", "--step", "--steps", "--initialisations"):
-            if flag in words:
-                place = words.index(flag)
-                del words[place : place + 2]
-        settings = settings_of(search_args.given_of(search_args.parser().parse_args(words)), "cpu")
+        settings = settings_of(search_args.given_of(search_args.parser().parse_args(search_words(job))), "cpu")
         assert settings["image_size"] == 16 and settings["config"]["arch_lr"] == 3e-3 and settings["nodes"] == 2
-        assert job.command in ("search", "reproduce.evidence.trace", "reproduce.evidence.cell")
+        assert job.command in ("reproduce.evidence.trace", "reproduce.evidence.cell")
         assert settings["space"] == ("s4" if "s4" in str(job.folder) or "noise" in str(job.folder) else "darts")
 
 
@@ -136,24 +143,25 @@ def test_the_laptop_runs_what_was_planned() -> None:
     counts = {}
     for name in EXPERIMENTS:
         every = jobs(Study(study.out, study.scale, (name,)))
-        counts[name] = [sum(job.command.endswith(end) for job in every) for end in ("trace", "search", "cell")]
+        counts[name] = [sum(job.command.endswith(end) for job in every) for end in ("trace", "cell")]
     assert counts == {
-        "a": [5 * 3, 0, 0],
-        "b": [5 * 3, 0, 5 * 3 + 10],
-        "c": [0, 24 + 2 * 3, 7 + 30],
-        "d": [0, 24, 2 * 24 + 40],
-        "e": [0, 9 * 3, 9 * 3],
+        "a": [5 * 3, 0],
+        "b": [5 * 3, 5 * 3 + 10],
+        "c": [24 + 2 * 3, 7 + 30],
+        "d": [24, 2 * 24 + 40],
+        "e": [9 * 3, 9 * 3],
     }
-    searches = [job for job in jobs(study) if job.command == "search"]
+    searches = [job for job in jobs(study) if job.folder.is_relative_to(study.out / "search")]
     seeds = {job.folder.parent.name: set[str]() for job in searches}
     for job in searches:
         seeds[job.folder.parent.name].add(job.words[job.words.index("--seed") + 1])
+        assert ("--validate" in job.words) == job.folder.parent.name.startswith(("lam-", "learners-"))
+        settings = settings_of(search_args.given_of(search_args.parser().parse_args(search_words(job))), "cpu")
+        assert settings["limit"] == 2000 and settings["batch_size"] == 16
+        assert 400 <= settings["config"]["epochs"] * 2000 // 16 < 400 + 2000 // 16, "no more epochs than its steps need"
     order = [job.folder.relative_to(study.out).parts[:2] for job in jobs(study)]
-    assert (
-        order.index(("search", "k2-best"))
-        > order.index(("cells", "random-darts"))
-        > order.index(("search", "k1-first"))
-    )
+    dear, random, single = (order.index((above, name)) for above, name in DEAR_LAST)
+    assert dear > random > single
     assert len(seeds["k1-first"]) == 24 and seeds["lam-0.5"] == {"1", "2", "3"}
 
 
@@ -246,15 +254,25 @@ def test_bad_jobs(run: Any, words: list[str], message: str, capsys: pytest.Captu
 
 
 def test_a_trace_is_the_search(tmp_path: Path) -> None:
-    """At the ends of epochs it has the records of `sgl_fast.search` of the same words."""
+    """At the ends of epochs it has the records of `sgl_fast.search` of the same words; and a cell is the best learner's
+    where the search was validated, else the first's.
+    """
     from sgl_fast import search
 
     words = [*SMALL, "--space", "darts", "--limit", "24", "--epochs", "2", "--order", "1", "--seed", "4"]
-    words += ["--arch-start", "0", "--pretrain-epochs", "0"]
-    assert trace.main(["--at", "2,3,6", *words, "--out", str(tmp_path / "trace")]) == 0
+    words += ["--arch-start", "0", "--pretrain-epochs", "0", "--learners", "3"]
+    for name, more in (("trace", []), ("validated", ["--validate"])):
+        assert trace.main(["--at", "2,3,6", *more, *words, "--out", str(tmp_path / name)]) == 0
     assert search.main([*words, "--quiet", "--figures", "none", "--out", str(tmp_path / "search")]) == 0
-    ours, theirs = ({r["step"]: r for r in records_of(tmp_path / name)} for name in ("trace", "search"))
-    assert list(ours) == [2, 3, 6]
+    theirs = {r["step"]: r for r in records_of(tmp_path / "search")}
+    ours, chosen = ({r["step"]: r for r in records_of(tmp_path / name)} for name in ("trace", "validated"))
+    assert list(ours) == list(chosen) == [2, 3, 6]
     for step in (3, 6):
         for name in ("alphas_normal", "alphas_reduce", "genotypes"):
-            assert ours[step][name] == theirs[step][name], (step, name)
+            assert ours[step][name] == chosen[step][name] == theirs[step][name], (step, name)
+    for name in ("validation_loss", "validation_accuracy", "best_learner"):
+        assert chosen[6][name] == theirs[6][name] and name not in ours[6] and name not in chosen[3]
+    best, genotypes = chosen[6]["best_learner"], theirs[6]["genotypes"]
+    assert best != 0 and genotypes[best] != genotypes[0], "or the two cells could not be told apart"
+    for name, learner in (("trace", 0), ("validated", best), ("search", best)):
+        assert cell.genotype_of(str(tmp_path / name), 6) == Genotype(**genotypes[learner])

@@ -280,16 +280,25 @@ def test_help_loads_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+# The command, whose alarm after a SIGTERM would come before a slow machine has saved.
+PATIENT = """
+import sys
+from sgl_fast import evaluate
+from sgl_fast.run import signals
+signals.PATIENCE = 600
+sys.exit(evaluate.main())
+"""
+
+
 def test_sigterm_leaves_a_checkpoint(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "sgl_fast.evaluate", "--genotype", "DARTS_V1", "--data", "embedded", "--quiet"]
-    process = subprocess.Popen([*command, *FLAGS, "--epochs", "10000", "--out", str(out)], stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 60
-        while not (out / "metrics.jsonl").exists() and time.monotonic() < deadline:
-            time.sleep(0.05)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 143
-    finally:
-        process.kill()
+    arguments = ["--genotype", "DARTS_V1", "--data", "embedded", "--quiet", *FLAGS, "--epochs", "10000"]
+    with subprocess.Popen([sys.executable, "-c", PATIENT, *arguments, "--out", str(out)], stderr=-3) as process:
+        try:
+            while not (out / "metrics.jsonl").exists() and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(600) == 143
+        finally:
+            process.kill()
     assert checkpoint.load(out / "checkpoint.pt")["step"] > 0

@@ -54,7 +54,7 @@ def test_two_processes_train_as_one_with_the_batch_statistics_of_halves(tmp_path
     outs = [tmp_path / f"{rank}.pt" for rank in range(2)]
     commands = [[sys.executable, "-c", PROGRAM, str(rank), str(port), str(out)] for rank, out in enumerate(outs)]
     processes = [subprocess.Popen(command, cwd=ROOT, env=environment()) for command in commands]
-    assert [process.wait(120) for process in processes] == [0, 0]
+    assert [process.wait(600) for process in processes] == [0, 0]
     first, second = (torch.load(out) for out in outs)
     assert first["record"] == second["record"]
     assert same(first["state"]["momenta"], second["state"]["momenta"])
@@ -98,19 +98,18 @@ def torchrun(out: Path, *words: str) -> subprocess.Popen:
 def test_a_run_of_two_processes_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     process = torchrun(whole, *COMMAND)
-    said = process.communicate(timeout=240)[0]
+    said = process.communicate(timeout=600)[0]
     assert process.returncode == 0 and said.count(b"test accuracy") == 1
 
     process = torchrun(stopped, *COMMAND)
-    deadline = time.monotonic() + 120
-    while not (stopped / "metrics.jsonl").exists() and time.monotonic() < deadline:
+    while not (stopped / "checkpoint.pt").exists() and process.poll() is None:  # torchrun's own patience is 30 s
         time.sleep(0.01)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.communicate(timeout=600)
     state = checkpoint.load(stopped / "checkpoint.pt")
     assert state["step"] >= 4
     again = torchrun(stopped, "--resume", "--quiet", "--figures", "none")
-    said = again.communicate(timeout=240)[1].decode()
+    said = again.communicate(timeout=600)[1].decode()
     assert again.returncode == 0, said
     for name in ("metrics.jsonl", "result.json"):
         assert repeatable(stopped / name) == repeatable(whole / name), name
@@ -120,6 +119,6 @@ def test_a_run_of_two_processes_goes_on_to_the_same_bits(tmp_path: Path) -> None
 
 def test_a_batch_that_processes_cannot_share_is_refused(tmp_path: Path) -> None:
     process = torchrun(tmp_path / "run", *COMMAND, "--set", "batch_size=7")
-    said = process.communicate(timeout=120)[1].decode()
+    said = process.communicate(timeout=600)[1].decode()
     assert "--batch-size: need a batch that the 2 processes share evenly; got 7" in said
     assert process.returncode != 0

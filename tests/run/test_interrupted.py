@@ -1,4 +1,4 @@
-"""Runs that files, disks, terminals and signals interrupt: one line, what was good stays, --resume ends the same."""
+"""Runs that files, disks and signals interrupt: one line, what was good stays, --resume ends the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 import resource
 import shutil
 import signal
-import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,7 +22,7 @@ from states import differences, same
 from sgl_fast import evaluate, search
 from sgl_fast.data.loader import Feed
 from sgl_fast.errors import ImageError
-from sgl_fast.run import checkpoint, command, run_lock
+from sgl_fast.run import checkpoint, command
 from sgl_fast.sgl.search import Search
 
 SIZES = ["--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "8", "--quiet"]
@@ -159,28 +158,6 @@ def test_unexpected_errors_keep_their_traceback(tmp_path: Path, monkeypatch: pyt
         search.main([*SEARCH, "--out", str(tmp_path / "run")])
 
 
-@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS])
-def test_file_systems_without_synced_folders_and_locks(
-    code: int, whole: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
-) -> None:
-    sync = os.fsync
-
-    def fsync(file: int) -> None:
-        if stat.S_ISDIR(os.fstat(file).st_mode):
-            raise OSError(code, os.strerror(code))
-        sync(file)
-
-    def flock(*args: Any) -> None:
-        raise OSError(errno.ENOLCK if code == errno.EINVAL else code, "none")
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr(run_lock.fcntl, "flock", flock)
-    out = tmp_path / "run"
-    assert search.main([*SEARCH, "--out", str(out)]) == 0
-    assert f"no locks in {out} (none): nothing keeps a second run out" in capsys.readouterr().err
-    assert not differences(out, whole["search"])
-
-
 def test_a_broken_disk_is_not_a_file_system_without_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", failing(os.fsync, 1, OSError(errno.EIO, "Input/output error")))
     assert search.main([*SEARCH, "--out", str(tmp_path / "run")]) == 2
@@ -252,77 +229,3 @@ def test_a_run_grows_where_its_schedule_is_no_longer(tmp_path: Path, capsys: pyt
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line
     assert {path: path.read_bytes() for path in Path(cosine).iterdir() if path.is_file()} == before
-
-
-def test_config_says_what_ran(whole: dict[str, Path]) -> None:
-    config = json.loads((whole["search"] / "config.json").read_text())
-    assert config["config"]["steps_per_epoch"] == 2
-    assert config["run"]["data"]["images"] == {"train": 2000, "val": 2000, "test": 1000, "unlabeled": 1000}
-
-
-def test_folders_are_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    """A relative path, then one in the home; moved, they are found by the option, as long as they are equal."""
-    pics = tmp_path / "home" / "pics"
-    for kind, grey in (("a", 60), ("b", 190)):
-        (pics / kind).mkdir(parents=True)
-        for i in range(12):
-            Image.new("RGB", (8, 8), (grey, 10 * i, 0)).save(pics / kind / f"{i}.png")
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path / "home")
-    for name, path in {"relative": "pics", "home": "~/pics"}.items():
-        out = str(tmp_path / name)
-        arguments = ["--data", f"folder:{path}", *SIZES, "--epochs", "1", "--out", out]
-        assert search.main(arguments) == 0
-        assert json.loads((tmp_path / name / "config.json").read_text())["data"] == f"folder:{pics}"
-        with monkeypatch.context() as patch:
-            patch.chdir(tmp_path)
-            assert search.main(["--resume", "--quiet", "--out", out]) == 0
-    shutil.move(tmp_path / "home" / "pics", tmp_path / "moved")
-    capsys.readouterr()
-    assert search.main(["--resume", "--quiet", "--out", out]) == 2
-    assert search.main(["--resume", "--quiet", "--out", out, "--data", f"folder:{tmp_path / 'moved'}"]) == 0
-    (tmp_path / "moved" / "a" / "3.png").unlink()
-    assert search.main(["--resume", "--quiet", "--out", out, "--data", f"folder:{tmp_path / 'moved'}"]) == 2
-    assert "the data are others; images was " in capsys.readouterr().err
-
-
-def test_the_environments_backend_is_obeyed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    monkeypatch.setenv("SGL_FAST_BACKEND", "reference")
-    out = tmp_path / "run"
-    assert search.main([*SEARCH, "--epochs", "1", "--out", str(out)]) == 0
-    assert "backend reference, as asked" in capsys.readouterr().err
-    assert (
-        json.loads((out / "config.json").read_text())["run"]["backend"]
-        == f"reference on {torch.get_num_threads()} CPU threads"
-    )
-    monkeypatch.setenv("SGL_FAST_BACKEND", "fast")
-    assert search.main([*SEARCH, "--out", str(tmp_path / "other")]) == 2
-    assert "SGL_FAST_BACKEND: unknown backend 'fast'" in capsys.readouterr().err
-
-
-# Standard streams: a pipe whose reader goes away, none at all, and an encoding that lacks letters.
-def shell(line: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    whole_line = f'"$0" -m sgl_fast.search "$@" {line}'
-    return subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {whole_line}", sys.executable, *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, **environment},
-        check=False,
-    )
-
-
-@pytest.mark.parametrize("line", ["2>&1 | head -c 9", "<&- >&- 2>&-", "> /dev/full 2> /dev/full"])
-def test_streams_that_nobody_reads_end_no_run(line: str, whole: Any, tmp_path: Path) -> None:
-    out = tmp_path / "run"
-    loud = [argument for argument in SEARCH if argument != "--quiet"]
-    assert shell(line, *loud, "--out", str(out)).returncode == 0
-    assert not differences(out, whole["search"])
-
-
-def test_any_name_is_shown_by_any_terminal(tmp_path: Path) -> None:
-    out = tmp_path / "größe und mehr"
-    done = shell("", *SEARCH, "--epochs", "1", "--out", str(out), PYTHONIOENCODING="ascii")
-    assert done.returncode == 0, done.stderr
-    shown = str(out).encode("ascii", "backslashreplace").decode()
-    assert f"--genotype '{shown}'" in done.stdout

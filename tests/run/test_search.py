@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from sgl_fast.run.search_settings import settings_of
 from sgl_fast.run.speed import MEASURED
 from sgl_fast.search import main, open_data
 from sgl_fast.sgl import memory
+from sgl_fast.sgl.search import Search
 
 TINY = ["--data", "embedded", "--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "12"]
 SMALL = [*TINY, "--epochs", "2", "--order", "2", "--quiet"]
@@ -137,7 +136,7 @@ def test_a_bad_command_line_is_one_line_and_exit_2(
     assert len(lines) == 1 and lines[0].startswith("python -m sgl_fast.search: ")
 
 
-def test_p_darts_goes_through_its_stages(tmp_path: Path) -> None:
+def test_p_darts_goes_through_its_stages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in the second stage and resumed, it is the uninterrupted run; every learner keeps its own operations."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     tiny = [*TINY, "--space", "p_darts", "--order", "2", "--epochs", "1", "--quiet"]
@@ -146,25 +145,25 @@ def test_p_darts_goes_through_its_stages(tmp_path: Path) -> None:
     assert end["stage"] == 2
     assert [len(ops) for learner in end["edge_ops"] for ops in learner["normal"]] == [3] * 4
     assert end["edge_ops"][0] != end["edge_ops"][1]
-    assert run_until(cut, tiny, step=4) == 143
-    assert state(cut)["stage"] == 1
+    with monkeypatch.context() as patch:
+        stop_in_stage_two(patch)
+        assert main([*tiny, "--out", str(cut)]) == 143
+    assert state(cut)["stage"] == 1 and state(cut)["run"]["step"] == 5
     assert main([*tiny, "--out", str(cut), "--resume"]) == 0
     assert torch.equal(end["search"]["w"], state(cut)["search"]["w"])
     assert repeatable(whole / "metrics.jsonl") == repeatable(cut / "metrics.jsonl")
 
 
-def run_until(out: Path, arguments: list[str], step: int) -> int:
-    """The exit code of a run that gets a SIGTERM after a step."""
-    command = [sys.executable, "-m", "sgl_fast.search", *arguments, "--out", str(out)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    metrics = out / "metrics.jsonl"
-    while time.monotonic() < deadline and process.poll() is None:
-        if metrics.exists() and len(metrics.read_bytes().splitlines()) >= step:
-            break
-        time.sleep(0.002)
-    process.send_signal(signal.SIGTERM)
-    return process.wait()
+def stop_in_stage_two(patch: pytest.MonkeyPatch) -> None:
+    """A SIGTERM in its second step."""
+    step = Search.step
+
+    def stopped(self: Search, batch: Any) -> Any:
+        if len(self.space.ops("normal")[0]) == 5 and self.steps == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(self, batch)
+
+    patch.setattr(Search, "step", stopped)
 
 
 @pytest.mark.parametrize("options", [["--algorithm", "released"], ["--ablation", "separate"], ["--algorithm", "paper"]])

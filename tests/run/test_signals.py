@@ -22,7 +22,7 @@ with stop_requested() as stop:
     worker = os.fork()
     if worker == 0:
         print("worker", flush=True)
-        time.sleep(20)
+        time.sleep(600)
         os._exit(7)
     while stop.signal is None:
         time.sleep(0.01)
@@ -37,11 +37,12 @@ ALL = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1]
 # A step that Python cannot interrupt, and a handler that waits for its end.
 STEP = """
 import ctypes, sys
-from sgl_fast.run.signals import stop_requested
-with stop_requested(patience=float(sys.argv[1])) as stop:
+from sgl_fast.run import signals
+seconds, signals.PATIENCE, signals.ONE = map(float, sys.argv[1:])
+with signals.stop_requested() as stop:
     print("step", flush=True)
-    ctypes.CDLL(None).usleep(int(float(sys.argv[2]) * 1e6))
-    ctypes.CDLL(None).usleep(int(float(sys.argv[2]) * 1e6))
+    ctypes.CDLL(None).usleep(int(seconds * 1e6))
+    ctypes.CDLL(None).usleep(int(seconds * 1e6))
 print("saved", stop.signal, flush=True)
 """
 
@@ -55,8 +56,10 @@ def test_a_signal_is_noted_and_the_step_goes_on(number: signal.Signals) -> None:
 
 
 @contextmanager
-def step(patience: float, seconds: float, prefix: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[str]]:
-    command = [*prefix, sys.executable, "-c", STEP, str(patience), str(seconds)]
+def step(
+    seconds: float, patience: float = 600, one: float = 0.05, prefix: tuple[str, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    command = [*prefix, sys.executable, "-c", STEP, *map(str, (seconds, patience, one))]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None and process.stdout.readline() == "step\n"
         yield process
@@ -65,7 +68,8 @@ def step(patience: float, seconds: float, prefix: tuple[str, ...] = ()) -> Itera
 
 @pytest.mark.parametrize(("first", "second"), list(zip(ALL, [*ALL[1:], ALL[0]], strict=True)) + [(ALL[0], ALL[0])])
 def test_a_second_signal_ends_a_step_at_once(first: signal.Signals, second: signal.Signals) -> None:
-    with step(30, 30) as process:
+    """However late the process comes to see the first one: here the same one twice is two at any time."""
+    with step(600, one=0) as process:
         process.send_signal(first)
         time.sleep(0.2)
         assert process.poll() is None
@@ -76,7 +80,7 @@ def test_a_second_signal_ends_a_step_at_once(first: signal.Signals, second: sign
 
 
 def test_sigterm_ends_a_step_that_is_too_long() -> None:
-    with step(0.2, 30) as process:
+    with step(600, patience=0.2) as process:
         process.send_signal(signal.SIGTERM)
         said = process.communicate()
     assert process.returncode == 143
@@ -84,8 +88,8 @@ def test_sigterm_ends_a_step_that_is_too_long() -> None:
 
 
 def test_other_signals_wait_for_the_step() -> None:
-    """A scheduler's warning comes minutes before the end; and the same one twice at a time is one."""
-    with step(0.1, 0.3) as process:
+    """A scheduler's warning comes minutes before the end; and the same one twice at a time, here a long one, is one."""
+    with step(0.3, patience=0.1, one=600) as process:
         process.send_signal(signal.SIGUSR1)
         time.sleep(0.01)
         process.send_signal(signal.SIGUSR1)
@@ -95,7 +99,7 @@ def test_other_signals_wait_for_the_step() -> None:
 
 def test_what_was_ignored_stays_ignored() -> None:
     """As nohup starts a run."""
-    with step(30, 0.2, ("nohup",)) as process:
+    with step(0.2, prefix=("nohup",)) as process:
         process.send_signal(signal.SIGHUP)
         assert process.communicate()[0] == "saved None\n"
 

@@ -50,13 +50,16 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def genotype_of(cell: str, step: int | None) -> Genotype:
-    """cell: JSON; or a search's folder: its best learner's after a step. ValueError where there is none."""
+    """cell: JSON; or a search's folder: its best learner's after a step, the first's where that step has no validation.
+
+    ValueError where there is none.
+    """
     if cell.startswith("{"):
         return Genotype.from_json(cell)
     records = [r for r in RunFolder(Path(cell)).read_metrics() if r["step"] == step and "genotypes" in r]
     if not records:
         raise ValueError(f"--step: no genotype of step {step} in {cell}")
-    return Genotype(**records[0]["genotypes"][records[0]["best_learner"]])
+    return Genotype(**records[0]["genotypes"][records[0].get("best_learner", 0)])
 
 
 def trained(genotype: Genotype, settings: dict[str, Any], steps: int, images: int, initialisations: int) -> list[float]:

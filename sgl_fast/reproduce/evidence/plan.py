@@ -48,7 +48,9 @@ class Scale:
     noise         methods of (a), and how many seeds; marks: steps at which it looks
     noise_random  cells of (b) that are random
     singles       seeds of K = 1 in (c) and (d); groups: of SGL in (c)
-    epoch, epochs steps, of the searches of (c), (d), (e); (d) also takes the cells after the first epoch
+    looks         steps after which searches of (c), (d), (e) are looked at, their end the last; (d) also takes the
+                  cells of the first
+    images        that they have of each role; epochs: passes over them, which the learning rate is for
     random, scored  cells of (d) that are random, and how many of them (c) scores
     lams, learners, sweeps  points of (e), and seeds of each
     steps         of the training of a cell, of (b) the second; initialisations: as many
@@ -61,8 +63,9 @@ class Scale:
     noise_random: int = 10
     singles: int = 24
     groups: int = 3
-    epoch: int = 40
-    epochs: int = 10
+    looks: tuple[int, ...] = (40, 80, 160, 240, 320, 400)
+    images: int = 2000
+    epochs: int = 4
     random: int = 40
     scored: int = 30
     lams: tuple[float, ...] = LAMS
@@ -71,16 +74,11 @@ class Scale:
     steps: tuple[int, int] = (200, 120)
     initialisations: tuple[int, int] = (3, 2)
 
-    @property
-    def last(self) -> int:
-        """Steps of a search."""
-        return self.epoch * self.epochs
-
 
 SCALES = {
     "laptop": Scale(),
     # (a) is itself, of one method; of the others only the path is run.
-    "tiny": Scale(4, (SINGLE,), 2, (5, 20, 60), 4, 3, 2, 2, 2, 4, 4, (0.0, 1.0), (2,), 2, (4, 4), (2, 2)),
+    "tiny": Scale(4, (SINGLE,), 2, (5, 20, 60), 4, 3, 2, (2, 4), 32, 2, 4, 4, (0.0, 1.0), (2,), 2, (4, 4), (2, 2)),
 }
 
 
@@ -100,13 +98,15 @@ class Study:
         return Job(self.out / "noise" / method / f"seed{seed}", "reproduce.evidence.trace", words)
 
     def search(self, name: str, method: Words, seed: int) -> Job:
-        """name: of its folder, that of `METHODS` or of `points`"""
-        images = ("--limit", str(16 * self.scale.epoch), "--epochs", str(self.scale.epochs))
-        words = (*self._whole(), *images, *method, "--seed", str(seed), "--figures", "none", "--device", "cpu")
-        return Job(self.out / "search" / name / f"seed{seed}", "search", (*words, *self._sizes()))
+        """name: of its folder, that of `METHODS` or of `points`; of the latter the best learner's cell is asked for"""
+        images = ("--limit", str(self.scale.images), "--epochs", str(self.scale.epochs))
+        looks = ("--at", ",".join(map(str, self.scale.looks)))
+        chosen = () if name in METHODS else ("--validate",)
+        words = (*looks, *chosen, *self._whole(), *images, *method, "--seed", str(seed), *self._sizes())
+        return Job(self.out / "search" / name / f"seed{seed}", "reproduce.evidence.trace", words)
 
     def cell_of(self, search: Job, step: int) -> Job:
-        """The best learner's after so many steps."""
+        """Of a search after so many steps."""
         noise = "noise" in search.folder.relative_to(self.out).parts
         folder = self.out / "cells" / search.folder.relative_to(self.out) / f"step{step}"
         return self._cell(folder, ("--cell", str(search.folder), "--step", str(step)), noise, search.folder)
@@ -210,7 +210,7 @@ def _c(study: Study) -> Iterator[Job]:
 
 def _d(study: Study) -> Iterator[Job]:
     for search in single_searches(study):
-        yield from (search, study.cell_of(search, study.scale.last), study.cell_of(search, study.scale.epoch))
+        yield from (search, study.cell_of(search, study.scale.looks[-1]), study.cell_of(search, study.scale.looks[0]))
     yield from (study.random_cell(number) for number in range(study.scale.random))
 
 
@@ -218,7 +218,7 @@ def _e(study: Study) -> Iterator[Job]:
     points = sweeps(study)
     for seed in range(study.scale.sweeps):
         for searches in points.values():
-            yield from (searches[seed], study.cell_of(searches[seed], study.scale.last))
+            yield from (searches[seed], study.cell_of(searches[seed], study.scale.looks[-1]))
 
 
 _NEEDS = dict(zip(EXPERIMENTS, (_a, _b, _c, _d, _e), strict=True))

@@ -88,7 +88,7 @@ def _seconds(path: Path) -> float:
 
 @cache
 def _looks(path: Path) -> dict[int, Record]:
-    names = ("step", "best_learner", "alphas_normal", "alphas_reduce")
+    names = ("step", "alphas_normal", "alphas_reduce")
     lines = path.read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines if '"alphas_normal"' in line]
     return {record["step"]: {name: record[name] for name in names} for record in records}

@@ -68,19 +68,20 @@ def noise_cells(study: Study) -> Section:
 def cells(study: Study) -> Section:
     """(d)"""
     scale = study.scale
+    begin, end = scale.looks[0], scale.looks[-1]
     found = _contrasts(
         f"(d) {EXPERIMENTS['d']}",
-        f"Cells of K = 1, first order, after {scale.last} steps, and those of the same searches after {scale.epoch}. "
+        f"Cells of K = 1, first order, after {end} steps, and of the same searches after {begin}. "
         + _training(study, 0),
     )
     randoms = all_trained(study.random_cell(number) for number in range(scale.random))
     singles = plan.single_searches(study)
-    late, early = (all_trained(study.cell_of(s, step) for s in singles) for step in (scale.last, scale.epoch))
+    late, early = (all_trained(study.cell_of(s, step) for s in singles) for step in (end, begin))
     _row(found, "random", randoms, None)
-    _row(found, f"searched, {scale.last} steps", late, randoms)
-    _row(found, f"the same, {scale.epoch} steps", early, randoms)
+    _row(found, f"searched, {end} steps", late, randoms)
+    _row(found, f"the same, {begin} steps", early, randoms)
     if contrast := Contrast.of(_means(late), _means(early)):
-        found.notes.append(f"{scale.last} steps against {scale.epoch}: {_points(contrast)}.")
+        found.notes.append(f"{end} steps against {begin}: {_points(contrast)}.")
     if len(late) > 1 and (deviation := stdev(_means(late))):
         found.notes.append(
             f"Searched cells deviate by {deviation:.2f} points. To tell two methods apart that differ by {SMALL} "
@@ -93,11 +94,11 @@ def sweep(study: Study) -> Section:
     """(e)"""
     found = _contrasts(
         f"(e) {EXPERIMENTS['e']}",
-        f"The best learner's cell after {study.scale.last} steps, first order. " + _training(study, 0),
+        f"The best learner's cell after {study.scale.looks[-1]} steps, first order. " + _training(study, 0),
         "lambda = 1, K = 2",
     )
     points = {
-        label: all_trained(study.cell_of(search, study.scale.last) for search in searches)
+        label: all_trained(study.cell_of(search, study.scale.looks[-1]) for search in searches)
         for label, searches in plan.sweeps(study).items()
     }
     first, *others = points

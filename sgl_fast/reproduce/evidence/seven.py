@@ -57,7 +57,7 @@ def _scores(study: Study) -> Section:
     null = Null(tuple(sorted(spearman(s, accuracies) or 0.0 for s in random_scores(len(cells)))))
     for label, searches in _searches(study):
         singles, means, last = list[str](), list[str](), []
-        for step in _looked(study):
+        for step in study.scale.looks:
             every = [[scores(r, k, genotypes) for k in learners(r)] for r in all_look(searches, step)]
             own = [fmean(spearman(s, accuracies) or 0.0 for s in one) for one in every]
             singles.append(told(own, 2))
@@ -84,15 +84,8 @@ def _scores(study: Study) -> Section:
 
 
 def _steps(study: Study, text: str, *more: str) -> Section:
-    head = ["search", "seeds", *(f"{step} steps" for step in _looked(study)), *more, "p at the end"]
+    head = ["search", "seeds", *(f"{step} steps" for step in study.scale.looks), *more, "p at the end"]
     return Section("", text, head)
-
-
-def _looked(study: Study) -> list[int]:
-    """Ends of epochs at which (c) looks: the first two, and every second one after that."""
-    scale = study.scale
-    epochs = [1, *range(2, scale.epochs + 1, 2)]
-    return [scale.epoch * epoch for epoch in epochs]
 
 
 def _searches(study: Study) -> Iterator[tuple[str, list[Job]]]:
@@ -115,7 +108,7 @@ def _line(
     low      whether little of it says that a search found something; else much of it does
     """
     shown, chance, p = list[str](), "-", "-"
-    for step in _looked(study):
+    for step in study.scale.looks:
         records = all_look(searches, step)
         groups = [[tops(r, k) for r in records if k in learners(r)] for k in _learners(records)]
         if not groups or len(groups[0]) < 2:
@@ -131,7 +124,7 @@ def _line(
         more = {"step": step, "mean": value, "deviation": spread[0] if spread else None, "n": len(records)}
         found.numbers.append({"row": label, "quantity": found.text.split(",")[0], **more})
         found.numbers[-1] |= {"null_mean": null.mean, "p": reached}
-    seeds = str(len(all_look(searches, _looked(study)[-1])))
+    seeds = str(len(all_look(searches, study.scale.looks[-1])))
     found.rows.append([label, seeds, *shown, chance, p])
 
 
