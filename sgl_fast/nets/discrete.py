@@ -29,6 +29,8 @@ class Discrete:
     """
 
     def __init__(self, space: Space, genotype: Genotype) -> None:
+        if node := source_twice(genotype):
+            raise ValueError(f"{node} takes a source twice")
         self.kept = {kind: kept_edges(space, genotype, kind) for kind in KINDS}
         normal, reduce = (_single(space, self.kept[kind]) for kind in KINDS)
         self.net = Supernet(replace(space, ops_normal=normal, ops_reduce=reduce))
@@ -68,26 +70,28 @@ class Discrete:
         return self.net(weights, arch, images, skip_beta=0.0, dropout_seeds=seeds, backend=backend)
 
 
-def takes_a_source_twice(genotype: Genotype) -> bool:
-    """Whether a node does, which a supernet of one operation an edge is not."""
-    sources = [[source for _, source in getattr(genotype, kind)] for kind in KINDS]
-    return any(row[i] == row[i + 1] for row in sources for i in range(0, len(row), 2))
+def source_twice(genotype: Genotype) -> str:
+    """The first node that takes a source twice, which a supernet of one operation an edge cannot; empty: none does."""
+    for kind in KINDS:
+        sources = [source for _, source in getattr(genotype, kind)]
+        for place in range(0, len(sources), 2):
+            if sources[place] == sources[place + 1]:
+                return f"node {place // 2} of the {kind} cell"
+    return ""
 
 
 def kept_edges(space: Space, genotype: Genotype, kind: str) -> dict[int, str]:
-    """Operations by edge."""
+    """Operations by edge. ValueError where the space has not such nodes or operations."""
     pairs = getattr(genotype, kind)
     if len(pairs) != 2 * space.nodes:
         raise ValueError(f"need a genotype of {space.nodes} nodes; got {len(pairs) // 2} in the {kind} cell")
-    edges = [edges_of(place // 2)[source] for place, (_, source) in enumerate(pairs)]
-    for place, (edge, (op, _)) in enumerate(zip(edges, pairs, strict=True)):
+    kept = {edges_of(place // 2)[source]: op for place, (op, source) in enumerate(pairs)}
+    for edge, op in kept.items():
         if op not in space.ops(kind)[edge]:
             raise ValueError(
                 f"edge {edge} of the {kind} cell has no op {op}; it has {', '.join(space.ops(kind)[edge])}"
             )
-        if edge in edges[:place]:
-            raise ValueError(f"node {place // 2} of the {kind} cell takes a source twice")
-    return {edge: op for edge, (op, _) in zip(edges, pairs, strict=True)}
+    return kept
 
 
 def _single(space: Space, kept: dict[int, str]) -> EdgeOps:

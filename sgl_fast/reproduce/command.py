@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from .tables import as_csv, figure, markdown
 PROG = "python -m sgl_fast.reproduce"
 RUNS = Path("runs")
 EVIDENCE = "evidence"
+TABLE_APART = 50  # times what a table takes, between two while jobs run
 OF_TABLES = {"algorithm": "paper", "seeds": None, "retrainings": 1, "rows": None, "root": None}  # by themselves
 EXAMPLES = f"""\
   {PROG} table2 --scale tiny
@@ -74,6 +76,8 @@ def main(argv: list[str] | None = None) -> int:
         if args.name is None:
             return list_items(args.list)
         work = of_evidence(args) if args.name == EVIDENCE else of_item(args)
+        for job in work.jobs:
+            job.check()
         if args.list:
             return list_work(work)
         launcher = launcher_of(args, work.out)
@@ -175,16 +179,18 @@ def launcher_of(args: object, out: Path) -> Launcher:
 
 
 def reproduce(work: Work, launcher: Launcher) -> int:
-    """Runs what is not done; the table is written after each job."""
+    """Runs what is not done; the table is written at the end, and after jobs as long as that takes little time."""
     left = sum(not job.done for job in work.jobs)
     print(f"{work.name}: {len(work.jobs)} jobs, {left} to do, in {work.out}", file=sys.stderr)
-    ends = 0
+    ends, next_table = 0, 0.0
 
     def ended(job: Job, said: str) -> None:
-        nonlocal ends
+        nonlocal ends, next_table
         ends += 1
         print(f"[{ends}/{left}] {job.folder.relative_to(work.out)}: {said}", file=sys.stderr, flush=True)
-        work.write()
+        if (begin := time.monotonic()) >= next_table:
+            work.write()
+            next_table = time.monotonic() + TABLE_APART * (time.monotonic() - begin)
 
     with stop_requested() as stop:
         try:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ..files import write_text_atomic
 from .plan import HELD_OUT, RANDOM, Plan, Words
@@ -21,6 +23,7 @@ TINY_SEARCH = tuple(f"{_SMALL} --nodes 2 --limit 32 --batch-size 8 --arch-start 
 TINY_TRAINING = tuple(f"{_SMALL} --limit 64 --batch-size 16".split())
 TINY_HELD_OUT = 100
 BATCH = 96  # of trainings on CIFAR (section 4.2)
+PLACES = ("--device", "--root")  # may be others when a reproduction goes on
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,24 @@ class Job:
     @property
     def done(self) -> bool:
         return (self.folder / DONE).exists()
+
+    @property
+    def identity(self) -> list[str]:
+        """Command and words, but for those of `PLACES`; the folder before as seen from its own: both may be moved."""
+        words = [self.command, *self.words]
+        for flag in PLACES:
+            while flag in words:
+                place = words.index(flag)
+                del words[place : place + 2]
+        return [os.path.relpath(word, self.folder) if word == str(self.needs) else word for word in words]
+
+    def check(self) -> None:
+        """ValueError where its folder has what other words did."""
+        if self.done and (there := _record(self.folder)["words"]) != self.identity:
+            theirs, ours = _first_unlike(there, self.identity)
+            raise ValueError(
+                f"--out: {self.folder} was done by other options, {theirs!r} in place of {ours!r}: need another folder"
+            )
 
 
 def folder_of(plan: Plan, seed: int, setup: Setup) -> Path:
@@ -111,21 +132,26 @@ def _held_out(plan: Plan, count: int) -> Words:
     return ("--held-out", str(count)) if plan.held_out else ()
 
 
-def run(command: str, words: Sequence[str], folder: str) -> tuple[int, float]:
-    """One job, in this process: its exit code, and seconds. What it prints goes to log.txt."""
-    path = Path(folder)
-    path.mkdir(parents=True, exist_ok=True)
+def run(job: Job) -> tuple[int, float]:
+    """It, in this process: its exit code, and seconds. What it prints goes to log.txt."""
+    job.folder.mkdir(parents=True, exist_ok=True)
     begin, core = time.monotonic(), time.process_time()
-    arguments = [*words, "--out", folder, "--resume", "auto", "--quiet"]
-    with (path / LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
-        print(f"{command} {' '.join(arguments)}")
+    arguments = [*job.words, "--out", str(job.folder), "--resume", "auto", "--quiet"]
+    with (job.folder / LOG).open("a") as log, redirect_stdout(log), redirect_stderr(log):
+        print(f"{job.command} {' '.join(arguments)}")
         try:
-            code = import_module(f"{__package__.partition('.')[0]}.{command}").main(arguments)
+            code = import_module(f"{__package__.partition('.')[0]}.{job.command}").main(arguments)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 2
     if code == 0:
-        write_text_atomic(path / DONE, json.dumps({"core_seconds": time.process_time() - core}))
+        record = {"core_seconds": time.process_time() - core, "words": job.identity}
+        write_text_atomic(job.folder / DONE, json.dumps(record) + "\n")
     return code, time.monotonic() - begin
+
+
+def core_seconds(jobs: Iterable[Job]) -> float:
+    """Processor time of those that are done, as their processes counted it, stops left out."""
+    return sum(float(_record(job.folder)["core_seconds"]) for job in jobs if job.done)
 
 
 def last_line(folder: Path) -> str:
@@ -135,3 +161,19 @@ def last_line(folder: Path) -> str:
     except OSError:
         return "it left no log"
     return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    """Of a job that is done: core_seconds, and words, its identity. ValueError where it cannot be read."""
+    try:
+        found: dict[str, Any] = json.loads((folder / DONE).read_text())
+        return {name: found[name] for name in ("core_seconds", "words")}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(f"{folder / DONE}: need the record of a job; without the file the job runs again") from None
+
+
+def _first_unlike(one: list[str], other: list[str]) -> tuple[str, str]:
+    """The first word of each that the other has not in its place, with the word before."""
+    place = next(i for i in range(len(one) + len(other)) if one[: i + 1] != other[: i + 1])
+    first, second = (shlex.join(words[max(0, place - 1) : place + 1]) for words in (one, other))
+    return first, second

@@ -59,7 +59,7 @@ def run_all(
                 ended(job, "left out: what it needs failed")
             elif job.needs is None or (job.needs not in under_way and not any(w.folder == job.needs for w in waiting)):
                 waiting.remove(job)
-                under_way[job.folder] = job, launcher.submit(run, job.command, job.words, str(job.folder))
+                under_way[job.folder] = job, launcher.submit(run, job)
         for folder, (job, future) in list(under_way.items()):
             if future.done():
                 del under_way[folder]

@@ -32,7 +32,7 @@ from ..data.upload import upload
 from ..genotype.baseline import random_genotype
 from ..genotype.genotype import Genotype
 from ..genotype.score import alpha_score, spearman
-from ..nets.discrete import Discrete, takes_a_source_twice
+from ..nets.discrete import Discrete, source_twice
 from ..nets.supernet import Supernet, draw_seeds
 from ..sgl.search import Search
 from ..spaces import KINDS
@@ -82,7 +82,7 @@ def discrete_scores(
     """
     K, seed = len(search.w), search.config.seed
     drawn = [[random_genotype(seed=seed_of(seed, i), space=net.space) for i in range(CELLS)] for net in search.nets]
-    own = [None if takes_a_source_twice(g) else _tested(search, k, g) for k, g in enumerate(genotypes)]
+    own = [None if source_twice(g) else _tested(search, k, g) for k, g in enumerate(genotypes)]
     random = [[_tested(search, k, genotype) for genotype in drawn[k]] for k in range(K)]
     draw = torch.Generator().manual_seed(seed_of(seed, search.steps))
     for x, y in batches:

@@ -16,6 +16,7 @@ from killed import kill
 from sgl_fast.genotype.genotype import Genotype
 from sgl_fast.reproduce import main
 from sgl_fast.reproduce.evidence import cell, trace
+from sgl_fast.reproduce.evidence.about import about
 from sgl_fast.reproduce.evidence.plan import EXPERIMENTS, SCALES, SEVEN, Study, jobs, made
 from sgl_fast.reproduce.evidence.readings import Trained, distinct, tops
 from sgl_fast.reproduce.evidence.statistics import (
@@ -111,6 +112,7 @@ def test_every_experiment_writes_its_tables(out: Path, capsys: pytest.CaptureFix
     said = capsys.readouterr()
     assert f"{len(left)} to do" in said.err and "not done" not in said.out
     assert (out / "evidence.md").read_text().strip() == said.out.strip()
+    assert said.out.startswith("# Whether searches find anything\n") and "for 4 steps on 32 images" in said.out
     rows = rows_of(out / "evidence.csv")
     assert {row["experiment"] for row in rows} == set(EXPERIMENTS)
     assert {row["quantity"] for row in rows} >= {"alone, %", "rho, one search", "rho, mean score", "accuracy, %"}
@@ -163,6 +165,15 @@ def test_the_laptop_runs_what_was_planned() -> None:
     dear, random, single = (order.index((above, name)) for above, name in DEAR_LAST)
     assert dear > random > single
     assert len(seeds["k1-first"]) == 24 and seeds["lam-0.5"] == {"1", "2", "3"}
+
+
+def test_the_page_in_the_docs_says_what_the_command_does() -> None:
+    """Its method is told as the command tells it, and its tables are of these jobs."""
+    lines = (ROOT / "docs/evidence.md").read_text().splitlines()
+    study = Study(Path("/out"), SCALES["laptop"])
+    assert [line for line in lines if line in about(study)] == about(study)
+    looks = " | ".join(f"{step} steps" for step in study.scale.looks)
+    assert any(line.startswith(f"| search | seeds | {looks} |") for line in lines)
 
 
 def test_contrasts_are_those_of_welch() -> None:

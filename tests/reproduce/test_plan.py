@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from sgl_fast.genotype.published import genotypes
 from sgl_fast.reproduce import paper
-from sgl_fast.reproduce.jobs import Job, Setup, jobs
+from sgl_fast.reproduce.jobs import DONE, Job, Setup, core_seconds, jobs
 from sgl_fast.reproduce.launch import Stop, run_all
 from sgl_fast.reproduce.plan import chosen, plans
 from sgl_fast.run import evaluate_args, search_args
@@ -96,8 +98,8 @@ class Immediately:
     def __init__(self, codes: dict[str, Any]) -> None:
         self.codes, self.order = codes, list[str]()
 
-    def submit(self, fn: Any, command: str, words: Any, folder: str) -> Any:
-        name = Path(folder).name
+    def submit(self, fn: Any, job: Job) -> Any:
+        name = job.folder.name
         self.order.append(name)
         code = self.codes.get(name, 0)
 
@@ -155,6 +157,35 @@ def test_a_signal_ends_it(stopped: bool, tmp_path: Path) -> None:
     """That came here, or that a job tells of."""
     with pytest.raises(Stop):
         run_all(chain(tmp_path), Immediately({"search": 143}), lambda: stopped, lambda job, text: None, 0)
+
+
+def test_a_job_knows_what_it_was_done_by(tmp_path: Path) -> None:
+    """Device, root and the place of both folders are not of it."""
+    search, training = (Job(tmp_path / name, name, ("--epochs", "1"), None) for name in ("search", "evaluate"))
+    for made in (search, training):
+        made.check()
+        made.folder.mkdir()
+        (made.folder / DONE).write_text(json.dumps({"core_seconds": 1.5, "words": made.identity}))
+        made.check()
+    assert core_seconds([search, training, Job(tmp_path / "other", "search", ())]) == 3.0
+    elsewhere = replace(search, words=("--root", "/data", *search.words, "--device", "cuda"))
+    elsewhere.check()
+    for job, words in (
+        (replace(search, words=("--epochs", "2")), "'--epochs 1' in place of '--epochs 2': need another folder"),
+        (replace(search, words=("--epochs", "1", "--cutout", "2")), "'1' in place of '1 --cutout'"),
+        (replace(search, words=()), "'search --epochs' in place of 'search': need"),
+        (replace(training, command="search"), "'evaluate' in place of 'search'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            job.check()
+    here, there = (
+        Job(above / "training", "evaluate", ("--genotype", str(above / "search")), above / "search").identity
+        for above in (tmp_path, Path("/moved"))
+    )
+    assert here == there and str(tmp_path) not in str(here)
+    (search.folder / DONE).write_text("{}")
+    with pytest.raises(ValueError, match="search/done: need the record of a job; without the file the job runs again"):
+        search.check()
 
 
 def test_rows_are_chosen_by_their_labels() -> None:

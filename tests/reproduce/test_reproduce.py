@@ -55,8 +55,20 @@ def test_an_item_is_reproduced(name: str, out: Path, capsys: pytest.CaptureFixtu
         printed = next(r for r in paper.item(name).rows if r.method == "DARTS-1st + SGL")
         assert f"| {printed.error} |" in said.out and any(row["paper_error"] == str(printed.error.mean) for row in rows)
 
-    assert main([name, "--out", str(out), "--seeds", "1", "--rows", CHEAP[name]]) == 0
+    words = [name, "--out", str(out), "--seeds", "1", "--rows", CHEAP[name]]
+    assert main([*words, "--device", "cpu"]) == 0
     assert "0 to do" in capsys.readouterr().err
+
+
+def test_an_item_of_another_algorithm_needs_another_folder(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["table4", "--out", str(out), "--seeds", "1", "--rows", CHEAP["table4"]]
+    assert main(words) == 0
+    before = (out / "table4.csv").read_text()
+    capsys.readouterr()
+    assert main([*words, "--algorithm", "best"]) == 2
+    said = capsys.readouterr()
+    assert said.err.count("\n") == 1 and "'--algorithm paper' in place of '--algorithm best': need another" in said.err
+    assert not said.out and (out / "table4.csv").read_text() == before
 
 
 def test_the_numbers_are_those_of_the_runs(out: Path) -> None:

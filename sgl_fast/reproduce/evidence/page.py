@@ -8,11 +8,11 @@ import os
 from collections.abc import Callable, Sequence
 
 from ...files import write_text_atomic
-from ..jobs import Job
+from ..jobs import Job, core_seconds
 from ..tables import line_of
 from . import sections, seven
+from .about import about
 from .plan import Study
-from .readings import core_seconds
 from .section import Section
 
 COLUMNS = [
@@ -50,8 +50,8 @@ def write(study: Study, every: Sequence[Job]) -> str:
 
 
 def markdown(study: Study, every: Sequence[Job], found: dict[str, list[Section]]) -> str:
-    """The tables; what was measured, and on what."""
-    lines = [cost(every)]
+    """How it is measured, and on what; the tables."""
+    lines = [line for paragraph in about(study) for line in (paragraph, "")] + [cost(every)]
     missing = sum(not job.done for job in every)
     if missing:
         lines += ["", f"**{missing} of {len(every)} jobs are not done: n and seeds say what each row has.**"]

@@ -1,7 +1,6 @@
 """The experiments (a) to (e): which searches and cells each needs, as plain data. No torch.
 
-Sizes are those at which searches were found to have a signal: 16x16 pixels, three cells of two nodes, eight channels,
-batches of 16, an architecture that moves from the first step on with arch_lr 3e-3.
+Sizes are those at which searches were found to have a signal; the architecture moves from the first step on.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ EXPERIMENTS = {
 }
 SEVEN = ["max_pool_3x3", "avg_pool_3x3", "skip_connect", "sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"]
 NOISE, WHOLE = "s4", "darts"  # the two spaces
-NODES = 2
+PIXELS, CELLS, NODES, BATCH, ARCH_LR = 16, 3, 2, 16, 0.003
 # Words of `search`, by the name of the folder.
 METHODS: dict[str, tuple[str, Words]] = {
     "k1-first": ("K = 1, first order", ("--learners", "1", "--order", "1")),
@@ -36,8 +35,11 @@ METHODS: dict[str, tuple[str, Words]] = {
 }
 SINGLE, GROUPS = "k1-first", ("k2-released", "k2-best")
 LAMS, LEARNERS = (0.0, 0.1, 0.5, 1.0, 2.0, 3.0), (2, 3, 4)  # 2 learners are lam = 1, one learner is SINGLE
-_SIZES = "--scale tiny --data embedded --image-size 16 --layers 3 --batch-size 16 --arch-start 0 --pretrain-epochs 0"
-_RATES = "--settings paper --lr 0.025 --arch-lr 0.003"
+_SIZES = (
+    f"--scale tiny --data embedded --image-size {PIXELS} --layers {CELLS} --batch-size {BATCH} --arch-start 0 "
+    "--pretrain-epochs 0"
+)
+_RATES = f"--settings paper --lr 0.025 --arch-lr {ARCH_LR}"
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,25 @@ class Scale:
 SCALES = {
     "laptop": Scale(),
     # (a) is itself, of one method; of the others only the path is run.
-    "tiny": Scale(4, (SINGLE,), 2, (5, 20, 60), 4, 3, 2, (2, 4), 32, 2, 4, 4, (0.0, 1.0), (2,), 2, (4, 4), (2, 2)),
+    "tiny": Scale(
+        channels=4,
+        noise=(SINGLE,),
+        noise_seeds=2,
+        marks=(5, 20, 60),
+        noise_random=4,
+        singles=3,
+        groups=2,
+        looks=(2, 4),
+        images=32,
+        epochs=2,
+        random=4,
+        scored=4,
+        lams=(0.0, 1.0),
+        learners=(2,),
+        sweeps=2,
+        steps=(4, 4),
+        initialisations=(2, 2),
+    ),
 }
 
 
@@ -92,7 +112,7 @@ class Study:
 
     def noise_search(self, method: str, seed: int) -> Job:
         steps = self.scale.marks[-1]
-        own = ("--space", NOISE, "--limit", str(16 * steps), "--epochs", "1", *METHODS[method][1])
+        own = ("--space", NOISE, "--limit", str(BATCH * steps), "--epochs", "1", *METHODS[method][1])
         marks = ",".join(map(str, self.scale.marks))
         words = ("--at", marks, *own, "--seed", str(seed), *self._sizes())
         return Job(self.out / "noise" / method / f"seed{seed}", "reproduce.evidence.trace", words)

@@ -14,7 +14,7 @@ from ...genotype.genotype import Genotype
 from ...genotype.score import alpha_score
 from ...run.run_folder import METRICS
 from ...spaces import KINDS
-from ..jobs import DONE, Job
+from ..jobs import Job
 from .cell import RESULT
 from .plan import made
 from .statistics import Tops
@@ -71,19 +71,6 @@ def learners(record: Record) -> range:
 def scores(record: Record, learner: int, genotypes: Sequence[Genotype]) -> list[float]:
     """Of each genotype, by one learner's alphas."""
     return [alpha_score(made(False), genotype, record, learner) for genotype in genotypes]
-
-
-def core_seconds(jobs: Iterable[Job]) -> float:
-    """Processor time of those that are done, as their processes counted it, stops left out."""
-    return sum(_seconds(job.folder / DONE) for job in jobs if job.done)
-
-
-@cache
-def _seconds(path: Path) -> float:
-    try:
-        return float(json.loads(path.read_text())["core_seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
 
 
 @cache

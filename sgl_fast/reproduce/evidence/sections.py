@@ -49,7 +49,7 @@ def noise_cells(study: Study) -> Section:
     found = _contrasts(
         f"(b) {EXPERIMENTS['b']}",
         f"Cells after {study.scale.marks[-1]} steps of (a), the first learner's, each genotype once. "
-        + _training(study, 1),
+        + _training(study, noise=True),
     )
     randoms = all_trained(study.random_cell(number, noise=True) for number in range(study.scale.noise_random))
     every = [search for searches in plan.noise_searches(study).values() for search in searches]
@@ -72,7 +72,7 @@ def cells(study: Study) -> Section:
     found = _contrasts(
         f"(d) {EXPERIMENTS['d']}",
         f"Cells of K = 1, first order, after {end} steps, and of the same searches after {begin}. "
-        + _training(study, 0),
+        + _training(study, noise=False),
     )
     randoms = all_trained(study.random_cell(number) for number in range(scale.random))
     singles = plan.single_searches(study)
@@ -94,7 +94,7 @@ def sweep(study: Study) -> Section:
     """(e)"""
     found = _contrasts(
         f"(e) {EXPERIMENTS['e']}",
-        f"The best learner's cell after {study.scale.looks[-1]} steps, first order. " + _training(study, 0),
+        f"The best learner's cell after {study.scale.looks[-1]} steps, first order. " + _training(study, noise=False),
         "lambda = 1, K = 2",
     )
     points = {
@@ -139,8 +139,8 @@ def _points(contrast: Contrast) -> str:
     return f"{contrast.difference:+.2f} ± {contrast.error:.2f} points{t}, P(better) {contrast.better:.2f}"
 
 
-def _training(study: Study, which: int) -> str:
-    steps, times = study.scale.steps[which], study.scale.initialisations[which]
+def _training(study: Study, noise: bool) -> str:
+    steps, times = study.scale.steps[noise], study.scale.initialisations[noise]
     return (
         f"Trained for {steps} steps, {times} initialisations each, on the same batches; n cells, mean ± deviation "
         "over cells, difference ± its standard error, t of Welch, P(better) of one cell of each."

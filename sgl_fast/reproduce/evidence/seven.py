@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from ...genotype.score import spearman
 from ..jobs import Job
 from .plan import EXPERIMENTS, METHODS, SEVEN, SINGLE, Study, group_searches, single_searches
-from .readings import Record, all_look, all_trained, learners, scores, tops
+from .readings import Record, Trained, all_look, all_trained, learners, scores, tops
 from .section import Section, summed, told
 from .statistics import DRAWS, Null, Share, Tops, agreement, null_of_groups, random_scores
 
@@ -18,28 +18,31 @@ def seven(study: Study) -> list[Section]:
     """(c): operations alone, what searches drop, how seeds agree; and how alphas rank cells."""
     alone = {op: all_trained([study.cell_of_one(op)]) for op in SEVEN}
     worst = sorted((op for op in SEVEN if alone[op]), key=lambda op: alone[op][0].mean)[:2]
-    first = Section(
-        f"(c) {EXPERIMENTS['c']}",
-        "Test accuracy, %, of networks of one operation alone, mean ± deviation over initialisations; no search has "
-        "to do with it. The two worst are those that a search should drop.",
-        ["operation", "alone"],
-    )
-    for op, cells in alone.items():
-        values = cells[0].accuracies if cells else ()
-        label = f"{op} (one of the two worst)" if op in worst and len(worst) == 2 else op
-        first.add(label, [told(values)], {"quantity": "alone, %", **summed(values)})
     known = all(alone.values())
-    by_chance = "as many random ones (95%)"
-    dropped = _steps(
-        study, "Edges with one of the two worst operations in front, % of the ten of both cells.", by_chance
-    )
+    by_chance, worst_ones = "as many random ones (95%)", "Edges with one of the two worst operations in front"
+    dropped = _steps(study, f"{worst_ones}, % of the ten of both cells.", by_chance)
     agreed = _steps(study, "Edges, of ten, on which two seeds agree, mean over all pairs.", by_chance)
     share = Share(frozenset(SEVEN.index(op) for op in worst))
     for label, searches in _searches(study):
         if known:
             _line(dropped, study, label, searches, share, True)
         _line(agreed, study, label, searches, agreement, False)
-    return [first, *([dropped] if known else []), agreed, _scores(study)]
+    return [_alone(alone, worst), *([dropped] if known else []), agreed, _scores(study)]
+
+
+def _alone(cells: dict[str, list[Trained]], worst: Sequence[str]) -> Section:
+    """cells: of each operation its cell, where that is trained; worst: two of them, fewer as long as no two are"""
+    found = Section(
+        f"(c) {EXPERIMENTS['c']}",
+        "Test accuracy, %, of networks of one operation alone, mean ± deviation over initialisations; no search has "
+        "to do with it. The two worst are those that a search should drop.",
+        ["operation", "alone"],
+    )
+    for op, trained in cells.items():
+        values = trained[0].accuracies if trained else ()
+        label = f"{op} (one of the two worst)" if op in worst and len(worst) == 2 else op
+        found.add(label, [told(values)], {"quantity": "alone, %", **summed(values)})
+    return found
 
 
 def _scores(study: Study) -> Section:
@@ -54,26 +57,19 @@ def _scores(study: Study) -> Section:
     if len(cells) < study.scale.scored:
         return found
     genotypes, accuracies = [cell.genotype for cell in cells], [cell.mean for cell in cells]
-    null = Null(tuple(sorted(spearman(s, accuracies) or 0.0 for s in random_scores(len(cells)))))
+
+    def rho(scores: Sequence[float]) -> float:
+        return spearman(scores, accuracies) or 0.0
+
+    null = Null(tuple(sorted(map(rho, random_scores(len(cells))))))
     for label, searches in _searches(study):
-        singles, means, last = list[str](), list[str](), []
+        single, together = dict[int, list[float]](), dict[int, float]()
         for step in study.scale.looks:
             every = [[scores(r, k, genotypes) for k in learners(r)] for r in all_look(searches, step)]
-            own = [fmean(spearman(s, accuracies) or 0.0 for s in one) for one in every]
-            singles.append(told(own, 2))
-            mean_score = [fmean(column) for column in zip(*(s for one in every for s in one), strict=True)]
-            rho = spearman(mean_score, accuracies) if mean_score else None
-            means.append("-" if rho is None else f"{rho:.2f}")
-            last = [] if rho is None else [rho]
-            found.numbers.append({"row": label, "quantity": "rho, one search", "step": step, **summed(own)})
-            if rho is not None:
-                more = {"mean": rho, "n": len(every), "null_mean": null.mean, "p": null.reaches(rho)}
-                found.numbers.append({"row": label, "quantity": "rho, mean score", "step": step, **more})
-        p = f"{null.mean_reaches(fmean(own), len(own)):.2g}" if own else "-"
-        found.rows.append([label, str(len(every)), *singles, p])
-        found.rows.append(
-            [f"{label}: mean score", str(len(every)), *means, f"{null.reaches(last[0]):.2g}" if last else "-"]
-        )
+            single[step] = [fmean(map(rho, one)) for one in every]
+            if every:
+                together[step] = rho([fmean(column) for column in zip(*(s for one in every for s in one), strict=True)])
+        _ranks(found, label, single, together, null)
     found.notes.append(
         f"{DRAWS} random architectures: mean {null.mean:.2f}, deviation {null.deviation:.2f}; 95% are below "
         f"{null.quantile(0.95):.2f}, 99% below {null.quantile(0.99):.2f}. p of the mean score: share that reach it; of "
@@ -81,6 +77,24 @@ def _scores(study: Study) -> Section:
         "with accuracy, all of them are one draw, and the first p is the one that counts."
     )
     return found
+
+
+def _ranks(found: Section, label: str, single: dict[int, list[float]], together: dict[int, float], null: Null) -> None:
+    """Two rows, and their numbers.
+
+    single     by steps, the correlation of each search; together: that of the mean score of all of them
+    """
+    for step, values in single.items():
+        found.numbers.append({"row": label, "quantity": "rho, one search", "step": step, **summed(values)})
+        if step in together:
+            more = {"mean": together[step], "n": len(values), "null_mean": null.mean, "p": null.reaches(together[step])}
+            found.numbers.append({"row": label, "quantity": "rho, mean score", "step": step, **more})
+    end = list(single.values())[-1]
+    p = f"{null.mean_reaches(fmean(end), len(end)):.2g}" if end else "-"
+    found.rows.append([label, str(len(end)), *map(told, single.values()), p])
+    shown = [f"{together[step]:.2f}" if step in together else "-" for step in single]
+    p = f"{null.reaches(together[list(single)[-1]]):.2g}" if end else "-"
+    found.rows.append([f"{label}: mean score", str(len(end)), *shown, p])
 
 
 def _steps(study: Study, text: str, *more: str) -> Section:
