@@ -19,12 +19,8 @@ KERNEL __launch_bounds__(MOST_CELL_EDGES)
     const float whole = cell.edge_weight(v, e);
     float* ops = op_weights + ((long long)v * cell.edges + e) * cell.ops_per_edge;
     for (int o = 0; o < cell.ops_per_edge; o++) ops[o] = 0;
-    double skips = 0, total = 0;
-    for (int n = 0; n < cell.N; n++) {
-        const long long at = ((long long)v * cell.N + n) * cell.edges + e;
-        skips += g.skip[at];
-        total += g.bypass[at];
-    }
+    const double skips = g.skip[v * cell.edges + e];
+    double total = g.bypass[v * cell.edges + e];
     for (int t = 0; t < edge.terms; t++) {
         const int op = edge.term[t].op, norm = edge.term[t].norm;
         const double dot = norm == NO_NORM ? skips : dots_of(cell, g, v, norm);

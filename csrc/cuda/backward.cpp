@@ -10,7 +10,8 @@
 namespace sgl_fast {
 namespace {
 
-constexpr int IMAGE_GROUPS = 4;  // whose weight gradients are summed apart
+constexpr int IMAGE_GROUPS = 10;  // whose weight gradients are summed apart
+constexpr int NODE_PARTS = 8;     // blocks of an image, at most, that sum over the last node's in-edges
 
 static_assert(sizeof(BnFactors) == 4 * sizeof(float), "shared memory counts 4 floats a channel of grad z");
 static_assert(CELL_THREADS % WARP == 0 && CELL_THREADS == WMMA * WMMA,
@@ -27,8 +28,9 @@ struct Backward {
     GradView grads;
 
     void run() {
-        LAUNCH(node_sums_kernel, stream, Grid{images()}, CELL_THREADS, 0, view, grads,
-               node_job(program, view.nodes - 1));
+        const int channels = (view.C + NODE_PARTS - 1) / NODE_PARTS;
+        LAUNCH(node_sums_kernel, stream, (Grid{images(), blocks_for(view.C, channels)}), CELL_THREADS, 0, view, grads,
+               node_job(program, view.nodes - 1), channels);
         for (int j = view.nodes; j >= 2; j--) {
             hidden({j});
             sources({j});
@@ -108,8 +110,9 @@ struct Backward {
     }
 
     // As many channels a thread as the mixed ones need, if their planes fit.
-    void dgrad(const DgradJobs& table, int targets) {
+    void dgrad(DgradJobs& table, int targets) {
         if (targets == 0) return;
+        table.targets = targets;
         int R = 1;
         for (int t = 0; t < targets; t++) {
             const Target& target = table.target[t];
@@ -118,12 +121,14 @@ struct Backward {
         if (dgrad_floats(table, targets, R) > SHARED_FLOATS) R = 1;
         const int floats = dgrad_floats(table, targets, R);
         need_shared(stream, floats, table.target[0].H, table.target[0].W);
-        unsigned parts = 1;
+        unsigned parts = 1, mixed = 1;  // blocks of an image, and those of them that have convolutions
         for (int t = 0; t < targets; t++) {
             const Target& target = table.target[t];
-            parts = std::max(parts, blocks_for(target.all(view.C), DgradLayout(target, R).channels));
+            const int channels = DgradLayout(target, R).channels;
+            parts = std::max(parts, blocks_for(target.all(view.C), channels));
+            mixed = std::max(mixed, blocks_for(target.channels, channels));
         }
-        const Grid grid{parts, images(), unsigned(targets)};
+        const Grid grid{mixed, images(), targets * ((parts + mixed - 1) / mixed)};
         const size_t bytes = floats * sizeof(float);
         const DgradJobs* jobs = on_device(stream, table);
         if (R == 1) LAUNCH(dgrad_kernel_1, stream, grid, CELL_THREADS, bytes, view, grads, jobs);
@@ -185,11 +190,12 @@ void mixed_cell_backward(const Stream& stream, const Program& program, const Cel
     g.dot = room(norms);
     g.partial_dy = room(images * head.norms);
     g.partial_dy_z = room(images * head.norms);
-    g.skip = room(images * edges);
-    g.bypass = room(images * edges);
-    const size_t own = in.V * (head.norms + head.nodes), arrivals = own + head.nodes * images;
+    g.skip = room(in.V * edges);
+    g.bypass = room(in.V * edges);
+    g.skip_parts = room(images * edges * head.C);
+    g.bypass_parts = room(images * edges * head.C);
+    const size_t arrivals = in.V * (head.norms + head.nodes);
     g.arrivals = stream.room<unsigned>(arrivals);
-    g.image_arrivals = g.arrivals + own;
     zero(stream, g.arrivals, arrivals * sizeof(unsigned));
     backward.run();
 }

@@ -103,16 +103,18 @@ __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int imag
                                const float* dy) {
     const int W = cell.out_W, quads_in_row = (W + 3) / 4, quads = cell.out_H * quads_in_row;
     const StoragePtr saved = cell.saved_of(image) + (long long)m * cell.pixels();
-    float mean[N], total = 0, dots[N];
-    int z[N];
+    const float* means = cell.mean(image / cell.N) + m;
+    float mean[N], sums[N + 1];  // the last one: of dy
+    int z[N], norm[N];
 #pragma unroll
     for (int i = 0; i < N; i++) {
         const Term& term = edge.term[t0 + i < edge.terms ? t0 + i : t0];
-        const bool normed = term.norm != NO_NORM;
-        mean[i] = normed ? cell.mean(image / cell.N)[term.norm + m] : 0;
-        z[i] = normed ? term.z : 0;
-        dots[i] = 0;
+        norm[i] = t0 + i < edge.terms ? term.norm : NO_NORM;
+        mean[i] = norm[i] != NO_NORM ? means[norm[i]] : 0;
+        z[i] = norm[i] != NO_NORM ? term.z : 0;
     }
+#pragma unroll
+    for (int i = 0; i <= N; i++) sums[i] = 0;
 #pragma unroll 2
     for (int q = lane(); q < quads; q += WARP) {
         const int y = q / quads_in_row, x = q % quads_in_row * 4;
@@ -123,19 +125,21 @@ __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int imag
         float4 a[1], b[N];
         read_quads(dy_at, W - x, W % 4 == 0, a);
         read_quads(saved, at, W - x, W % 4 == 0, b);
-        total += total_of(a[0]);
 #pragma unroll
         for (int i = 0; i < N; i++)
-            dots[i] += a[0].x * (b[i].x - mean[i]) + a[0].y * (b[i].y - mean[i]) + a[0].z * (b[i].z - mean[i]) +
+            sums[i] += a[0].x * (b[i].x - mean[i]) + a[0].y * (b[i].y - mean[i]) + a[0].z * (b[i].z - mean[i]) +
                        a[0].w * (b[i].w - mean[i]);
+        sums[N] += total_of(a[0]);
     }
-    total = warp_sum(total);
+#pragma unroll
+    for (int i = 0; i <= N; i++) sums[i] = warp_sum(sums[i]);
+    if (lane() != 0) return;
+    const long long to = (long long)image * cell.norms + m;
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        const float dot = warp_sum(dots[i]);
-        if (lane() != 0 || t0 + i >= edge.terms || edge.term[t0 + i].norm == NO_NORM) continue;
-        g.partial_dy[(long long)image * cell.norms + edge.term[t0 + i].norm + m] = total;
-        g.partial_dy_z[(long long)image * cell.norms + edge.term[t0 + i].norm + m] = dot;
+        if (norm[i] == NO_NORM) continue;
+        g.partial_dy[to + norm[i]] = sums[N];
+        g.partial_dy_z[to + norm[i]] = sums[i];
     }
 }
 
@@ -176,25 +180,64 @@ __forceinline__ void edge_sums(const CellView& cell, const GradView& g, const In
         if (lane() == 0) bypass += total;
         return;
     }
-    for (int t = 0; t < edge.terms; t += 2) {
-        const bool second = t + 1 < edge.terms && edge.term[t + 1].norm != NO_NORM;
-        if (second || edge.term[t].norm != NO_NORM) norm_sums<2>(cell, g, image, edge, t, channel.at, dy);
+    constexpr int N = 4;
+    for (int t = 0; t < edge.terms; t += N) {
+        bool any = false;
+        for (int i = t; i < edge.terms && i < t + N; i++) any |= edge.term[i].norm != NO_NORM;
+        if (any) norm_sums<N>(cell, g, image, edge, t, channel.at, dy);
     }
     const float total = skip_dot(cell, edge, image, channel.at, dy);
     if (lane() == 0) skip += total;
 }
 
-// The sums of a node for one image. Warps take (channel, edge) by turns, the mixed channels first, which have the most to do.
-__forceinline__ void node_sums(const CellView& cell, const GradView& g, const NodeJob& job, int image) {
+// The channels of a node of which a block has the sums, and which of an image's blocks it is.
+struct NodePart {
+    int c0, count, part, parts;
+    int partial, before, mixed;  // of mixed channels: how many come before c0, and how many are here
+
+    NodePart(const CellView& cell, int part, int channels)
+        : c0(part * channels), count(cell.C - c0 < channels ? cell.C - c0 : channels), part(part),
+          parts((cell.C + channels - 1) / channels), partial(cell.C / cell.M), before((c0 + partial - 1) / partial),
+          mixed((c0 + count + partial - 1) / partial - before) {}
+    // The mixed channels first, which have the most to do.
+    int channel(int nth) const {
+        if (nth < mixed) return (before + nth) * partial;
+        const int bypassing = c0 - before + nth - mixed;  // of the node's
+        return bypassing / (partial - 1) * partial + 1 + bypassing % (partial - 1);
+    }
+};
+
+// The sums over a learner's images and their parts of what skips and bypassing channels add, a warp an edge.
+__forceinline__ void finish_skips(const CellView& cell, const GradView& g, const NodeJob& job, int v, int parts) {
+    const int count = cell.N * parts;
+    for (int e = warp(); e < job.edges; e += CELL_WARPS) {
+        const long long to = (long long)v * cell.edges + job.edge[e].edge, from = to * cell.N * cell.C;
+        double skip = 0, bypass = 0;
+#pragma unroll 4
+        for (int i = lane(); i < count; i += WARP) {
+            skip += g.skip_parts[from + i];
+            bypass += g.bypass_parts[from + i];
+        }
+        skip = warp_sum(skip);
+        bypass = warp_sum(bypass);
+        if (lane() != 0) continue;
+        g.skip[to] = (float)skip;
+        g.bypass[to] = (float)bypass;
+    }
+}
+
+// The sums of some channels of a node for one image, and by the last block those of a learner. Warps take (channel, edge) by
+// turns.
+__forceinline__ void node_sums(const CellView& cell, const GradView& g, const NodeJob& job, int image,
+                               const NodePart& part) {
     constexpr int sums = CELL_WARPS * MOST_IN_EDGES;
     SHARED(float, skips, sums);
     SHARED(float, bypasses, sums);
-    const int v = image / cell.N, partial = cell.C / cell.M;
+    const int v = image / cell.N;
     for (int i = threadIdx.x; i < sums; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
     __syncthreads();
-    for (int i = warp(); i < cell.C * job.edges; i += CELL_WARPS) {
-        const int nth = i / job.edges, e = i % job.edges;
-        const int c = nth % cell.M * partial + nth / cell.M;
+    for (int i = warp(); i < part.count * job.edges; i += CELL_WARPS) {
+        const int nth = i / job.edges, e = i - nth * job.edges, c = part.channel(nth);
         const float* dy = node_gradient(cell, g, job.node, image) + (long long)c * cell.pixels();
         const int own = warp() * MOST_IN_EDGES + e;
         edge_sums(cell, g, job.edge[e], dy, image, Channel(cell, c), skips[own], bypasses[own]);
@@ -206,10 +249,14 @@ __forceinline__ void node_sums(const CellView& cell, const GradView& g, const No
             skip_total += skips[w * MOST_IN_EDGES + e];
             bypass_total += bypasses[w * MOST_IN_EDGES + e];
         }
-        g.skip[(long long)image * cell.edges + job.edge[e].edge] = skip_total;
-        g.bypass[(long long)image * cell.edges + job.edge[e].edge] = bypass_total;
+        const long long to = ((long long)v * cell.edges + job.edge[e].edge) * cell.N * cell.C +
+                             image % cell.N * part.parts + part.part;
+        g.skip_parts[to] = skip_total;
+        g.bypass_parts[to] = bypass_total;
     }
-    if (!is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + cell.norms + job.node, cell.N)) return;
+    const unsigned blocks = cell.N * part.parts;
+    if (!is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + cell.norms + job.node, blocks)) return;
+    finish_skips(cell, g, job, v, part.parts);
     int terms = 0;
     for (int e = 0; e < job.edges; e++) terms = job.edge[e].terms > terms ? job.edge[e].terms : terms;
     const int count = terms * cell.M;

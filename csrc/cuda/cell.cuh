@@ -19,7 +19,10 @@ struct Planes {
     }
     // Four pixels of a row from x on, 0 past its end.
     float4 quad(int channel, int y, int x) const {
-        const float4 four = read_quad(first + ((long long)channel * H + y) * W, x, W);
+        return normed(read_quad(first + ((long long)channel * H + y) * W, x, W), channel, x);
+    }
+    // Four pixels from x on, as they are in memory, after the norm.
+    float4 normed(const float4& four, int channel, int x) const {
         if (!mean) return four;
         const float m = mean[channel], s = scale[channel];
         return within(make_float4((four.x - m) * s, (four.y - m) * s, (four.z - m) * s, (four.w - m) * s), x, W);

@@ -66,9 +66,9 @@ struct GradView {
     float *mean_dy, *mean_dy_xhat,
         *dot;  // (V, norms): mean of dy; mean of dy * (z - mean) / variance; sum of dy * normalised z
     float *partial_dy, *partial_dy_z;  // (V, N, norms): an image's sums of dy and of dy * (z - mean)
-    float *skip, *bypass;              // (V, N, E): sums of dy * x over the mixed, over the bypassing channels
+    float *skip, *bypass;              // (V, E): sums of dy * x over the mixed, over the bypassing channels
+    float *skip_parts, *bypass_parts;  // (V, E, N * parts), room for C parts of an image
     unsigned* arrivals;                // (V, norms + nodes), 0 before the call
-    unsigned* image_arrivals;          // (nodes, V, N), 0 before the call
 };
 
 }  // namespace sgl_fast

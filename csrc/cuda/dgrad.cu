@@ -1,6 +1,7 @@
-// Gradients in the inputs of convolutions and pools: a block an image, a target and some of its channels. Every job's 1x1
-// convolution is undone into planes with a border in shared memory, from which each thread gathers what four neighbouring
-// pixels of R channels receive. While it computes, what comes next is on its way to its registers.
+// Gradients in the inputs of convolutions and pools: a block an image, a target and some of its channels; those that go
+// through convolutions take the longest and come first. Every job's 1x1 convolution is undone into planes with a border in
+// shared memory, from which each thread gathers what four neighbouring pixels of R channels receive. While it computes, what
+// comes next is on its way to its registers.
 #include "convolve.cuh"
 #include "pool_skip_dgrad.cuh"
 
@@ -227,9 +228,11 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
     SHARED_DYNAMIC(float, shared);
     SHARED(float, edges, 3 * MOST_OUT_EDGES);
     SHARED(float, norm_sums, 2 * R * GROUP_PARTS);
-    const Target& target = jobs.target[blockIdx.z];
-    const int image = blockIdx.y, all = target.all(cell.C);
-    const DgradPart part(target, R, image, blockIdx.x, shared);
+    const int number = blockIdx.z % jobs.targets, image = blockIdx.y,
+              which = blockIdx.z / jobs.targets * gridDim.x + blockIdx.x;
+    const Target& target = jobs.target[number];
+    const int all = target.all(cell.C);
+    const DgradPart part(target, R, image, which, shared);
     if (part.c0 >= all) return;
     const Tiling tiling(target.H, target.W);
     if (part.c0 < target.channels) clear(shared, part.at.channels * target.plane().floats);
@@ -244,7 +247,7 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
 #pragma unroll
         for (int r = 0; r < R; r++) sums[r] = masked(sums[r], open >> 4 * r);
         if (target.to == To::state)
-            add_pool_skip_dgrad(cell, g, target, jobs.state[blockIdx.z],
+            add_pool_skip_dgrad(cell, g, target, jobs.state[number],
                                 {shared, shared + part.at.grad_z, edges, part.c0, part.at.channels}, image, c, at.has,
                                 at.y, at.x, sums);
 #pragma unroll
@@ -256,7 +259,7 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
         if (target.norm != NO_NORM)
             add_norm_sums(cell, target, image, c, at.has, at.y, at.x, sums, tiling, q0 == 0, norm_sums);
     }
-    finish_part<R>(cell, g, jobs, target, anew(image), part.at.channels, norm_sums);
+    finish_part<R>(cell, g, jobs, target, anew(image), anew(which), part.at.channels, norm_sums);
 }
 
 KERNEL __launch_bounds__(CELL_THREADS, 2)

@@ -107,6 +107,7 @@ struct StateJob {
 struct DgradJobs {
     DgradJob job[MOST_DGRAD_JOBS];
     Target target[MOST_TARGETS];
+    int targets;
     StateJob state[2];  // of the targets that are states
     NodeJob node;       // which a target is, and whose sums come next
 };

@@ -47,7 +47,7 @@ KERNEL combine_kernel(CellView cell, NodeJob job);
 KERNEL evaluation_kernel(CellView cell);
 
 // Backward. dgrad_kernel_R: a thread has R channels.
-KERNEL node_sums_kernel(CellView cell, GradView grads, NodeJob job);
+KERNEL node_sums_kernel(CellView cell, GradView grads, NodeJob job, int channels);
 KERNEL dgrad_kernel_1(CellView cell, GradView grads, const DgradJobs* jobs);
 KERNEL dgrad_kernel_2(CellView cell, GradView grads, const DgradJobs* jobs);
 KERNEL dgrad_kernel_input(CellView cell, GradView grads, const DgradJobs* jobs);

@@ -2,8 +2,9 @@
 
 namespace sgl_fast {
 
-KERNEL __launch_bounds__(CELL_THREADS, 3) node_sums_kernel(CellView cell, GradView g, NodeJob job) {
-    node_sums(cell, g, job, blockIdx.x);
+// channels: of a block
+KERNEL __launch_bounds__(CELL_THREADS, 2) node_sums_kernel(CellView cell, GradView g, NodeJob job, int channels) {
+    node_sums(cell, g, job, blockIdx.x, NodePart(cell, blockIdx.y, channels));
 }
 
 }  // namespace sgl_fast

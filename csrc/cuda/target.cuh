@@ -69,13 +69,13 @@ __forceinline__ void add_norm_sums(const CellView& cell, const Target& target, i
     sum_groups(tiling, sums, first, parts);
 }
 
-// What comes after a block's part, some `channels`, of a target's gradient: the sums of the norm before it, and if it is a node
-// those of its in-edges, by the last block of an image. sums: as add_norm_sums left them.
+// What comes after a block's part of a target's gradient, number `part` of so many `channels`: the sums of the norm before it,
+// and if it is a node those of its in-edges. sums: as add_norm_sums left them.
 template <int R>
 __forceinline__ void finish_part(const CellView& cell, const GradView& g, const DgradJobs& jobs, const Target& target,
-                                 int image, int channels, const float* sums) {
+                                 int image, int part, int channels, const float* sums) {
     const int v = image / cell.N, all = target.all(cell.C), parts = (all + channels - 1) / channels,
-              c0 = blockIdx.x * channels, count = all - c0 < channels ? all - c0 : channels;
+              c0 = part * channels, count = all - c0 < channels ? all - c0 : channels;
     if (target.norm != NO_NORM) {
         const Tiling tiling(target.H, target.W);
         __syncthreads();
@@ -87,9 +87,8 @@ __forceinline__ void finish_part(const CellView& cell, const GradView& g, const 
         if (is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + target.norm, cell.N * parts))
             finish_bn_backward(cell, g, v, all, target.H * target.W, [&](int i) { return target.norm + i; });
     }
-    if (target.to == To::state && target.index >= 2 &&
-        is_last_block(g.image_arrivals + (target.index - 2) * cell.images() + image, parts))
-        node_sums(cell, g, jobs.node, image);
+    if (target.to == To::state && target.index >= 2)
+        node_sums(cell, g, jobs.node, image, NodePart(cell, part, channels));
 }
 
 }  // namespace sgl_fast

@@ -92,23 +92,41 @@ __forceinline__ void add_depthwise(const WgradJob& job, const Tiling& tiling, in
     }
 }
 
-// Grad z, and what the 1x1 convolution reads, in a tile from q0 on. Where planes lie is found for each tile anew: a block that
-// remembers it has too few registers for its sums.
-__forceinline__ void load_tile(const CellView& cell, const GradView& g, const WgradJob& job, int image, int c0,
-                               int count, const Tiling& tiling, int q0, const WgradShared& shared) {
+// Grad z in a tile from q0 on, READS channels of a thread at a time. Where planes lie is found for each tile anew: a block
+// that remembers it has too few registers for its sums.
+__forceinline__ void load_grad_z(const CellView& cell, const GradView& g, const WgradJob& job, int image,
+                                 const Tiling& tiling, int q0, const WgradShared& shared) {
+    const ConvJob& conv = job.conv;
+    const int lane = tile_lane(tiling), q = q0 + lane;
+    const bool has = q < tiling.quads;
+    const int at = has ? q : 0, y = at / tiling.quads_in_row, x = at % tiling.quads_in_row * 4;
+    const GradZPlanes grad_z(cell, g, job.grad_z, image);
+    for (int o0 = tile_group(tiling); o0 < job.outs(); o0 += READS * tiling.groups) {
+        float4 dy[READS], z[READS];
+        grad_z.read(o0, tiling.groups, conv.outs - 1, y, x, conv.out_W, dy, z);
+#pragma unroll
+        for (int i = 0; i < READS; i++) {
+            const int o = o0 + i * tiling.groups;
+            if (o >= job.outs()) continue;
+            shared.grad_z[o * tiling.lanes + lane] =
+                has && o < conv.outs ? GradZPlanes::quad(shared.factors[o], dy[i], z[i], x, conv.out_W)
+                                     : make_float4(0, 0, 0, 0);
+        }
+    }
+}
+
+// What the 1x1 convolution reads, in a tile from q0 on.
+__forceinline__ void load_pointwise_in(const CellView& cell, const WgradJob& job, int image, int c0, int count,
+                                       const Tiling& tiling, int q0, const WgradShared& shared) {
     const ConvJob& conv = job.conv;
     const int lane = tile_lane(tiling), q = q0 + lane, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
-    const bool has = q < tiling.quads;
-    const GradZPlanes grad_z(cell, g, job.grad_z, image);
-    for (int o = tile_group(tiling); o < job.outs(); o += tiling.groups)
-        shared.grad_z[o * tiling.lanes + lane] =
-            has && o < conv.outs ? grad_z.quad(shared.factors[o], o, y, x, conv.out_W) : make_float4(0, 0, 0, 0);
     const Planes from = planes_from(cell, conv, image / cell.N, image % cell.N);
     const unsigned char* mask = cell.pattern_of(image) + conv.relu_mask;
     for (int c = tile_group(tiling); c < job.ins(); c += tiling.groups)
         shared.pointwise_in[c * tiling.lanes + lane] =
-            has && c < count ? pointwise_in_quad(from, mask, true, conv, c0, c, y, x, shared.padded, shared.taps)
-                             : make_float4(0, 0, 0, 0);
+            q < tiling.quads && c < count
+                ? pointwise_in_quad(from, mask, true, conv, c0, c, y, x, shared.padded, shared.taps)
+                : make_float4(0, 0, 0, 0);
 }
 
 // Adds one image to the sums of channels c0 .. c0 + count - 1.
@@ -118,11 +136,13 @@ __forceinline__ void add_image(const CellView& cell, const GradView& g, const Wg
     const Tiling tiling(conv.out_H, conv.out_W, job.lanes);
     __syncthreads();
     if (conv.taps())
-        load_activated(planes_from(cell, conv, image / cell.N, image % cell.N), cell.pattern_of(image) + conv.relu_mask,
-                       true, conv, c0, count, shared.padded);
+        load_opened(planes_from(cell, conv, image / cell.N, image % cell.N), cell.pattern_of(image) + conv.relu_mask,
+                    c0, count, 0, conv.in_H, conv.plane(), shared.padded);
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
-        __syncthreads();
-        load_tile(cell, g, job, image, c0, count, tiling, q0, shared);
+        if (q0) __syncthreads();
+        load_grad_z(cell, g, job, anew(image), tiling, q0, shared);
+        if (conv.taps() && q0 == 0) __syncthreads();
+        load_pointwise_in(cell, job, anew(image), c0, count, tiling, q0, shared);
         __syncthreads();
         add_pointwise(job, tiling, shared, sums);
         if (conv.taps()) add_depthwise(job, tiling, count, q0, shared, sums);

@@ -31,8 +31,8 @@ CELLS = {
     "few_operations": (cell(16, 1, "normal", False, False, False, FEW), 17, 62),
     "bare_pools": (BARE, 6, 10),
     "large_planes": (LARGE, 18, 66),
-    "brief_reduction": (cell(4, 2, "reduce", False, False, True, FEW), 4, 6),
-    "brief": (cell(16, 1, "normal", False, False, False, ("dil_conv_3x3",)), 3, 4),
+    "brief_reduction": (cell(4, 2, "reduce", True, False, True, FEW), 4, 6),
+    "brief": (cell(16, 1, "normal", False, False, False, ("dil_conv_3x3",)), 5, 28),
 }
 
 
