@@ -111,8 +111,8 @@ def sweep(study: Study) -> Section:
         least = least_difference(deviation, len(base), len(base))
         found.notes.append(
             f"With {len(base)} searches a point, which deviate as the {len(singles)} of K = 1 do, by {deviation:.2f} "
-            f"points, a difference below {least:.1f} points is not found in 80% of cases; the deviations of so few, and "
-            "t with them, say little. No row here says that one lambda, or one K, is better than another."
+            f"points, a difference below {least:.1f} points is not found in 80% of cases; the deviations of so few, "
+            "and t with them, say little. No row here says that one lambda, or one K, is better than another."
         )
     return found
 
