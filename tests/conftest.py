@@ -1,4 +1,4 @@
-"""Shared settings and fixtures: one thread, so that parallel test processes do not fight over the cores."""
+"""Settings and fixtures of all tests. A process of tests has one thread: several do not fight over the cores."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ from simulated import StandIn, stand_in
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
-for number in (
-    signal.SIGINT,
-    signal.SIGHUP,
-):  # a shell's background, or nohup, ignores them, and our processes would, too
+# A shell's background, or nohup, ignores these, and processes of the tests would, too.
+for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 if not torch.cuda.is_available():

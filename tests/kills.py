@@ -29,20 +29,8 @@ from sgl_fast import evaluate, search
 from sgl_fast.run import search_loop  # noqa: F401  (loaded once, before processes fork)
 
 TINY = ["--channels", "4", "--layers", "1", "--nodes", "1", "--batch-size", "4", "--limit", "12", "--epochs", "3"]
-RETRAIN = [
-    "--channels",
-    "2",
-    "--layers",
-    "2",
-    "--batch-size",
-    "8",
-    "--limit",
-    "12",
-    "--epochs",
-    "3",
-    "--drop-path",
-    "0.4",
-]
+RETRAIN = ["--channels", "2", "--layers", "2", "--batch-size", "8", "--limit", "12", "--epochs", "3"]
+RETRAIN += ["--drop-path", "0.4"]
 CASES: dict[str, tuple[Callable[[list[str]], int], list[str]]] = {
     "pc_darts": (search.main, ["--space", "pc_darts", "--order", "2", *TINY]),
     "p_darts": (search.main, ["--space", "p_darts", "--order", "2", *TINY, "--epochs", "1", "--limit", "8"]),

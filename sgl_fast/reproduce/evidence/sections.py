@@ -106,11 +106,13 @@ def sweep(study: Study) -> Section:
     _row(found, first, base, None)
     for label in others:
         _row(found, label, points[label], base)
-    if len(base) > 1 and (deviation := stdev(_means(base))):
+    singles = _means(all_trained(study.cell_of(s, study.scale.looks[-1]) for s in plan.single_searches(study)))
+    if len(base) > 1 and len(singles) > 1 and (deviation := stdev(singles)):
         least = least_difference(deviation, len(base), len(base))
         found.notes.append(
-            f"With {len(base)} searches a point, a difference below {least:.1f} points is not found in 80% of cases: "
-            "no row here says that one lambda, or one K, is better than another."
+            f"With {len(base)} searches a point, which deviate as the {len(singles)} of K = 1 do, by {deviation:.2f} "
+            f"points, a difference below {least:.1f} points is not found in 80% of cases; the deviations of so few, "
+            "and t with them, say little. No row here says that one lambda, or one K, is better than another."
         )
     return found
 
