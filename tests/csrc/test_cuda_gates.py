@@ -15,6 +15,9 @@ from simulated import ROOT, alone
 CUDA = ROOT / "csrc" / "cuda"
 BARRIER = "    __syncthreads();\n"
 WARP_BARRIER = "        __syncwarp();\n"
+# What a program says that saw a fault: a check of its own under some order of threads, the simulator, a sanitizer. One
+# that could not be run says something else.
+SEEN = re.compile(r"\(order \d\)|\(block .*, thread .*\)|(ERROR|WARNING): (Address|Thread)Sanitizer: ")
 # which test program, under which sanitizer; file; what is replaced by what
 MUTANTS = {
     "dropped barrier": ("flat_update", "thread", "device.cuh", f"{BARRIER}    T total", "    T total"),
@@ -116,4 +119,4 @@ def test_planted_faults_are_seen(name: str, tree: Path, simulated: object) -> No
     shutil.copy(ROOT / folder / program, tree / folder)
     stop = os.environ | {"TSAN_OPTIONS": "halt_on_error=1", "SGL_FAST_LIBCUDA": str(folder / "libcuda.so")}
     done = subprocess.run([tree / folder / program], cwd=tree, env=stop, capture_output=True, text=True, timeout=600)
-    assert done.returncode != 0, f"{name} passed: {done.stdout}"
+    assert done.returncode != 0 and SEEN.search(done.stdout + done.stderr), f"{name}: {done.stdout}{done.stderr}"
