@@ -244,7 +244,7 @@ MUTANTS = {
     ),
     "weights not restored": ("        both,\n", "        torch.cat([both.chunk(2)[0], rows.weights]),\n"),
     "stale pattern": ("[*rows.patterns] * 2", "[*rows.patterns[::-1]] * 2"),
-    "stale pseudo-labels": ("base.teachers = (passes", "label.weights = v; base.teachers = (passes"),
+    "stale pseudo-labels": ('"self" else v_new', '"self" else v'),
     "own cross-entropy": ("targets, options.lam", "base.p, options.lam"),
     "no cross term": ("        add(options.xi_w", "        (options.xi_w"),
     "lam left out": ("options.xi_w * options.xi_v * options.lam", "options.xi_w * options.xi_v"),
