@@ -67,13 +67,6 @@ __forceinline__ float4 pointwise_in_quad(const Planes& from, const unsigned char
                        taps + c * job.taps());
 }
 
-// A job's channels c0 .. c0 + count - 1 after their ReLU.
-__forceinline__ void load_activated(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job,
-                                    int c0, int count, float* padded) {
-    load_padded(from.H, from.W, count, job.plane(), padded,
-                [&](int c, int y, int x) { return activated_quad(from, mask, replay, c0 + c, y, x); });
-}
-
 // w[r] of a row of shared memory that starts at a multiple of R floats.
 template <int R> __forceinline__ void read_weights(const float* row, float (&w)[R]) {
     if constexpr (R < 4) {

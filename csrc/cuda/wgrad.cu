@@ -137,7 +137,7 @@ __forceinline__ void add_image(const CellView& cell, const GradView& g, const Wg
     __syncthreads();
     if (conv.taps())
         load_opened(planes_from(cell, conv, image / cell.N, image % cell.N), cell.pattern_of(image) + conv.relu_mask,
-                    c0, count, 0, conv.in_H, conv.plane(), shared.padded);
+                    c0, count, conv.plane(), shared.padded);
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
         if (q0) __syncthreads();
         load_grad_z(cell, g, job, anew(image), tiling, q0, shared);

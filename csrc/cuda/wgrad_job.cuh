@@ -20,16 +20,12 @@ struct ImageGroup {
 
 constexpr int READS = 2;  // quads of a thread on their way from memory at a time
 
-// Some rows, from `first` on, of channels c0 .. c0 + count - 1, as far as their recorded ReLU is open, into planes with a
-// border; zeros where the image has no such row.
-__forceinline__ void load_opened(const Planes& from, const unsigned char* mask, int c0, int count, int first, int rows,
+// Channels c0 .. c0 + count - 1, as far as their recorded ReLU is open, into planes with a border.
+__forceinline__ void load_opened(const Planes& from, const unsigned char* mask, int c0, int count,
                                  const PaddedPlane& plane, float* to) {
-    const Tiling tiling(rows, from.W);
+    const Tiling tiling(from.H, from.W);
     for (int q = tile_lane(tiling); q < tiling.quads; q += tiling.lanes) {
-        const int row = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4, y = first + row,
-                  read_y = y < 0        ? 0
-                           : y < from.H ? y
-                                        : from.H - 1;
+        const int y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
         for (int i0 = tile_group(tiling); i0 < count; i0 += READS * tiling.groups) {
             int channel[READS], at[READS];
             unsigned bits[READS];
@@ -38,16 +34,16 @@ __forceinline__ void load_opened(const Planes& from, const unsigned char* mask, 
             for (int i = 0; i < READS; i++) {
                 const int c = i0 + i * tiling.groups;
                 channel[i] = c0 + (c < count ? c : count - 1);
-                at[i] = (channel[i] * from.H + read_y) * from.W + x;
-                bits[i] = mask_quad(mask, channel[i], from.H, from.W, read_y, x);
+                at[i] = (channel[i] * from.H + y) * from.W + x;
+                bits[i] = mask_quad(mask, channel[i], from.H, from.W, y, x);
             }
             read_quads(from.first, at, from.W - x, from.W % 4 == 0, four);
 #pragma unroll
             for (int i = 0; i < READS; i++) {
                 const int c = i0 + i * tiling.groups;
                 if (c < count)
-                    *(float4*)(to + c * plane.floats + plane.at(row, x)) =
-                        masked(from.normed(four[i], channel[i], x), y == read_y ? bits[i] : 0);
+                    *(float4*)(to + c * plane.floats + plane.at(y, x)) =
+                        masked(from.normed(four[i], channel[i], x), bits[i]);
             }
         }
     }
