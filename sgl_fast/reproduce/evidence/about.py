@@ -7,8 +7,6 @@ from .statistics import DRAWS
 
 TITLE = "# Whether searches find anything"
 METHOD = "## How it is measured"
-
-
 COMMAND = "    OMP_NUM_THREADS=1 python -m sgl_fast.reproduce evidence --workers 2"
 
 
