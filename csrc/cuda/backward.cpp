@@ -112,11 +112,11 @@ struct Backward {
     // As many channels a thread as the mixed ones need, if their planes fit.
     void dgrad(DgradJobs& table, int targets) {
         if (targets == 0) return;
-        table.targets = targets;
+        table.targets = Divisor(targets);
         int R = 1;
         for (int t = 0; t < targets; t++) {
             const Target& target = table.target[t];
-            if (Tiling(target.H, target.W).groups < target.channels) R = 2;
+            if (target.in.groups < target.channels) R = 2;
         }
         if (dgrad_floats(table, targets, R) > SHARED_FLOATS) R = 1;
         const int floats = dgrad_floats(table, targets, R);
@@ -146,7 +146,7 @@ struct Backward {
         if (view.preprocess) convs = input_conv_grads(program);
         for (int j = 0; j <= view.nodes; j++)
             for (const auto& some : {source_conv_grads(program, j), half_conv_grads(program, j)}) append(convs, some);
-        const int groups = std::min(view.N, IMAGE_GROUPS);
+        const int groups = std::min<int>(view.N, IMAGE_GROUPS);
         const long long count = program.head.weights;
         float* shares = stream.room<float>(size_t(view.V) * groups * count);
         for (size_t first = 0; first < convs.size(); first += MOST_WGRAD_JOBS)
@@ -160,13 +160,13 @@ struct Backward {
         WgradJobs jobs{};
         int floats = 0, chunks = 0;
         for (size_t i = 0; i < count; i++) {
-            jobs.job[i] = {convs[i].conv, convs[i].grad_z, 0, 0};
+            jobs.job[i] = {convs[i].conv, convs[i].grad_z, 0, {}, {}, {}, {}, {}, {}};
             floats = std::max(floats, choose_tile(stream, jobs.job[i]));
             chunks = std::max(chunks, jobs.job[i].chunks());
         }
         const Grid grid{unsigned(chunks), unsigned(view.V * groups), unsigned(count)};
         LAUNCH(wgrad_kernel, stream, grid, CELL_THREADS, floats * sizeof(float), view, grads, on_device(stream, jobs),
-               groups, static_cast<long long>(program.head.weights), shares);
+               Divisor(groups), static_cast<long long>(program.head.weights), shares);
     }
 };
 

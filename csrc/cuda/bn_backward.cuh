@@ -18,16 +18,15 @@ struct GradZPlanes {
     StoragePtr z;
     int dy_step, z_step;  // from channel to channel
     float weight;
-    int statistics;  // of the first channel in (V, norms)
-    int norm;
+    int v, norm;     // norm: of the first channel
 
     GradZPlanes(const CellView& cell, const GradView& grads, const GradZ& s, int image) {
-        const int v = image / cell.N;
+        v = image / cell.N;
         const int pixels = cell.pixels(), in_pixels = cell.H * cell.W;
         z = cell.saved_of(image) + s.z;
         dy_step = z_step = pixels;
         if (s.reader == Reader::node) {
-            dy_step = cell.C / cell.M * pixels;
+            dy_step = cell.partial * pixels;
             dy = node_gradient(cell, grads, s.index, image) + s.channel * dy_step;
         } else if (s.reader == Reader::hidden) {
             dy = grads.hidden + ((long long)image * grads.hidden_count + s.index) * cell.M * pixels;
@@ -39,12 +38,10 @@ struct GradZPlanes {
         }
         weight = s.edge < 0 ? 1.0f : cell.term_weight(v, s.edge, s.op);
         norm = s.norm;
-        statistics = v * cell.norms + norm;
     }
     BnFactors factors(const CellView& cell, const GradView& grads, int channel) const {
-        const int v = statistics / cell.norms;
-        return {weight * cell.scale(v)[norm + channel], grads.mean_dy[statistics + channel],
-                cell.mean(v)[norm + channel], grads.mean_dy_xhat[statistics + channel]};
+        const int of = norm + channel, all = v * cell.norms + of;
+        return {weight * cell.scale(v)[of], grads.mean_dy[all], cell.mean(v)[of], grads.mean_dy_xhat[all]};
     }
     // Of dy and of z four pixels each of N channels, first, first + by and so on; past the last one again that one.
     template <int N>
@@ -76,11 +73,12 @@ __forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g,
                                         const NormOf& norm_of) {
     const Sharing sharing(count);
     for (int first = 0; first < count; first += sharing.items()) {
-        const int i = first + sharing.item, c = i < count ? norm_of(i) : NO_NORM, images = c == NO_NORM ? 0 : cell.N;
+        const int i = first + sharing.item, c = i < count ? norm_of(i) : NO_NORM, turns = sharing.turns(c == NO_NORM ? 0 : cell.N);
         const long long at = (long long)v * cell.N * cell.norms + c;
         double dy = 0, dy_z = 0;
 #pragma unroll 4
-        for (int n = sharing.mine; n < images; n += sharing.threads) {
+        for (int k = 0; k < turns; k++) {
+            const int n = sharing.mine + k * sharing.threads;
             dy += g.partial_dy[at + (long long)n * cell.norms];
             dy_z += g.partial_dy_z[at + (long long)n * cell.norms];
         }
@@ -101,7 +99,7 @@ __forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g,
 template <int N>
 __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, const InEdge& edge, int t0, int m,
                                const float* dy) {
-    const int W = cell.out_W, quads_in_row = (W + 3) / 4, quads = cell.out_H * quads_in_row;
+    const int W = cell.out_W;
     const StoragePtr saved = cell.saved_of(image) + (long long)m * cell.pixels();
     const float* means = cell.mean(image / cell.N) + m;
     float mean[N], sums[N + 1];  // the last one: of dy
@@ -116,8 +114,8 @@ __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int imag
 #pragma unroll
     for (int i = 0; i <= N; i++) sums[i] = 0;
 #pragma unroll 2
-    for (int q = lane(); q < quads; q += WARP) {
-        const int y = q / quads_in_row, x = q % quads_in_row * 4;
+    for (int q = lane(); q < cell.tiling.quads; q += WARP) {
+        const int y = cell.tiling.y(q), x = cell.tiling.x(q);
         const float* const dy_at[1] = {dy + y * W + x};
         int at[N];
 #pragma unroll
@@ -154,7 +152,7 @@ __forceinline__ float skip_dot(const CellView& cell, const InEdge& edge, int ima
     if (!skips) return 0;
     const Planes from = state_of(cell, edge.source, image / cell.N, image % cell.N);
     float total = 0;
-    each_quad(cell.out_H, cell.out_W, [&](int y, int x) {
+    each_quad(cell.tiling, [&](int y, int x) {
         const float4 four = from.quad(m, y, x);
         total += dot_of(read_quad(dy + y * cell.out_W, x, cell.out_W),
                         drops ? dropped(cell, edge.dropout, four, image, m, y, x) : four);
@@ -165,7 +163,7 @@ __forceinline__ float skip_dot(const CellView& cell, const InEdge& edge, int ima
 // The sum of dy times what an edge passes on of a bypassing channel. A warp.
 __forceinline__ float bypass_dot(const CellView& cell, const InEdge& edge, int image, int channel, const float* dy) {
     float total = 0;
-    each_quad(cell.out_H, cell.out_W, [&](int y, int x) {
+    each_quad(cell.tiling, [&](int y, int x) {
         total += dot_of(read_quad(dy + y * cell.out_W, x, cell.out_W), bypassed(cell, edge, image, channel, y, x));
     });
     return warp_sum(total);
@@ -193,17 +191,17 @@ __forceinline__ void edge_sums(const CellView& cell, const GradView& g, const In
 // The channels of a node of which a block has the sums, and which of an image's blocks it is.
 struct NodePart {
     int c0, count, part, parts;
-    int partial, before, mixed;  // of mixed channels: how many come before c0, and how many are here
+    int before, mixed;  // of mixed channels: how many come before c0, and how many are here
 
-    NodePart(const CellView& cell, int part, int channels)
+    NodePart(const CellView& cell, int part, int parts, int channels)
         : c0(part * channels), count(cell.C - c0 < channels ? cell.C - c0 : channels), part(part),
-          parts((cell.C + channels - 1) / channels), partial(cell.C / cell.M), before((c0 + partial - 1) / partial),
-          mixed((c0 + count + partial - 1) / partial - before) {}
+          parts(parts), before((c0 + cell.others) / cell.partial),
+          mixed((c0 + count + cell.others) / cell.partial - before) {}
     // The mixed channels first, which have the most to do.
-    int channel(int nth) const {
-        if (nth < mixed) return (before + nth) * partial;
+    int channel(const CellView& cell, int nth) const {
+        if (nth < mixed) return (before + nth) * cell.partial;
         const int bypassing = c0 - before + nth - mixed;  // of the node's
-        return bypassing / (partial - 1) * partial + 1 + bypassing % (partial - 1);
+        return bypassing / cell.others + bypassing + 1;
     }
 };
 
@@ -236,8 +234,10 @@ __forceinline__ void node_sums(const CellView& cell, const GradView& g, const No
     const int v = image / cell.N;
     for (int i = threadIdx.x; i < sums; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
     __syncthreads();
-    for (int i = warp(); i < part.count * job.edges; i += CELL_WARPS) {
-        const int nth = i / job.edges, e = i - nth * job.edges, c = part.channel(nth);
+    for (int nth = 0, e = warp();; e += CELL_WARPS) {
+        for (; e >= job.edges; e -= job.edges) nth++;
+        if (nth >= part.count) break;
+        const int c = part.channel(cell, nth);
         const float* dy = node_gradient(cell, g, job.node, image) + (long long)c * cell.pixels();
         const int own = warp() * MOST_IN_EDGES + e;
         edge_sums(cell, g, job.edge[e], dy, image, Channel(cell, c), skips[own], bypasses[own]);
@@ -257,12 +257,9 @@ __forceinline__ void node_sums(const CellView& cell, const GradView& g, const No
     const unsigned blocks = cell.N * part.parts;
     if (!is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + cell.norms + job.node, blocks)) return;
     finish_skips(cell, g, job, v, part.parts);
-    int terms = 0;
-    for (int e = 0; e < job.edges; e++) terms = job.edge[e].terms > terms ? job.edge[e].terms : terms;
-    const int count = terms * cell.M;
-    finish_bn_backward(cell, g, v, job.edges * count, cell.pixels(), [&](int i) {
-        const InEdge& edge = job.edge[i / count];
-        const int t = i % count / cell.M;
+    finish_bn_backward(cell, g, v, job.edges * job.terms * cell.M, cell.pixels(), [&](int i) {
+        const int term = i / cell.M, t = term % job.terms;
+        const InEdge& edge = job.edge[term / job.terms];
         return t < edge.terms && edge.term[t].norm != NO_NORM ? edge.term[t].norm + i % cell.M : NO_NORM;
     });
 }

@@ -60,10 +60,10 @@ __forceinline__ bool mask_at(const unsigned char* mask, int channel, int H, int 
 // NaN is let through, as by the library's ReLU.
 __forceinline__ bool is_open(float x) { return !(x <= 0); }
 
-__forceinline__ void record_mask(const Planes& from, int channels, unsigned char* mask) {
-    const int row = mask_bytes(from.W), count = channels * from.H * row;
+__forceinline__ void record_mask(const Planes& from, int channels, const OctetTiling& octets, unsigned char* mask) {
+    const int count = channels * from.H * octets.in_row;
     for (int i = threadIdx.x; i < count; i += CELL_THREADS) {
-        const int channel = i / (from.H * row), y = i / row % from.H, first = i % row * 8;
+        const int channel = octets.plane(i), y = octets.y(i), first = octets.x(i);
         unsigned byte = 0;
         for (int x = first; x < from.W && x < first + 8; x++)
             byte |= (unsigned)is_open(from.pixel(channel, y * from.W + x)) << (x - first);
@@ -96,33 +96,12 @@ __forceinline__ float activated(const Planes& from, const unsigned char* mask, b
 }
 
 // Of this thread in a tiling: which quad, which channel of those at a time.
-__forceinline__ int tile_lane(const Tiling& tiling) { return threadIdx.x % tiling.lanes; }
-__forceinline__ int tile_group(const Tiling& tiling) { return threadIdx.x / tiling.lanes; }
+__forceinline__ int tile_lane(const Tiling& tiling) { return (int)threadIdx.x % tiling.lanes; }
+__forceinline__ int tile_group(const Tiling& tiling) { return (int)threadIdx.x / tiling.lanes; }
 
 // Calls add(y, x) for the quads of a plane, a lane of a warp after the other.
-template <class Add> __forceinline__ void each_quad(int H, int W, const Add& add) {
-    const int quads_in_row = (W + 3) / 4;
-    for (int q = lane(); q < H * quads_in_row; q += WARP) add(q / quads_in_row, q % quads_in_row * 4);
-}
-
-// Mean and sum of squared deviations of each of an image's planes, z (channels, H, W), a warp a plane. What the block wrote to
-// z must be visible to it.
-__forceinline__ void measure(const StoragePtr& z, int channels, int H, int W, float* means, float* deviations) {
-    for (int c = warp(); c < channels; c += CELL_WARPS) {
-        const StoragePtr plane = z + (long long)c * H * W;
-        float total = 0, squares = 0;
-        each_quad(H, W, [&](int y, int x) { total += total_of(read_quad(plane + y * W, x, W)); });
-        const float mean = warp_sum(total) / (H * W);
-        each_quad(H, W, [&](int y, int x) {
-            const float4 z4 = read_quad(plane + y * W, x, W);
-            const float4 off = within(make_float4(z4.x - mean, z4.y - mean, z4.z - mean, z4.w - mean), x, W);
-            squares += dot_of(off, off);
-        });
-        squares = warp_sum(squares);
-        if (lane() != 0) continue;
-        means[c] = mean;
-        deviations[c] = squares;
-    }
+template <class Add> __forceinline__ void each_quad(const Tiling& tiling, const Add& add) {
+    for (int q = lane(); q < tiling.quads; q += WARP) add(tiling.y(q), tiling.x(q));
 }
 
 // True in the last of `count` blocks that count themselves here; it sees what the others wrote before. All threads
@@ -144,7 +123,7 @@ constexpr int GROUP_PARTS = 2 * CELL_WARPS;  // floats of shared memory that sum
 // Adds N numbers of each thread over the lanes of its group that are in its warp, and that to `parts`, in shared memory, which
 // are new if this is the first time. After a barrier total_of_group finds the sums. A block.
 template <int N> __forceinline__ void sum_groups(const Tiling& tiling, float (&mine)[N], bool first, float* parts) {
-    const int span = tiling.lanes < WARP ? tiling.lanes : WARP;
+    const PowerOfTwo span = tiling.span();
 #pragma unroll
     for (int step = WARP / 2; step > 0; step /= 2) {
         if (step >= span) continue;
@@ -153,13 +132,15 @@ template <int N> __forceinline__ void sum_groups(const Tiling& tiling, float (&m
     }
     if (lane() % span != 0) return;
 #pragma unroll
-    for (int i = 0; i < N; i++)
-        parts[threadIdx.x / span * N + i] = (first ? 0 : parts[threadIdx.x / span * N + i]) + mine[i];
+    for (int i = 0; i < N; i++) {
+        float& part = parts[(int)threadIdx.x / span * N + i];
+        part = (first ? 0 : part) + mine[i];
+    }
 }
 
 // The sum over a group's threads of their number i of N.
 template <int N> __forceinline__ float total_of_group(const Tiling& tiling, const float* parts, int group, int i) {
-    const int count = tiling.lanes < WARP ? 1 : tiling.lanes / WARP;
+    const int count = parts_of(tiling.lanes);
     float total = 0;
     for (int k = 0; k < count; k++) total += parts[(group * count + k) * N + i];
     return total;

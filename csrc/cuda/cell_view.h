@@ -2,11 +2,10 @@
 // this file alike.
 #pragma once
 
+#include "tiling.h"
+
 namespace sgl_fast {
 
-constexpr int WARP = 32;
-constexpr int CELL_THREADS = 256;  // of a block
-constexpr int CELL_WARPS = CELL_THREADS / WARP;
 constexpr int NO_NORM = -1;
 
 // An array of float32 or of float16.
@@ -19,8 +18,11 @@ struct StoragePtr {
 
 // Images are numbered n + N * v. Strides and offsets count floats, of the pattern bytes.
 struct CellView {
-    int V, N, C, M, nodes;  // M of the C channels go through mixed operations
+    int V, C, nodes;
+    Divisor N, M;             // M of the C channels go through mixed operations
+    Divisor partial, others;  // C / M: every partial-th channel of a node is a mixed one; how many others follow it
     int H, W, out_H, out_W;
+    Tiling tiling;  // of a node's planes
     bool preprocess, training, replay;
     const float* s[2];
     long long learner[2], image[2];

@@ -4,11 +4,10 @@ namespace sgl_fast {
 
 KERNEL __launch_bounds__(CELL_THREADS, 4) combine_kernel(CellView cell, NodeJob job) {
     const int image = blockIdx.x, v = image / cell.N;
-    const Tiling tiling(cell.out_H, cell.out_W);
+    const Tiling& tiling = cell.tiling;
     float* to = cell.out + ((long long)image * cell.nodes + job.node) * cell.C * cell.pixels();
     for (int i = blockIdx.y * CELL_THREADS + threadIdx.x; i < cell.C * tiling.quads; i += gridDim.y * CELL_THREADS) {
-        const int c = i / tiling.quads, q = i % tiling.quads, y = q / tiling.quads_in_row,
-                  x = q % tiling.quads_in_row * 4;
+        const int c = i / tiling.quads, q = i % tiling.quads, y = tiling.y(q), x = tiling.x(q);
         const Channel channel(cell, c);
         float4 total = make_float4(0, 0, 0, 0);
         for (int e = 0; e < job.edges; e++) {

@@ -11,9 +11,9 @@ struct Channel {
     bool bypasses;
     int at;  // which mixed channel; which channel of the state
     Channel(const CellView& cell, int channel) {
-        const int partial = cell.C / cell.M;
-        bypasses = channel % partial != 0;
-        at = bypasses ? channel % partial * cell.M + channel / partial : channel / partial;
+        const int first = channel / cell.partial, after = channel - first * cell.partial;
+        bypasses = after != 0;
+        at = after * cell.M + first;
     }
 };
 

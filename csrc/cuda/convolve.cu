@@ -25,7 +25,7 @@ template <int R> struct ConvBlock {
     __forceinline__ const ConvLayout& at() const { return table.group.layout; }
     __forceinline__ const ConvJob& job(int number) const { return table.job[number]; }
     __forceinline__ int image() const { return blockIdx.y; }
-    __forceinline__ int lane() const { return threadIdx.x & (at().lanes - 1); }
+    __forceinline__ int lane() const { return tile_lane(at().tiling); }
     __forceinline__ float4* hidden() const { return (float4*)(shared + at().hidden); }
     __forceinline__ float* taps(int number) const {
         return shared + at().taps + number * job(0).chunk * group().taps;
@@ -49,14 +49,16 @@ __forceinline__ void copy_table(const ConvJobs& jobs, ConvTable& to) {
     __syncthreads();
 }
 
-// How a block's threads share `jobs` jobs.
+// How a block's threads share `jobs` jobs, at most GROUP_JOBS.
 struct JobThreads {
-    int threads, job, mine;
+    PowerOfTwo threads;
+    int job, mine;
 
-    explicit JobThreads(int jobs) : threads(CELL_THREADS) {
-        while (threads * jobs > CELL_THREADS) threads /= 2;
-        job = threadIdx.x / threads;
-        mine = threadIdx.x % threads;
+    explicit JobThreads(int jobs) {
+        const int halves = jobs > 2 ? 2 : jobs - 1;
+        threads = PowerOfTwo(CELL_THREADS >> halves, 8 - halves);
+        job = (int)threadIdx.x / threads;
+        mine = (int)threadIdx.x % threads;
     }
 };
 
@@ -67,18 +69,16 @@ template <int R> __forceinline__ void load_weights(const ConvBlock<R>& block, in
     if (share.job >= block.group().count) return;
     const ConvJob& job = block.job(share.job);
     const float* weights = global(block.cell.weights_of(block.image() / block.cell.N));
-    const int taps = count * job.taps(), all = taps + count * job.outs, chunk = job.chunk;
+    const int taps = count * job.taps, all = taps + job.chunk * job.outs;
     float *to_taps = block.taps(share.job), *to_pointwise = block.pointwise(share.job);
     for (int first = share.mine; first < all; first += N * share.threads) {
         float w[N];
-        int to[N];
 #pragma unroll
         for (int k = 0; k < N; k++) {
-            const int i = first + k * share.threads, p = i - taps, out = count == job.ins ? 0 : p / count,
-                      c = p - out * count;
-            to[k] = out * chunk + c;
-            const int from = p < 0 ? job.depthwise + c0 * job.taps() + i : job.pointwise + out * job.ins + c0 + c;
-            w[k] = weights[i < all ? from : job.pointwise];
+            const int i = first + k * share.threads, p = i < taps ? 0 : i - taps, out = p / job.chunk,
+                      c = p - out * job.chunk;
+            const int from = i < taps ? job.depthwise + c0 * job.taps + i : job.pointwise + out * job.ins + c0 + c;
+            w[k] = weights[i < all && c < count ? from : job.pointwise];
         }
 #pragma unroll
         for (int k = 0; k < N; k++) {
@@ -86,7 +86,7 @@ template <int R> __forceinline__ void load_weights(const ConvBlock<R>& block, in
             if (i < taps)
                 to_taps[i] = w[k];
             else if (i < all)
-                to_pointwise[to[k]] = w[k];
+                to_pointwise[i - taps] = w[k];
         }
     }
 }
@@ -99,17 +99,17 @@ template <int R> __forceinline__ void load_chunk(const ConvBlock<R>& block, int 
     const ConvJob& job = block.job(share.job < block.group().count ? share.job : 0);
     const Planes from = planes_from(cell, job, block.image() / block.cell.N, block.image() % cell.N);
     unsigned char* pattern = cell.pattern_of(block.image()) + job.relu_mask;
-    const int octets = share.job < block.group().count && job.kernel > 1 ? count * from.H * mask_bytes(from.W) : 0;
+    const int octets = share.job < block.group().count && job.kernel > 1 ? count * from.H * job.octets.in_row : 0;
     const PaddedPlane plane = job.plane();
     Octets<N> in;
-    if (share.mine < octets) in.read(from, c0, count, plane, share.mine, share.threads, cell.replay ? pattern : nullptr);
+    if (share.mine < octets) in.read(from, job.octets, c0, count, plane, share.mine, share.threads, cell.replay ? pattern : nullptr);
     if (fresh) clear(block.shared, block.at().hidden);
     load_weights(block, c0, count);
     if (fresh) __syncthreads();
     for (int first = share.mine; first < octets;) {
         in.template write<true>(cell.replay, job.record && !cell.replay ? pattern : nullptr, block.planes(share.job));
         first += N * share.threads;
-        if (first < octets) in.read(from, c0, count, plane, first, share.threads, cell.replay ? pattern : nullptr);
+        if (first < octets) in.read(from, job.octets, c0, count, plane, first, share.threads, cell.replay ? pattern : nullptr);
     }
 }
 
@@ -120,10 +120,10 @@ __forceinline__ void strided_rows(const ConvBlock<R>& block, const ConvJob& job,
     const CellView& cell = block.cell;
     const Planes from = planes_from(cell, job, block.image() / block.cell.N, block.image() % cell.N);
     const unsigned char* pattern = cell.pattern_of(block.image()) + job.relu_mask;
-    for (int i = mine; i < count * block.at().lanes; i += threads) {
-        const int q = i % block.at().lanes, y = y0 + q / block.at().quads_in_row,
-                  x = q % block.at().quads_in_row * 4;
-        if (q < quads) to[i] = strided_quad(from, pattern, cell.replay, job, c + i / block.at().lanes, y, x);
+    const Tiling& tiling = block.at().tiling;
+    for (int i = mine; i < count * tiling.lanes; i += threads) {
+        const int q = i % tiling.lanes, y = y0 + tiling.y(q), x = tiling.x(q);
+        if (q < quads) to[i] = strided_quad(from, pattern, cell.replay, job, c + i / tiling.lanes, y, x);
     }
 }
 
@@ -135,13 +135,13 @@ __forceinline__ void fill_hidden(const ConvBlock<R>& block, int first, int c0, i
     if (share.job >= jobs) return;
     const int number = first + share.job;
     const ConvJob& job = block.job(number);
-    float4* to = block.hidden() + share.job * block.at().step * block.at().lanes;
+    float4* to = block.hidden() + share.job * block.at().step * block.at().tiling.lanes;
     if (job.kernel == 1)
-        strided_rows(block, job, c0 + s0, count, y0, rows * block.at().quads_in_row, share.threads, share.mine, to);
+        strided_rows(block, job, c0 + s0, count, y0, rows * block.at().tiling.quads_in_row, share.threads, share.mine, to);
     else
-        depthwise_rows<strip_of(R)>(job, block.planes(number) + s0 * job.plane().floats,
-                                    block.taps(number) + s0 * job.taps(), count, y0, rows, share.threads, share.mine,
-                                    block.at().lanes, to);
+        depthwise_rows<strip_of(R)>(job, block.at(), block.planes(number) + s0 * job.plane().floats,
+                                    block.taps(number) + s0 * job.taps, count, y0, rows, share.threads, share.mine,
+                                    to);
 }
 
 // sums[r] += the products of R outputs' weights, rows of `chunk` floats, with `count` channels.
@@ -176,7 +176,7 @@ template <int R> struct ConvOuts {
     bool has;
 
     __forceinline__ ConvOuts(const ConvBlock<R>& block, int first, int pass) {
-        const int slot = pass * block.at().groups + threadIdx.x / block.at().lanes;
+        const int slot = pass * block.at().tiling.groups + tile_group(block.at().tiling);
         job = block.at().batch > 1 ? slot / block.at().slices : 0;
         slice = slot - job * block.at().slices;
         has = job < block.at().batch && first + job < block.group().count && slice < block.at().slices;
@@ -190,9 +190,9 @@ __forceinline__ void finish_tile(const ConvBlock<R>& block, int first, int pass,
     const ConvLayout& at = block.at();
     const ConvOuts<R> outs(block, first, pass);
     const ConvJob& job = block.job(first + outs.job);
-    const int q = block.lane(), y = y0 + q / at.quads_in_row, x = q % at.quads_in_row * 4, left = job.out_W - x,
-              span = at.lanes < WARP ? at.lanes : WARP;
-    const bool has = outs.has && q < rows * at.quads_in_row;
+    const int q = block.lane(), y = y0 + at.tiling.y(q), x = at.tiling.x(q), left = job.out_W - x;
+    const PowerOfTwo span = at.tiling.span();
+    const bool has = outs.has && q < rows * at.tiling.quads_in_row;
     const StoragePtr z = result_at(block.cell, job, block.image());
 #pragma unroll
     for (int r = 0; r < R; r++) {
@@ -213,7 +213,8 @@ __forceinline__ void finish_tile(const ConvBlock<R>& block, int first, int pass,
 // The norms of a group's jobs, from the moments of their planes' parts.
 template <int R> __forceinline__ void finish_group(const ConvBlock<R>& block) {
     const CellView& cell = block.cell;
-    const int outs = block.job(0).outs, count = block.group().count * outs, parts = block.at().parts;
+    const Divisor outs = block.job(0).outs;
+    const int count = block.group().count * outs, parts = block.at().parts;
     const auto norm_of = [&](int i) { return block.job(i / outs).norm + i % outs; };
     for (int i = threadIdx.x; i < count; i += CELL_THREADS) {
         const Moments* of = block.moments() + (i / outs * block.at().slices * R + i % outs) * parts;
@@ -232,7 +233,7 @@ template <int R> __forceinline__ void convolve(const ConvBlock<R>& block) {
     const ConvJob& one = block.job(0);
     int loaded = -1;  // the chunk in shared memory
     for (int first = 0; first < block.group().count; first += at.batch)
-        for (int pass = 0; pass == 0 || pass * at.groups < at.slices; pass++) {
+        for (int pass = 0; pass == 0 || pass * at.tiling.groups < at.slices; pass++) {
             for (int y0 = 0; y0 < one.out_H; y0 += at.rows) {
                 const int rows = one.out_H - y0 < at.rows ? one.out_H - y0 : at.rows;
                 float4 sums[R];
@@ -252,7 +253,7 @@ template <int R> __forceinline__ void convolve(const ConvBlock<R>& block) {
                         fill_hidden(block, first, c0, s0, count, y0, rows);
                         __syncthreads();
                         const ConvOuts<R> outs(block, first, pass);
-                        add_products(block.hidden() + outs.job * at.step * at.lanes + block.lane(), at.lanes,
+                        add_products(block.hidden() + outs.job * at.step * at.tiling.lanes + block.lane(), at.tiling.lanes,
                                      block.pointwise(first + outs.job) + outs.slice * R * one.chunk + s0, one.chunk,
                                      count, sums);
                     }
@@ -273,7 +274,7 @@ template <int R> __forceinline__ void convolve_block(const CellView& cell, const
         const ConvJob& job = block.job(j);
         if (job.kernel > 1 || !job.record || cell.replay) continue;
         record_mask(planes_from(cell, job, block.image() / cell.N, block.image() % cell.N), job.ins,
-                    cell.pattern_of(block.image()) + job.relu_mask);
+                    job.octets, cell.pattern_of(block.image()) + job.relu_mask);
     }
     convolve(block);
     if (!cell.training) return;

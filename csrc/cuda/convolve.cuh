@@ -64,7 +64,7 @@ __forceinline__ float4 pointwise_in_quad(const Planes& from, const unsigned char
     if (job.kernel == 1) return strided_quad(from, mask, replay, job, c0 + c, y, x);
     const PaddedPlane plane = job.plane();
     return window_quad(job, padded + c * plane.floats + job.stride * (y * plane.row + x), plane.row,
-                       taps + c * job.taps());
+                       taps + c * job.taps);
 }
 
 // w[r] of a row of shared memory that starts at a multiple of R floats.

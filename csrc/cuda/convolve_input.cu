@@ -18,10 +18,10 @@ struct ConvInput {
     Planes from() const {
         return input_of(cell, job.index, image() / cell.N, image() % cell.N, job.in_H, job.in_W);
     }
-    int lane() const { return threadIdx.x & (tile.lanes - 1); }
-    int group() const { return threadIdx.x / tile.lanes; }
+    int lane() const { return tile_lane(tile.tiling); }
+    int group() const { return tile_group(tile.tiling); }
     float4* pixels() const { return (float4*)shared; }                                  // (channels of a step, lanes)
-    float* weights() const { return shared + 4 * tile.step() * tile.lanes; }            // (outs, channels of a step)
+    float* weights() const { return shared + 4 * tile.step() * tile.tiling.lanes; }            // (outs, channels of a step)
     Moments* moments() const { return (Moments*)(weights() + tile.step() * tile.outs()); }  // (outs, parts)
     // Whether this block records the pattern, and whether its bytes are of two neighbouring lanes.
     bool records() const { return job.record && !cell.replay && out0 == 0; }
@@ -36,14 +36,14 @@ struct InputQuads {
 
     __forceinline__ void read(const ConvInput& block, int c0) {
         const ConvJob& job = block.job;
-        const int all = block.tile.quads, lane = block.q0 + block.lane(), q = lane < all ? lane : all - 1,
-                  y = job.stride * (q / block.tile.quads_in_row) + job.first,
-                  x = job.stride * (q % block.tile.quads_in_row * 4) + job.first;
+        const int all = block.tile.tiling.quads, lane = block.q0 + block.lane(), q = lane < all ? lane : all - 1,
+                  y = job.stride * block.tile.tiling.y(q) + job.first,
+                  x = job.stride * block.tile.tiling.x(q) + job.first;
         int at[INPUT_QUADS];
         bits = 0;
 #pragma unroll
         for (int i = 0; i < INPUT_QUADS; i++) {
-            const int mine = c0 + block.group() + i * block.tile.groups, c = mine < job.ins ? mine : job.ins - 1;
+            const int mine = c0 + block.group() + i * block.tile.tiling.groups, c = mine < job.ins ? mine : job.ins - 1;
             at[i] = (c * job.in_H + y) * job.in_W + x;
             if (!block.cell.replay) continue;
 #pragma unroll
@@ -67,13 +67,13 @@ struct InputQuads {
 #pragma unroll
         for (int i = 0; i < INPUT_QUADS; i++) {
             const float4& x = quads[i];
-            const int mine = block.group() + i * block.tile.groups;
+            const int mine = block.group() + i * block.tile.tiling.groups;
             const unsigned open = is_open(x.x) | is_open(x.y) << 1 | is_open(x.z) << 2 | is_open(x.w) << 3;
-            block.pixels()[mine * block.tile.lanes + block.lane()] = masked(x, block.cell.replay ? bits >> 4 * i : open);
+            block.pixels()[mine * block.tile.tiling.lanes + block.lane()] = masked(x, block.cell.replay ? bits >> 4 * i : open);
             if (!block.records() || !block.pairs()) continue;
             const unsigned other = __shfl_xor_sync(WHOLE_WARP, open, 1);
-            if (q % 2 == 0 && q < block.tile.quads && c0 + mine < job.ins)
-                block.pattern()[((c0 + mine) * block.tile.quads + q) / 2] = (unsigned char)(open | other << 4);
+            if (q % 2 == 0 && q < block.tile.tiling.quads && c0 + mine < job.ins)
+                block.pattern()[((c0 + mine) * block.tile.tiling.quads + q) / 2] = (unsigned char)(open | other << 4);
         }
     }
 };
@@ -83,12 +83,13 @@ __forceinline__ void load_weights(const ConvInput& block, int c0) {
     constexpr int N = 4;
     const ConvJob& job = block.job;
     const float* from = global(block.cell.weights_of(block.image() / block.cell.N)) + job.pointwise;
-    const int step = block.tile.step(), all = block.tile.outs() * step;
+    const PowerOfTwo step = block.tile.step();
+    const int all = block.tile.outs() * step;
     for (int first = threadIdx.x; first < all; first += N * CELL_THREADS) {
         float w[N];
 #pragma unroll
         for (int k = 0; k < N; k++) {
-            const int i = first + k * CELL_THREADS, c = c0 + (i & (step - 1)), out = block.out0 + i / step;
+            const int i = first + k * CELL_THREADS, c = c0 + i % step, out = block.out0 + i / step;
             const bool has = c < job.ins && out < job.outs;
             w[k] = from[has ? out * job.ins + c : 0];
             if (!has) w[k] = 0;
@@ -100,7 +101,7 @@ __forceinline__ void load_weights(const ConvInput& block, int c0) {
 }
 
 __forceinline__ void add_products(const ConvInput& block, float4 (&sums)[INPUT_OUTS]) {
-    const int lanes = block.tile.lanes, step = block.tile.step();
+    const int lanes = block.tile.tiling.lanes, step = block.tile.step();
     const float4* pixels = block.pixels() + block.lane();
     const float* weights = block.weights() + block.group() * INPUT_OUTS * step;
 #pragma unroll 1
@@ -122,9 +123,9 @@ __forceinline__ void finish_input(const ConvInput& block, float4 (&sums)[INPUT_O
     const CellView& cell = block.cell;
     const ConvJob& job = block.job;
     const ConvInputTile& tile = block.tile;
-    const int q = anew(block.q0) + block.lane(), y = q / tile.quads_in_row, x = q % tile.quads_in_row * 4,
+    const int q = anew(block.q0) + block.lane(), y = tile.tiling.y(q), x = tile.tiling.x(q),
               left = job.out_W - x, out = anew(block.out0) + block.group() * INPUT_OUTS;
-    const bool has = q < tile.quads;
+    const bool has = q < tile.tiling.quads;
     const StoragePtr z = result_at(cell, job, block.image());
 #pragma unroll
     for (int r = 0; r < INPUT_OUTS; r++) {
@@ -133,8 +134,8 @@ __forceinline__ void finish_input(const ConvInput& block, float4 (&sums)[INPUT_O
         sums[r] = has ? within(sums[r], x, job.out_W) : make_float4(0, 0, 0, 0);
     }
     if (!cell.training) return;
-    const int span = tile.lanes < WARP ? tile.lanes : WARP, v = block.image() / cell.N, tiles = tile.tiles(),
-              parts = tile.parts(), count = job.outs - block.out0 < tile.outs() ? job.outs - block.out0 : tile.outs();
+    const PowerOfTwo span = tile.tiling.span();
+    const int v = block.image() / cell.N, tiles = tile.tiles, parts = tile.parts(), count = job.outs - block.out0 < tile.outs() ? job.outs - block.out0 : tile.outs();
     const Moments mine = moments_of(sums, !has ? 0 : left < 4 ? left : 4, span);
     if (block.lane() % span < INPUT_OUTS)
         block.moments()[(block.group() * INPUT_OUTS + lane_number<INPUT_OUTS>()) * parts + block.lane() / span] = mine;
@@ -143,7 +144,7 @@ __forceinline__ void finish_input(const ConvInput& block, float4 (&sums)[INPUT_O
         Moments all = block.moments()[i * parts];
         for (int k = 1; k < parts; k++) merge(all, block.moments()[i * parts + k]);
         const long long norm =
-            ((long long)block.image() * tiles + block.q0 / tile.lanes) * cell.norms + job.norm + block.out0 + i;
+            ((long long)block.image() * tiles + block.q0 / tile.tiling.lanes) * cell.norms + job.norm + block.out0 + i;
         cell.partial_mean[norm] = all.mean;
         cell.partial_deviations[norm] = all.deviations;
     }
@@ -151,8 +152,8 @@ __forceinline__ void finish_input(const ConvInput& block, float4 (&sums)[INPUT_O
     finish_norms(
         cell, v, count, tiles, [&](int i) { return job.norm + block.out0 + i; },
         [&](int n) {
-            const int first = n % tiles * tile.lanes;
-            return tile.pixels(first + tile.lanes, job.out_W) - tile.pixels(first, job.out_W);
+            const int first = n % tile.tiles * tile.tiling.lanes;
+            return tile.pixels(first + tile.tiling.lanes, job.out_W) - tile.pixels(first, job.out_W);
         });
 }
 
@@ -164,13 +165,13 @@ KERNEL __launch_bounds__(CELL_THREADS, 3) convolve_kernel_input(CellView cell, c
     __syncthreads();
     const ConvJob& job = one->conv;
     const ConvInputTile& tile = one->tile;
-    const int tiles = tile.tiles();
     const ConvInput block{
-        cell, job, tile, (int)blockIdx.x % tiles * tile.lanes, (int)blockIdx.x / tiles * tile.outs(), shared};
+        cell, job, tile, (int)blockIdx.x % tile.tiles * tile.tiling.lanes, (int)blockIdx.x / tile.tiles * tile.outs(),
+        shared};
     if (block.out0 >= job.outs) return;
     InputQuads in;
     in.read(block, 0);
-    if (block.records() && !block.pairs() && block.q0 == 0) record_mask(block.from(), job.ins, block.pattern());
+    if (block.records() && !block.pairs() && block.q0 == 0) record_mask(block.from(), job.ins, job.octets, block.pattern());
     float4 sums[INPUT_OUTS];
 #pragma unroll
     for (int r = 0; r < INPUT_OUTS; r++) sums[r] = make_float4(0, 0, 0, 0);

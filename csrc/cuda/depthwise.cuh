@@ -40,18 +40,20 @@ __forceinline__ void depthwise_strip(int kernel, int dilation, const float* at, 
 }
 
 // Some channels of a job, `rows` rows of outputs from y0 on, as `threads` threads share them of which this is number `mine`.
-// padded, w: of the first channel; to: quads, a row after the other, `step` quads from channel to channel.
+// padded, w: of the first channel; to: quads, a row after the other, a tile's from channel to channel.
 template <int STRIP>
-__forceinline__ void depthwise_rows(const ConvJob& job, const float* padded, const float* w, int channels, int y0,
-                                    int rows, int threads, int mine, int step, float4* to) {
+__forceinline__ void depthwise_rows(const ConvJob& job, const ConvLayout& layout, const float* padded, const float* w,
+                                    int channels, int y0, int rows, int threads, int mine, float4* to) {
     const PaddedPlane plane = job.plane();
-    const int quads_in_row = (job.out_W + 3) / 4, apart = job.stride == 1 ? job.dilation : 1,
-              strips = (rows + STRIP * apart - 1) / (STRIP * apart) * apart, items = strips * quads_in_row;
-    for (int i = mine; i < channels * items; i += threads) {
-        const int c = i / items, strip = i % items / quads_in_row, x = i % items % quads_in_row,
-                  y = strip / apart * STRIP * apart + strip % apart;
+    const int apart = job.stride == 1 ? job.dilation : 1, quads_in_row = layout.tiling.quads_in_row,
+              step = layout.tiling.lanes;
+    const Divisor strips = layout.strips[apart - 1];
+    for (int i = mine; i < channels * strips; i += threads) {
+        const int c = i / strips, in_plane = i - c * strips, strip = in_plane / layout.tiling.quads_in_row,
+                  x = in_plane - strip * quads_in_row, odd = strip & (apart - 1), y = (strip - odd) * STRIP + odd;
+        if (y >= rows) continue;  // the last tile may have fewer
         const float *at = padded + c * plane.floats + job.stride * ((y0 + y) * plane.row + 4 * x),
-                    *taps = w + c * job.taps();
+                    *taps = w + c * job.taps;
         const int last = job.stride * (job.out_H - y0 - y) + 2 * plane.pad - 1;
         float sums[STRIP][4] = {};
         if (job.stride == 1)

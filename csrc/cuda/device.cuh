@@ -204,14 +204,17 @@ __forceinline__ float warp_max(float v) {
 
 // How CELL_THREADS threads share some sums: as many, a power of two, take each; items() sums at a time.
 struct Sharing {
-    int threads, item, mine;  // mine: which of the item's threads
+    PowerOfTwo threads;
+    int item, mine;  // mine: which of the item's threads
 
-    explicit Sharing(int count) : threads(WARP) {
-        while (threads > 1 && threads * count > CELL_THREADS) threads /= 2;
-        item = threadIdx.x / threads;
-        mine = threadIdx.x % threads;
+    explicit Sharing(int count) : threads(WARP, 5) {
+        while (threads > 1 && threads * count > CELL_THREADS) threads = PowerOfTwo(threads.of / 2, threads.log - 1);
+        item = (int)threadIdx.x / threads;
+        mine = (int)threadIdx.x % threads;
     }
     int items() const { return CELL_THREADS / threads; }
+    // How many of `count` numbers a thread has: mine, mine + threads and so on.
+    int turns(int count) const { return (count - mine + threads - 1) / threads; }
     // The sum over an item's threads, on each of them. All threads of the block must come.
     template <class T> T sum(T v) const {
         for (int step = WARP / 2; step > 0; step /= 2)

@@ -63,12 +63,12 @@ __forceinline__ float4 depthwise_dgrad(const DgradJob& job, const PaddedPlane& t
 struct DgradPart {
     const Target& target;
     const DgradLayout at;
-    const Tiling out;  // of planes of grad z
+    const Tiling& out;  // of planes of grad z
     int image, c0;
     float* shared;
 
     DgradPart(const Target& target, int R, int image, int part, float* shared)
-        : target(target), at(target, R), out(target.out_H, target.out_W), image(image), c0(part * at.channels),
+        : target(target), at(target, R), out(target.out), image(image), c0(part * at.channels),
           shared(shared) {}
     float4* grad_z() const { return (float4*)(shared + at.grad_z); }
     float* weights() const { return shared + at.weights; }
@@ -94,7 +94,7 @@ __forceinline__ float dgrad_weight(const CellView& cell, const DgradPart& part, 
 template <int R>
 __forceinline__ void bring(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job, int q0,
                            int o0, Incoming<R>& to) {
-    const int q = part.quad(q0), y = q / part.out.quads_in_row, x = q % part.out.quads_in_row * 4;
+    const int q = part.quad(q0), y = part.out.y(q), x = part.out.x(q);
     const GradZPlanes grad_z(cell, g, job.grad_z, part.image);
     grad_z.read(o0 + tile_group(part.out), part.out.groups, job.outs - 1, y, x, part.target.out_W, to.dy, to.z);
     to.weight = dgrad_weight(cell, part, job, o0, threadIdx.x);
@@ -104,7 +104,7 @@ __forceinline__ void bring(const CellView& cell, const GradView& g, const DgradP
 template <int R>
 __forceinline__ void put_step(const CellView& cell, const DgradPart& part, const DgradJob& job, int q0, int o0,
                               const Incoming<R>& from) {
-    const int x = part.quad(q0) % part.out.quads_in_row * 4, count = part.at.steps * part.at.channels;
+    const int x = part.out.x(part.quad(q0)), count = part.at.steps * part.at.channels;
 #pragma unroll
     for (int i = 0; i < R; i++) {
         const int mine = tile_group(part.out) + i * part.out.groups;
@@ -174,7 +174,7 @@ __forceinline__ void undo_job(const CellView& cell, const GradView& g, const Dgr
             if (!last) __syncthreads();
         }
         const int q = q0 + tile_lane(out);
-        float* to = part.shared + tile.at(q / out.quads_in_row, q % out.quads_in_row * 4);
+        float* to = part.shared + tile.at(out.y(q), out.x(q));
 #pragma unroll
         for (int r = 0; r < R; r++) {
             const int c = tile_group(out) * own + r;
@@ -190,8 +190,8 @@ struct TargetQuad {
 
     TargetQuad(const Tiling& tiling, int q0) : has(q0 + tile_lane(tiling) < tiling.quads) {
         const int q = has ? q0 + tile_lane(tiling) : 0;
-        y = q / tiling.quads_in_row;
-        x = q % tiling.quads_in_row * 4;
+        y = tiling.y(q);
+        x = tiling.x(q);
     }
 };
 
@@ -215,7 +215,7 @@ __forceinline__ void add_convolutions(const CellView& cell, const GradView& g, c
         __syncthreads();
 #pragma unroll 1
         for (int r = 0; r < R; r++) {
-            const int c = tile_group(Tiling(part.target.H, part.target.W)) * R + r;
+            const int c = tile_group(part.target.in) * R + r;
             if (at.has && part.c0 + c < part.target.channels)
                 add_to(sums, r,
                        depthwise_dgrad(*job, tile, part.shared + c * tile.floats,
@@ -228,13 +228,13 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
     SHARED_DYNAMIC(float, shared);
     SHARED(float, edges, 3 * MOST_OUT_EDGES);
     SHARED(float, norm_sums, 2 * R * GROUP_PARTS);
-    const int number = blockIdx.z % jobs.targets, image = blockIdx.y,
-              which = blockIdx.z / jobs.targets * gridDim.x + blockIdx.x;
+    const int number = (int)blockIdx.z % jobs.targets, image = blockIdx.y,
+              which = (int)blockIdx.z / jobs.targets * gridDim.x + blockIdx.x;
     const Target& target = jobs.target[number];
     const int all = target.all(cell.C);
     const DgradPart part(target, R, image, which, shared);
     if (part.c0 >= all) return;
-    const Tiling tiling(target.H, target.W);
+    const Tiling& tiling = target.in;
     if (part.c0 < target.channels) clear(shared, part.at.channels * target.plane().floats);
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
         float4 sums[R];
@@ -257,7 +257,7 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
                 write_quad(target_plane(cell, g, target, image, c + r) + at.y * target.W, at.x, target.W, sums[r]);
         }
         if (target.norm != NO_NORM)
-            add_norm_sums(cell, target, image, c, at.has, at.y, at.x, sums, tiling, q0 == 0, norm_sums);
+            add_norm_sums(cell, target, image, c, at.has, at.y, at.x, sums, q0 == 0, norm_sums);
     }
     finish_part<R>(cell, g, jobs, target, anew(image), anew(which), part.at.channels, norm_sums);
 }

@@ -23,8 +23,9 @@ struct InputShared {
 __forceinline__ void load_weights(const InputTile& tile, const float* from, int outs, int ins, int o0, int c0,
                                   float* weights) {
     constexpr int N = 4;
-    const int channels = tile.channels(), c = threadIdx.x % channels, by = CELL_THREADS / channels;
-    for (int first = threadIdx.x / channels; first < tile.steps(); first += N * by) {
+    const PowerOfTwo channels = tile.channels();
+    const int c = (int)threadIdx.x % channels, by = CELL_THREADS / channels;
+    for (int first = (int)threadIdx.x / channels; first < tile.steps(); first += N * by) {
         float w[N];
 #pragma unroll
         for (int i = 0; i < N; i++) {
@@ -86,8 +87,7 @@ __forceinline__ void dgrad_input(const CellView& cell, const GradView& g, const 
     const InputShared shared(tile, memory);
     const Tiling& tiling = tile.tiling;
     const int lane = tile_lane(tiling), group = tile_group(tiling), q = q0 + lane, outs = job.outs,
-              at = q < tiling.quads ? q : tiling.quads - 1, y = at / tiling.quads_in_row,
-              x = at % tiling.quads_in_row * 4;
+              at = q < tiling.quads ? q : tiling.quads - 1, y = tiling.y(at), x = tiling.x(at);
     const GradZPlanes grad_z(cell, g, job.grad_z, image);
     const float* weights = cell.weights_of(image / cell.N) + job.pointwise;
     float4 dy[INPUT_ITEMS], z[INPUT_ITEMS], sums[INPUT_R];
@@ -119,8 +119,8 @@ KERNEL __launch_bounds__(CELL_THREADS, 2)
     SHARED_DYNAMIC(float, shared);
     const Target& target = jobs->target[blockIdx.z];
     const InputTile tile(target);
-    const int parts = tile.parts(target), c0 = (int)blockIdx.x % parts * tile.channels(),
-              q0 = (int)blockIdx.x / parts * tile.tiling.lanes;
+    const int c0 = (int)blockIdx.x % target.parts * tile.channels(),
+              q0 = (int)blockIdx.x / target.parts * tile.tiling.lanes;
     if (q0 >= tile.tiling.quads) return;
     for (int j = target.first_job; j < target.first_job + target.jobs; j++)
         dgrad_input(cell, g, target, jobs->job[j], tile, blockIdx.y, c0, q0, shared);

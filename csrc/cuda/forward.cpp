@@ -25,7 +25,7 @@ bool joins(const ConvJob* jobs, JobGroup& group, const ConvJob& job, int R) {
                        first.chunk == job.chunk;
     if (!alike || group.count == GROUP_JOBS) return false;
     const bool own = job.kernel > 1 && (first.index != job.index || group.layout.planes);
-    const int count = group.count + 1, taps = std::max(group.taps, job.taps());
+    const int count = group.count + 1, taps = std::max<int>(group.taps, job.taps);
     const ConvLayout layout(first, count, own, taps, R);
     const bool whole = job.chunk == job.ins, at_once = layout.batch == count;
     if (layout.floats > SHARED_FLOATS || !(own ? whole && at_once : whole || at_once)) return false;
@@ -38,7 +38,7 @@ std::vector<JobGroup> groups_of(const ConvJob* jobs, int count, int R) {
     std::vector<JobGroup> groups;
     for (int i = 0; i < count; i++)
         if (groups.empty() || !joins(jobs, groups.back(), jobs[i], R))
-            groups.push_back({i, 1, jobs[i].taps(), ConvLayout(jobs[i], 1, false, jobs[i].taps(), R)});
+            groups.push_back({i, 1, jobs[i].taps, ConvLayout(jobs[i], 1, false, jobs[i].taps, R)});
     return groups;
 }
 
@@ -61,7 +61,7 @@ struct Forward {
     int most_tiles() const {
         int most = 1;
         if (view.preprocess)
-            for (const ConvJob& job : input_jobs(program)) most = std::max(most, ConvInputTile(job).tiles());
+            for (const ConvJob& job : input_jobs(program)) most = std::max<int>(most, ConvInputTile(job).tiles);
         return most;
     }
 
@@ -82,7 +82,7 @@ struct Forward {
     }
 
     void combine(int node) {
-        const unsigned parts = blocks_for(int64_t(view.C) * Tiling(view.out_H, view.out_W).quads, CELL_THREADS);
+        const unsigned parts = blocks_for(int64_t(view.C) * view.tiling.quads, CELL_THREADS);
         LAUNCH(combine_kernel, stream, Grid{images(), parts}, CELL_THREADS, 0, view, node_job(program, node));
     }
 
@@ -117,6 +117,7 @@ struct Forward {
             table.groups = static_cast<int>(groups.size());
             table.room = room;
             for (const JobGroup& group : groups) table.room = std::max(table.room, group.layout.floats);
+            for (PoolJob& pool : table.pools.job) pool.chunk = pool_channels(pool, table.room);
             convolve(R, table, pool_count);
             pool_count = 0;
         }
@@ -130,10 +131,16 @@ struct Forward {
         if (R == 8) LAUNCH(convolve_kernel_8, stream, grid, CELL_THREADS, bytes, view, jobs);
     }
 
+    // Mixed channels of a state whose planes are in so much shared memory at a time.
+    int pool_channels(const PoolJob& pool, int room) const {
+        const int channel = PaddedPlane(pool.stride, view.out_H, view.out_W).floats;
+        return std::min<int>(view.M, (room - pool_moments(view.M, view.tiling)) / channel);
+    }
+
     // Of shared memory: for one mixed channel of a state at least.
     int pool_floats() const {
         const int channel = PaddedPlane(view.H / view.out_H, view.out_H, view.out_W).floats,
-                  moments = pool_moments(view.M, view.out_H, view.out_W);
+                  moments = pool_moments(view.M, view.tiling);
         need_shared(stream, channel + moments, view.H, view.W);
         return moments + std::max(channel, std::min(view.M * channel, SHARED_FLOATS - moments));
     }

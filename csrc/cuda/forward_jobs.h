@@ -25,14 +25,17 @@ inline CellView view_of(const Program& program, const CellInputs& in, bool repla
     const rows::Head& head = program.head;
     CellView view{};
     view.V = in.V;
-    view.N = in.N;
+    view.N = Divisor(in.N);
     view.C = head.C;
-    view.M = head.M;
+    view.M = Divisor(head.M);
+    view.partial = Divisor(head.C / head.M);
+    view.others = Divisor(view.partial - 1);
     view.nodes = head.nodes;
     view.H = head.H;
     view.W = head.W;
     view.out_H = head.H_out;
     view.out_W = head.W_out;
+    view.tiling = Tiling(view.out_H, view.out_W);
     view.preprocess = head.preprocess;
     view.training = in.training;
     view.replay = replay;
@@ -73,12 +76,15 @@ inline ConvJob conv_job(const rows::Conv& conv, From from, int index, bool recor
     job.in_W = conv.width;
     job.out_H = conv.height / conv.stride;
     job.out_W = conv.width / conv.stride;
+    job.in = Tiling(job.in_H, job.in_W);
+    job.octets = OctetTiling(job.in_H, job.in_W);
     job.kernel = conv.kernel;
     job.dilation = conv.dilation;
     job.stride = conv.stride;
     job.first = conv.first;
     job.ins = conv.ins;
-    job.outs = conv.outs;
+    job.outs = Divisor(conv.outs);
+    job.taps = Divisor(conv.kernel == 1 ? 0 : conv.kernel * conv.kernel);
     job.relu_mask = conv.relu_mask;
     job.record = record;
     job.depthwise = std::max(conv.depthwise, 0);
@@ -119,6 +125,7 @@ inline void add_pool_job(PoolJobs& jobs, int& count, const Program& program, int
     job.stride = s.stride;
     job.out_H = program.head.H_out;
     job.out_W = program.head.W_out;
+    job.octets = OctetTiling(s.height, s.width);
     for (const rows::Pool& pool : program.pools_of(s)) {
         (pool.is_max ? job.max_pool : job.avg_pool) = true;
         (pool.is_max ? job.max_z : job.avg_z) = pool.z;
@@ -148,7 +155,12 @@ inline NodeJob node_job(const Program& program, int node) {
     NodeJob job{};
     job.node = node;
     need_at_most("edges into a node", node + 2, MOST_IN_EDGES);
-    for (const rows::Edge& e : program.in_edges_of(node)) job.edge[job.edges++] = in_edge(program, e);
+    int terms = 0;
+    for (const rows::Edge& e : program.in_edges_of(node)) {
+        job.edge[job.edges++] = in_edge(program, e);
+        terms = std::max(terms, program.sum_of(e).count);
+    }
+    job.terms = Divisor(terms);
     return job;
 }
 

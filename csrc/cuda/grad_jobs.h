@@ -10,6 +10,10 @@ constexpr int MOST_TARGETS = 40;
 constexpr int MOST_WGRAD_JOBS = 128;
 constexpr int MOST_CELL_EDGES = 64;
 
+constexpr int INPUT_R = 8;       // channels of a thread, in the gradient of an input
+constexpr int INPUT_ITEMS = 2;   // quads of grad z that a thread brings at a time
+constexpr int INPUT_LANES = 64;  // quads of a tile, at most
+
 enum class Reader { node, hidden, state };
 
 // grad z: what the input z of a batch norm receives. The norm's output is read by `reader`, times a weight.
@@ -48,6 +52,8 @@ struct Target {
     int z, norm;             // the norm that it is the result of; NO_NORM: none
     int pad;                 // of planes of grad z: what the windows of its jobs need
     int outs = 0, taps = 0;  // of its jobs, at most
+    Tiling in{H, W}, out{out_H, out_W, to == To::input ? INPUT_LANES : CELL_THREADS};
+    Divisor parts{(channels + INPUT_R * out.groups - 1) / (INPUT_R * out.groups)};  // of an input's channels
 
     PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
     int all(int C) const { return to == To::state ? C : channels; }
@@ -55,15 +61,15 @@ struct Target {
 
 // Where things lie in shared memory, in floats, where a thread has R channels.
 struct DgradLayout {
-    int channels, steps;  // of a block; outputs at a time
+    PowerOfTwo channels;  // of a block
+    int steps;            // outputs at a time
     int grad_z, weights;  // (steps, lanes), in quads; (steps, channels); then what pools pass back. Planes come first
     int factors, taps;    // BnFactors (outs); (channels, most taps)
     int floats;
 
     DgradLayout(const Target& target, int R) {
-        const Tiling in(target.H, target.W), out(target.out_H, target.out_W);
-        channels = in.groups * R;
-        steps = out.groups * R;
+        channels = PowerOfTwo(target.in.groups * R, target.in.groups.log + R / 2);
+        steps = target.out.groups * R;
         grad_z = channels * target.plane().floats;
         weights = grad_z + 4 * R * CELL_THREADS;
         factors = weights + (steps * channels + 3) / 4 * 4;
@@ -72,20 +78,15 @@ struct DgradLayout {
     }
 };
 
-constexpr int INPUT_R = 8;       // channels of a thread, in the gradient of an input
-constexpr int INPUT_ITEMS = 2;   // quads of grad z that a thread brings at a time
-constexpr int INPUT_LANES = 64;  // quads of a tile, at most
-
 // How blocks cut the gradient of an input: pixels of grad z, channels of the input, outputs of its convolutions.
 struct InputTile {
-    Tiling tiling;
+    const Tiling& tiling;
 
-    explicit InputTile(const Target& target) : tiling(target.out_H, target.out_W, INPUT_LANES) {}
-    int channels() const { return tiling.groups * INPUT_R; }
+    explicit InputTile(const Target& target) : tiling(target.out) {}
+    PowerOfTwo channels() const { return PowerOfTwo(INPUT_R * tiling.groups, 3 + tiling.groups.log); }
     int steps() const { return tiling.groups * INPUT_ITEMS; }  // outputs at a time
-    int parts(const Target& target) const { return (target.channels + channels() - 1) / channels(); }
     int blocks(const Target& target) const {
-        return parts(target) * ((tiling.quads + tiling.lanes - 1) / tiling.lanes);
+        return target.parts * ((tiling.quads + tiling.lanes - 1) / tiling.lanes);
     }
     // Of shared memory, for at most `outs` outputs.
     int floats(int outs) const { return steps() * (4 * tiling.lanes + channels()) + 4 * outs; }
@@ -107,7 +108,7 @@ struct StateJob {
 struct DgradJobs {
     DgradJob job[MOST_DGRAD_JOBS];
     Target target[MOST_TARGETS];
-    int targets;
+    Divisor targets;
     StateJob state[2];  // of the targets that are states
     NodeJob node;       // which a target is, and whose sums come next
 };
@@ -115,6 +116,7 @@ struct DgradJobs {
 constexpr int SIDE = 4;                     // outputs and inputs of whose products a thread has the sums
 constexpr int MOST_TAPS = 25;               // whose sums a thread has, of a depthwise convolution
 constexpr int ROWS_OF_7 = 3;                // the taps of 7 x 7 are shared by threads with three, three and one row
+constexpr int PARTS_OF_7 = 3;
 constexpr int SUM_STEP = CELL_THREADS + 1;  // from a thread's sum to its next in shared memory, in another bank
 constexpr int WMMA = 16;                    // rows and columns of a matrix of tensor cores
 constexpr int SWEEP = 2;                    // WMMA outputs whose sums a warp has in registers
@@ -124,22 +126,24 @@ constexpr int LANE_TAPS = 15;               // that a lane sums; the two lanes o
 struct WgradJob {
     ConvJob conv;
     GradZ grad_z;
-    int lanes;  // threads along a tile's quads; 0: tensor cores
-    int band;   // rows of outputs at a time, there
+    int band;       // of tensor cores: rows of outputs at a time; else 0
+    Tiling tiling;  // of outputs; lanes: quads of a tile
+    PowerOfTwo pointwise_threads, depthwise_threads;  // that share an item
+    Divisor in_items;                                 // of the chunk
+    // Of tensor cores: sixteens of channels of the chunk; warps with different channels or outputs, the others have other
+    // tiles.
+    PowerOfTwo sixteens, slots;
 
     int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
     int outs() const { return (conv.outs + SIDE - 1) / SIDE * SIDE; }
     int ins() const { return (conv.chunk + SIDE - 1) / SIDE * SIDE; }
-    int tap_parts() const { return conv.kernel == 7 ? (7 + ROWS_OF_7 - 1) / ROWS_OF_7 : 1; }
-    int part_taps() const { return conv.kernel == 7 ? ROWS_OF_7 * 7 : conv.taps(); }
+    int tap_parts() const { return conv.kernel == 7 ? PARTS_OF_7 : 1; }
+    int part_taps() const { return conv.kernel == 7 ? ROWS_OF_7 * 7 : conv.taps; }
     // Of which a thread has the sums: SIDE x SIDE 1x1 weights, a part of a channel's taps.
     int pointwise_items() const { return outs() / SIDE * (ins() / SIDE); }
     int depthwise_items() const { return conv.chunk * tap_parts(); }
-    // Of tensor cores: warps with different channels or outputs, a power of two; the others have other tiles.
-    int slots() const {
-        int slots = conv.chunk / WMMA;
-        while (slots * WMMA * SWEEP * WMMA < conv.chunk * conv.outs) slots *= 2;
-        return slots;
+    int channel_of(int depthwise_item) const {
+        return conv.kernel == 7 ? depthwise_item / PARTS_OF_7 : depthwise_item;
     }
     // Of tensor cores: neighbours' same pixels are in other banks for four channels and two quads.
     PaddedPlane band_plane() const {
@@ -162,12 +166,12 @@ struct WgradLayout {
     int floats;
 
     explicit WgradLayout(const WgradJob& job) : floats(0) {
-        grad_z = take(4 * job.outs() * job.lanes);
-        pointwise_in = take(4 * job.ins() * job.lanes);
+        grad_z = take(4 * job.outs() * job.tiling.lanes);
+        pointwise_in = take(4 * job.ins() * job.tiling.lanes);
         factors = take(4 * job.outs());
         padded = take(job.conv.padded_floats());
-        taps = take(job.conv.chunk * job.conv.taps());
-        pointwise = take(job.conv.taps() ? job.conv.outs * job.conv.chunk : 0);
+        taps = take(job.conv.chunk * job.conv.taps);
+        pointwise = take(job.conv.taps ? job.conv.outs * job.conv.chunk : 0);
         const int sums = job.part_taps() > SIDE * SIDE ? job.part_taps() : SIDE * SIDE;
         if (floats < sums * SUM_STEP) floats = sums * SUM_STEP;
     }
@@ -189,8 +193,8 @@ struct TensorCoreLayout {
         weights = 2 * CELL_WARPS * WMMA * WMMA;
         factors = weights + conv.outs * conv.chunk;
         padded = factors + 4 * conv.outs;
-        taps = padded + (conv.taps() ? conv.chunk * job.band_plane().floats : 0);
-        const int sums = conv.taps() ? CELL_THREADS * LANE_TAPS : 0, all = taps + conv.chunk * conv.taps();
+        taps = padded + (conv.taps ? conv.chunk * job.band_plane().floats : 0);
+        const int sums = conv.taps ? CELL_THREADS * LANE_TAPS : 0, all = taps + conv.chunk * conv.taps;
         floats = all > sums ? all : sums;
     }
 };

@@ -11,17 +11,6 @@ constexpr int MOST_IN_EDGES = 17;                      // of a node
 constexpr int MOST_TERMS = 12;                         // operations of an edge, and an auxiliary skip
 constexpr int GROUP_JOBS = 4;                          // of a block: more would leave multiprocessors without one
 
-// How a block's threads share the pixels of a plane, in groups of four along a row, and its channels.
-struct Tiling {
-    int quads_in_row, quads;  // of a plane
-    int lanes, groups;        // threads along quads, a power of two, and along channels
-
-    Tiling(int H, int W, int most = CELL_THREADS) : quads_in_row((W + 3) / 4), quads(H * quads_in_row), lanes(16) {
-        while (lanes < quads && lanes < most) lanes *= 2;
-        groups = CELL_THREADS / lanes;
-    }
-};
-
 constexpr int PAD = 4;  // what a dilated 5x5 kernel reaches past the border
 
 // The border of planes that windows read which reach so far past their middle: quads stay aligned.
@@ -49,7 +38,7 @@ constexpr int MOMENTS = sizeof(Moments) / sizeof(float);
 constexpr int parts_of(int lanes) { return lanes > WARP ? lanes / WARP : 1; }
 
 // Floats of both pools' moments in M channels.
-inline int pool_moments(int M, int out_H, int out_W) { return 2 * M * parts_of(Tiling(out_H, out_W).lanes) * MOMENTS; }
+inline int pool_moments(int M, const Tiling& out) { return 2 * M * parts_of(out.lanes) * MOMENTS; }
 
 enum class From { input, state, saved };
 
@@ -58,16 +47,19 @@ struct ConvJob {
     int index;      // of the input or state; offset of saved planes
     int from_norm;  // of saved planes
     int in_H, in_W, out_H, out_W;
+    Tiling in;          // of what it reads
+    OctetTiling octets;  // of the same
     int kernel, dilation, stride;
+    Divisor taps;          // of a depthwise convolution; 0: none
     int first;             // 1: starts at pixel (1, 1), as the second half of a factorised reduction
-    int ins, outs, chunk;  // chunk: input channels at a time
+    int ins;
+    Divisor outs, chunk;   // chunk: input channels at a time
     int relu_mask;         // offset of its ReLU's pattern
     int record;            // whether this job is the one that records it
     int depthwise, pointwise;
     int z;  // offset of its result: of an input, in the states; else in saved planes
     int norm;
 
-    int taps() const { return kernel == 1 ? 0 : kernel * kernel; }  // of a depthwise convolution
     int pad() const { return pad_for(kernel / 2 * dilation); }
     PaddedPlane plane() const { return {stride, out_H, out_W, pad()}; }
     int padded_floats() const { return kernel == 1 ? 0 : chunk * plane().floats; }
@@ -76,13 +68,17 @@ struct ConvJob {
 // Rows of a depthwise convolution's outputs that a thread has where it has R outputs of a 1x1 convolution.
 constexpr int strip_of(int R) { return R == 4 ? 4 : 2; }
 
+// Strips of `strip` rows, `apart` rows from one to the next, that cover so many.
+inline int strips_of(int rows, int strip, int apart) { return (rows + strip * apart - 1) / (strip * apart) * apart; }
+
 // How a block of a group of jobs cuts it, and where things lie in shared memory, in floats, where a thread has R outputs.
 // Planes come first.
 struct ConvLayout {
-    int lanes, groups, quads_in_row;  // of a Tiling
-    int slices;                       // of R outputs of a job
+    Tiling tiling;                    // of results
+    Divisor slices;                   // of R outputs of a job
     int batch, step;                  // jobs at a time; input channels at a time
     int rows;                         // of a tile
+    Divisor strips[2];                // of rows of a tile's depthwise results, in quads; windows' rows one or two apart
     int planes;                       // of a job, if each has its own, else 0
     int hidden;                       // what 1x1 convolutions read: (batch, step, lanes), in quads
     int taps, pointwise;              // weights: (count, chunk, most taps); (count, slices * R, chunk)
@@ -92,17 +88,17 @@ struct ConvLayout {
     ConvLayout() = default;
     // own: whether each of `count` jobs like this one has planes of its own; most: taps of a job.
     ConvLayout(const ConvJob& job, int count, bool own, int most, int R) {
-        const Tiling tiling(job.out_H, job.out_W);
-        lanes = tiling.lanes;
-        groups = tiling.groups;
-        quads_in_row = tiling.quads_in_row;
-        slices = (job.outs + R - 1) / R;
+        tiling = Tiling(job.out_H, job.out_W);
+        const int lanes = tiling.lanes, groups = tiling.groups;
+        slices = Divisor((job.outs + R - 1) / R);
         batch = groups / slices > 1 ? groups / slices : 1;
         if (batch > count) batch = count;
         step = groups * 4 / batch > 1 ? groups * 4 / batch : 1;
         if (step > job.chunk) step = job.chunk;
-        rows = lanes / quads_in_row;
+        rows = lanes / tiling.quads_in_row;
         if (rows > job.out_H) rows = job.out_H;
+        for (int apart = 1; apart <= 2; apart++)
+            strips[apart - 1] = Divisor(strips_of(rows, strip_of(R), apart) * tiling.quads_in_row);
         parts = parts_of(lanes);
         planes = own ? job.padded_floats() : 0;
         hidden = (own ? count : 1) * job.padded_floats();
@@ -124,31 +120,29 @@ constexpr int INPUT_QUADS = 4;  // that a thread brings at a time
 
 // How blocks cut a 1x1 convolution of an input: pixels, and outputs.
 struct ConvInputTile {
-    int quads_in_row, quads, lanes, groups;  // of a Tiling; lanes: quads of a tile
+    Tiling tiling;  // lanes: quads of a tile
+    Divisor tiles;  // of a plane
 
     ConvInputTile() = default;
     explicit ConvInputTile(const ConvJob& job) {
         int most = CELL_THREADS;
         while (most > 16 && CELL_THREADS / most * INPUT_OUTS < job.outs) most /= 2;
-        const Tiling tiling(job.out_H, job.out_W, most);
-        quads_in_row = tiling.quads_in_row;
-        quads = tiling.quads;
-        lanes = tiling.lanes;
-        groups = tiling.groups;
+        tiling = Tiling(job.out_H, job.out_W, most);
+        tiles = Divisor((tiling.quads + tiling.lanes - 1) / tiling.lanes);
     }
-    int outs() const { return groups * INPUT_OUTS; }
-    int step() const { return groups * INPUT_QUADS; }  // input channels at a time
-    int tiles() const { return (quads + lanes - 1) / lanes; }
-    int blocks(const ConvJob& job) const { return tiles() * ((job.outs + outs() - 1) / outs()); }
-    int parts() const { return parts_of(lanes); }
+    int outs() const { return tiling.groups * INPUT_OUTS; }
+    // Input channels at a time.
+    PowerOfTwo step() const { return PowerOfTwo(INPUT_QUADS * tiling.groups, 2 + tiling.groups.log); }
+    int blocks(const ConvJob& job) const { return tiles * ((job.outs + outs() - 1) / outs()); }
+    int parts() const { return parts_of(tiling.lanes); }
     // Of shared memory.
     int floats() const {
-        return step() * (4 * lanes + outs()) + outs() * parts() * MOMENTS;
+        return step() * (4 * tiling.lanes + outs()) + outs() * parts() * MOMENTS;
     }
     // Pixels of an image before this quad.
     int pixels(int quad, int W) const {
-        const int q = quad < quads ? quad : quads, x = q % quads_in_row * 4;
-        return q / quads_in_row * W + (x < W ? x : W);
+        const int q = quad < tiling.quads ? quad : tiling.quads.of, x = tiling.x(q);
+        return tiling.y(q) * W + (x < W ? x : W);
     }
 };
 
@@ -165,6 +159,8 @@ struct ConvInputJobs {
 
 struct PoolJob {
     int state, stride, out_H, out_W;
+    OctetTiling octets;  // of the state
+    int chunk;           // channels at a time that fit
     bool max_pool, avg_pool, bypass, normed;  // normed: the 3x3 pools have batch norms
     int max_z, avg_z, bypass_z, argmax, bypass_argmax;
     int max_norm, avg_norm;                                    // of the first out-edge
@@ -199,6 +195,7 @@ struct InEdge {
 
 struct NodeJob {
     int node, edges;
+    Divisor terms;  // of an edge, at most
     InEdge edge[MOST_IN_EDGES];
 };
 

@@ -51,7 +51,7 @@ KERNEL node_sums_kernel(CellView cell, GradView grads, NodeJob job, int channels
 KERNEL dgrad_kernel_1(CellView cell, GradView grads, const DgradJobs* jobs);
 KERNEL dgrad_kernel_2(CellView cell, GradView grads, const DgradJobs* jobs);
 KERNEL dgrad_kernel_input(CellView cell, GradView grads, const DgradJobs* jobs);
-KERNEL wgrad_kernel(CellView cell, GradView grads, const WgradJobs* jobs, int groups, long long weights, float* shares);
+KERNEL wgrad_kernel(CellView cell, GradView grads, const WgradJobs* jobs, Divisor groups, long long weights, float* shares);
 KERNEL add_shares_kernel(int groups, long long weights, const float* shares, float* sums);
 KERNEL alpha_beta_grad_kernel(CellView cell, GradView grads, const AlphaBetaJob* job, float* op_weights,
                               float* edge_weights);

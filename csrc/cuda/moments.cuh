@@ -86,14 +86,15 @@ template <class NormOf, class PartPixels>
 __forceinline__ void finish_norms(const CellView& cell, int v, int count, int parts, const NormOf& norm_of,
                                   const PartPixels& part_pixels) {
     const Sharing sharing(count);
-    const int all = cell.N * parts;
+    const int all = cell.N * parts, turns = sharing.turns(all);
     for (int first = 0; first < count; first += sharing.items()) {
         const int i = first + sharing.item, c = norm_of(i < count ? i : 0);
         const float* means = cell.partial_mean + (long long)v * all * cell.norms + c;
         const float* deviations = cell.partial_deviations + (long long)v * all * cell.norms + c;
         double size = 0, total = 0, squares = 0;
 #pragma unroll 2
-        for (int n = sharing.mine; n < all; n += sharing.threads) {
+        for (int k = 0; k < turns; k++) {
+            const int n = sharing.mine + k * sharing.threads;
             const double pixels = part_pixels(n);
             size += pixels;
             total += pixels * means[(long long)n * cell.norms];
@@ -102,7 +103,8 @@ __forceinline__ void finish_norms(const CellView& cell, int v, int count, int pa
         size = sharing.sum(size);
         const double average = sharing.sum(total) / size;
 #pragma unroll 2
-        for (int n = sharing.mine; n < all; n += sharing.threads) {
+        for (int k = 0; k < turns; k++) {
+            const int n = sharing.mine + k * sharing.threads;
             const double off = means[(long long)n * cell.norms] - average;
             squares += part_pixels(n) * off * off;
         }

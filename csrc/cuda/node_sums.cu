@@ -4,7 +4,7 @@ namespace sgl_fast {
 
 // channels: of a block
 KERNEL __launch_bounds__(CELL_THREADS, 2) node_sums_kernel(CellView cell, GradView g, NodeJob job, int channels) {
-    node_sums(cell, g, job, blockIdx.x, NodePart(cell, blockIdx.y, channels));
+    node_sums(cell, g, job, blockIdx.x, NodePart(cell, blockIdx.y, gridDim.y, channels));
 }
 
 }  // namespace sgl_fast

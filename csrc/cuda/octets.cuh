@@ -55,17 +55,17 @@ template <int N> struct Octets {
     int left[N], mask[N];
 
     // given: the pattern that is replayed, or null.
-    __forceinline__ void read(const Planes& from, int c0, int count, const PaddedPlane& plane, int first, int by,
-                              const unsigned char* given) {
-        const int row = mask_bytes(from.W), all = count * from.H * row;
+    __forceinline__ void read(const Planes& from, const OctetTiling& octets, int c0, int count, const PaddedPlane& plane,
+                              int first, int by, const unsigned char* given) {
+        const int each = from.H * octets.in_row, all = count * each;
         int at[N];
 #pragma unroll
         for (int k = 0; k < N; k++) {
-            const int i = first + k * by < all ? first + k * by : all - 1, x = i % row * 8, y = i / row % from.H,
-                      c = i / row / from.H;
+            const int i = first + k * by < all ? first + k * by : all - 1, x = octets.x(i), y = octets.y(i),
+                      c = octets.plane(i);
             at[k] = ((c0 + c) * from.H + y) * from.W + x;
             left[k] = from.W - x;
-            mask[k] = c0 * from.H * row + i;
+            mask[k] = c0 * each + i;
             place[k] = first + k * by < all ? c * plane.floats + plane.at(y, x) : -1;
             mean[k] = from.mean ? from.mean[c0 + c] : 0;
             scale[k] = from.mean ? from.scale[c0 + c] : 1;

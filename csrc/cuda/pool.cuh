@@ -9,10 +9,6 @@ namespace sgl_fast {
 
 __forceinline__ int argmax_bytes(int W) { return (W + 1) / 2; }
 
-__forceinline__ int argmax_at(const unsigned char* argmax, int channel, int H, int W, int y, int x) {
-    return argmax[((long long)channel * H + y) * argmax_bytes(W) + x / 2] >> x % 2 * 4 & 15;
-}
-
 // How many of the three pixels of a window with a border of 1 are inside, along one side.
 __forceinline__ int inside(int at, int stride, int size) {
     const int first = stride * at - 1, last = first + 2;
@@ -79,7 +75,7 @@ struct PoolBlock {
     const PoolJob& job;
     const Planes from;
     const PaddedPlane tile;
-    const Tiling out;
+    const Tiling& out;
     const int image;
     float* shared;  // planes, then (2, M, parts) Moments: of max-pools, of average pools
     int room;       // floats for planes
@@ -95,9 +91,9 @@ __forceinline__ void pool_quads(const PoolBlock& block, int channel, int c, int 
     const CellView& cell = block.cell;
     const PoolJob& job = block.job;
     const Tiling& out = block.out;
-    const int q = q0 + tile_lane(out), at = q < out.quads ? q : out.quads - 1, y = at / out.quads_in_row,
-              x = at % out.quads_in_row * 4, left = job.out_W - x, mixed = channel < cell.M ? channel : cell.M - 1,
-              span = out.lanes < WARP ? out.lanes : WARP;
+    const int q = q0 + tile_lane(out), at = q < out.quads ? q : out.quads - 1, y = out.y(at),
+              x = out.x(at), left = job.out_W - x, mixed = channel < cell.M ? channel : cell.M - 1;
+    const PowerOfTwo span = out.span();
     const bool has = q < out.quads && channel < cell.M;
     unsigned char* argmax = cell.pattern_of(block.image) + job.argmax +
                             ((long long)mixed * job.out_H + y) * argmax_bytes(job.out_W) + x / 2;
@@ -127,14 +123,14 @@ __forceinline__ void pool_quads(const PoolBlock& block, int channel, int c, int 
 __forceinline__ void pools_of(const PoolBlock& block) {
     const CellView& cell = block.cell;
     const Planes& from = block.from;
-    const int most = block.room / block.tile.floats, chunk = most < cell.M ? most : cell.M;
+    const int chunk = block.job.chunk;
     clear(block.shared, chunk * block.tile.floats);
     for (int c0 = 0; c0 < cell.M; c0 += chunk) {
-        const int count = cell.M - c0 < chunk ? cell.M - c0 : chunk, octets = count * from.H * mask_bytes(from.W);
+        const int count = cell.M - c0 < chunk ? cell.M - c0 : chunk, octets = count * from.H * block.job.octets.in_row;
         __syncthreads();
         for (int first = threadIdx.x; first < octets; first += CELL_THREADS) {
             Octets<1> in;
-            in.read(from, c0, count, block.tile, first, CELL_THREADS, nullptr);
+            in.read(from, block.job.octets, c0, count, block.tile, first, CELL_THREADS, nullptr);
             in.write<false>(false, nullptr, block.shared);
         }
         __syncthreads();
@@ -153,8 +149,7 @@ __forceinline__ void bypass_pools(const PoolBlock& block) {
     const Planes& from = block.from;
     const Tiling& out = block.out;
     for (int i = threadIdx.x; i < (cell.C - cell.M) * out.quads; i += CELL_THREADS) {
-        const int channel = i / out.quads, q = i % out.quads, y = q / out.quads_in_row, x = q % out.quads_in_row * 4,
-                  c = cell.M + channel, first = (c * from.H + 2 * y) * from.W + 2 * x, left = job.out_W - x;
+        const int channel = i / out.quads, q = i % out.quads, y = out.y(q), x = out.x(q), c = cell.M + channel, first = (c * from.H + 2 * y) * from.W + 2 * x, left = job.out_W - x;
         const int at[2] = {first, first + from.W}, lefts[2] = {from.W - 2 * x, from.W - 2 * x};
         const float mean = from.mean ? from.mean[c] : 0, scale = from.mean ? from.scale[c] : 1;
         unsigned char* argmax = cell.pattern_of(block.image) + job.bypass_argmax +
@@ -227,10 +222,10 @@ __forceinline__ void pool(const CellView& cell, const PoolJob& job, int image, i
                           job,
                           state_of(cell, job.state, image / cell.N, image % cell.N),
                           PaddedPlane(job.stride, job.out_H, job.out_W),
-                          Tiling(job.out_H, job.out_W),
+                          cell.tiling,
                           image,
                           shared,
-                          room - pool_moments(cell.M, job.out_H, job.out_W)};
+                          room - pool_moments(cell.M, cell.tiling)};
     if (job.max_pool || job.avg_pool) pools_of(block);
     if (job.bypass) bypass_pools(block);
     if (!cell.training || !job.normed) return;

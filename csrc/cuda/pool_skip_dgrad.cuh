@@ -77,10 +77,10 @@ __forceinline__ void pool_grad_z(const CellView& cell, const GradView& g, const 
                                  bool max, int image, int c0, int count, const PoolFactors& factors, float* planes) {
     constexpr int E = 1;  // edges at a time; two would spill
     const PaddedPlane tile = target.plane();
-    const Tiling out(target.out_H, target.out_W);
+    const Tiling& out = target.out;
     const StoragePtr saved = cell.saved_of(image) + (max ? state.max_z : state.avg_z);
     for (int q = tile_lane(out); q < out.quads; q += out.lanes) {
-        const int y = q / out.quads_in_row, x = q % out.quads_in_row * 4, rows = inside(y, state.stride, target.H);
+        const int y = out.y(q), x = out.x(q), rows = inside(y, state.stride, target.H);
         const auto share = [&](int column) { return max ? 1 : rows * inside(column, state.stride, target.W); };
         const float4 shares =
             make_float4(1.0f / share(x), 1.0f / share(x + 1), 1.0f / share(x + 2), 1.0f / share(x + 3));
@@ -90,7 +90,7 @@ __forceinline__ void pool_grad_z(const CellView& cell, const GradView& g, const 
             read_quads(saved, at, cell.out_W - x, cell.out_W % 4 == 0, z);
             for (int e0 = 0; e0 < state.edges; e0 += E) {
                 float4 dy[E];
-                read_edges(cell, g, state, image, e0, (c0 + c) * (cell.C / cell.M), y, x, dy);
+                read_edges(cell, g, state, image, e0, (c0 + c) * cell.partial, y, x, dy);
 #pragma unroll
                 for (int i = 0; i < E; i++)
                     total += (e0 + i < state.edges ? factors.factors[(e0 + i) * factors.channels + c] : 0) * dy[i];
@@ -169,7 +169,7 @@ __forceinline__ void add_skips(const CellView& cell, const GradView& g, const Ta
                                const EdgeWeights& weights, int image, int c, int y, int x, float4 (&sums)[R]) {
     constexpr int E = R == 1 ? 2 : 1;
     const bool strided = state.stride == 2;
-    const int at_y = strided ? y / 2 : y, at_x = strided ? x / 2 / 4 * 4 : x, partial = cell.C / cell.M;
+    const int at_y = strided ? y / 2 : y, at_x = strided ? x / 2 / 4 * 4 : x;
     float4 totals[R];
 #pragma unroll
     for (int r = 0; r < R; r++) totals[r] = make_float4(0, 0, 0, 0);
@@ -178,7 +178,7 @@ __forceinline__ void add_skips(const CellView& cell, const GradView& g, const Ta
 #pragma unroll
         for (int r = 0; r < R; r++) {
             const int channel = c + r < cell.C ? c + r : cell.C - 1;
-            read_edges(cell, g, state, image, e0, channel % cell.M * partial + channel / cell.M, at_y, at_x, dy[r]);
+            read_edges(cell, g, state, image, e0, channel % cell.M * cell.partial + channel / cell.M, at_y, at_x, dy[r]);
         }
 #pragma unroll
         for (int i = 0; i < E; i++) {

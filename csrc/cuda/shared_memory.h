@@ -23,9 +23,9 @@ inline void need_shared(const Stream& stream, int floats, int H, int W) {
 
 // Sets how many channels at a time fit into a block; returns the floats of shared memory that they need.
 inline int choose_chunk(const Stream& stream, ConvJob& job, int R) {
-    const auto floats = [&] { return ConvLayout(job, 1, false, job.taps(), R).floats; };
-    job.chunk = std::min(job.ins, 16);
-    while (job.chunk > 1 && floats() > SHARED_FLOATS) job.chunk--;
+    const auto floats = [&] { return ConvLayout(job, 1, false, job.taps, R).floats; };
+    job.chunk = Divisor(std::min(job.ins, 16));
+    while (job.chunk > 1 && floats() > SHARED_FLOATS) job.chunk = Divisor(job.chunk - 1);
     need_shared(stream, floats(), job.in_H, job.in_W);
     return floats();
 }
@@ -33,17 +33,30 @@ inline int choose_chunk(const Stream& stream, ConvJob& job, int R) {
 // Cuts a job for tensor cores, as many rows and sixteens of channels at a time as fit; false where one of each does not.
 inline bool choose_band(WgradJob& job) {
     constexpr int MOST_SIXTEENS = 4;
-    if (job.conv.ins % WMMA || job.conv.outs % WMMA || job.conv.taps() > MOST_TAPS) return false;
-    const auto fits = [&] { return job.slots() <= CELL_WARPS && TensorCoreLayout(job).floats <= BAND_FLOATS; };
+    if (job.conv.ins % WMMA || job.conv.outs % WMMA || job.conv.taps > MOST_TAPS) return false;
+    const auto fits = [&] { return job.slots <= CELL_WARPS && TensorCoreLayout(job).floats <= BAND_FLOATS; };
     const int height = job.conv.out_H;
-    job.lanes = 0;
+    job.tiling = Tiling(height, job.conv.out_W);
     job.band = height;
-    job.conv.chunk = MOST_SIXTEENS * WMMA;
-    while (job.conv.chunk > WMMA && (job.conv.ins % job.conv.chunk || !fits())) job.conv.chunk /= 2;
+    int sixteens = MOST_SIXTEENS;
+    const auto cut = [&] {
+        job.conv.chunk = Divisor(sixteens * WMMA);
+        job.sixteens = job.slots = PowerOfTwo(sixteens);
+        while (job.slots * WMMA * SWEEP * WMMA < job.conv.chunk * job.conv.outs) job.slots = PowerOfTwo(2 * job.slots);
+    };
+    for (cut(); sixteens > 1 && (job.conv.ins % job.conv.chunk || !fits()); cut()) sixteens /= 2;
     while (job.band > 1 && !fits()) job.band--;
     const int bands = (height + job.band - 1) / job.band;
     job.band = (height + bands - 1) / bands;
-    return fits();
+    if (!fits()) job.band = 0;
+    return job.band;
+}
+
+// How many threads, a power of two, may share each of so many items.
+inline PowerOfTwo threads_of(int items) {
+    int threads = CELL_THREADS;
+    while (threads * items > CELL_THREADS) threads /= 2;
+    return PowerOfTwo(threads);
 }
 
 // Cuts a job, such that grad z is read the fewest times; returns the floats of shared memory that it needs.
@@ -51,15 +64,18 @@ inline int choose_tile(const Stream& stream, WgradJob& job) {
     if (choose_band(job)) return TensorCoreLayout(job).floats;
     const auto floats = [&] { return WgradLayout(job).floats; };
     const auto fits = [&] { return floats() <= SHARED_FLOATS && job.pointwise_items() <= CELL_THREADS; };
-    const Tiling whole(job.conv.out_H, job.conv.out_W);
     WgradJob best = job;
-    best.conv.chunk = 0;
-    for (job.lanes = whole.lanes; job.lanes >= 16; job.lanes /= 2) {
-        job.conv.chunk = std::min(job.conv.ins, 16);
-        while (job.conv.chunk > 1 && !fits()) job.conv.chunk--;
-        if ((fits() || job.lanes == 16) && (best.conv.chunk == 0 || job.chunks() < best.chunks())) best = job;
+    best.conv.chunk = Divisor(0);
+    for (int lanes = CELL_THREADS; lanes >= 16; lanes /= 2) {
+        job.tiling = Tiling(job.conv.out_H, job.conv.out_W, lanes);
+        job.conv.chunk = Divisor(std::min(job.conv.ins, 16));
+        while (job.conv.chunk > 1 && !fits()) job.conv.chunk = Divisor(job.conv.chunk - 1);
+        if ((fits() || lanes == 16) && (best.conv.chunk == 0 || job.chunks() < best.chunks())) best = job;
     }
     job = best;
+    job.pointwise_threads = threads_of(job.pointwise_items());
+    job.depthwise_threads = threads_of(job.depthwise_items());
+    job.in_items = Divisor(job.ins() / SIDE);
     need_shared(stream, floats(), job.conv.in_H, job.conv.in_W);
     return floats();
 }

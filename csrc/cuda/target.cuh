@@ -47,7 +47,7 @@ __forceinline__ unsigned open_bits(const CellView& cell, const Target& target, i
 // it has any: dy, and as number R + r dy * (z - mean).
 template <int R>
 __forceinline__ void add_norm_sums(const CellView& cell, const Target& target, int image, int c, bool has, int y, int x,
-                                   const float4 (&dy)[R], const Tiling& tiling, bool first, float* parts) {
+                                   const float4 (&dy)[R], bool first, float* parts) {
     const float* means = cell.mean(image / cell.N) + target.norm;
     const int all = target.all(cell.C);
     int at[R];
@@ -66,29 +66,28 @@ __forceinline__ void add_norm_sums(const CellView& cell, const Target& target, i
         sums[r] = has ? total_of(dy[r]) : 0;
         sums[R + r] = has ? dot_of(dy[r], off) : 0;
     }
-    sum_groups(tiling, sums, first, parts);
+    sum_groups(target.in, sums, first, parts);
 }
 
 // What comes after a block's part of a target's gradient, number `part` of so many `channels`: the sums of the norm before it,
 // and if it is a node those of its in-edges. sums: as add_norm_sums left them.
 template <int R>
 __forceinline__ void finish_part(const CellView& cell, const GradView& g, const DgradJobs& jobs, const Target& target,
-                                 int image, int part, int channels, const float* sums) {
+                                 int image, int part, PowerOfTwo channels, const float* sums) {
     const int v = image / cell.N, all = target.all(cell.C), parts = (all + channels - 1) / channels,
               c0 = part * channels, count = all - c0 < channels ? all - c0 : channels;
     if (target.norm != NO_NORM) {
-        const Tiling tiling(target.H, target.W);
         __syncthreads();
         for (int c = threadIdx.x; c < count; c += CELL_THREADS) {
             const long long to = (long long)image * cell.norms + target.norm + c0 + c;
-            g.partial_dy[to] = total_of_group<2 * R>(tiling, sums, c / R, c % R);
-            g.partial_dy_z[to] = total_of_group<2 * R>(tiling, sums, c / R, R + c % R);
+            g.partial_dy[to] = total_of_group<2 * R>(target.in, sums, c / R, c % R);
+            g.partial_dy_z[to] = total_of_group<2 * R>(target.in, sums, c / R, R + c % R);
         }
         if (is_last_block(g.arrivals + v * (cell.norms + cell.nodes) + target.norm, cell.N * parts))
             finish_bn_backward(cell, g, v, all, target.H * target.W, [&](int i) { return target.norm + i; });
     }
     if (target.to == To::state && target.index >= 2)
-        node_sums(cell, g, jobs.node, image, NodePart(cell, part, channels));
+        node_sums(cell, g, jobs.node, image, NodePart(cell, part, parts, channels));
 }
 
 }  // namespace sgl_fast

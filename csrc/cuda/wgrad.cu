@@ -23,15 +23,12 @@ struct WgradShared {
     }
 };
 
-// Items of which each has as many threads, a power of two; the threads left over have an item past the last.
+// Items of which each has as many threads; the threads left over have an item past the last.
 struct Share {
     int threads, item, mine;  // mine: which of the item's threads
 
-    explicit Share(int items) : threads(CELL_THREADS) {
-        while (threads * items > CELL_THREADS) threads /= 2;
-        item = threadIdx.x / threads;
-        mine = threadIdx.x % threads;
-    }
+    explicit Share(const PowerOfTwo& threads)
+        : threads(threads), item((int)threadIdx.x / threads), mine((int)threadIdx.x % threads) {}
 };
 
 // A thread's sums over its quads of all images.
@@ -48,13 +45,12 @@ struct WgradSums {
 };
 
 // sums[o][i] += the products of grad z and what the 1x1 convolution read, over the tile's pixels.
-__forceinline__ void add_pointwise(const WgradJob& job, const Tiling& tiling, const WgradShared& shared,
-                                   WgradSums& sums) {
-    const Share share(job.pointwise_items());
+__forceinline__ void add_pointwise(const WgradJob& job, const WgradShared& shared, WgradSums& sums) {
+    const Tiling& tiling = job.tiling;
+    const Share share(job.pointwise_threads);
     if (share.item >= job.pointwise_items()) return;
-    const int in_items = job.ins() / SIDE;
-    const float4* dz = shared.grad_z + share.item / in_items * SIDE * tiling.lanes;
-    const float4* in = shared.pointwise_in + share.item % in_items * SIDE * tiling.lanes;
+    const float4* dz = shared.grad_z + share.item / job.in_items * SIDE * tiling.lanes;
+    const float4* in = shared.pointwise_in + share.item % job.in_items * SIDE * tiling.lanes;
     for (int at = share.mine; at < tiling.lanes; at += share.threads) {
         float4 grad_z[SIDE];
 #pragma unroll
@@ -69,16 +65,18 @@ __forceinline__ void add_pointwise(const WgradJob& job, const Tiling& tiling, co
 }
 
 // sums[tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads.
-__forceinline__ void add_depthwise(const WgradJob& job, const Tiling& tiling, int count, int q0,
-                                   const WgradShared& shared, WgradSums& sums) {
+__forceinline__ void add_depthwise(const WgradJob& job, int count, int q0, const WgradShared& shared,
+                                   WgradSums& sums) {
     const ConvJob& conv = job.conv;
+    const Tiling& tiling = job.tiling;
     const PaddedPlane plane = conv.plane();
-    const Share share(job.depthwise_items());
-    const int c = share.item / job.tap_parts(), part = share.item % job.tap_parts();
+    const Share share(job.depthwise_threads);
+    const int c = job.channel_of(share.item), part = share.item - c * job.tap_parts();
     if (c >= count) return;
     const float* weights = shared.pointwise + c * conv.outs;
-    for (int at = share.mine; at < tiling.lanes && q0 + at < tiling.quads; at += share.threads) {
-        const int y = (q0 + at) / tiling.quads_in_row, x = (q0 + at) % tiling.quads_in_row * 4;
+    const int end = tiling.quads - q0 < tiling.lanes ? tiling.quads - q0 : tiling.lanes.of;
+    for (int at = share.mine; at < end; at += share.threads) {
+        const int y = tiling.y(q0 + at), x = tiling.x(q0 + at);
         float4 dz = make_float4(0, 0, 0, 0);
 #pragma unroll 1  // more at a time would spill
         for (int o = 0; o < conv.outs; o++) dz += weights[o] * shared.grad_z[o * tiling.lanes + at];
@@ -95,11 +93,12 @@ __forceinline__ void add_depthwise(const WgradJob& job, const Tiling& tiling, in
 // Grad z in a tile from q0 on, READS channels of a thread at a time. Where planes lie is found for each tile anew: a block
 // that remembers it has too few registers for its sums.
 __forceinline__ void load_grad_z(const CellView& cell, const GradView& g, const WgradJob& job, int image,
-                                 const Tiling& tiling, int q0, const WgradShared& shared) {
+                                 int q0, const WgradShared& shared) {
     const ConvJob& conv = job.conv;
+    const Tiling& tiling = job.tiling;
     const int lane = tile_lane(tiling), q = q0 + lane;
     const bool has = q < tiling.quads;
-    const int at = has ? q : 0, y = at / tiling.quads_in_row, x = at % tiling.quads_in_row * 4;
+    const int at = has ? q : 0, y = tiling.y(at), x = tiling.x(at);
     const GradZPlanes grad_z(cell, g, job.grad_z, image);
     for (int o0 = tile_group(tiling); o0 < job.outs(); o0 += READS * tiling.groups) {
         float4 dy[READS], z[READS];
@@ -117,9 +116,10 @@ __forceinline__ void load_grad_z(const CellView& cell, const GradView& g, const 
 
 // What the 1x1 convolution reads, in a tile from q0 on.
 __forceinline__ void load_pointwise_in(const CellView& cell, const WgradJob& job, int image, int c0, int count,
-                                       const Tiling& tiling, int q0, const WgradShared& shared) {
+                                       int q0, const WgradShared& shared) {
     const ConvJob& conv = job.conv;
-    const int lane = tile_lane(tiling), q = q0 + lane, y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+    const Tiling& tiling = job.tiling;
+    const int lane = tile_lane(tiling), q = q0 + lane, y = tiling.y(q), x = tiling.x(q);
     const Planes from = planes_from(cell, conv, image / cell.N, image % cell.N);
     const unsigned char* mask = cell.pattern_of(image) + conv.relu_mask;
     for (int c = tile_group(tiling); c < job.ins(); c += tiling.groups)
@@ -133,19 +133,19 @@ __forceinline__ void load_pointwise_in(const CellView& cell, const WgradJob& job
 __forceinline__ void add_image(const CellView& cell, const GradView& g, const WgradJob& job, int image, int c0,
                                int count, const WgradShared& shared, WgradSums& sums) {
     const ConvJob& conv = job.conv;
-    const Tiling tiling(conv.out_H, conv.out_W, job.lanes);
+    const Tiling& tiling = job.tiling;
     __syncthreads();
-    if (conv.taps())
-        load_opened(planes_from(cell, conv, image / cell.N, image % cell.N), cell.pattern_of(image) + conv.relu_mask,
+    if (conv.taps)
+        load_opened(planes_from(cell, conv, image / cell.N, image % cell.N), conv.in, cell.pattern_of(image) + conv.relu_mask,
                     c0, count, conv.plane(), shared.padded);
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
         if (q0) __syncthreads();
-        load_grad_z(cell, g, job, anew(image), tiling, q0, shared);
-        if (conv.taps() && q0 == 0) __syncthreads();
-        load_pointwise_in(cell, job, anew(image), c0, count, tiling, q0, shared);
+        load_grad_z(cell, g, job, anew(image), q0, shared);
+        if (conv.taps && q0 == 0) __syncthreads();
+        load_pointwise_in(cell, job, anew(image), c0, count, q0, shared);
         __syncthreads();
-        add_pointwise(job, tiling, shared, sums);
-        if (conv.taps()) add_depthwise(job, tiling, count, q0, shared, sums);
+        add_pointwise(job, shared, sums);
+        if (conv.taps) add_depthwise(job, count, q0, shared, sums);
     }
 }
 
@@ -169,19 +169,19 @@ __forceinline__ float over_threads(const float* memory, const Share& share, int 
 __forceinline__ void store_sums(const WgradJob& job, int c0, int count, const WgradSums& sums, float* memory,
                                 float* dw) {
     const ConvJob& conv = job.conv;
-    const int taps = conv.taps(), part_taps = job.part_taps(), in_items = job.ins() / SIDE;
     spread_sums(sums.pointwise, SIDE * SIDE, memory);
-    for (int i = threadIdx.x; i < conv.outs * count; i += CELL_THREADS) {
-        const int o = i / count, c = i % count;
+    for (int i = threadIdx.x; i < conv.outs * conv.chunk; i += CELL_THREADS) {
+        const int o = i / conv.chunk, c = i % conv.chunk;
+        if (c >= count) continue;
         dw[conv.pointwise + (long long)o * conv.ins + c0 + c] = over_threads(
-            memory, Share(job.pointwise_items()), o / SIDE * in_items + c / SIDE, o % SIDE * SIDE + c % SIDE);
+            memory, Share(job.pointwise_threads), o / SIDE * job.in_items + c / SIDE, o % SIDE * SIDE + c % SIDE);
     }
-    if (!taps) return;
-    spread_sums(sums.depthwise, part_taps, memory);
-    for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS) {
-        const int c = i / taps, tap = i % taps;
-        dw[conv.depthwise + (long long)c0 * taps + i] =
-            over_threads(memory, Share(job.depthwise_items()), c * job.tap_parts() + tap / part_taps, tap % part_taps);
+    if (!conv.taps) return;
+    spread_sums(sums.depthwise, job.part_taps(), memory);
+    for (int i = threadIdx.x; i < count * conv.taps; i += CELL_THREADS) {
+        const int c = i / conv.taps, tap = i % conv.taps, part = conv.kernel == 7 ? tap / (ROWS_OF_7 * 7) : 0;
+        dw[conv.depthwise + (long long)c0 * conv.taps + i] = over_threads(
+            memory, Share(job.depthwise_threads), c * job.tap_parts() + part, tap - part * job.part_taps());
     }
 }
 
@@ -189,10 +189,10 @@ __forceinline__ void store_sums(const WgradJob& job, int c0, int count, const Wg
 __forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradJob& job, const ImageGroup& images,
                            int c0, float* memory) {
     const ConvJob& conv = job.conv;
-    const int count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk, taps = conv.taps();
+    const int count = conv.ins - c0 < conv.chunk ? conv.ins - c0 : conv.chunk, taps = conv.taps;
     const WgradShared shared(job, memory);
     const float* weights = cell.weights_of(images.v);
-    const GradZPlanes grad_z(cell, g, job.grad_z, images.first());
+    const GradZPlanes grad_z(cell, g, job.grad_z, images.first);
     clear(shared.padded, conv.padded_floats());
     for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) shared.factors[o] = grad_z.factors(cell, g, o);
     for (int i = threadIdx.x; i < count * taps; i += CELL_THREADS)
@@ -200,36 +200,33 @@ __forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradJ
     for (int i = threadIdx.x; i < count * conv.outs && taps; i += CELL_THREADS)
         shared.pointwise[i] = weights[conv.pointwise + i % conv.outs * conv.ins + c0 + i / conv.outs];
     WgradSums sums;
-    for (int image = images.first(); image < images.end(); image++)
+    for (int image = images.first; image < images.end; image++)
         add_image(cell, g, job, image, c0, count, shared, sums);
-    store_sums(job, c0, count, sums, memory, images.share());
+    store_sums(job, c0, count, sums, memory, images.share);
 }
 
 // shares (V * groups, weights): of each group of images. The table is not __restrict__: the compiler would then hold more of the
 // job in registers than there are, and spill.
 KERNEL __launch_bounds__(CELL_THREADS, 2)
-    wgrad_kernel(CellView cell, GradView g, const WgradJobs* table, int groups, long long weights, float* shares) {
+    wgrad_kernel(CellView cell, GradView g, const WgradJobs* table, Divisor groups, long long weights, float* shares) {
     SHARED_DYNAMIC(float, memory);
     const WgradJob& job = table->job[blockIdx.z];
     if ((int)blockIdx.x >= job.chunks()) return;
-    const int c0 = blockIdx.x * job.conv.chunk;
-    const ImageGroup images{cell.N, groups, weights, shares, (int)blockIdx.y / groups, (int)blockIdx.y % groups};
-    if (job.lanes == 0)
-        wgrad_tensor_core(cell, g, job, images, c0, memory);
+    const ImageGroup images(cell.N, groups, weights, shares);
+    if (job.band)
+        wgrad_tensor_core(cell, g, job, images, first_channel(job), memory);
     else
-        wgrad(cell, g, job, images, c0, memory);
+        wgrad(cell, g, job, images, first_channel(job), memory);
 }
 
 // sums (V, weights): of the groups.
 KERNEL __launch_bounds__(CELL_THREADS)
     add_shares_kernel(int groups, long long weights, const float* shares, float* sums) {
-    for (long long i = (long long)blockIdx.x * CELL_THREADS + threadIdx.x; i < weights;
-         i += (long long)gridDim.x * CELL_THREADS) {
-        float total = 0;
-        for (int group = 0; group < groups; group++)
-            total += shares[((long long)blockIdx.y * groups + group) * weights + i];
-        sums[blockIdx.y * weights + i] = total;
-    }
+    const long long i = (long long)blockIdx.x * CELL_THREADS + threadIdx.x;
+    if (i >= weights) return;
+    float total = 0;
+    for (int group = 0; group < groups; group++) total += shares[((long long)blockIdx.y * groups + group) * weights + i];
+    sums[blockIdx.y * weights + i] = total;
 }
 
 }  // namespace sgl_fast

@@ -8,24 +8,27 @@ namespace sgl_fast {
 
 // Some of a learner's images, and where the gradients from them go: shares (V * groups, weights).
 struct ImageGroup {
-    int N, groups;
-    long long weights;
-    float* shares;
-    int v, group;
+    int v, first, end;
+    float* share;
 
-    int first() const { return v * N + N * group / groups; }
-    int end() const { return v * N + N * (group + 1) / groups; }
-    float* share() const { return shares + blockIdx.y * weights; }
+    ImageGroup(int N, const Divisor& groups, long long weights, float* shares)
+        : v((int)blockIdx.y / groups), share(shares + blockIdx.y * weights) {
+        const int group = (int)blockIdx.y - v * groups;
+        first = v * N + N * group / groups;
+        end = v * N + N * (group + 1) / groups;
+    }
 };
+
+// Of a block. Each way finds it anew: one register less is held where the ways part.
+__forceinline__ int first_channel(const WgradJob& job) { return anew(blockIdx.x) * job.conv.chunk; }
 
 constexpr int READS = 2;  // quads of a thread on their way from memory at a time
 
 // Channels c0 .. c0 + count - 1, as far as their recorded ReLU is open, into planes with a border.
-__forceinline__ void load_opened(const Planes& from, const unsigned char* mask, int c0, int count,
+__forceinline__ void load_opened(const Planes& from, const Tiling& tiling, const unsigned char* mask, int c0, int count,
                                  const PaddedPlane& plane, float* to) {
-    const Tiling tiling(from.H, from.W);
     for (int q = tile_lane(tiling); q < tiling.quads; q += tiling.lanes) {
-        const int y = q / tiling.quads_in_row, x = q % tiling.quads_in_row * 4;
+        const int y = tiling.y(q), x = tiling.x(q);
         for (int i0 = tile_group(tiling); i0 < count; i0 += READS * tiling.groups) {
             int channel[READS], at[READS];
             unsigned bits[READS];

@@ -35,10 +35,10 @@ __forceinline__ void load_weights(const CellView& cell, const GradView& g, const
     for (int i = threadIdx.x; i < conv.outs * conv.chunk; i += CELL_THREADS)
         shared.weights.set(
             i, SPLIT_SCALE * weights[conv.pointwise + (long long)(i / conv.chunk) * conv.ins + c0 + i % conv.chunk]);
-    for (int i = threadIdx.x; i < conv.chunk * conv.taps(); i += CELL_THREADS)
-        shared.taps[i] = weights[conv.depthwise + c0 * conv.taps() + i];
+    for (int i = threadIdx.x; i < conv.chunk * conv.taps; i += CELL_THREADS)
+        shared.taps[i] = weights[conv.depthwise + c0 * conv.taps + i];
     for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) shared.factors[o] = grad_z.factors(cell, g, o);
-    if (conv.taps()) clear(shared.padded, conv.chunk * job.band_plane().floats);
+    if (conv.taps) clear(shared.padded, conv.chunk * job.band_plane().floats);
 }
 
 // The rows that windows of outputs from row y0 on read, of the chunk's channels after their ReLU.
@@ -49,7 +49,7 @@ __forceinline__ void load_band(const CellView& cell, const WgradJob& job, int im
     const PaddedPlane plane = job.band_plane();
     const int reach = conv.kernel / 2 * conv.dilation, first = conv.stride * y0 - reach,
               rows = conv.stride * job.band + 2 * reach;
-    load_padded(rows, from.W, conv.chunk, plane, padded - reach * plane.row, [&](int c, int y, int x) {
+    load_padded(conv.in, rows * conv.in.quads_in_row, conv.chunk, plane, padded - reach * plane.row, [&](int c, int y, int x) {
         const int row = first + y;
         return row >= 0 && row < from.H ? activated_quad(from, mask, true, c0 + c, row, x) : make_float4(0, 0, 0, 0);
     });
@@ -73,10 +73,9 @@ struct WarpPart {
     const WgradJob& job;
     int c0;
 
-    int slots() const { return job.slots(); }
-    int sixteen() const { return warp() % (job.conv.chunk / WMMA); }
+    int sixteen() const { return warp() % job.sixteens; }
     int channel() const { return sixteen() * WMMA + WarpTile::row(); }  // of the chunk
-    int out0() const { return warp() % slots() / (job.conv.chunk / WMMA) * SWEEP * WMMA; }
+    int out0() const { return warp() % job.slots / job.sixteens * SWEEP * WMMA; }
 };
 
 // Adds one tile of an image.
@@ -94,7 +93,7 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
         const int q = tile * WarpTile::QUADS + WarpTile::quad(i);
         mine[i] = make_float4(0, 0, 0, 0);
         if (q >= rows.quads) continue;
-        mine[i] = conv.taps() ? window_quad(conv, window(q), plane.row, shared.taps + part.channel() * conv.taps())
+        mine[i] = conv.taps ? window_quad(conv, window(q), plane.row, shared.taps + part.channel() * conv.taps)
                               : strided_quad(planes_from(cell, conv, image / cell.N, image % cell.N),
                                              cell.pattern_of(image) + conv.relu_mask, true, conv,
                                              part.c0 + part.channel(), rows.y(q), rows.x(q));
@@ -112,7 +111,7 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
             Accumulator product = zero_matrix();
             add_product<true, false>(product, shared.tile.parts(), shared.pointwise_in.parts());
             add_scaled(sum, range.down / SPLIT_SCALE, product);
-            if (conv.taps()) {
+            if (conv.taps) {
                 product = zero_matrix();
                 add_product<false, true>(product, shared.weights + (o * conv.chunk + part.sixteen() * WMMA),
                                          shared.tile.parts());
@@ -123,7 +122,7 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
         for (int i = 1; i < SWEEP; i++) sums.pointwise[i - 1] = sums.pointwise[i];
         sums.pointwise[SWEEP - 1] = sum;
     }
-    if (!conv.taps()) return;
+    if (!conv.taps) return;
     shared.tile.put(back);
     for (int i = 0; i < WarpTile::QUADS; i++) {
         const int q = tile * WarpTile::QUADS + i;
@@ -141,16 +140,16 @@ __forceinline__ void add_image_tensor_core(const CellView& cell, const GradView&
                                            const TensorCoreShared& shared, TensorCoreSums& sums) {
     const ConvJob& conv = part.job.conv;
     const GradZPlanes grad_z(cell, g, part.job.grad_z, image);
-    const int quads_in_row = (conv.out_W + 3) / 4;
+    const PowerOfTwo& slots = part.job.slots;
     for (int y0 = 0; y0 < conv.out_H; y0 += part.job.band) {
         const int height = conv.out_H - y0 < part.job.band ? conv.out_H - y0 : part.job.band;
-        const GradZRows rows{y0, height * quads_in_row, conv.out_W};
-        if (conv.taps()) {
+        const GradZRows rows{y0, height * part.job.tiling.quads_in_row, conv.out_W, part.job.tiling};
+        if (conv.taps) {
             __syncthreads();
             load_band(cell, part.job, image, part.c0, y0, shared.padded);
             __syncthreads();
         }
-        for (int tile = warp() / part.slots(); tile * WarpTile::QUADS < rows.quads; tile += CELL_WARPS / part.slots())
+        for (int tile = warp() / slots; tile * WarpTile::QUADS < rows.quads; tile += CELL_WARPS / slots)
             add_tile(cell, part, image, grad_z, rows, tile, shared, sums);
     }
 }
@@ -159,7 +158,8 @@ __forceinline__ void add_image_tensor_core(const CellView& cell, const GradView&
 __forceinline__ void store_sums(const WarpPart& part, float* memory, const TensorCoreShared& shared,
                                 const TensorCoreSums& sums, float* dw) {
     const ConvJob& conv = part.job.conv;
-    const int sixteens = conv.chunk / WMMA, slots = part.slots(), taps = conv.taps();
+    const PowerOfTwo &sixteens = part.job.sixteens, &slots = part.job.slots;
+    const Divisor& taps = conv.taps;
 #pragma unroll
     for (int k = 0; k < SWEEP; k++) {
         __syncthreads();
@@ -193,12 +193,12 @@ __forceinline__ void wgrad_tensor_core(const CellView& cell, const GradView& g, 
                                        const ImageGroup& images, int c0, float* memory) {
     const TensorCoreShared shared(job, memory, warp());
     const WarpPart part{job, c0};
-    load_weights(cell, g, job, GradZPlanes(cell, g, job.grad_z, images.first()), images.v, c0, shared);
+    load_weights(cell, g, job, GradZPlanes(cell, g, job.grad_z, images.first), images.v, c0, shared);
     __syncthreads();
     TensorCoreSums sums;
-    for (int image = images.first(); image < images.end(); image++)
+    for (int image = images.first; image < images.end; image++)
         add_image_tensor_core(cell, g, part, image, shared, sums);
-    store_sums(part, memory, shared, sums, images.share());
+    store_sums(part, memory, shared, sums, images.share);
 }
 
 }  // namespace sgl_fast

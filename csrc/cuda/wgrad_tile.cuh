@@ -54,10 +54,10 @@ __forceinline__ Range range_of(const float4 (&mine)[WarpTile::MINE]) {
 // Quads of some rows of grad z; y is counted from the image's first row.
 struct GradZRows {
     int first, quads, W;
+    const Tiling& tiling;  // of planes
 
-    int in_row() const { return (W + 3) / 4; }
-    int y(int q) const { return first + q / in_row(); }
-    int x(int q) const { return q % in_row() * 4; }
+    int y(int q) const { return first + tiling.y(q); }
+    int x(int q) const { return tiling.x(q); }
 };
 
 // A warp's WMMA channels of grad z from o on and its tile's pixels, 0 past the rows.
