@@ -85,9 +85,11 @@ template <int R> struct Incoming {
 };
 
 // Weight i of a step: of an output and a channel, 0 where the target or the job has none.
+template <int R>
 __forceinline__ float dgrad_weight(const CellView& cell, const DgradPart& part, const DgradJob& job, int o0, int i) {
-    const int o = o0 + i / part.at.channels, c = part.c0 + i % part.at.channels, ins = part.target.channels;
-    const bool has = o < job.outs && c < ins && i < part.at.steps * part.at.channels;
+    const PowerOfTwo channels = part.target.block_channels(R);
+    const int o = o0 + i / channels, c = part.c0 + i % channels, ins = part.target.channels;
+    const bool has = o < job.outs && c < ins && i < part.at.steps * channels;
     return has ? cell.weights_of(part.image / cell.N)[job.pointwise + o * ins + c] : 0;
 }
 
@@ -97,7 +99,7 @@ __forceinline__ void bring(const CellView& cell, const GradView& g, const DgradP
     const int q = part.quad(q0), y = part.out.y(q), x = part.out.x(q);
     const GradZPlanes grad_z(cell, g, job.grad_z, part.image);
     grad_z.read(o0 + tile_group(part.out), part.out.groups, job.outs - 1, y, x, part.target.out_W, to.dy, to.z);
-    to.weight = dgrad_weight(cell, part, job, o0, threadIdx.x);
+    to.weight = dgrad_weight<R>(cell, part, job, o0, threadIdx.x);
 }
 
 // What a step brought, into shared memory.
@@ -114,7 +116,7 @@ __forceinline__ void put_step(const CellView& cell, const DgradPart& part, const
     }
     if ((int)threadIdx.x < count) part.weights()[threadIdx.x] = from.weight;
     for (int i = threadIdx.x + CELL_THREADS; i < count; i += CELL_THREADS)
-        part.weights()[i] = dgrad_weight(cell, part, job, o0, i);
+        part.weights()[i] = dgrad_weight<R>(cell, part, job, o0, i);
 }
 
 __forceinline__ void put_factors(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job) {
@@ -236,7 +238,7 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
     if (part.c0 >= all) return;
     const Tiling& tiling = target.in;
     if (part.c0 < target.channels) clear(shared, part.at.channels * target.plane().floats);
-    for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
+    for (int q0 = 0; q0 < anew(tiling.quads); q0 += tiling.lanes) {
         float4 sums[R];
 #pragma unroll
         for (int r = 0; r < R; r++) sums[r] = make_float4(0, 0, 0, 0);
@@ -259,7 +261,7 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
         if (target.norm != NO_NORM)
             add_norm_sums(cell, target, image, c, at.has, at.y, at.x, sums, q0 == 0, norm_sums);
     }
-    finish_part<R>(cell, g, jobs, target, anew(image), anew(which), part.at.channels, norm_sums);
+    finish_part<R>(cell, g, jobs, target, anew(image), anew(which), norm_sums);
 }
 
 KERNEL __launch_bounds__(CELL_THREADS, 2)

@@ -57,18 +57,19 @@ struct Target {
 
     PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
     int all(int C) const { return to == To::state ? C : channels; }
+    // Of a block whose threads have R of them each, 1 or 2.
+    PowerOfTwo block_channels(int R) const { return PowerOfTwo(R * in.groups, in.groups.log + R / 2); }
 };
 
 // Where things lie in shared memory, in floats, where a thread has R channels.
 struct DgradLayout {
-    PowerOfTwo channels;  // of a block
-    int steps;            // outputs at a time
+    int channels, steps;  // of a block; outputs at a time
     int grad_z, weights;  // (steps, lanes), in quads; (steps, channels); then what pools pass back. Planes come first
     int factors, taps;    // BnFactors (outs); (channels, most taps)
     int floats;
 
     DgradLayout(const Target& target, int R) {
-        channels = PowerOfTwo(target.in.groups * R, target.in.groups.log + R / 2);
+        channels = target.block_channels(R);
         steps = target.out.groups * R;
         grad_z = channels * target.plane().floats;
         weights = grad_z + 4 * R * CELL_THREADS;

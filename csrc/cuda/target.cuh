@@ -69,11 +69,12 @@ __forceinline__ void add_norm_sums(const CellView& cell, const Target& target, i
     sum_groups(target.in, sums, first, parts);
 }
 
-// What comes after a block's part of a target's gradient, number `part` of so many `channels`: the sums of the norm before it,
-// and if it is a node those of its in-edges. sums: as add_norm_sums left them.
+// What comes after a block's part of a target's gradient, number `part` of an image: the sums of the norm before it, and if it
+// is a node those of its in-edges. sums: as add_norm_sums left them.
 template <int R>
 __forceinline__ void finish_part(const CellView& cell, const GradView& g, const DgradJobs& jobs, const Target& target,
-                                 int image, int part, PowerOfTwo channels, const float* sums) {
+                                 int image, int part, const float* sums) {
+    const PowerOfTwo channels = target.block_channels(R);
     const int v = image / cell.N, all = target.all(cell.C), parts = (all + channels - 1) / channels,
               c0 = part * channels, count = all - c0 < channels ? all - c0 : channels;
     if (target.norm != NO_NORM) {

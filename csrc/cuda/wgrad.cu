@@ -200,7 +200,7 @@ __forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradJ
     for (int i = threadIdx.x; i < count * conv.outs && taps; i += CELL_THREADS)
         shared.pointwise[i] = weights[conv.pointwise + i % conv.outs * conv.ins + c0 + i / conv.outs];
     WgradSums sums;
-    for (int image = images.first; image < images.end; image++)
+    for (int image = images.first; image < anew(images.end); image++)
         add_image(cell, g, job, image, c0, count, shared, sums);
     store_sums(job, c0, count, sums, memory, images.share);
 }
