@@ -31,7 +31,7 @@ from sgl_fast.reproduce.evidence.statistics import (
     random_scores,
     random_tops,
 )
-from sgl_fast.reproduce.jobs import Job
+from sgl_fast.reproduce.jobs import Job, without
 from sgl_fast.run import search_args
 from sgl_fast.run.search_settings import settings_of
 
@@ -57,14 +57,11 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def search_words(job: Job) -> list[str]:
-    """Those that are the search's, not its own."""
-    words = [word for word in job.words if word != "--validate"]
-    for flag in ("--at", "--cell", "--step", "--steps", "--initialisations"):
-        if flag in words:
-            place = words.index(flag)
-            del words[place : place + 2]
-    return words
+def searched(job: Job) -> dict[str, Any]:
+    """The settings of its search, from the words that are not its own."""
+    words = without(job.words, ("--at", "--cell", "--step", "--steps", "--initialisations"))
+    parsed = search_args.parser().parse_args([word for word in words if word != "--validate"])
+    return settings_of(search_args.given_of(parsed), "cpu")
 
 
 def test_a_search_drops_noise(out: Path) -> None:
@@ -134,7 +131,7 @@ def test_every_job_has_settings_that_its_command_takes(scale: str) -> None:
     folders = {job.folder for job in every}
     assert len(folders) == len(every) and all(job.needs is None or job.needs in folders for job in every)
     for job in every:
-        settings = settings_of(search_args.given_of(search_args.parser().parse_args(search_words(job))), "cpu")
+        settings = searched(job)
         assert settings["image_size"] == 16 and settings["config"]["arch_lr"] == 3e-3 and settings["nodes"] == 2
         assert job.command in ("reproduce.evidence.trace", "reproduce.evidence.cell")
         assert settings["space"] == ("s4" if "s4" in str(job.folder) or "noise" in str(job.folder) else "darts")
@@ -158,7 +155,7 @@ def test_the_laptop_runs_what_was_planned() -> None:
     for job in searches:
         seeds[job.folder.parent.name].add(job.words[job.words.index("--seed") + 1])
         assert ("--validate" in job.words) == job.folder.parent.name.startswith(("lam-", "learners-"))
-        settings = settings_of(search_args.given_of(search_args.parser().parse_args(search_words(job))), "cpu")
+        settings = searched(job)
         assert settings["limit"] == 2000 and settings["batch_size"] == 16
         assert 400 <= settings["config"]["epochs"] * 2000 // 16 < 400 + 2000 // 16, "no more epochs than its steps need"
     order = [job.folder.relative_to(study.out).parts[:2] for job in jobs(study)]

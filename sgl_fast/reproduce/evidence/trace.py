@@ -44,7 +44,9 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(PROG, ValueError(f"--at: the search has {stages.steps} steps; got {args.at[-1]}"))
     records = looked_at(stages, args.at)
     if args.validate:
-        records[-1] |= validated(stages)
+        from ...run.validate import validate
+
+        records[-1] |= validate(stages.search, stages.feed.validation(100))
     run.out.mkdir(parents=True, exist_ok=True)
     write_text_atomic(run.out / METRICS, "".join(f"{json.dumps(plain(record))}\n" for record in records))
     return 0
@@ -61,15 +63,6 @@ def looked_at(stages: Stages, steps: Sequence[int]) -> list[dict[str, Any]]:
             found = described(stages.genotypes(), stages.search.space)
             records.append({"step": step, **probabilities_of(stages.search), **found})
     return records
-
-
-def validated(stages: Stages) -> dict[str, Any]:
-    """Loss and accuracy of every learner on all validation images, and the learner of least loss."""
-    from ...run.validate import validate
-
-    result = validate(stages.search, stages.feed.validation(100))
-    losses = result["validation_loss"]
-    return {**result, "best_learner": losses.index(min(losses))}
 
 
 if __name__ == "__main__":
