@@ -103,11 +103,15 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     return driver
 
 
-def why_not_interpreted() -> str | None:
-    """Why Triton's kernels do not run on CPU tensors here; None if they do."""
-    from sgl_fast.backends.triton import interpreted, why_not_triton
+@pytest.fixture
+def interpreted() -> None:
+    """Skips where Triton's kernels do not run on CPU tensors."""
+    from sgl_fast.backends import triton
 
-    return why_not_triton() if interpreted() else "Triton's kernels run on the GPU here: tests/bench/test_gpu.py"
+    if reason := triton.why_not_triton():
+        pytest.skip(reason)
+    if not triton.interpreted():
+        pytest.skip("Triton's kernels run on the GPU here: tests/bench/test_gpu.py")
 
 
 @pytest.fixture
@@ -118,8 +122,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     from sgl_fast.backends.choice import compiled
 
     if request.param == "triton":
-        if reason := why_not_interpreted():
-            pytest.skip(reason)
+        request.getfixturevalue("interpreted")
         return "triton"
     if request.param == "simulated":
         request.getfixturevalue("simulated")
