@@ -1,4 +1,4 @@
-"""Settings and fixtures of all tests. A process of tests has one thread: several do not fight over the cores."""
+"""Settings and fixtures of all tests. Processes of tests, and those that they start, have one thread."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from simulated import StandIn, stand_in
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 # A shell's background, or nohup, ignores these, and processes of the tests would, too.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
