@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev, variance
@@ -19,6 +20,7 @@ from sgl_fast.reproduce.evidence import cell, trace
 from sgl_fast.reproduce.evidence.about import about
 from sgl_fast.reproduce.evidence.plan import EXPERIMENTS, SCALES, SEVEN, Study, jobs, made
 from sgl_fast.reproduce.evidence.readings import Trained, distinct, tops
+from sgl_fast.reproduce.evidence.settings import parsed
 from sgl_fast.reproduce.evidence.statistics import (
     Contrast,
     Null,
@@ -31,9 +33,7 @@ from sgl_fast.reproduce.evidence.statistics import (
     random_scores,
     random_tops,
 )
-from sgl_fast.reproduce.jobs import Job, without
-from sgl_fast.run import search_args
-from sgl_fast.run.search_settings import settings_of
+from sgl_fast.reproduce.jobs import Job
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--scale", "tiny", "--data", "embedded", "--image-size", "16", "--channels", "4", "--layers", "3"]
@@ -58,10 +58,9 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
 
 
 def searched(job: Job) -> dict[str, Any]:
-    """The settings of its search, from the words that are not its own."""
-    words = without(job.words, ("--at", "--cell", "--step", "--steps", "--initialisations"))
-    parsed = search_args.parser().parse_args([word for word in words if word != "--validate"])
-    return settings_of(search_args.given_of(parsed), "cpu")
+    """The settings of its search, as its command reads them."""
+    own = import_module(f"sgl_fast.{job.command}").options()
+    return parsed(own, [*job.words, "--out", str(job.folder)])[1]
 
 
 def test_a_search_drops_noise(out: Path) -> None:

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 PROG = "python -m sgl_fast.reproduce.evidence.trace"
 
 
+def options() -> argparse.ArgumentParser:
+    """Those that are not the search's."""
+    own = argparse.ArgumentParser(PROG, add_help=False)
+    own.add_argument("--at", type=whole_numbers, required=True)
+    own.add_argument("--validate", action="store_true")
+    return own
+
+
 def main(argv: list[str] | None = None) -> int:
     """metrics.jsonl has a line for each step of --at, the last one the end: alphas as probabilities, and every
     learner's genotype. With --validate the last line has every learner's loss and accuracy on the validation images
@@ -29,11 +37,8 @@ def main(argv: list[str] | None = None) -> int:
 
     Exit code: 0, or 2 for bad arguments.
     """
-    own = argparse.ArgumentParser(PROG, add_help=False)
-    own.add_argument("--at", type=whole_numbers, required=True)
-    own.add_argument("--validate", action="store_true")
     try:
-        args, settings, run = parsed(own, sys.argv[1:] if argv is None else argv)
+        args, settings, run = parsed(options(), sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         return refuse(PROG, error)
     from ...run.stages import Stages
