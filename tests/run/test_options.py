@@ -200,7 +200,7 @@ def test_help_fits_eighty_columns(
     assert len(examples) >= 3 and "exit codes:" in text
     if name == "search":
         assert (
-            "[tiny: 8, 16 of pc_darts/pc_darts_imagenet; paper: 50]" in flowing
+            "[tiny: 4, 8 of darts_minus/p_darts, 16 of pc_darts/pc_darts_imagenet; paper: 50]" in flowing
             and "paper: 0, 10 of p_darts, 15 of pc_darts/pc_darts_imagenet]" in flowing
         )
 
