@@ -9,6 +9,7 @@ from .run.command import refuse, started
 from .run.parser import Parser
 
 PROG = "python -m sgl_fast.export"
+FORMATS = (".onnx", ".pt2")  # of run/exported.py
 EXAMPLES = f"""\
   {PROG} RUN                        RUN/network.onnx, for onnxruntime and whatever else reads ONNX
   {PROG} RUN --out network.pt2      for torch.export.load, AOTInductor, ExecuTorch
@@ -23,7 +24,7 @@ def parser() -> Parser:
         "run", nargs="?", type=user_path, metavar="RUN", help="folder of an evaluation, or weights.safetensors"
     )
     p.add_argument(
-        "--out", type=user_path, metavar="FILE", help="a name in .onnx or .pt2 [network.onnx, in the folder]"
+        "--out", type=user_path, metavar="FILE", help=f"a name in {' or '.join(FORMATS)} [network.onnx, in the folder]"
     )
     p.add_argument("--average", action="store_true", help="the moving average of the weights, of a training with --ema")
     text = "images are bytes from 0 to 255, normalised inside [float32, normalised as in training]"
@@ -38,12 +39,12 @@ def main(argv: list[str] | None = None) -> int:
         if args.run is None:
             raise ValueError("need the folder of an evaluation: RUN")
         out = args.out or (args.run if args.run.is_dir() else args.run.parent) / "network.onnx"
-        if not out.parent.is_dir():
-            raise ValueError(f"--out: there is no folder {out.parent}")
-        from .run.exported import FORMATS, export_network
-
         if out.suffix not in FORMATS:
             raise ValueError(f"--out: need a name in {' or '.join(FORMATS)}; got {out}")
+        if not out.parent.is_dir():
+            raise ValueError(f"--out: there is no folder {out.parent}")
+        from .run.exported import export_network
+
         print(export_network(args.run, out, args.average, args.pixels))
     except (OSError, ValueError) as error:
         return refuse(PROG, error)

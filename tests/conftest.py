@@ -1,4 +1,4 @@
-"""Settings and fixtures of all tests. A process of tests has one thread: several do not fight over the cores."""
+"""Settings and fixtures of all tests. Processes of tests, and those that they start, have one thread."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from simulated import StandIn, stand_in
 
 sys.path.insert(0, str(Path(__file__).parent))
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
 # A shell's background, or nohup, ignores these, and processes of the tests would, too.
 for number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -103,11 +104,15 @@ def simulated(monkeypatch: pytest.MonkeyPatch) -> StandIn:
     return driver
 
 
-def why_not_interpreted() -> str | None:
-    """Why Triton's kernels do not run on CPU tensors here; None if they do."""
-    from sgl_fast.backends.triton import interpreted, why_not_triton
+@pytest.fixture
+def interpreted() -> None:
+    """Skips where Triton's kernels do not run on CPU tensors."""
+    from sgl_fast.backends import triton
 
-    return why_not_triton() if interpreted() else "Triton's kernels run on the GPU here: tests/bench/test_gpu.py"
+    if reason := triton.why_not_triton():
+        pytest.skip(reason)
+    if not triton.interpreted():
+        pytest.skip("Triton's kernels run on the GPU here: tests/bench/test_gpu.py")
 
 
 @pytest.fixture
@@ -118,8 +123,7 @@ def backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     from sgl_fast.backends.choice import compiled
 
     if request.param == "triton":
-        if reason := why_not_interpreted():
-            pytest.skip(reason)
+        request.getfixturevalue("interpreted")
         return "triton"
     if request.param == "simulated":
         request.getfixturevalue("simulated")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from foreign_darts import Cell, MixedOp, Network
+from foreign_darts import Cell, MixedOp, Network, cell_of
 from foreign_ops import PRIMITIVES, SepConv
 from torch import nn
 
@@ -18,10 +18,6 @@ def replaced(kind, change, **sizes):
                 if type(child) is kind:
                     setattr(parent, name, change(child))
     return net
-
-
-def average(pool, **options):
-    return nn.AvgPool2d(3, pool.stride, 1, **{"count_include_pad": False, **options})
 
 
 def with_bias_of_others(conv):
@@ -80,7 +76,7 @@ def with_forward_of_its_own():
 
 
 def without_norms(pools, **sizes):
-    """pools: of which kind."""
+    """A network whose pools with this word in their class names have no batch norm behind them."""
     return replaced(nn.Sequential, lambda s: s[0] if pools in str(s[0]) else s, **sizes)
 
 
@@ -99,7 +95,7 @@ SEEN = {
     "momentum 0.01": lambda: replaced(nn.BatchNorm2d, batch_norm(momentum=0.01)),
     "kernel (7, 7)": with_seventh_kernel,
     "6 mixed ops": with_sixth_edge,
-    "count_include_pad": lambda: replaced(nn.AvgPool2d, lambda p: average(p, count_include_pad=True)),
+    "count_include_pad": lambda: replaced(nn.AvgPool2d, lambda pool: nn.AvgPool2d(3, pool.stride, 1)),
     "avg_pool_3x3 without a batch norm, which other pools have": lambda: without_norms("AvgPool"),
     "a bias that is no parameter": lambda: replaced(nn.Conv2d, with_bias_of_others),
     "SiLU": lambda: replaced(nn.ReLU, lambda _: nn.SiLU()),
@@ -119,10 +115,10 @@ class ScaledEdge(MixedOp):
 class ScaledCell(Cell):
     """One edge a part in ten thousand too large."""
 
+    mixed_op = ScaledEdge
+
     def __init__(self, *args):
         super().__init__(*args)
-        old = self._ops[3]
-        self._ops[3] = ScaledEdge(old._ops[4].op[1].in_channels, old.stride)
         self._ops[3].factor = 1.0001
 
 
@@ -138,13 +134,6 @@ class WrongShuffle(Cell):
 class LeakyMixedOp(MixedOp):
     def forward(self, x, weights):
         return super().forward(F.leaky_relu(x, 0.01), weights)
-
-
-class LeakyCell(Cell):
-    def __init__(self, *args):
-        super().__init__(*args)
-        for i, old in enumerate(self._ops):
-            self._ops[i] = LeakyMixedOp(old._ops[4].op[1].in_channels, old.stride)
 
 
 class DropPathCell(Cell):
@@ -174,32 +163,6 @@ class NoisyOp(MixedOp):
         return out + weights[0] * torch.randn_like(out) if self.level else out
 
 
-def of_edges(mixed):
-    """A cell of such mixed ops."""
-
-    class Mixed(Cell):
-        def __init__(self, *args):
-            super().__init__(*args)
-            for i, old in enumerate(self._ops):
-                self._ops[i] = mixed(old._ops[4].op[1].in_channels, old.stride)
-
-    return Mixed
-
-
-class SkippingMixedOp(MixedOp):
-    """An operation of weight 0 is not computed, so its batch norms see nothing and its weight gets no gradient."""
-
-    def forward(self, x, weights):
-        return sum(w * op(x) for w, op in zip(weights, self._ops, strict=True) if w != 0)
-
-
-class SkippingCell(Cell):
-    def __init__(self, *args):
-        super().__init__(*args)
-        for i, old in enumerate(self._ops):
-            self._ops[i] = SkippingMixedOp(old._ops[4].op[1].in_channels, old.stride)
-
-
 class DetachedCell(Cell):
     """Cuts a state off from the graph."""
 
@@ -221,9 +184,9 @@ class TupleNetwork(Network):
 
 
 def noisy(level):
-    net = Network(make_cell=of_edges(NoisyOp))
-    for m in net.modules():
-        m.level = level
+    net = Network(make_cell=cell_of(NoisyOp))
+    for mixed in (m for m in net.modules() if isinstance(m, NoisyOp)):
+        mixed.level = level
     return net
 
 
@@ -231,7 +194,7 @@ def noisy(level):
 TRIED = {
     "a scaled edge": ("differs by", lambda: Network(make_cell=ScaledCell)),
     "a wrong shuffle": ("differs by", lambda: Network(make_cell=WrongShuffle, k=4, C=8)),
-    "a leaky input": ("differs by", lambda: Network(make_cell=LeakyCell)),
+    "a leaky input": ("differs by", lambda: Network(make_cell=cell_of(LeakyMixedOp))),
     "drop path": ("draws random numbers", lambda: Network(make_cell=DropPathCell)),
     "noise in place of an operation": ("draws random numbers", lambda: noisy(1.0)),
     "a detached state": ("gradient of argument s0 differs", lambda: Network(make_cell=DetachedCell)),

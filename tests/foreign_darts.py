@@ -33,6 +33,8 @@ class MixedOp(nn.Module):
 
 
 class Cell(nn.Module):
+    mixed_op = MixedOp
+
     def __init__(self, steps, multiplier, C_prev_prev, C_prev, C, reduction, reduction_prev, k=1):
         super().__init__()
         self.reduction = reduction
@@ -43,7 +45,7 @@ class Cell(nn.Module):
         self._ops = nn.ModuleList()
         for i in range(steps):
             for j in range(2 + i):
-                self._ops.append(MixedOp(C, 2 if reduction and j < 2 else 1, k))
+                self._ops.append(self.mixed_op(C, 2 if reduction and j < 2 else 1, k))
 
     def forward(self, s0, s1, weights, weights2=None):
         s0 = self.preprocess0(s0)
@@ -60,6 +62,11 @@ class Cell(nn.Module):
             offset += len(states)
             states.append(s)
         return torch.cat(states[-self._multiplier :], dim=1)
+
+
+def cell_of(mixed_op, cell=Cell):
+    """The class of such a cell, with these mixed ops."""
+    return type(cell.__name__, (cell,), {"mixed_op": mixed_op})
 
 
 class Network(nn.Module):
@@ -117,4 +124,5 @@ class Network(nn.Module):
 
 
 def small(make_cell=Cell):
+    """Two reduction cells of one node."""
     return Network(layers=2, steps=1, multiplier=1, make_cell=make_cell)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import torch
-from foreign_broken import SkippingMixedOp
-from foreign_darts import Cell, MixedOp, Network
+from foreign_darts import Cell, MixedOp, Network, cell_of
 
-NonZeroOp = SkippingMixedOp
+
+class NonZeroOp(MixedOp):
+    """An operation of weight 0 is not computed, so its batch norms see nothing and its weight gets no gradient."""
+
+    def forward(self, x, weights):
+        return sum(w * op(x) for w, op in zip(weights, self._ops, strict=True) if w != 0)
 
 
 class BoundedOp(MixedOp):
@@ -37,36 +41,30 @@ class NumberedOp(MixedOp):
         return parts[0] if len(parts) == 1 else sum(parts)
 
 
-def cell_of(mixed):
-    class Sampling(Cell):
-        def __init__(self, *args):
-            super().__init__(*args)
-            for i, old in enumerate(self._ops):
-                self._ops[i] = mixed(old._ops[4].op[1].in_channels, old.stride)
-
-        def sample(self, s0, s1, weights, beside):
-            states, offset = [self.preprocess0(s0), self.preprocess1(s1)], 0
-            for _ in range(self._steps):
-                total = 0
-                for j, h in enumerate(states):
-                    which = beside[offset + j]
-                    which = which.item() if isinstance(which, torch.Tensor) else which
-                    total = total + self._ops[offset + j](h, weights[offset + j], which)
-                offset += len(states)
-                states.append(total)
-            return torch.cat(states[-self._multiplier :], dim=1)
-
-    return Sampling
+class SamplingCell(Cell):
+    def sample(self, s0, s1, weights, beside):
+        """beside: what each edge's mixed op takes beside its row of weights, of `BESIDE`."""
+        states, offset = [self.preprocess0(s0), self.preprocess1(s1)], 0
+        for _ in range(self._steps):
+            total = 0
+            for j, h in enumerate(states):
+                which = beside[offset + j]
+                which = which.item() if isinstance(which, torch.Tensor) else which
+                total = total + self._ops[offset + j](h, weights[offset + j], which)
+            offset += len(states)
+            states.append(total)
+        return torch.cat(states[-self._multiplier :], dim=1)
 
 
+# what a mixed op gets beside the weights, from those of all edges (E, O)
 BESIDE = {"named": lambda hard: hard.argmax(-1), "numbers": lambda hard: hard.tolist()}
 
 
 class SampledNetwork(Network):
     """choices (E,): the operation of each edge; weights one-hot for the values, a softmax for gradients."""
 
-    def __init__(self, mixed, beside=None, **sizes):
-        super().__init__(make_cell=cell_of(mixed), **sizes)
+    def __init__(self, mixed_op, beside=None, **sizes):
+        super().__init__(make_cell=cell_of(mixed_op, SamplingCell), **sizes)
         self.beside, self.choices = beside, None
 
     def weights_of(self, alphas):

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 import torch
 from compiled import printed
-from conftest import why_not_interpreted
 
 from sgl_fast import precompile
 from sgl_fast.backends import nvrtc
@@ -57,10 +56,8 @@ def command(folder: Path, *words: str) -> str:
     return printed(*words, TRITON_CACHE_DIR=str(folder / "triton"), SGL_FAST_CACHE=str(folder / "cuda"))
 
 
-def test_a_run_finds_every_kernel(tmp_path: Path) -> None:
+def test_a_run_finds_every_kernel(interpreted: None, tmp_path: Path) -> None:
     """And compiles the one that was left out, which shows that it asks."""
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
     folder = tmp_path / "triton"
     said = command(
         tmp_path, "-m", "sgl_fast.precompile", *SETTINGS, "--arch", "sm_90", "--backend", "triton", "--jobs", "2"

@@ -8,7 +8,9 @@ from sgl_fast.data import Dataset
 from sgl_fast.genotype.genotype import Genotype
 
 POOLS = [("avg_pool_3x3", 0), ("avg_pool_3x3", 1)]
+# The cheapest genotype: one node, no weights.
 CHEAP = Genotype(POOLS, [2], POOLS, [2])
+# Options of an evaluation.
 TINY = {"channels": 2, "layers": 2, "epochs": 2, "batch_size": 8, "limit": 12, "drop_path": 0.4, "cutout": 8}
 
 

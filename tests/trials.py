@@ -21,7 +21,10 @@ def fresh() -> random.Random:
 
 
 def close(got: Tensor | Sequence[Tensor], want: Tensor | Sequence[Tensor], least: float = 1e-30) -> None:
-    """Each tensor is that of float64, up to the tolerance of its dtype; least: of the values that it is a sum of."""
+    """Each tensor is that of float64, up to the tolerance of its dtype, relative to its largest value.
+
+    least   that value is at least this: of the terms, where a sum of them cancels
+    """
     if isinstance(got, Tensor):
         got, want = [got], [want]  # type: ignore[list-item]
     for a, b in zip(got, want, strict=True):

@@ -59,11 +59,7 @@ class Job:
     @property
     def identity(self) -> list[str]:
         """Command and words, but for those of `PLACES`; the folder before as seen from its own: both may be moved."""
-        words = [self.command, *self.words]
-        for flag in PLACES:
-            while flag in words:
-                place = words.index(flag)
-                del words[place : place + 2]
+        words = [self.command, *without(self.words, PLACES)]
         return [os.path.relpath(word, self.folder) if word == str(self.needs) else word for word in words]
 
     def check(self) -> None:
@@ -73,6 +69,16 @@ class Job:
             raise ValueError(
                 f"--out: {self.folder} was done by other options, {theirs!r} in place of {ours!r}: need another folder"
             )
+
+
+def without(words: Words, flags: Words) -> list[str]:
+    """The words of a command but for these flags, each with the value after it."""
+    left = list(words)
+    for flag in flags:
+        while flag in left:
+            place = left.index(flag)
+            del left[place : place + 2]
+    return left
 
 
 def folder_of(plan: Plan, seed: int, setup: Setup) -> Path:

@@ -168,17 +168,15 @@ class Loop:
 def finish_epoch(
     run: RunFolder, stages: Stages, bar: Progress, before_each: Callable[[], None] = lambda: None
 ) -> dict[str, Any]:
-    """Validation of every learner, its genotype, its skips, and how its cell scores; the best learner is the one of
-    least loss.
+    """Validation of every learner, its genotype, its skips, and how its cell scores.
 
     before_each   of `validate`
     """
     search = stages.search
     with reading():
         result = validate(search, stages.feed.validation(100), before_each)
-    losses, genotypes = result["validation_loss"], stages.genotypes()
-    check_finite(f"step {stages.step}: validation_loss", losses)
-    best = losses.index(min(losses))
+    check_finite(f"step {stages.step}: validation_loss", result["validation_loss"])
+    genotypes = stages.genotypes()
     skips = [count_skips(g) for g in genotypes]
     state = {"stage": stages.stage, **probabilities_of(search), **rates_of(search)}
     if search.relaxation.curvature and stages.moved:
@@ -189,7 +187,7 @@ def finish_epoch(
         skips = [count_skips(g) for g in genotypes]
     if stages.moved:
         run.write_json("genotype.json", [as_json(g) for g in genotypes])
-        run.write_json("best.json", as_json(genotypes[best]))
+        run.write_json("best.json", as_json(genotypes[result["best_learner"]]))
     found: dict[str, Any] = {}
     if stages.moved:
         with reading():
@@ -200,7 +198,7 @@ def finish_epoch(
         if count["normal"] > nodes:
             bar.write(f"learner {k} collapses to skips: {count['normal']} of {2 * nodes} in its normal cell")
     measured = {**bar.speed.totals(), "peak_memory": peak_memory(stages.device)}
-    return {**result, "best_learner": best, "skips": skips, **state, **found, MEASURED: measured}
+    return {**result, "skips": skips, **state, **found, MEASURED: measured}
 
 
 def described(genotypes: Sequence[Genotype], space: Space) -> dict[str, Any]:

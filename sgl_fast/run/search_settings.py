@@ -21,9 +21,9 @@ SCALES: dict[str, dict[str, Any]] = {
     "tiny": {"channels": 8, "batch_size": 16, "arch_start": 0, "image_size": 16},
     "paper": {"channels": 16, "nodes": 4, "limit": None},
 }
-TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 800, "epochs": 8}  # of tiny, where mixed ops take all channels
+TINY_WHOLE = {"layers": 3, "nodes": 2, "limit": 2000, "epochs": 4}  # of tiny, where mixed ops take all channels
 TINY_PARTIAL = {"layers": 6, "nodes": 4, "limit": 640, "epochs": 16}  # for the others, whose gradients are noisier
-TINY_DARTS_MINUS = {"limit": 2000, "epochs": 8}
+TINY_STAGED, TINY_DARTS_MINUS = {"limit": 800, "epochs": 8}, {"epochs": 8}
 TINY_ARCH = {"arch_lr": 3e-3}
 TINY_LR = {"partial": 0.1, "staged": 0.05}  # which learn too little at the paper's 0.025
 HYPERGRADIENT = {"algorithm", "method", "r", "explicit_pseudo_label_grad", "frozen_precision"}  # say which it is
@@ -55,7 +55,8 @@ def tiny(name: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What of --scale tiny depends on the space, and on what is said beside it."""
     made, staged = space(name), bool(RULES[name].drops)
     whole, minus = made.partial == 1, made.aux_skip
-    found: dict[str, Any] = {**(TINY_WHOLE if whole else TINY_PARTIAL), **(TINY_DARTS_MINUS if minus else {})}
+    found: dict[str, Any] = dict(TINY_WHOLE if whole else TINY_PARTIAL)
+    found |= TINY_STAGED if staged else TINY_DARTS_MINUS if minus else {}
     if source == "paper" and "settings" not in given:
         found |= TINY_ARCH | tiny_rates(name, given)
     if (staged or minus or not whole) and not HYPERGRADIENT & set(given):
@@ -71,11 +72,10 @@ def tiny(name: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def tiny_rates(name: str, given: Mapping[str, Any]) -> dict[str, float]:
     """Learning rates of the weights where they are not section 4.2's."""
-    staged, made = bool(RULES[name].drops), space(name)
-    lr = {"lr": TINY_LR["staged" if staged else "partial"]} if staged or made.partial > 1 else {}
-    if not (staged or made.aux_skip):
-        return lr
-    # A rate that falls to 0 brings back operations that were dropped.
+    if space(name).partial > 1:
+        return {"lr": TINY_LR["partial"]}
+    lr = {"lr": TINY_LR["staged"]} if RULES[name].drops else {}
+    # A rate that falls brings back operations that were dropped.
     return {**lr, "lr_min": given.get("lr", lr.get("lr", numbers(name, "paper")["lr"]))}
 
 

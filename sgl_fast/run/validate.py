@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,9 @@ from ..sgl.virtual_learners import VirtualLearners, one_hot
 
 def validate(
     search: Search, batches: Iterable[tuple[Tensor, Tensor]], before_each: Callable[[], None] = lambda: None
-) -> dict[str, list[float]]:
-    """validation_loss and validation_accuracy, (K) each, of the weights w with their running statistics.
+) -> dict[str, Any]:
+    """validation_loss and validation_accuracy, (K) each, of the weights w with their running statistics; best_learner,
+    that of least loss.
 
     before_each   is called before every batch, and may raise
     """
@@ -38,7 +40,8 @@ def validate(
         loss += F.cross_entropy(logits.transpose(1, 2), targets, reduction="none").sum(1).cpu()
         correct += (logits.argmax(-1) == targets).sum(1).cpu()
         count += len(y)
-    return {"validation_loss": (loss / count).tolist(), "validation_accuracy": (correct / count).tolist()}
+    losses, accuracies = (loss / count).tolist(), (correct / count).tolist()
+    return {"validation_loss": losses, "validation_accuracy": accuracies, "best_learner": losses.index(min(losses))}
 
 
 def curvature(search: Search, x: Tensor, y: Tensor) -> list[float]:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from compiled import ROOT, printed
-from conftest import why_not_interpreted
 
 from bench.gpu import caches, folders
 
@@ -24,10 +23,8 @@ print(json.dumps([sorted({one.kernel for one in some}) for some in (few, launche
 """
 
 
-def test_kernels_of_tests_and_runs_are_found() -> None:
+def test_kernels_of_tests_and_runs_are_found(interpreted: None) -> None:
     """In a process of its own, whose kernels are no interpreted ones."""
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
     tested, everything = map(set, json.loads(printed("-c", FOUND)))
     assert {"sgd_kernel", "perturb_kernel", "dropout_masks_kernel"} <= tested
     assert "stage_kernel" not in tested

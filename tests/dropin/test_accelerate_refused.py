@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from foreign_broken import SEEN, TRIED, DroppedPathOp, NoisyOp, TupleCell, TupleNetwork, of_edges
+from foreign_broken import SEEN, TRIED, DroppedPathOp, NoisyOp, TupleCell, TupleNetwork
 from foreign_check import distance, images, one_pass
-from foreign_darts import Cell, Network
+from foreign_darts import Cell, Network, cell_of
 from foreign_nested import pdarts
 from foreign_ops import SepConv
 from torch import nn
@@ -185,7 +185,7 @@ def test_too_many_changes_are_not_verified() -> None:
 def test_random_edges_are_the_originals(mixed: type[nn.Module], name: str) -> None:
     """Taken while nothing is drawn; from then on the original draws its own numbers, and the report says why."""
     torch.manual_seed(14)
-    model = sgl_fast.accelerate(Network(layers=2, make_cell=of_edges(mixed)))
+    model = sgl_fast.accelerate(Network(layers=2, make_cell=cell_of(mixed)))
     original = sgl_fast.restore(copy.deepcopy(model))
     assert distance(one_pass(original, images(1)), one_pass(model, images(1))) < (1e-5, "")
     report = sgl_fast.report(model)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from foreign_broken import SkippingCell
 from foreign_check import distance, images, one_pass, twins
-from foreign_darts import Cell, Network
+from foreign_darts import Cell, Network, cell_of
+from foreign_sampled import NonZeroOp
 from foreign_styles import AuxiliaryCell, AuxiliaryNetwork
 from torch import Tensor, nn
 
@@ -53,7 +53,7 @@ def test_a_rate_that_lives_elsewhere(shift: float, monkeypatch: pytest.MonkeyPat
 
 def test_operations_of_weight_zero_are_skipped() -> None:
     torch.manual_seed(0)
-    original, model = twins(Network(make_cell=SkippingCell))
+    original, model = twins(Network(make_cell=cell_of(NonZeroOp)))
     sgl_fast.accelerate(model)
     report = sgl_fast.report(model)
     assert report.accelerated == 3, str(report)

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from cells import SETTINGS, Setting, errors, tiny
-from conftest import why_not_interpreted
 from torch import Tensor
 from trials import fresh
 
@@ -22,6 +21,7 @@ from sgl_fast.reference.layers import PassContext
 from sgl_fast.reference.pattern import Pattern
 from sgl_fast.testing import draw_inputs, run
 
+pytestmark = pytest.mark.usefixtures("interpreted")
 BAND = 512  # numbers
 made: list[tuple[Tensor, int]] = []
 
@@ -37,8 +37,6 @@ def guarded(size: Any, dtype: torch.dtype) -> Tensor:
 @pytest.fixture
 def bands(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """All that the kernels' launches allocate lies between bands, which are as they were in the end."""
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
 
     def empty(self: Tensor, *size: Any, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
         whole = size[0] if len(size) == 1 and not isinstance(size[0], int) else size
@@ -74,8 +72,6 @@ def test_kernels_stay_inside_their_tensors(name: str, bands: None) -> None:
 
 def one_node(name: str, H: int, W: int, *ops: tuple[str, str]) -> Setting:
     """The setting of that name with one learner, two images and one node, whose edges have these operations."""
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
     fresh()
     setting = dataclasses.replace(SETTINGS[name], V=1, N=2, H=H, W=W)
     return dataclasses.replace(setting, cell=dataclasses.replace(setting.cell, nodes=1, ops=ops))
@@ -176,8 +172,6 @@ def test_patterns_are_those_of_the_compiled_kernels(name: str, extension: None) 
     """One records, the other replays: the same bytes, and the passes of a pattern of its own."""
     fresh()
     setting = dataclasses.replace(tiny(SETTINGS[name], "triton"), replay=False, W=6 if "reduction" in name else 9)
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
     inputs = draw_inputs(setting).at(torch.float32)
     tensors = [None if t is None else t.detach() for t in inputs.tensors]
     moved = [tensors[0] * 1.3 + 0.1, tensors[1] * 1.3 + 0.1, *tensors[2:]]

@@ -6,9 +6,7 @@ from __future__ import annotations
 import json
 import re
 
-import pytest
 from compiled import ROOT, printed
-from conftest import why_not_interpreted
 
 MOST_KERNELS = 60  # of a run
 MOST_LAUNCHES = 1800  # of a second-order step of pc_darts
@@ -20,10 +18,8 @@ print(json.dumps([len(run_launches(*run)) for run in {RUNS}] + [step_launches("p
 """
 
 
-def test_a_run_compiles_few_kernels_and_launches_few() -> None:
+def test_a_run_compiles_few_kernels_and_launches_few(interpreted: None) -> None:
     """Integers that only count specialise none; what ends a sum goes with its last part."""
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
     *kernels, launches = json.loads(printed("-c", COUNT))
     assert all(20 < count <= MOST_KERNELS for count in kernels), dict(zip(map(str, RUNS), kernels, strict=True))
     assert MOST_LAUNCHES // 2 < launches <= MOST_LAUNCHES

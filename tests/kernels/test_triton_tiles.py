@@ -83,15 +83,11 @@ def test_a_malformed_file_is_one_line(content: Any, said: str, tmp_path: Path, m
 
 
 def test_a_search_with_triton_refuses_a_missing_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    interpreted: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from conftest import why_not_interpreted
-
     from sgl_fast.backends.choice import use_backend
     from sgl_fast.search import main
 
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
     monkeypatch.setenv(VARIABLE, "/nowhere.json")
     with use_backend(None):
         assert main(["--data", "embedded", "--backend", "triton", "--out", str(tmp_path / "run")]) == 2

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from cells import SETTINGS
-from conftest import why_not_interpreted
 
 from sgl_fast.ops.cell_numbers import HEAD, described, numbers
 from sgl_fast.ops.cell_operators import FORWARD
@@ -20,9 +19,7 @@ from sgl_fast.spaces import CODES
 ROOT = Path(__file__).parents[2]
 
 
-def test_random_malformed_calls(extension: None) -> None:
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
+def test_random_malformed_calls(extension: None, interpreted: None) -> None:
     seed = random.randrange(2**32)
     command = [sys.executable, str(ROOT / "tests" / "malformed.py"), str(seed), "800"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TRITON_INTERPRET": "1"}

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from cells import SETTINGS, cell_of, errors, tiny
-from conftest import why_not_interpreted
 from torch import Tensor
 from trials import fresh, threads
 
@@ -171,9 +170,7 @@ def test_operators_are_registered_properly(extension: None) -> None:
     torch.library.opcheck(torch.ops.sgl_fast.mixed_cell_backward.default, backward)
 
 
-def test_tritons_operators_are_registered_properly(extension: None) -> None:
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
+def test_tritons_operators_are_registered_properly(extension: None, interpreted: None) -> None:
     fresh()
     setting = dataclasses.replace(SETTINGS["partial channels"], V=1, N=2, H=2, W=2)
     cell = dataclasses.replace(setting.cell, nodes=1, ops=(("sep_conv_3x3",), ("max_pool_3x3",)))
@@ -217,9 +214,9 @@ def test_a_precision_is_for_some_backends(precision: str, able: str, extension: 
 
 
 @pytest.mark.parametrize("which", ["reference", "cpu", "triton"])
-def test_wrong_inputs_are_named(which: str, extension: None) -> None:
-    if which == "triton" and (reason := why_not_interpreted()):
-        pytest.skip(reason)
+def test_wrong_inputs_are_named(which: str, extension: None, request: pytest.FixtureRequest) -> None:
+    if which == "triton":
+        request.getfixturevalue("interpreted")
     setting = SETTINGS["normal"]
 
     def refused(setting: Setting, changes: dict[int, Any], message: str) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from cells import SETTINGS, errors
-from conftest import why_not_interpreted
 from foreign_darts import Network
 from networks import small
 from torch import Tensor
@@ -77,9 +76,7 @@ def test_second_derivatives_are_those_of_the_reference(name: str, extension: Non
     check_second(name, "cpu")
 
 
-def test_second_derivatives_are_those_of_the_reference_by_triton() -> None:
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
+def test_second_derivatives_are_those_of_the_reference_by_triton(interpreted: None) -> None:
     check_second("skip dropout", "triton")
 
 
@@ -203,9 +200,9 @@ def test_torch_func_of_a_supernet(extension: None) -> None:
 
 
 @pytest.mark.parametrize("which", ["compiled", "triton"])
-def test_raw_operators_are_differentiable(which: str, extension: None) -> None:
-    if which == "triton" and (reason := why_not_interpreted()):
-        pytest.skip(reason)
+def test_raw_operators_are_differentiable(which: str, extension: None, request: pytest.FixtureRequest) -> None:
+    if which == "triton":
+        request.getfixturevalue("interpreted")
     fresh()
     setting = of_one_node("normal", "triton")
     at = draw_inputs(setting).at(torch.float32)

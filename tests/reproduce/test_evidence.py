@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+from importlib import import_module
 from itertools import combinations
 from pathlib import Path
 from statistics import mean, stdev, variance
@@ -19,6 +20,7 @@ from sgl_fast.reproduce.evidence import cell, trace
 from sgl_fast.reproduce.evidence.about import about
 from sgl_fast.reproduce.evidence.plan import EXPERIMENTS, SCALES, SEVEN, Study, jobs, made
 from sgl_fast.reproduce.evidence.readings import Trained, distinct, tops
+from sgl_fast.reproduce.evidence.settings import parsed
 from sgl_fast.reproduce.evidence.statistics import (
     Contrast,
     Null,
@@ -32,8 +34,6 @@ from sgl_fast.reproduce.evidence.statistics import (
     random_tops,
 )
 from sgl_fast.reproduce.jobs import Job
-from sgl_fast.run import search_args
-from sgl_fast.run.search_settings import settings_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--scale", "tiny", "--data", "embedded", "--image-size", "16", "--channels", "4", "--layers", "3"]
@@ -57,14 +57,10 @@ def records_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def search_words(job: Job) -> list[str]:
-    """Those that are the search's, not its own."""
-    words = [word for word in job.words if word != "--validate"]
-    for flag in ("--at", "--cell", "--step", "--steps", "--initialisations"):
-        if flag in words:
-            place = words.index(flag)
-            del words[place : place + 2]
-    return words
+def searched(job: Job) -> dict[str, Any]:
+    """The settings of its search, as its command reads them."""
+    own = import_module(f"sgl_fast.{job.command}").options()
+    return parsed(own, [*job.words, "--out", str(job.folder)])[1]
 
 
 def test_a_search_drops_noise(out: Path) -> None:
@@ -134,7 +130,7 @@ def test_every_job_has_settings_that_its_command_takes(scale: str) -> None:
     folders = {job.folder for job in every}
     assert len(folders) == len(every) and all(job.needs is None or job.needs in folders for job in every)
     for job in every:
-        settings = settings_of(search_args.given_of(search_args.parser().parse_args(search_words(job))), "cpu")
+        settings = searched(job)
         assert settings["image_size"] == 16 and settings["config"]["arch_lr"] == 3e-3 and settings["nodes"] == 2
         assert job.command in ("reproduce.evidence.trace", "reproduce.evidence.cell")
         assert settings["space"] == ("s4" if "s4" in str(job.folder) or "noise" in str(job.folder) else "darts")
@@ -158,7 +154,7 @@ def test_the_laptop_runs_what_was_planned() -> None:
     for job in searches:
         seeds[job.folder.parent.name].add(job.words[job.words.index("--seed") + 1])
         assert ("--validate" in job.words) == job.folder.parent.name.startswith(("lam-", "learners-"))
-        settings = settings_of(search_args.given_of(search_args.parser().parse_args(search_words(job))), "cpu")
+        settings = searched(job)
         assert settings["limit"] == 2000 and settings["batch_size"] == 16
         assert 400 <= settings["config"]["epochs"] * 2000 // 16 < 400 + 2000 // 16, "no more epochs than its steps need"
     order = [job.folder.relative_to(study.out).parts[:2] for job in jobs(study)]

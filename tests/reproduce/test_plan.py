@@ -39,6 +39,20 @@ def test_every_job_has_settings_that_its_command_takes(name: str, scale: str) ->
             assert job.needs == Path(source) if job.needs else source.partition(":")[0] in {*genotypes, "random"}
 
 
+@pytest.mark.parametrize("name", paper.names())
+def test_an_identity_says_what_the_command_line_says(name: str) -> None:
+    """But for places: read by the command's own parser, only they differ."""
+    every = jobs(plans(paper.item(name)), setup(more=("--root", "/data", "--device", "cuda:1")))
+    for job in every:
+        assert job.identity[0] == job.command
+        parser = {"search": search_args, "evaluate": evaluate_args}[job.command].parser()
+        line, kept = (vars(parser.parse_args(words)) for words in (job.words, job.identity[1:]))
+        moved = {"root", "device"} | ({"genotype"} if job.needs else set())
+        assert {option for option in line if line[option] != kept.get(option)} == moved
+    first = [tuple(job.identity) for job in every if job.needs is None]
+    assert len(set(first)) == len(first)
+
+
 def test_searches_are_those_of_section_4() -> None:
     item = paper.item("table2")
     found = {plan.label: plan for plan in plans(item)}

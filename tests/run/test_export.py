@@ -39,7 +39,7 @@ def logits(file: Path, images: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
 
-@pytest.mark.parametrize("suffix", list(exported.FORMATS))
+@pytest.mark.parametrize("suffix", export.FORMATS)
 @pytest.mark.parametrize("average", [False, True])
 def test_logits_are_the_networks(suffix: str, average: bool, trained: Path, tmp_path: Path) -> None:
     """The weights on normalised images, their average on bytes; a batch of another size than at the export."""

@@ -200,19 +200,19 @@ def test_help_fits_eighty_columns(
     assert len(examples) >= 3 and "exit codes:" in text
     if name == "search":
         assert (
-            "[tiny: 8, 16 of pc_darts/pc_darts_imagenet; paper: 50]" in flowing
+            "[tiny: 4, 8 of darts_minus/p_darts, 16 of pc_darts/pc_darts_imagenet; paper: 50]" in flowing
             and "paper: 0, 10 of p_darts, 15 of pc_darts/pc_darts_imagenet]" in flowing
         )
 
 
 NO_TORCH = """
 import contextlib, io, sys
-from sgl_fast import evaluate, search
+from sgl_fast import evaluate, export, search
 for name, words in (line.split("|") for line in sys.stdin.read().splitlines()):
     said = io.StringIO()
     with contextlib.redirect_stderr(said):
         try:
-            code = {"search": search, "evaluate": evaluate}[name].main(words.split())
+            code = {"search": search, "evaluate": evaluate, "export": export}[name].main(words.split())
         except SystemExit as end:
             code = end.code
     assert code == 2 and said.getvalue().count("\\n") == 1, (words, code, said.getvalue())
@@ -224,6 +224,7 @@ def test_refusals_come_before_torch() -> None:
     bad = ["--lr x", "--lerning 3", "--set lr=x", "--epochs 0", "--channels 6", "--config /nowhere", "--device tpu"]
     bad += ["--precision tf32 --method exact", "--image-size 30", "--data mnist", "--seed -1", "--ops conv"]
     lines = [*(f"search|{words}" for words in bad), "evaluate|--genotype DARTS_V3", "evaluate|--lr 0"]
+    lines += [f"export|{words}" for words in ("", "--pixel", ". --out a.xml", ". --out nowhere/a.pt2")]
     subprocess.run([sys.executable, "-c", NO_TORCH], input="\n".join(lines), text=True, check=True, timeout=100)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import why_not_interpreted
 from networks import small
 from torch import Tensor
 
@@ -25,10 +24,8 @@ def test_a_gpus_free_memory_is_what_it_has_once_the_dead_are_gone(monkeypatch: p
 
 
 @pytest.mark.parametrize("name", ["pc_darts", "darts", "pc_darts_imagenet"])
-def test_scratch_is_what_a_backward_allocates(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scratch_is_what_a_backward_allocates(name: str, interpreted: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of Triton's plans for every cell, as a pass makes them: none of their kernels runs."""
-    if reason := why_not_interpreted():
-        pytest.skip(reason)
     from sgl_fast.kernels.cell_backward import Backward
     from sgl_fast.kernels.launch import LaunchPlan
 

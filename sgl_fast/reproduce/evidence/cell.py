@@ -29,16 +29,21 @@ RESULT = "result.json"
 LR, MOMENTUM, WEIGHT_DECAY, CLIP = 0.1, 0.9, 3e-4, 5.0
 
 
-def main(argv: list[str] | None = None) -> int:
-    """result.json has test_accuracy, one an initialisation, and the genotype. Exit code: 0, or 2 for bad arguments."""
+def options() -> argparse.ArgumentParser:
+    """Those that are not the search's."""
     own = argparse.ArgumentParser(PROG, add_help=False)
     own.add_argument("--cell", required=True)
     own.add_argument("--step", type=int)
     own.add_argument("--steps", type=int, default=200)
     own.add_argument("--images", type=int, default=32)
     own.add_argument("--initialisations", type=int, default=3)
+    return own
+
+
+def main(argv: list[str] | None = None) -> int:
+    """result.json has test_accuracy, one an initialisation, and the genotype. Exit code: 0, or 2 for bad arguments."""
     try:
-        args, settings, run = parsed(own, sys.argv[1:] if argv is None else argv)
+        args, settings, run = parsed(options(), sys.argv[1:] if argv is None else argv)
         genotype = genotype_of(args.cell, args.step)
         accuracy = trained(genotype, settings, args.steps, args.images, args.initialisations)
     except ValueError as error:

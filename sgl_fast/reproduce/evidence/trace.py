@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 PROG = "python -m sgl_fast.reproduce.evidence.trace"
 
 
+def options() -> argparse.ArgumentParser:
+    """Those that are not the search's."""
+    own = argparse.ArgumentParser(PROG, add_help=False)
+    own.add_argument("--at", type=whole_numbers, required=True)
+    own.add_argument("--validate", action="store_true")
+    return own
+
+
 def main(argv: list[str] | None = None) -> int:
     """metrics.jsonl has a line for each step of --at, the last one the end: alphas as probabilities, and every
     learner's genotype. With --validate the last line has every learner's loss and accuracy on the validation images
@@ -29,11 +37,8 @@ def main(argv: list[str] | None = None) -> int:
 
     Exit code: 0, or 2 for bad arguments.
     """
-    own = argparse.ArgumentParser(PROG, add_help=False)
-    own.add_argument("--at", type=whole_numbers, required=True)
-    own.add_argument("--validate", action="store_true")
     try:
-        args, settings, run = parsed(own, sys.argv[1:] if argv is None else argv)
+        args, settings, run = parsed(options(), sys.argv[1:] if argv is None else argv)
     except ValueError as error:
         return refuse(PROG, error)
     from ...run.stages import Stages
@@ -44,7 +49,9 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(PROG, ValueError(f"--at: the search has {stages.steps} steps; got {args.at[-1]}"))
     records = looked_at(stages, args.at)
     if args.validate:
-        records[-1] |= validated(stages)
+        from ...run.validate import validate
+
+        records[-1] |= validate(stages.search, stages.feed.validation(100))
     run.out.mkdir(parents=True, exist_ok=True)
     write_text_atomic(run.out / METRICS, "".join(f"{json.dumps(plain(record))}\n" for record in records))
     return 0
@@ -61,15 +68,6 @@ def looked_at(stages: Stages, steps: Sequence[int]) -> list[dict[str, Any]]:
             found = described(stages.genotypes(), stages.search.space)
             records.append({"step": step, **probabilities_of(stages.search), **found})
     return records
-
-
-def validated(stages: Stages) -> dict[str, Any]:
-    """Loss and accuracy of every learner on all validation images, and the learner of least loss."""
-    from ...run.validate import validate
-
-    result = validate(stages.search, stages.feed.validation(100))
-    losses = result["validation_loss"]
-    return {**result, "best_learner": losses.index(min(losses))}
 
 
 if __name__ == "__main__":
