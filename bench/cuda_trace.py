@@ -103,10 +103,16 @@ def library() -> Any:
     found = ctypes.CDLL(str(LIBRARY))
     found.trace_said.restype = ctypes.c_char_p
     found.trace_load.restype = found.trace_run.restype = ctypes.c_bool
-    target = f"compute_{max(OLDEST, min(nvrtc.architectures()))}"
     for unit in device_code.units():
-        load(found, nvrtc.compile_code(unit, target, device_code.SOURCES)[0])
+        load(found, ptx_of(unit))
     return found
+
+
+@cache
+def ptx_of(unit: str) -> bytes:
+    """For the oldest architecture that NVRTC compiles for."""
+    target = f"compute_{max(OLDEST, min(nvrtc.architectures()))}"
+    return nvrtc.compile_code(unit, target, device_code.SOURCES)[0]
 
 
 def load(library: Any, ptx: bytes) -> None:

@@ -234,9 +234,11 @@ __forceinline__ void node_sums(const CellView& cell, const GradView& g, const No
     const int v = image / cell.N;
     for (int i = threadIdx.x; i < sums; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
     __syncthreads();
-    for (int nth = 0, e = warp();; e += CELL_WARPS) {
+    int nth = 0, e = warp();
+    const auto carry = [&] {
         for (; e >= job.edges; e -= job.edges) nth++;
-        if (nth >= part.count) break;
+    };
+    for (carry(); nth < part.count; e += CELL_WARPS, carry()) {
         const int c = part.channel(cell, nth);
         const float* dy = node_gradient(cell, g, job.node, image) + (long long)c * cell.pixels();
         const int own = warp() * MOST_IN_EDGES + e;

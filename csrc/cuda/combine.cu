@@ -2,7 +2,7 @@
 
 namespace sgl_fast {
 
-KERNEL __launch_bounds__(CELL_THREADS, 4) combine_kernel(CellView cell, NodeJob job) {
+KERNEL __launch_bounds__(CELL_THREADS, 5) combine_kernel(CellView cell, NodeJob job) {
     const int image = blockIdx.x, v = image / cell.N;
     const Tiling& tiling = cell.tiling;
     float* to = cell.out + ((long long)image * cell.nodes + job.node) * cell.C * cell.pixels();
@@ -15,7 +15,7 @@ KERNEL __launch_bounds__(CELL_THREADS, 4) combine_kernel(CellView cell, NodeJob 
             total += channel.bypasses ? cell.edge_weight(v, edge.edge) * bypassed(cell, edge, image, channel.at, y, x)
                                       : mixed(cell, edge, image, channel.at, y, x);
         }
-        write_quad(to + ((long long)c * cell.out_H + y) * cell.out_W, x, cell.out_W, total);
+        write_quad(to + ((long long)anew(c) * cell.out_H + y) * cell.out_W, x, cell.out_W, total);
     }
 }
 

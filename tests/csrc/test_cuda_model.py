@@ -16,6 +16,7 @@ from torch import Tensor
 from bench import cuda_model, cuda_trace, cuda_work, gpus
 from bench.cuda_trace import Block, Launch, Trace, tracing
 from bench.gpus import GPUS, H100, V100
+from sgl_fast.backends import device_code
 from sgl_fast.ops.mixed_cell import mixed_cell
 from sgl_fast.reference.cell import section_of
 from sgl_fast.reference.layers import PassContext
@@ -51,6 +52,13 @@ def test_the_trace_computes_the_gradients(simulated: StandIn) -> None:
     found = traced(simulated, Trace(writes=True))
     for a, b in zip(found, forward_and_backward(CELL, "reference"), strict=True):
         assert (a - b).abs().max() < 1e-4 * b.abs().max()
+
+
+def test_no_kernel_of_a_cell_divides_integers(simulated: StandIn) -> None:
+    """A division is some twenty instructions; by what the host prepares it is four (csrc/cuda/divisor.h)."""
+    units = set(device_code.units()) - {"augment.cu", "flat_update.cu", "pseudo_label.cu", "skip_dropout.cu"}
+    divisions = {unit: re.findall(rb"\b(?:div|rem)\.[su]\d+", cuda_trace.ptx_of(unit)) for unit in units}
+    assert len(units) >= 8 and not any(divisions.values()), divisions
 
 
 def test_every_launch_is_traced(simulated: StandIn) -> None:
