@@ -18,7 +18,7 @@ struct GradZPlanes {
     StoragePtr z;
     int dy_step, z_step;  // from channel to channel
     float weight;
-    int v, norm;     // norm: of the first channel
+    int v, norm;  // norm: of the first channel
 
     GradZPlanes(const CellView& cell, const GradView& grads, const GradZ& s, int image) {
         v = image / cell.N;
@@ -73,7 +73,8 @@ __forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g,
                                         const NormOf& norm_of) {
     const Sharing sharing(count);
     for (int first = 0; first < count; first += sharing.items()) {
-        const int i = first + sharing.item, c = i < count ? norm_of(i) : NO_NORM, turns = sharing.turns(c == NO_NORM ? 0 : cell.N);
+        const int i = first + sharing.item, c = i < count ? norm_of(i) : NO_NORM,
+                  turns = sharing.turns(c == NO_NORM ? 0 : cell.N);
         const long long at = (long long)v * cell.N * cell.norms + c;
         double dy = 0, dy_z = 0;
 #pragma unroll 4
@@ -194,9 +195,8 @@ struct NodePart {
     int before, mixed;  // of mixed channels: how many come before c0, and how many are here
 
     NodePart(const CellView& cell, int part, int parts, int channels)
-        : c0(part * channels), count(cell.C - c0 < channels ? cell.C - c0 : channels), part(part),
-          parts(parts), before((c0 + cell.others) / cell.partial),
-          mixed((c0 + count + cell.others) / cell.partial - before) {}
+        : c0(part * channels), count(cell.C - c0 < channels ? cell.C - c0 : channels), part(part), parts(parts),
+          before((c0 + cell.others) / cell.partial), mixed((c0 + count + cell.others) / cell.partial - before) {}
     // The mixed channels first, which have the most to do.
     int channel(const CellView& cell, int nth) const {
         if (nth < mixed) return (before + nth) * cell.partial;
@@ -251,8 +251,8 @@ __forceinline__ void node_sums(const CellView& cell, const GradView& g, const No
             skip_total += skips[w * MOST_IN_EDGES + e];
             bypass_total += bypasses[w * MOST_IN_EDGES + e];
         }
-        const long long to = ((long long)v * cell.edges + job.edge[e].edge) * cell.N * cell.C +
-                             image % cell.N * part.parts + part.part;
+        const long long to =
+            ((long long)v * cell.edges + job.edge[e].edge) * cell.N * cell.C + image % cell.N * part.parts + part.part;
         g.skip_parts[to] = skip_total;
         g.bypass_parts[to] = bypass_total;
     }

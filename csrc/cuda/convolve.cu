@@ -27,9 +27,7 @@ template <int R> struct ConvBlock {
     __forceinline__ int image() const { return blockIdx.y; }
     __forceinline__ int lane() const { return tile_lane(at().tiling); }
     __forceinline__ float4* hidden() const { return (float4*)(shared + at().hidden); }
-    __forceinline__ float* taps(int number) const {
-        return shared + at().taps + number * job(0).chunk * group().taps;
-    }
+    __forceinline__ float* taps(int number) const { return shared + at().taps + number * job(0).chunk * group().taps; }
     __forceinline__ float* pointwise(int number) const {
         return shared + at().pointwise + number * at().slices * R * job(0).chunk;
     }
@@ -102,14 +100,16 @@ template <int R> __forceinline__ void load_chunk(const ConvBlock<R>& block, int 
     const int octets = share.job < block.group().count && job.kernel > 1 ? count * from.H * job.octets.in_row : 0;
     const PaddedPlane plane = job.plane();
     Octets<N> in;
-    if (share.mine < octets) in.read(from, job.octets, c0, count, plane, share.mine, share.threads, cell.replay ? pattern : nullptr);
+    if (share.mine < octets)
+        in.read(from, job.octets, c0, count, plane, share.mine, share.threads, cell.replay ? pattern : nullptr);
     if (fresh) clear(block.shared, block.at().hidden);
     load_weights(block, c0, count);
     if (fresh) __syncthreads();
     for (int first = share.mine; first < octets;) {
         in.template write<true>(cell.replay, job.record && !cell.replay ? pattern : nullptr, block.planes(share.job));
         first += N * share.threads;
-        if (first < octets) in.read(from, job.octets, c0, count, plane, first, share.threads, cell.replay ? pattern : nullptr);
+        if (first < octets)
+            in.read(from, job.octets, c0, count, plane, first, share.threads, cell.replay ? pattern : nullptr);
     }
 }
 
@@ -137,11 +137,11 @@ __forceinline__ void fill_hidden(const ConvBlock<R>& block, int first, int c0, i
     const ConvJob& job = block.job(number);
     float4* to = block.hidden() + share.job * block.at().step * block.at().tiling.lanes;
     if (job.kernel == 1)
-        strided_rows(block, job, c0 + s0, count, y0, rows * block.at().tiling.quads_in_row, share.threads, share.mine, to);
+        strided_rows(block, job, c0 + s0, count, y0, rows * block.at().tiling.quads_in_row, share.threads, share.mine,
+                     to);
     else
         depthwise_rows<strip_of(R)>(job, block.at(), block.planes(number) + s0 * job.plane().floats,
-                                    block.taps(number) + s0 * job.taps, count, y0, rows, share.threads, share.mine,
-                                    to);
+                                    block.taps(number) + s0 * job.taps, count, y0, rows, share.threads, share.mine, to);
 }
 
 // sums[r] += the products of R outputs' weights, rows of `chunk` floats, with `count` channels.
@@ -197,14 +197,13 @@ __forceinline__ void finish_tile(const ConvBlock<R>& block, int first, int pass,
 #pragma unroll
     for (int r = 0; r < R; r++) {
         const int out = outs.slice * R + r;
-        if (has && out < job.outs)
-            write_quad(z + ((long long)out * job.out_H + y) * job.out_W, x, job.out_W, sums[r]);
+        if (has && out < job.outs) write_quad(z + ((long long)out * job.out_H + y) * job.out_W, x, job.out_W, sums[r]);
         sums[r] = has ? within(as_saved(z, sums[r]), x, job.out_W) : make_float4(0, 0, 0, 0);
     }
     if (!block.cell.training) return;
     Moments tile = moments_of(sums, !has ? 0 : left < 4 ? left : 4, span);
-    Moments& all = block.moments()[(((first + outs.job) * at.slices + outs.slice) * R + lane_number<R>()) * at.parts +
-                                   q / span];
+    Moments& all =
+        block.moments()[(((first + outs.job) * at.slices + outs.slice) * R + lane_number<R>()) * at.parts + q / span];
     if (!outs.has || q % span >= R) return;
     if (y0) merge(tile, all);
     all = tile;
@@ -253,7 +252,8 @@ template <int R> __forceinline__ void convolve(const ConvBlock<R>& block) {
                         fill_hidden(block, first, c0, s0, count, y0, rows);
                         __syncthreads();
                         const ConvOuts<R> outs(block, first, pass);
-                        add_products(block.hidden() + outs.job * at.step * at.tiling.lanes + block.lane(), at.tiling.lanes,
+                        add_products(block.hidden() + outs.job * at.step * at.tiling.lanes + block.lane(),
+                                     at.tiling.lanes,
                                      block.pointwise(first + outs.job) + outs.slice * R * one.chunk + s0, one.chunk,
                                      count, sums);
                     }
@@ -273,8 +273,8 @@ template <int R> __forceinline__ void convolve_block(const CellView& cell, const
     for (int j = 0; j < block.group().count; j++) {
         const ConvJob& job = block.job(j);
         if (job.kernel > 1 || !job.record || cell.replay) continue;
-        record_mask(planes_from(cell, job, block.image() / cell.N, block.image() % cell.N), job.ins,
-                    job.octets, cell.pattern_of(block.image()) + job.relu_mask);
+        record_mask(planes_from(cell, job, block.image() / cell.N, block.image() % cell.N), job.ins, job.octets,
+                    cell.pattern_of(block.image()) + job.relu_mask);
     }
     convolve(block);
     if (!cell.training) return;

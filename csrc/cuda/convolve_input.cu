@@ -15,13 +15,11 @@ struct ConvInput {
     float* shared;
 
     int image() const { return blockIdx.y; }
-    Planes from() const {
-        return input_of(cell, job.index, image() / cell.N, image() % cell.N, job.in_H, job.in_W);
-    }
+    Planes from() const { return input_of(cell, job.index, image() / cell.N, image() % cell.N, job.in_H, job.in_W); }
     int lane() const { return tile_lane(tile.tiling); }
     int group() const { return tile_group(tile.tiling); }
-    float4* pixels() const { return (float4*)shared; }                                  // (channels of a step, lanes)
-    float* weights() const { return shared + 4 * tile.step() * tile.tiling.lanes; }            // (outs, channels of a step)
+    float4* pixels() const { return (float4*)shared; }                               // (channels of a step, lanes)
+    float* weights() const { return shared + 4 * tile.step() * tile.tiling.lanes; }  // (outs, channels of a step)
     Moments* moments() const { return (Moments*)(weights() + tile.step() * tile.outs()); }  // (outs, parts)
     // Whether this block records the pattern, and whether its bytes are of two neighbouring lanes.
     bool records() const { return job.record && !cell.replay && out0 == 0; }
@@ -69,7 +67,8 @@ struct InputQuads {
             const float4& x = quads[i];
             const int mine = block.group() + i * block.tile.tiling.groups;
             const unsigned open = is_open(x.x) | is_open(x.y) << 1 | is_open(x.z) << 2 | is_open(x.w) << 3;
-            block.pixels()[mine * block.tile.tiling.lanes + block.lane()] = masked(x, block.cell.replay ? bits >> 4 * i : open);
+            block.pixels()[mine * block.tile.tiling.lanes + block.lane()] =
+                masked(x, block.cell.replay ? bits >> 4 * i : open);
             if (!block.records() || !block.pairs()) continue;
             const unsigned other = __shfl_xor_sync(WHOLE_WARP, open, 1);
             if (q % 2 == 0 && q < block.tile.tiling.quads && c0 + mine < job.ins)
@@ -123,8 +122,8 @@ __forceinline__ void finish_input(const ConvInput& block, float4 (&sums)[INPUT_O
     const CellView& cell = block.cell;
     const ConvJob& job = block.job;
     const ConvInputTile& tile = block.tile;
-    const int q = anew(block.q0) + block.lane(), y = tile.tiling.y(q), x = tile.tiling.x(q),
-              left = job.out_W - x, out = anew(block.out0) + block.group() * INPUT_OUTS;
+    const int q = anew(block.q0) + block.lane(), y = tile.tiling.y(q), x = tile.tiling.x(q), left = job.out_W - x,
+              out = anew(block.out0) + block.group() * INPUT_OUTS;
     const bool has = q < tile.tiling.quads;
     const StoragePtr z = result_at(cell, job, block.image());
 #pragma unroll
@@ -135,7 +134,8 @@ __forceinline__ void finish_input(const ConvInput& block, float4 (&sums)[INPUT_O
     }
     if (!cell.training) return;
     const PowerOfTwo span = tile.tiling.span();
-    const int v = block.image() / cell.N, tiles = tile.tiles, parts = tile.parts(), count = job.outs - block.out0 < tile.outs() ? job.outs - block.out0 : tile.outs();
+    const int v = block.image() / cell.N, tiles = tile.tiles, parts = tile.parts(),
+              count = job.outs - block.out0 < tile.outs() ? job.outs - block.out0 : tile.outs();
     const Moments mine = moments_of(sums, !has ? 0 : left < 4 ? left : 4, span);
     if (block.lane() % span < INPUT_OUTS)
         block.moments()[(block.group() * INPUT_OUTS + lane_number<INPUT_OUTS>()) * parts + block.lane() / span] = mine;
@@ -166,12 +166,13 @@ KERNEL __launch_bounds__(CELL_THREADS, 3) convolve_kernel_input(CellView cell, c
     const ConvJob& job = one->conv;
     const ConvInputTile& tile = one->tile;
     const ConvInput block{
-        cell, job, tile, (int)blockIdx.x % tile.tiles * tile.tiling.lanes, (int)blockIdx.x / tile.tiles * tile.outs(),
+        cell,  job, tile, (int)blockIdx.x % tile.tiles * tile.tiling.lanes, (int)blockIdx.x / tile.tiles * tile.outs(),
         shared};
     if (block.out0 >= job.outs) return;
     InputQuads in;
     in.read(block, 0);
-    if (block.records() && !block.pairs() && block.q0 == 0) record_mask(block.from(), job.ins, job.octets, block.pattern());
+    if (block.records() && !block.pairs() && block.q0 == 0)
+        record_mask(block.from(), job.ins, job.octets, block.pattern());
     float4 sums[INPUT_OUTS];
 #pragma unroll
     for (int r = 0; r < INPUT_OUTS; r++) sums[r] = make_float4(0, 0, 0, 0);

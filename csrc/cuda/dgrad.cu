@@ -68,12 +68,13 @@ struct DgradPart {
     float* shared;
 
     DgradPart(const Target& target, int R, int image, int part, float* shared)
-        : target(target), at(target, R), out(target.out), image(image), c0(part * at.channels),
-          shared(shared) {}
+        : target(target), at(target, R), out(target.out), image(image), c0(part * at.channels), shared(shared) {}
     float4* grad_z() const { return (float4*)(shared + at.grad_z); }
     float* weights() const { return shared + at.weights; }
     BnFactors* factors() const { return (BnFactors*)(shared + at.factors); }
     float* taps() const { return shared + at.taps; }
+    // Where grad z of a job, of the target's first one on, comes from: the same for all threads and steps.
+    GradZPlanes& planes(int job) const { return ((GradZPlanes*)(shared + at.planes))[job]; }
     int quad(int q0) const { return q0 + tile_lane(out) < out.quads ? q0 + tile_lane(out) : out.quads - 1; }
 };
 
@@ -94,11 +95,12 @@ __forceinline__ float dgrad_weight(const CellView& cell, const DgradPart& part, 
 }
 
 template <int R>
-__forceinline__ void bring(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job, int q0,
+__forceinline__ void bring(const CellView& cell, const DgradPart& part, const DgradJob* jobs, int number, int q0,
                            int o0, Incoming<R>& to) {
     const int q = part.quad(q0), y = part.out.y(q), x = part.out.x(q);
-    const GradZPlanes grad_z(cell, g, job.grad_z, part.image);
-    grad_z.read(o0 + tile_group(part.out), part.out.groups, job.outs - 1, y, x, part.target.out_W, to.dy, to.z);
+    const DgradJob& job = jobs[number];
+    part.planes(number).read(o0 + tile_group(part.out), part.out.groups, job.outs - 1, y, x, part.target.out_W, to.dy,
+                             to.z);
     to.weight = dgrad_weight<R>(cell, part, job, o0, threadIdx.x);
 }
 
@@ -119,9 +121,16 @@ __forceinline__ void put_step(const CellView& cell, const DgradPart& part, const
         part.weights()[i] = dgrad_weight<R>(cell, part, job, o0, i);
 }
 
-__forceinline__ void put_factors(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job) {
-    const GradZPlanes grad_z(cell, g, job.grad_z, part.image);
-    for (int o = threadIdx.x; o < job.outs; o += CELL_THREADS) part.factors()[o] = grad_z.factors(cell, g, o);
+__forceinline__ void put_planes(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob* jobs) {
+    static_assert(sizeof(GradZPlanes) == GRAD_Z_FLOATS * sizeof(float), "shared memory has room for them");
+    for (int j = threadIdx.x; j < part.target.jobs; j += CELL_THREADS)
+        part.planes(j) = GradZPlanes(cell, g, jobs[j].grad_z, part.image);
+}
+
+__forceinline__ void put_factors(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob* jobs,
+                                 int number) {
+    for (int o = threadIdx.x; o < jobs[number].outs; o += CELL_THREADS)
+        part.factors()[o] = part.planes(number).factors(cell, g, o);
 }
 
 __forceinline__ void put_taps(const CellView& cell, const DgradPart& part, const DgradJob& job) {
@@ -155,10 +164,12 @@ template <int R> __forceinline__ void undo_pointwise(const DgradPart& part, int 
 }
 
 // Undoes a job's 1x1 convolution into planes. in: what the job's first step brought; then the first one of the job after it, if
-// `next` is not null.
+// there is one.
 template <int R>
-__forceinline__ void undo_job(const CellView& cell, const GradView& g, const DgradPart& part, const DgradJob& job,
-                              const DgradJob* next, Incoming<R>& in) {
+__forceinline__ void undo_job(const CellView& cell, const DgradPart& part, const DgradJob* jobs, int number,
+                              Incoming<R>& in) {
+    const DgradJob& job = jobs[number];
+    const bool next = number + 1 < part.target.jobs;
     const PaddedPlane tile = part.target.plane();
     const Tiling& out = part.out;
     const int steps = part.at.steps, own = part.at.channels > out.groups ? part.at.channels / out.groups : 1;
@@ -171,7 +182,7 @@ __forceinline__ void undo_job(const CellView& cell, const GradView& g, const Dgr
             __syncthreads();
             const bool outs_end = o0 + steps >= job.outs, last = outs_end && q0 + out.lanes >= out.quads;
             const int next_q = last ? 0 : outs_end ? q0 + out.lanes : q0;
-            if (!last || next) bring(cell, g, part, last ? *next : job, next_q, outs_end ? 0 : o0 + steps, in);
+            if (!last || next) bring(cell, part, jobs, number + last, next_q, outs_end ? 0 : o0 + steps, in);
             undo_pointwise(part, outs_end ? job.outs - o0 : steps, own, undone);
             if (!last) __syncthreads();
         }
@@ -202,18 +213,18 @@ template <int R>
 __forceinline__ void add_convolutions(const CellView& cell, const GradView& g, const DgradJobs& jobs,
                                       const DgradPart& part, const TargetQuad& at, float4 (&sums)[R]) {
     const PaddedPlane tile = part.target.plane();
-    const DgradJob *job = jobs.job + part.target.first_job, *end = job + part.target.jobs;
-    if (job == end) return;
+    const DgradJob* of = jobs.job + part.target.first_job;
+    if (part.target.jobs == 0) return;
     Incoming<R> in;
-    bring(cell, g, part, *job, 0, 0, in);
     __syncthreads();
-    put_factors(cell, g, part, *job);
+    bring(cell, part, of, 0, 0, 0, in);
+    put_factors(cell, g, part, of, 0);
     __syncthreads();
-    for (; job != end; job++) {
-        const DgradJob* next = job + 1 < end ? job + 1 : nullptr;
-        undo_job(cell, g, part, *job, next, in);
+    for (int number = 0; number < part.target.jobs; number++) {
+        const DgradJob* job = of + number;
+        undo_job(cell, part, of, number, in);
         put_taps(cell, part, *job);
-        if (next) put_factors(cell, g, part, *next);
+        if (number + 1 < part.target.jobs) put_factors(cell, g, part, of, number + 1);
         __syncthreads();
 #pragma unroll 1
         for (int r = 0; r < R; r++) {
@@ -237,7 +248,10 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
     const DgradPart part(target, R, image, which, shared);
     if (part.c0 >= all) return;
     const Tiling& tiling = target.in;
-    if (part.c0 < target.channels) clear(shared, part.at.channels * target.plane().floats);
+    if (part.c0 < target.channels) {
+        put_planes(cell, g, part, jobs.job + target.first_job);
+        clear(shared, part.at.channels * target.plane().floats);
+    }
     for (int q0 = 0; q0 < anew(tiling.quads); q0 += tiling.lanes) {
         float4 sums[R];
 #pragma unroll
@@ -258,8 +272,7 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
             if (at.has && c + r < all)
                 write_quad(target_plane(cell, g, target, image, c + r) + at.y * target.W, at.x, target.W, sums[r]);
         }
-        if (target.norm != NO_NORM)
-            add_norm_sums(cell, target, image, c, at.has, at.y, at.x, sums, q0 == 0, norm_sums);
+        if (target.norm != NO_NORM) add_norm_sums(cell, target, image, c, at.has, at.y, at.x, sums, q0 == 0, norm_sums);
     }
     finish_part<R>(cell, g, jobs, target, anew(image), anew(which), norm_sums);
 }

@@ -27,9 +27,7 @@ struct Divisor {
     operator int() const { return of; }
 };
 
-inline int operator/(int n, const Divisor& d) {
-    return (int)(upper_half_of_product(2u * n, d.inverse) >> d.shift);
-}
+inline int operator/(int n, const Divisor& d) { return (int)(upper_half_of_product(2u * n, d.inverse) >> d.shift); }
 inline int operator%(int n, const Divisor& d) { return n - n / d * d.of; }
 
 struct PowerOfTwo {

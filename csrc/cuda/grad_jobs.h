@@ -10,9 +10,10 @@ constexpr int MOST_TARGETS = 40;
 constexpr int MOST_WGRAD_JOBS = 128;
 constexpr int MOST_CELL_EDGES = 64;
 
-constexpr int INPUT_R = 8;       // channels of a thread, in the gradient of an input
-constexpr int INPUT_ITEMS = 2;   // quads of grad z that a thread brings at a time
-constexpr int INPUT_LANES = 64;  // quads of a tile, at most
+constexpr int GRAD_Z_FLOATS = 12;  // of a GradZPlanes in shared memory
+constexpr int INPUT_R = 8;         // channels of a thread, in the gradient of an input
+constexpr int INPUT_ITEMS = 2;     // quads of grad z that a thread brings at a time
+constexpr int INPUT_LANES = 64;    // quads of a tile, at most
 
 enum class Reader { node, hidden, state };
 
@@ -66,6 +67,7 @@ struct DgradLayout {
     int channels, steps;  // of a block; outputs at a time
     int grad_z, weights;  // (steps, lanes), in quads; (steps, channels); then what pools pass back. Planes come first
     int factors, taps;    // BnFactors (outs); (channels, most taps)
+    int planes;           // GradZPlanes (jobs)
     int floats;
 
     DgradLayout(const Target& target, int R) {
@@ -75,7 +77,8 @@ struct DgradLayout {
         weights = grad_z + 4 * R * CELL_THREADS;
         factors = weights + (steps * channels + 3) / 4 * 4;
         taps = factors + 4 * target.outs;
-        floats = taps + channels * target.taps;
+        planes = (taps + channels * target.taps + 3) / 4 * 4;
+        floats = planes + GRAD_Z_FLOATS * target.jobs;
     }
 };
 
@@ -86,9 +89,7 @@ struct InputTile {
     explicit InputTile(const Target& target) : tiling(target.out) {}
     PowerOfTwo channels() const { return PowerOfTwo(INPUT_R * tiling.groups, 3 + tiling.groups.log); }
     int steps() const { return tiling.groups * INPUT_ITEMS; }  // outputs at a time
-    int blocks(const Target& target) const {
-        return target.parts * ((tiling.quads + tiling.lanes - 1) / tiling.lanes);
-    }
+    int blocks(const Target& target) const { return target.parts * ((tiling.quads + tiling.lanes - 1) / tiling.lanes); }
     // Of shared memory, for at most `outs` outputs.
     int floats(int outs) const { return steps() * (4 * tiling.lanes + channels()) + 4 * outs; }
 };
@@ -114,9 +115,9 @@ struct DgradJobs {
     NodeJob node;       // which a target is, and whose sums come next
 };
 
-constexpr int SIDE = 4;                     // outputs and inputs of whose products a thread has the sums
-constexpr int MOST_TAPS = 25;               // whose sums a thread has, of a depthwise convolution
-constexpr int ROWS_OF_7 = 3;                // the taps of 7 x 7 are shared by threads with three, three and one row
+constexpr int SIDE = 4;        // outputs and inputs of whose products a thread has the sums
+constexpr int MOST_TAPS = 25;  // whose sums a thread has, of a depthwise convolution
+constexpr int ROWS_OF_7 = 3;   // the taps of 7 x 7 are shared by threads with three, three and one row
 constexpr int PARTS_OF_7 = 3;
 constexpr int SUM_STEP = CELL_THREADS + 1;  // from a thread's sum to its next in shared memory, in another bank
 constexpr int WMMA = 16;                    // rows and columns of a matrix of tensor cores
@@ -127,8 +128,8 @@ constexpr int LANE_TAPS = 15;               // that a lane sums; the two lanes o
 struct WgradJob {
     ConvJob conv;
     GradZ grad_z;
-    int band;       // of tensor cores: rows of outputs at a time; else 0
-    Tiling tiling;  // of outputs; lanes: quads of a tile
+    int band;                                         // of tensor cores: rows of outputs at a time; else 0
+    Tiling tiling;                                    // of outputs; lanes: quads of a tile
     PowerOfTwo pointwise_threads, depthwise_threads;  // that share an item
     Divisor in_items;                                 // of the chunk
     // Of tensor cores: sixteens of channels of the chunk; warps with different channels or outputs, the others have other
@@ -143,9 +144,7 @@ struct WgradJob {
     // Of which a thread has the sums: SIDE x SIDE 1x1 weights, a part of a channel's taps.
     int pointwise_items() const { return outs() / SIDE * (ins() / SIDE); }
     int depthwise_items() const { return conv.chunk * tap_parts(); }
-    int channel_of(int depthwise_item) const {
-        return conv.kernel == 7 ? depthwise_item / PARTS_OF_7 : depthwise_item;
-    }
+    int channel_of(int depthwise_item) const { return conv.kernel == 7 ? depthwise_item / PARTS_OF_7 : depthwise_item; }
     // Of tensor cores: neighbours' same pixels are in other banks for four channels and two quads.
     PaddedPlane band_plane() const {
         PaddedPlane plane(conv.stride, band, conv.out_W, conv.pad());

@@ -6,10 +6,10 @@
 namespace sgl_fast {
 
 constexpr int MOST_JOBS = 96;
-constexpr int MOST_OUT_EDGES = 16;                     // of a state
-constexpr int MOST_IN_EDGES = 17;                      // of a node
-constexpr int MOST_TERMS = 12;                         // operations of an edge, and an auxiliary skip
-constexpr int GROUP_JOBS = 4;                          // of a block: more would leave multiprocessors without one
+constexpr int MOST_OUT_EDGES = 16;  // of a state
+constexpr int MOST_IN_EDGES = 17;   // of a node
+constexpr int MOST_TERMS = 12;      // operations of an edge, and an auxiliary skip
+constexpr int GROUP_JOBS = 4;       // of a block: more would leave multiprocessors without one
 
 constexpr int PAD = 4;  // what a dilated 5x5 kernel reaches past the border
 
@@ -47,15 +47,15 @@ struct ConvJob {
     int index;      // of the input or state; offset of saved planes
     int from_norm;  // of saved planes
     int in_H, in_W, out_H, out_W;
-    Tiling in;          // of what it reads
+    Tiling in;           // of what it reads
     OctetTiling octets;  // of the same
     int kernel, dilation, stride;
-    Divisor taps;          // of a depthwise convolution; 0: none
-    int first;             // 1: starts at pixel (1, 1), as the second half of a factorised reduction
+    Divisor taps;  // of a depthwise convolution; 0: none
+    int first;     // 1: starts at pixel (1, 1), as the second half of a factorised reduction
     int ins;
-    Divisor outs, chunk;   // chunk: input channels at a time
-    int relu_mask;         // offset of its ReLU's pattern
-    int record;            // whether this job is the one that records it
+    Divisor outs, chunk;  // chunk: input channels at a time
+    int relu_mask;        // offset of its ReLU's pattern
+    int record;           // whether this job is the one that records it
     int depthwise, pointwise;
     int z;  // offset of its result: of an input, in the states; else in saved planes
     int norm;
@@ -74,16 +74,16 @@ inline int strips_of(int rows, int strip, int apart) { return (rows + strip * ap
 // How a block of a group of jobs cuts it, and where things lie in shared memory, in floats, where a thread has R outputs.
 // Planes come first.
 struct ConvLayout {
-    Tiling tiling;                    // of results
-    Divisor slices;                   // of R outputs of a job
-    int batch, step;                  // jobs at a time; input channels at a time
-    int rows;                         // of a tile
-    Divisor strips[2];                // of rows of a tile's depthwise results, in quads; windows' rows one or two apart
-    int planes;                       // of a job, if each has its own, else 0
-    int hidden;                       // what 1x1 convolutions read: (batch, step, lanes), in quads
-    int taps, pointwise;              // weights: (count, chunk, most taps); (count, slices * R, chunk)
-    int moments;                      // Moments: (count, slices * R, parts)
-    int parts, floats;                // parts: of a plane, whose warps add up their own statistics
+    Tiling tiling;        // of results
+    Divisor slices;       // of R outputs of a job
+    int batch, step;      // jobs at a time; input channels at a time
+    int rows;             // of a tile
+    Divisor strips[2];    // of rows of a tile's depthwise results, in quads; windows' rows one or two apart
+    int planes;           // of a job, if each has its own, else 0
+    int hidden;           // what 1x1 convolutions read: (batch, step, lanes), in quads
+    int taps, pointwise;  // weights: (count, chunk, most taps); (count, slices * R, chunk)
+    int moments;          // Moments: (count, slices * R, parts)
+    int parts, floats;    // parts: of a plane, whose warps add up their own statistics
 
     ConvLayout() = default;
     // own: whether each of `count` jobs like this one has planes of its own; most: taps of a job.
@@ -136,9 +136,7 @@ struct ConvInputTile {
     int blocks(const ConvJob& job) const { return tiles * ((job.outs + outs() - 1) / outs()); }
     int parts() const { return parts_of(tiling.lanes); }
     // Of shared memory.
-    int floats() const {
-        return step() * (4 * tiling.lanes + outs()) + outs() * parts() * MOMENTS;
-    }
+    int floats() const { return step() * (4 * tiling.lanes + outs()) + outs() * parts() * MOMENTS; }
     // Pixels of an image before this quad.
     int pixels(int quad, int W) const {
         const int q = quad < tiling.quads ? quad : tiling.quads.of, x = tiling.x(q);
@@ -159,8 +157,8 @@ struct ConvInputJobs {
 
 struct PoolJob {
     int state, stride, out_H, out_W;
-    OctetTiling octets;  // of the state
-    int chunk;           // channels at a time that fit
+    OctetTiling octets;                       // of the state
+    int chunk;                                // channels at a time that fit
     bool max_pool, avg_pool, bypass, normed;  // normed: the 3x3 pools have batch norms
     int max_z, avg_z, bypass_z, argmax, bypass_argmax;
     int max_norm, avg_norm;                                    // of the first out-edge

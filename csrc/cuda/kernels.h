@@ -51,7 +51,8 @@ KERNEL node_sums_kernel(CellView cell, GradView grads, NodeJob job, int channels
 KERNEL dgrad_kernel_1(CellView cell, GradView grads, const DgradJobs* jobs);
 KERNEL dgrad_kernel_2(CellView cell, GradView grads, const DgradJobs* jobs);
 KERNEL dgrad_kernel_input(CellView cell, GradView grads, const DgradJobs* jobs);
-KERNEL wgrad_kernel(CellView cell, GradView grads, const WgradJobs* jobs, Divisor groups, long long weights, float* shares);
+KERNEL wgrad_kernel(CellView cell, GradView grads, const WgradJobs* jobs, Divisor groups, long long weights,
+                    float* shares);
 KERNEL add_shares_kernel(int groups, long long weights, const float* shares, float* sums);
 KERNEL alpha_beta_grad_kernel(CellView cell, GradView grads, const AlphaBetaJob* job, float* op_weights,
                               float* edge_weights);
@@ -59,10 +60,10 @@ KERNEL alpha_beta_grad_kernel(CellView cell, GradView grads, const AlphaBetaJob*
 // All of them, in the order above.
 #define SGL_FAST_KERNELS(X)                                                                                            \
     X(squares_kernel)                                                                                                  \
-    X(norms_kernel) X(sgd_kernel) X(perturb_kernel) X(central_difference_kernel) X(pseudo_labels_kernel)               \
-        X(cross_entropy_kernel) X(pseudo_label_vjp_kernel) X(augment_kernel) X(dropout_masks_kernel)                   \
-            X(convolve_kernel_4) X(convolve_kernel_8) X(convolve_kernel_input) X(combine_kernel)                       \
-                X(evaluation_kernel) X(node_sums_kernel) X(dgrad_kernel_1) X(dgrad_kernel_2) X(dgrad_kernel_input)     \
-                    X(wgrad_kernel) X(add_shares_kernel) X(alpha_beta_grad_kernel)
+    X(norms_kernel)                                                                                                    \
+    X(sgd_kernel) X(perturb_kernel) X(central_difference_kernel) X(pseudo_labels_kernel) X(cross_entropy_kernel)       \
+        X(pseudo_label_vjp_kernel) X(augment_kernel) X(dropout_masks_kernel) X(convolve_kernel_4) X(convolve_kernel_8) \
+            X(convolve_kernel_input) X(combine_kernel) X(evaluation_kernel) X(node_sums_kernel) X(dgrad_kernel_1)      \
+                X(dgrad_kernel_2) X(dgrad_kernel_input) X(wgrad_kernel) X(add_shares_kernel) X(alpha_beta_grad_kernel)
 
 }  // namespace sgl_fast

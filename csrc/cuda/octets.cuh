@@ -55,8 +55,8 @@ template <int N> struct Octets {
     int left[N], mask[N];
 
     // given: the pattern that is replayed, or null.
-    __forceinline__ void read(const Planes& from, const OctetTiling& octets, int c0, int count, const PaddedPlane& plane,
-                              int first, int by, const unsigned char* given) {
+    __forceinline__ void read(const Planes& from, const OctetTiling& octets, int c0, int count,
+                              const PaddedPlane& plane, int first, int by, const unsigned char* given) {
         const int each = from.H * octets.in_row, all = count * each;
         int at[N];
 #pragma unroll

@@ -91,8 +91,8 @@ __forceinline__ void pool_quads(const PoolBlock& block, int channel, int c, int 
     const CellView& cell = block.cell;
     const PoolJob& job = block.job;
     const Tiling& out = block.out;
-    const int q = q0 + tile_lane(out), at = q < out.quads ? q : out.quads - 1, y = out.y(at),
-              x = out.x(at), left = job.out_W - x, mixed = channel < cell.M ? channel : cell.M - 1;
+    const int q = q0 + tile_lane(out), at = q < out.quads ? q : out.quads - 1, y = out.y(at), x = out.x(at),
+              left = job.out_W - x, mixed = channel < cell.M ? channel : cell.M - 1;
     const PowerOfTwo span = out.span();
     const bool has = q < out.quads && channel < cell.M;
     unsigned char* argmax = cell.pattern_of(block.image) + job.argmax +
@@ -110,7 +110,8 @@ __forceinline__ void pool_quads(const PoolBlock& block, int channel, int c, int 
     if (has && job.avg_pool) write_quad(saved + job.avg_z, x, job.out_W, both[1]);
     if (!cell.training || !job.normed) return;
 #pragma unroll
-    for (int i = 0; i < 2; i++) both[i] = has ? within(as_saved(saved, both[i]), x, job.out_W) : make_float4(0, 0, 0, 0);
+    for (int i = 0; i < 2; i++)
+        both[i] = has ? within(as_saved(saved, both[i]), x, job.out_W) : make_float4(0, 0, 0, 0);
     Moments found = moments_of(both, !has ? 0 : left < 4 ? left : 4, span);
     const int mine = tile_lane(out);
     if (channel >= cell.M || mine % span >= 2) return;
@@ -149,7 +150,8 @@ __forceinline__ void bypass_pools(const PoolBlock& block) {
     const Planes& from = block.from;
     const Tiling& out = block.out;
     for (int i = threadIdx.x; i < (cell.C - cell.M) * out.quads; i += CELL_THREADS) {
-        const int channel = i / out.quads, q = i % out.quads, y = out.y(q), x = out.x(q), c = cell.M + channel, first = (c * from.H + 2 * y) * from.W + 2 * x, left = job.out_W - x;
+        const int channel = i / out.quads, q = i % out.quads, y = out.y(q), x = out.x(q), c = cell.M + channel,
+                  first = (c * from.H + 2 * y) * from.W + 2 * x, left = job.out_W - x;
         const int at[2] = {first, first + from.W}, lefts[2] = {from.W - 2 * x, from.W - 2 * x};
         const float mean = from.mean ? from.mean[c] : 0, scale = from.mean ? from.scale[c] : 1;
         unsigned char* argmax = cell.pattern_of(block.image) + job.bypass_argmax +

@@ -71,6 +71,18 @@ __forceinline__ void read_edges(const CellView& cell, const GradView& g, const S
     read_quads(from, cell.out_W - x, cell.out_W % 4 == 0, dy);
 }
 
+// 1 / k, of k pixels of a 3x3 window that are inside.
+__forceinline__ float one_of(int k) {
+    return k == 9 ? 1.0f / 9 : k == 6 ? 1.0f / 6 : k == 4 ? 1.0f / 4 : k == 3 ? 1.0f / 3 : k == 2 ? 1.0f / 2 : 1;
+}
+
+// Each pixel's share of four neighbouring outputs of an average pool.
+__forceinline__ float4 shared_out(const float4& dz, int stride, const Target& target, int y, int x) {
+    const int rows = inside(y, stride, target.H);
+    const auto share = [&](int column) { return one_of(rows * inside(column, stride, target.W)); };
+    return make_float4(dz.x * share(x), dz.y * share(x + 1), dz.z * share(x + 2), dz.w * share(x + 3));
+}
+
 // Into planes[c]: grad z of a state's pool, of all edges that have it, for its mixed channels c0 .. c0 + count - 1; an average
 // pool's share of each pixel of its windows.
 __forceinline__ void pool_grad_z(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
@@ -80,15 +92,12 @@ __forceinline__ void pool_grad_z(const CellView& cell, const GradView& g, const 
     const Tiling& out = target.out;
     const StoragePtr saved = cell.saved_of(image) + (max ? state.max_z : state.avg_z);
     for (int q = tile_lane(out); q < out.quads; q += out.lanes) {
-        const int y = out.y(q), x = out.x(q), rows = inside(y, state.stride, target.H);
-        const auto share = [&](int column) { return max ? 1 : rows * inside(column, state.stride, target.W); };
-        const float4 shares =
-            make_float4(1.0f / share(x), 1.0f / share(x + 1), 1.0f / share(x + 2), 1.0f / share(x + 3));
+        const int y = out.y(q), x = out.x(q);
         for (int c = tile_group(out); c < count; c += out.groups) {
             const int at[1] = {(c0 + c) * cell.pixels() + y * cell.out_W + x};
             float4 z[1], total = make_float4(0, 0, 0, 0);
             read_quads(saved, at, cell.out_W - x, cell.out_W % 4 == 0, z);
-            for (int e0 = 0; e0 < state.edges; e0 += E) {
+            for (int e0 = 0; e0 < anew(state.edges); e0 += E) {
                 float4 dy[E];
                 read_edges(cell, g, state, image, e0, (c0 + c) * cell.partial, y, x, dy);
 #pragma unroll
@@ -96,9 +105,9 @@ __forceinline__ void pool_grad_z(const CellView& cell, const GradView& g, const 
                     total += (e0 + i < state.edges ? factors.factors[(e0 + i) * factors.channels + c] : 0) * dy[i];
             }
             const BnFactors all{1, factors.mean_dy[c], factors.mean[c], factors.mean_dy_xhat[c]};
-            const float4 dz = GradZPlanes::quad(all, total, z[0], x, cell.out_W);
-            *(float4*)(planes + c * tile.floats + tile.at(y, x)) =
-                make_float4(dz.x * shares.x, dz.y * shares.y, dz.z * shares.z, dz.w * shares.w);
+            float4 dz = GradZPlanes::quad(all, total, z[0], x, cell.out_W);
+            if (!max) dz = shared_out(dz, state.stride, target, anew(y), anew(x));
+            *(float4*)(planes + c * tile.floats + tile.at(y, x)) = dz;
         }
     }
 }
@@ -173,12 +182,13 @@ __forceinline__ void add_skips(const CellView& cell, const GradView& g, const Ta
     float4 totals[R];
 #pragma unroll
     for (int r = 0; r < R; r++) totals[r] = make_float4(0, 0, 0, 0);
-    for (int e0 = 0; e0 < state.edges; e0 += E) {
+    for (int e0 = 0; e0 < anew(state.edges); e0 += E) {
         float4 dy[R][E];
 #pragma unroll
         for (int r = 0; r < R; r++) {
             const int channel = c + r < cell.C ? c + r : cell.C - 1;
-            read_edges(cell, g, state, image, e0, channel % cell.M * cell.partial + channel / cell.M, at_y, at_x, dy[r]);
+            read_edges(cell, g, state, image, e0, channel % cell.M * cell.partial + channel / cell.M, at_y, at_x,
+                       dy[r]);
         }
 #pragma unroll
         for (int i = 0; i < E; i++) {

@@ -65,8 +65,7 @@ __forceinline__ void add_pointwise(const WgradJob& job, const WgradShared& share
 }
 
 // sums[tap] += over the tile's pixels, the gradient of the depthwise result times what the tap reads.
-__forceinline__ void add_depthwise(const WgradJob& job, int count, int q0, const WgradShared& shared,
-                                   WgradSums& sums) {
+__forceinline__ void add_depthwise(const WgradJob& job, int count, int q0, const WgradShared& shared, WgradSums& sums) {
     const ConvJob& conv = job.conv;
     const Tiling& tiling = job.tiling;
     const PaddedPlane plane = conv.plane();
@@ -92,8 +91,8 @@ __forceinline__ void add_depthwise(const WgradJob& job, int count, int q0, const
 
 // Grad z in a tile from q0 on, READS channels of a thread at a time. Where planes lie is found for each tile anew: a block
 // that remembers it has too few registers for its sums.
-__forceinline__ void load_grad_z(const CellView& cell, const GradView& g, const WgradJob& job, int image,
-                                 int q0, const WgradShared& shared) {
+__forceinline__ void load_grad_z(const CellView& cell, const GradView& g, const WgradJob& job, int image, int q0,
+                                 const WgradShared& shared) {
     const ConvJob& conv = job.conv;
     const Tiling& tiling = job.tiling;
     const int lane = tile_lane(tiling), q = q0 + lane;
@@ -115,8 +114,8 @@ __forceinline__ void load_grad_z(const CellView& cell, const GradView& g, const 
 }
 
 // What the 1x1 convolution reads, in a tile from q0 on.
-__forceinline__ void load_pointwise_in(const CellView& cell, const WgradJob& job, int image, int c0, int count,
-                                       int q0, const WgradShared& shared) {
+__forceinline__ void load_pointwise_in(const CellView& cell, const WgradJob& job, int image, int c0, int count, int q0,
+                                       const WgradShared& shared) {
     const ConvJob& conv = job.conv;
     const Tiling& tiling = job.tiling;
     const int lane = tile_lane(tiling), q = q0 + lane, y = tiling.y(q), x = tiling.x(q);
@@ -136,8 +135,8 @@ __forceinline__ void add_image(const CellView& cell, const GradView& g, const Wg
     const Tiling& tiling = job.tiling;
     __syncthreads();
     if (conv.taps)
-        load_opened(planes_from(cell, conv, image / cell.N, image % cell.N), conv.in, cell.pattern_of(image) + conv.relu_mask,
-                    c0, count, conv.plane(), shared.padded);
+        load_opened(planes_from(cell, conv, image / cell.N, image % cell.N), conv.in,
+                    cell.pattern_of(image) + conv.relu_mask, c0, count, conv.plane(), shared.padded);
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
         if (q0) __syncthreads();
         load_grad_z(cell, g, job, anew(image), q0, shared);
@@ -225,7 +224,8 @@ KERNEL __launch_bounds__(CELL_THREADS)
     const long long i = (long long)blockIdx.x * CELL_THREADS + threadIdx.x;
     if (i >= weights) return;
     float total = 0;
-    for (int group = 0; group < groups; group++) total += shares[((long long)blockIdx.y * groups + group) * weights + i];
+    for (int group = 0; group < groups; group++)
+        total += shares[((long long)blockIdx.y * groups + group) * weights + i];
     sums[blockIdx.y * weights + i] = total;
 }
 

@@ -49,10 +49,12 @@ __forceinline__ void load_band(const CellView& cell, const WgradJob& job, int im
     const PaddedPlane plane = job.band_plane();
     const int reach = conv.kernel / 2 * conv.dilation, first = conv.stride * y0 - reach,
               rows = conv.stride * job.band + 2 * reach;
-    load_padded(conv.in, rows * conv.in.quads_in_row, conv.chunk, plane, padded - reach * plane.row, [&](int c, int y, int x) {
-        const int row = first + y;
-        return row >= 0 && row < from.H ? activated_quad(from, mask, true, c0 + c, row, x) : make_float4(0, 0, 0, 0);
-    });
+    load_padded(conv.in, rows * conv.in.quads_in_row, conv.chunk, plane, padded - reach * plane.row,
+                [&](int c, int y, int x) {
+                    const int row = first + y;
+                    return row >= 0 && row < from.H ? activated_quad(from, mask, true, c0 + c, row, x)
+                                                    : make_float4(0, 0, 0, 0);
+                });
 }
 
 // A warp's sums.
@@ -94,9 +96,9 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
         mine[i] = make_float4(0, 0, 0, 0);
         if (q >= rows.quads) continue;
         mine[i] = conv.taps ? window_quad(conv, window(q), plane.row, shared.taps + part.channel() * conv.taps)
-                              : strided_quad(planes_from(cell, conv, image / cell.N, image % cell.N),
-                                             cell.pattern_of(image) + conv.relu_mask, true, conv,
-                                             part.c0 + part.channel(), rows.y(q), rows.x(q));
+                            : strided_quad(planes_from(cell, conv, image / cell.N, image % cell.N),
+                                           cell.pattern_of(image) + conv.relu_mask, true, conv,
+                                           part.c0 + part.channel(), rows.y(q), rows.x(q));
     }
     shared.pointwise_in.put(mine, SPLIT_SCALE);
     Accumulator back = zero_matrix();

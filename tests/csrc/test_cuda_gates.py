@@ -42,8 +42,8 @@ MUTANTS = {
         "mixed_cell",
         "address",
         "dgrad.cu",
-        "job + 1 < end ? job + 1",
-        "job + 2 < end ? job + 1",
+        "bool next = number + 1 <",
+        "bool next = number + 2 <",
     ),
     "the first outputs again": (
         "mixed_cell",
