@@ -40,8 +40,8 @@ bench: environment
 docs: environment
 	$(RUN) -m mkdocs build --strict
 
-# Every way to install the package, each in a fresh environment, and what it can do there: a compilation each, of minutes.
-# INSTALLS="--pure" compiles nothing.
+# Every way to install the package, each in a fresh environment, and there every code block of README and docs: a
+# compilation each, of minutes. INSTALLS="--pure" compiles nothing; INSTALLS="--readme --way make" runs search and test.
 installs: environment
 	$(RUN) tests/installs.py $(INSTALLS)
 

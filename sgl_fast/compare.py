@@ -19,12 +19,16 @@ NOTE = (
 )
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 2 a folder that holds no run, or runs of two kinds."""
+def parser() -> Parser:
     p = Parser(PROG, "Compare runs: a table, and a page with curves.")
     p.add_argument("runs", nargs="*", type=user_path, metavar="RUN", help="folder of a search or of an evaluation")
     p.add_argument("--html", type=user_path, metavar="FILE", help="write the page there, too")
-    args = p.parse_args(argv)
+    return p
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 done, 2 a folder that holds no run, or runs of two kinds."""
+    args = parser().parse_args(argv)
     try:
         if not args.runs:
             raise ValueError("need folders of runs: RUN RUN ...")

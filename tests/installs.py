@@ -1,11 +1,17 @@
 """Installs the package by every way in, each in a fresh environment, and uses it there: make installs.
 
-    python tests/installs.py [--way NAME ...] [--pure] [--base DIR]
+    python tests/installs.py [--way NAME ...] [--pure] [--readme] [--base DIR]
 
 A fresh environment has what one has after `pip install torch torchvision`: the packages of the base, made once, are
-linked in. After each way the doctor and a small search of the README run in another folder, and what computes has to be
-the extension or, without a compiler or a torch to build for, plain Python after one warning line.
---pure compiles nothing: the ways alone, in a minute each.
+linked in; `make` begins with nothing. After each way, with what was installed and not with the sources:
+
+- the doctor and a small search, in another folder. What computes has to be the extension or, without a compiler or a
+  torch to build for, plain Python after one warning line.
+- every code block of README and docs, and the notebook, by the tests that run them (BLOCKS). Commands, whose data and
+  GPUs are not here, are taken up to their settings.
+
+--pure compiles nothing: the ways alone, in two minutes each.
+--readme: after `make` the README's two commands whole, `make search` and `make test`: an hour.
 """
 
 from __future__ import annotations
@@ -21,12 +27,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 ROOT = Path(__file__).parent.parent
 TORCH = ("torch==2.14.1", "torchvision==0.29.1")
-NEEDS = ("numpy", "matplotlib", "tqdm", "jinja2", "pillow", "setuptools>=77", "wheel", "ninja", "build")
+TOOLS = ("setuptools>=77", "wheel", "ninja", "build")
 SMALL = "--space pc_darts --data embedded --channels 4 --layers 1 --nodes 1 --limit 16 --epochs 1 --batch-size 8"
 WARNING = "WARNING: sgl_fast comes without its extension"
-LIMIT = 3600  # seconds for one command
+BLOCKS = (
+    "test_docs.py::test_examples_run",
+    "test_docs.py::test_commands_are_taken",
+    "test_docs_commands.py",
+    "test_site.py::test_the_notebook_runs",
+)
+LIMIT = 7200  # seconds for one command
 OWN = ("pip", "setuptools", "_distutils_hack", "distutils-precedence.pth", "__pycache__")  # of every new environment
 
 
@@ -51,9 +68,9 @@ class Environment:
                 (self.sources / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.sources / name, follow_symlinks=False)
 
-    def python(self, *words: str | Path, where: Path | None = None) -> str:
-        """What `python WORDS` prints; SystemExit with it where it fails."""
-        command = [str(self.folder / "env" / "bin" / "python"), *map(str, words)]
+    def run(self, *words: str | Path, where: Path | None = None) -> str:
+        """What a command prints; SystemExit with it where it fails."""
+        command = [*map(str, words)]
         done = subprocess.run(
             command,
             cwd=where or self.sources,
@@ -67,6 +84,12 @@ class Environment:
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout[-4000:]}")
         return done.stdout
+
+    def python(self, *words: str | Path, where: Path | None = None) -> str:
+        return self.run(self.folder / "env" / "bin" / "python", *words, where=where)
+
+    def make(self, target: str | Path) -> str:
+        return self.run("make", f"PYTHON={sys.executable}", f"VENV={self.folder / 'env'}", target)
 
     def pip(self, *words: str | Path) -> str:
         return self.python("-m", "pip", *words)
@@ -82,11 +105,18 @@ def link(source: Path, target: Path) -> None:
             (target / entry.name).symlink_to(entry)
 
 
+def needs() -> list[str]:
+    """Of the package and of its tests, from pyproject.toml."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = [need for extra in ("docs", "onnx", "timm", "test") for need in project["optional-dependencies"][extra]]
+    return [need for need in [*project["dependencies"], *extras] if not need.startswith(project["name"])]
+
+
 def base_in(folder: Path) -> Path:
-    """An environment with torch and what the package needs, made where it is not there yet."""
+    """An environment with torch and `needs`, made where it is not there yet."""
     if not (folder / ".ready").exists():
         subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *TORCH, *NEEDS], check=True)
+        subprocess.run([folder / "bin" / "pip", "install", "--quiet", *TORCH, *TOOLS, *needs()], check=True)
         (folder / ".ready").touch()
     return folder
 
@@ -124,6 +154,10 @@ def from_sdist(env: Environment) -> None:
     env.pip("install", "-v", built(env, "*.tar.gz"))
 
 
+def by_make(env: Environment) -> None:
+    env.make(env.folder / "env" / ".ready" if "SGL_FAST_NO_EXT" in env.variables else "environment")
+
+
 def without_compiler(env: Environment) -> None:
     env.variables["CXX"] = "no-such-compiler"
     env.pip("install", "-v", ".")
@@ -151,46 +185,68 @@ WAYS: dict[str, tuple[Callable[[Environment], None], bool]] = {  # and whether t
     "python -m build": (from_build, True),
     "python -m build --no-isolation": (from_build_here, True),
     "pip install SDIST": (from_sdist, True),
+    "make": (by_make, True),
     "without a compiler": (without_compiler, False),
     "without torch": (without_torch, False),
 }
 
 
-def tried(name: str, base: Path, pure: bool, folder: Path) -> str:
+ALONE = (by_make, without_torch)  # nothing is linked before
+EDITABLE = (editable, by_make)
+
+
+def blocks(env: Environment, install: Callable[[Environment], None]) -> None:
+    """The tests of BLOCKS, which find the sources' package only where that is the one installed."""
+    if install not in EDITABLE:
+        shutil.rmtree(env.sources / "sgl_fast")
+    env.python("-m", "pytest", "-p", "no:benchmark", *(f"tests/{name}" for name in BLOCKS))
+
+
+def tried(name: str, base: Path, pure: bool, readme: bool, folder: Path) -> str:
     """A line on it; SystemExit where something is not as it should be."""
     install, extension = WAYS[name]
-    begin = time.monotonic()
-    env = Environment(folder, base, install is not without_torch, pure)
-    made = time.monotonic()
-    install(env)
-    installed = time.monotonic()
-    (folder / "elsewhere").mkdir()
-    env.python("-m", "sgl_fast.doctor", where=folder / "elsewhere")
-    doctor = time.monotonic()
-    env.python("-m", "sgl_fast.search", *SMALL.split(), "--out", "run", where=folder / "elsewhere")
-    run = json.loads((folder / "elsewhere" / "run" / "config.json").read_text())["run"]
-    if run["backend"].startswith("cpu (") != (extension and not pure):
-        raise SystemExit(f"{name}: computed by {run['backend']}\n{env.said[-4000:]}")
+    env = Environment(folder, base, install not in ALONE, pure)
+    elsewhere = folder / "elsewhere"
+    elsewhere.mkdir()
+    search = "-m", "sgl_fast.search", *SMALL.split(), "--out", "run"
+    steps: dict[str, Callable[[], object]] = {
+        "install": lambda: install(env),
+        "doctor": lambda: env.python("-m", "sgl_fast.doctor", where=elsewhere),
+        "search": lambda: env.python(*search, where=elsewhere),
+        "blocks": lambda: blocks(env, install),
+    }
+    if readme and install is by_make:
+        steps |= {"make search": lambda: env.make("search"), "make test": lambda: env.make("test")}
+    took = {what: seconds(step) for what, step in steps.items()}
+    backend = json.loads((elsewhere / "run" / "config.json").read_text())["run"]["backend"]
+    if backend.startswith("cpu (") != (extension and not pure):
+        raise SystemExit(f"{name}: computed by {backend}\n{env.said[-4000:]}")
     warnings = len({line.strip() for line in env.said.splitlines() if WARNING in line})
     if warnings != (0 if extension or pure else 1):
         raise SystemExit(f"{name}: {warnings} warnings that the extension is not there\n{env.said[-4000:]}")
-    times = zip(("environment", "install", "doctor", "search"), (begin, made, installed, doctor), strict=True)
-    ends = (made, installed, doctor, time.monotonic())
-    said = ", ".join(f"{what} {end - at:.0f} s" for (what, at), end in zip(times, ends, strict=True))
-    return f"{name:32}{run['backend']:36}{said}"
+    return f"{name:32}{backend:36}{', '.join(f'{what} {time:.0f} s' for what, time in took.items())}"
+
+
+def seconds(step: Callable[[], object]) -> float:
+    begin = time.monotonic()
+    step()
+    return time.monotonic() - begin
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--way", nargs="*", default=[*WAYS], choices=[*WAYS], metavar="NAME", help=", ".join(WAYS))
     parser.add_argument("--pure", action="store_true", help="compile nothing")
+    parser.add_argument("--readme", action="store_true", help="make search and make test, too, after the way of make")
     text = "an environment with torch [%(default)s]"
     parser.add_argument("--base", type=Path, default=ROOT / "build" / "installs", help=text)
     args = parser.parse_args()
+    if args.readme and (args.pure or "make" not in args.way):
+        parser.error("--readme: need the way of make, and no --pure")
     base = base_in(args.base)
     for name in args.way:
         with tempfile.TemporaryDirectory(prefix="installs-") as folder:
-            print(tried(name, base, args.pure, Path(folder)), flush=True)
+            print(tried(name, base, args.pure, args.readme, Path(folder)), flush=True)
 
 
 if __name__ == "__main__":
