@@ -30,9 +30,11 @@ test: lint
 signal: environment
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests --nightly $(PARALLEL) -rP
 
-# Every row, then the report; a ratio below its limit fails after the report is written. BENCH="--threads 1" and so on.
+# What wrong commands are told and how soon; then every row and the report. A ratio below its limit fails after the report is
+# written. BENCH="--threads 1" and so on.
 bench: environment
 	mkdir -p build
+	$(RUN) tests/bad_inputs.py
 	$(RUN) -m pytest bench --benchmark-only --benchmark-columns=median --benchmark-json=build/bench.json $(BENCH); \
 		status=$$?; $(RUN) -m bench.report build/bench.json && exit $$status
 

@@ -97,6 +97,8 @@ def settled(
     settle(args, ("evaluate", given.get("seed", 0)))
     said, notes = (given, []) if args.resume else with_run(given)
     config = None if args.resume else new_config(said, "tiny", own, args.download)  # before torch is loaded
+    if args.resume and is_first():
+        stored_config(given, args.out, RunFolder(args.out).read_config())
     args.device = device_of(args.device)
     if config and args.device != "cpu":
         config = new_config(said, "paper", own, args.download)

@@ -109,6 +109,8 @@ def settled(args: argparse.Namespace, given: dict[str, Any], own: bool = False) 
         early = settings_of(given, "cpu")  # what is wrong is said before torch is loaded
         if not args.print_config and not own:
             check_found(given, early["data"], early["root"], early["unlabeled"], args.download)
+    elif is_first():
+        check_resumed(given, stored_settings(RunFolder(args.out).read_config())[0])
     put_backend(args.backend)
     args.device = device_of(args.device)
     if args.resume:

@@ -139,5 +139,12 @@ def test_no_torch_before_parsing(module: str) -> None:
     assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, timeout=60).returncode == 0
 
 
+def test_no_module_loads_torchs_compiler() -> None:
+    """Its import takes as long as all else of torch. torchvision and timm bring it, for those who use them."""
+    modules = (name for name in TREES if not name.startswith(("sgl_fast.kernels", "sgl_fast.timm_models")))
+    check = f"import sys, {', '.join(modules)}; sys.exit('torch._dynamo' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], cwd=ROOT, timeout=600).returncode == 0
+
+
 def test_commands_are_found() -> None:
     assert {"sgl_fast.evaluate", "sgl_fast.doctor", "sgl_fast.run.evaluate_args"} <= set(COMMANDS)

@@ -14,7 +14,9 @@ import pytest
 import sgl_fast
 from sgl_fast import __main__ as entry
 from sgl_fast import doctor, evaluate, search
+from sgl_fast.run.options import tomllib
 
+PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
 LOADING = """
 import time
 from sgl_fast.run.command import started
@@ -68,9 +70,14 @@ def test_without_a_command_it_helps(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_script_is_installed_by_that_name() -> None:
-    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
-    target = re.search(r'^sgl-fast = "sgl_fast.__main__:(\w+)"$', text, re.M)
-    assert target is not None and callable(getattr(entry, target[1]))
+    module, _, function = PROJECT["scripts"]["sgl-fast"].partition(":")
+    assert module == "sgl_fast.__main__" and callable(getattr(entry, function))
+
+
+def test_the_pythons_that_the_package_names() -> None:
+    """From the least that it takes on, this one among them."""
+    named = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
+    assert PROJECT["requires-python"] == f">={named[0]}" and "{}.{}".format(*sys.version_info) in named
 
 
 def test_as_a_module() -> None:

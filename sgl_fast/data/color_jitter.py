@@ -8,15 +8,9 @@ from typing import TypeVar
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 T = TypeVar("T", Tensor, Image.Image)
-ADJUST = (
-    functional.adjust_brightness,
-    functional.adjust_contrast,
-    functional.adjust_saturation,
-    functional.adjust_hue,
-)
+ADJUST = ("adjust_brightness", "adjust_contrast", "adjust_saturation", "adjust_hue")
 
 
 def draw(count: int, strength: float, generator: torch.Generator) -> Tensor:
@@ -31,8 +25,10 @@ def draw(count: int, strength: float, generator: torch.Generator) -> Tensor:
 
 def jitter(image: T, draws: Sequence[float]) -> T:
     """An image, PIL's or uint8 (3, H, W), by its row of `draw`."""
+    from torchvision.transforms.v2 import functional  # loads torch's compiler, in two seconds
+
     for which in sorted(range(4), key=lambda i: draws[4 + i]):
-        image = ADJUST[which](image, draws[which])
+        image = getattr(functional, ADJUST[which])(image, draws[which])
     return image
 
 

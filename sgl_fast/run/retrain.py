@@ -48,6 +48,16 @@ class Retraining:
         if recipe.batch_size % self.processes:
             need = f"need a batch that the {self.processes} processes share evenly"
             raise ValueError(f"--batch-size: {need}; got {recipe.batch_size}")
+        whole = hold_out(dataset, recipe.held_out) if recipe.held_out else dataset
+        self.feed = Feed(
+            with_validation(whole, recipe.limit),
+            recipe.batch_size,
+            recipe.seed,
+            self.device,
+            cutout=recipe.cutout,
+            color_jitter=recipe.color_jitter,
+            part=(self.rank, self.processes),
+        )
         torch.manual_seed(seed_of(recipe.seed, _INIT))
         self.network = network_of(genotype, recipe, dataset.num_classes).to(self.device)
         if recipe.channels_last:
@@ -60,16 +70,6 @@ class Retraining:
             self.optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
         self.scaler = torch.amp.GradScaler(self.device.type) if recipe.precision == "float16" else None
         self.average = self._average() if recipe.ema else None
-        whole = hold_out(dataset, recipe.held_out) if recipe.held_out else dataset
-        self.feed = Feed(
-            with_validation(whole, recipe.limit),
-            recipe.batch_size,
-            recipe.seed,
-            self.device,
-            cutout=recipe.cutout,
-            color_jitter=recipe.color_jitter,
-            part=(self.rank, self.processes),
-        )
         self.sums = self._no_sums(4)
         self.sizes = {
             "parameters": count_parameters(self.network),

@@ -258,8 +258,9 @@ class Follower(RunFolder):
 
 def check_free(folder: Path) -> None:
     """ValueError where a new run cannot have the folder."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"cannot make run folder {folder}: it is a file")
+    for one in (folder, *folder.parents):
+        if one.exists() and not one.is_dir():
+            raise ValueError(f"cannot make run folder {folder}: {'it' if one == folder else one} is a file")
     if any((folder / name).exists() for name in (CONFIG, METRICS, CHECKPOINT, PREVIOUS)):
         raise ValueError(f"{folder} already holds a run: go on with --resume {folder}, or choose another folder")
 

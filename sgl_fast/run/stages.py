@@ -210,5 +210,5 @@ class Stages:
             spaces = [space(name, stage=self.stage + 1, edge_ops=ops, **sizes) for ops in self.edge_ops]
         else:
             spaces = [space(name, ops=self._ops(), **sizes)] * K
-        nets: dict[Space, Supernet] = {s: Supernet(s) for s in spaces}
+        nets: dict[Space, Supernet] = {s: Supernet(s) for s in dict.fromkeys(spaces)}
         return [nets[s] for s in spaces]

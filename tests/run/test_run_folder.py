@@ -151,7 +151,7 @@ def test_places_that_cannot_be_written_are_one_line(tmp_path: Path, monkeypatch:
     file = tmp_path / "file"
     file.touch()
     assert refused(RunFolder.create, file) == f"cannot make run folder {file}: it is a file"
-    assert "Not a directory" in refused(RunFolder.create, file / "run")
+    assert refused(RunFolder.create, file / "run") == f"cannot make run folder {file / 'run'}: {file} is a file"
     with monkeypatch.context() as patch:
         patch.setattr(os, "access", lambda *_: False)  # root may write anywhere
         assert refused(RunFolder.create, tmp_path) == f"cannot write in run folder {tmp_path}: no permission"
