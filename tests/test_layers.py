@@ -123,6 +123,12 @@ def test_third_parties_are_declared() -> None:
     assert not strangers
 
 
+def test_contributing_shows_the_floors() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    shown = {int(floor): {*re.findall(r"`(\w+)(?:/|\.py)`", text)} - {"kernels"} for floor, text in rows}
+    assert shown == dict(enumerate(map(set, FLOORS)))
+
+
 def test_spaces_and_layout_know_no_torch() -> None:
     """Sizes and offsets are plain numbers, which a command line may ask for before torch is there."""
     for module in TREES:
