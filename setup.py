@@ -46,7 +46,7 @@ def why_not() -> str | None:
     """Why the extension cannot be compiled here; None if it can."""
     sys.path.append(sysconfig.get_path("purelib"))  # a build in isolation hides the environment it is for
     if find_spec("torch") is None:
-        return "there is no torch to compile it for: install torch first (`python -m build` hides it: --no-isolation)"
+        return "there is no torch to compile it for: install torch first"
     compiler = os.environ.get("CXX", "g++").split()[0]
     return None if shutil.which(compiler) else f"there is no C++ compiler {compiler}: install one, or name it in CXX"
 

@@ -124,7 +124,8 @@ struct Backward {
         unsigned parts = 1, mixed = 1;  // blocks of an image, and those of them that have convolutions
         for (int t = 0; t < targets; t++) {
             const Target& target = table.target[t];
-            const int channels = DgradLayout(target, R).channels;
+            table.layout[t] = DgradLayout(target, R, DGRAD_FLOATS);
+            const int channels = table.layout[t].channels;
             parts = std::max(parts, blocks_for(target.all(view.C), channels));
             mixed = std::max(mixed, blocks_for(target.channels, channels));
         }
@@ -137,7 +138,8 @@ struct Backward {
 
     static int dgrad_floats(const DgradJobs& table, int targets, int R) {
         int floats = 0;
-        for (int t = 0; t < targets; t++) floats = std::max(floats, DgradLayout(table.target[t], R).floats);
+        for (int t = 0; t < targets; t++)
+            floats = std::max(floats, DgradLayout(table.target[t], R, DGRAD_FLOATS).floats);
         return floats;
     }
 

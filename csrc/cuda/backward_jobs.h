@@ -16,7 +16,7 @@ struct ConvGrad {
 
 inline DgradJob dgrad_job(const ConvGrad& conv_grad) {
     const ConvJob& c = conv_grad.conv;
-    return {conv_grad.grad_z, c.outs, c.kernel, c.dilation, c.stride, c.first, c.depthwise, c.pointwise};
+    return {conv_grad.grad_z, {c.outs, c.kernel, c.dilation, c.stride, c.first, c.depthwise, c.pointwise}};
 }
 
 // Whose gradient the result of a convolution receives.
@@ -81,9 +81,9 @@ inline Target state_target(const Program& program, int j, int first, int jobs) {
 // Sets how many outputs and taps a target's jobs have at most.
 inline void find_most(const DgradJobs& jobs, Target& target) {
     for (int j = target.first_job; j < target.first_job + target.jobs; j++) {
-        const DgradJob& job = jobs.job[j];
-        target.outs = std::max(target.outs, job.outs);
-        if (job.kernel > 1) target.taps = std::max(target.taps, job.kernel * job.kernel);
+        const DgradConv& conv = jobs.job[j].conv;
+        target.outs = std::max(target.outs, conv.outs);
+        if (conv.kernel > 1) target.taps = std::max(target.taps, conv.kernel * conv.kernel);
     }
 }
 

@@ -56,9 +56,12 @@ struct GradZPlanes {
         read_quads({(void*)dy, false}, dy_at, W - x, W % 4 == 0, dy4);
         read_quads(z, z_at, W - x, W % 4 == 0, z4);
     }
+    static float4 quad(const BnFactors& f, const float4& dy, const float4& z) {
+        return make_float4(f.dz(dy.x, z.x), f.dz(dy.y, z.y), f.dz(dy.z, z.z), f.dz(dy.w, z.w));
+    }
     // Four pixels of a row of W from x on, 0 past its end.
-    static float4 quad(const BnFactors& f, const float4& a, const float4& b, int x, int W) {
-        return within(make_float4(f.dz(a.x, b.x), f.dz(a.y, b.y), f.dz(a.z, b.z), f.dz(a.w, b.w)), x, W);
+    static float4 quad(const BnFactors& f, const float4& dy, const float4& z, int x, int W) {
+        return within(quad(f, dy, z), x, W);
     }
     float4 quad(const BnFactors& f, int channel, int y, int x, int W) const {
         return quad(f, read_quad(dy + channel * dy_step + y * W, x, W), read_quad(z + channel * z_step + y * W, x, W),
@@ -104,13 +107,12 @@ __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int imag
     const StoragePtr saved = cell.saved_of(image) + (long long)m * cell.pixels();
     const float* means = cell.mean(image / cell.N) + m;
     float mean[N], sums[N + 1];  // the last one: of dy
-    int z[N], norm[N];
+    int z[N];
 #pragma unroll
     for (int i = 0; i < N; i++) {
         const Term& term = edge.term[t0 + i < edge.terms ? t0 + i : t0];
-        norm[i] = t0 + i < edge.terms ? term.norm : NO_NORM;
-        mean[i] = norm[i] != NO_NORM ? means[norm[i]] : 0;
-        z[i] = norm[i] != NO_NORM ? term.z : 0;
+        mean[i] = term.norm != NO_NORM ? means[term.norm] : 0;
+        z[i] = term.norm != NO_NORM ? term.z : 0;
     }
 #pragma unroll
     for (int i = 0; i <= N; i++) sums[i] = 0;
@@ -136,9 +138,10 @@ __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int imag
     const long long to = (long long)image * cell.norms + m;
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        if (norm[i] == NO_NORM) continue;
-        g.partial_dy[to + norm[i]] = sums[N];
-        g.partial_dy_z[to + norm[i]] = sums[i];
+        const int t = anew(t0) + i, norm = t < edge.terms ? edge.term[t].norm : NO_NORM;
+        if (norm == NO_NORM) continue;
+        g.partial_dy[to + norm] = sums[N];
+        g.partial_dy_z[to + norm] = sums[i];
     }
 }
 
@@ -163,47 +166,45 @@ __forceinline__ float skip_dot(const CellView& cell, const InEdge& edge, int ima
 
 // The sum of dy times what an edge passes on of a bypassing channel. A warp.
 __forceinline__ float bypass_dot(const CellView& cell, const InEdge& edge, int image, int channel, const float* dy) {
+    const Planes from = bypass_of(cell, edge, image, channel);
     float total = 0;
     each_quad(cell.tiling, [&](int y, int x) {
-        total += dot_of(read_quad(dy + y * cell.out_W, x, cell.out_W), bypassed(cell, edge, image, channel, y, x));
+        total += dot_of(read_quad(dy + y * cell.out_W, x, cell.out_W), from.quad(0, y, x));
     });
     return warp_sum(total);
 }
 
-// One channel of a node, along one of its in-edges: the sums for every norm, and what skips add to skip and bypass, which are
-// the warp's own. A warp.
-__forceinline__ void edge_sums(const CellView& cell, const GradView& g, const InEdge& edge, const float* dy, int image,
-                               const Channel& channel, float& skip, float& bypass) {
-    if (channel.bypasses) {
-        const float total = bypass_dot(cell, edge, image, channel.at, dy);
-        if (lane() == 0) bypass += total;
-        return;
-    }
-    constexpr int N = 4;
+// One channel of a node, along one of its in-edges: writes the sums for every norm; returns what it adds to those of skips, or
+// of bypassing channels. A warp.
+__forceinline__ float edge_sums(const CellView& cell, const GradView& g, const InEdge& edge, const float* dy, int image,
+                                const Channel& channel) {
+    if (channel.bypasses) return bypass_dot(cell, edge, image, channel.at, dy);
+    constexpr int N = 3;
     for (int t = 0; t < edge.terms; t += N) {
         bool any = false;
         for (int i = t; i < edge.terms && i < t + N; i++) any |= edge.term[i].norm != NO_NORM;
         if (any) norm_sums<N>(cell, g, image, edge, t, channel.at, dy);
     }
-    const float total = skip_dot(cell, edge, image, channel.at, dy);
-    if (lane() == 0) skip += total;
+    return skip_dot(cell, edge, image, channel.at, dy);
 }
 
-// The channels of a node of which a block has the sums, and which of an image's blocks it is.
+// The channels of a node of which a block has the sums: which of an image's blocks it is.
 struct NodePart {
-    int c0, count, part, parts;
-    int before, mixed;  // of mixed channels: how many come before c0, and how many are here
+    int part, parts, channels;  // channels: of a block
 
-    NodePart(const CellView& cell, int part, int parts, int channels)
-        : c0(part * channels), count(cell.C - c0 < channels ? cell.C - c0 : channels), part(part), parts(parts),
-          before((c0 + cell.others) / cell.partial), mixed((c0 + count + cell.others) / cell.partial - before) {}
+    int first() const { return part * channels; }
+    int count(const CellView& cell) const { return cell.C - first() < channels ? cell.C - first() : channels; }
     // The mixed channels first, which have the most to do.
     int channel(const CellView& cell, int nth) const {
+        const int before = (first() + cell.others) / cell.partial,  // of mixed ones
+            mixed = (first() + count(cell) + cell.others) / cell.partial - before;
         if (nth < mixed) return (before + nth) * cell.partial;
-        const int bypassing = c0 - before + nth - mixed;  // of the node's
+        const int bypassing = first() - before + nth - mixed;  // of the node's
         return bypassing / cell.others + bypassing + 1;
     }
 };
+
+__forceinline__ NodePart again(const NodePart& of) { return {anew(of.part), of.parts, of.channels}; }
 
 // The sums over a learner's images and their parts of what skips and bypassing channels add, a warp an edge.
 __forceinline__ void finish_skips(const CellView& cell, const GradView& g, const NodeJob& job, int v, int parts) {
@@ -231,20 +232,18 @@ __forceinline__ void node_sums(const CellView& cell, const GradView& g, const No
     constexpr int sums = CELL_WARPS * MOST_IN_EDGES;
     SHARED(float, skips, sums);
     SHARED(float, bypasses, sums);
-    const int v = image / cell.N;
     for (int i = threadIdx.x; i < sums; i += CELL_THREADS) skips[i] = bypasses[i] = 0;
     __syncthreads();
-    int nth = 0, e = warp();
-    const auto carry = [&] {
-        for (; e >= job.edges; e -= job.edges) nth++;
-    };
-    for (carry(); nth < part.count; e += CELL_WARPS, carry()) {
-        const int c = part.channel(cell, nth);
+    for (int item = warp(); item < again(part).count(cell) * job.edges; item += CELL_WARPS) {
+        const int e = item % job.edges, c = again(part).channel(cell, item / job.edges);
         const float* dy = node_gradient(cell, g, job.node, image) + (long long)c * cell.pixels();
-        const int own = warp() * MOST_IN_EDGES + e;
-        edge_sums(cell, g, job.edge[e], dy, image, Channel(cell, c), skips[own], bypasses[own]);
+        const Channel channel(cell, c);
+        const float total = edge_sums(cell, g, job.edge[e], dy, image, channel);
+        const int own = warp() * MOST_IN_EDGES + anew(item) % job.edges;
+        if (lane() == 0) (channel.bypasses ? bypasses : skips)[own] += total;
     }
     __syncthreads();
+    const int v = anew(image) / cell.N;
     for (int e = threadIdx.x; e < job.edges; e += CELL_THREADS) {
         float skip_total = 0, bypass_total = 0;
         for (int w = 0; w < CELL_WARPS; w++) {

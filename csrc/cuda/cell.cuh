@@ -21,6 +21,11 @@ struct Planes {
     float4 quad(int channel, int y, int x) const {
         return normed(read_quad(first + ((long long)channel * H + y) * W, x, W), channel, x);
     }
+    // The planes from this channel on.
+    Planes from(int channel) const {
+        const StoragePtr plane = first + (long long)channel * H * W;
+        return {plane, H, W, mean ? mean + channel : nullptr, mean ? scale + channel : nullptr};
+    }
     // Four pixels from x on, as they are in memory, after the norm.
     float4 normed(const float4& four, int channel, int x) const {
         if (!mean) return four;
@@ -71,9 +76,14 @@ __forceinline__ void record_mask(const Planes& from, int channels, const OctetTi
     }
 }
 
-// The bits of four pixels of a row from x on.
+// The byte that has the bits of four pixels of a row from x on, and those.
+__forceinline__ unsigned char mask_byte(const unsigned char* mask, int channel, int H, int W, int y, int x) {
+    return mask[((long long)channel * H + y) * mask_bytes(W) + x / 8];
+}
+__forceinline__ unsigned bits_of(unsigned char byte, int x) { return byte >> x % 8 & 15; }
+
 __forceinline__ unsigned mask_quad(const unsigned char* mask, int channel, int H, int W, int y, int x) {
-    return mask[((long long)channel * H + y) * mask_bytes(W) + x / 8] >> x % 8 & 15;
+    return bits_of(mask_byte(mask, channel, H, W, y, x), x);
 }
 
 __forceinline__ float4 masked(const float4& x, unsigned bits) {
@@ -120,9 +130,9 @@ __forceinline__ bool is_last_block(unsigned* arrival, unsigned count) {
 
 constexpr int GROUP_PARTS = 2 * CELL_WARPS;  // floats of shared memory that sum_groups needs for a number of a thread
 
-// Adds N numbers of each thread over the lanes of its group that are in its warp, and that to `parts`, in shared memory, which
-// are new if this is the first time. After a barrier total_of_group finds the sums. A block.
-template <int N> __forceinline__ void sum_groups(const Tiling& tiling, float (&mine)[N], bool first, float* parts) {
+// Adds N numbers of each thread over the lanes of its group that are in its warp, and that to `parts`, in shared memory. After a
+// barrier total_of_group finds the sums. A block.
+template <int N> __forceinline__ void sum_groups(const Tiling& tiling, float (&mine)[N], float* parts) {
     const PowerOfTwo span = tiling.span();
 #pragma unroll
     for (int step = WARP / 2; step > 0; step /= 2) {
@@ -132,10 +142,7 @@ template <int N> __forceinline__ void sum_groups(const Tiling& tiling, float (&m
     }
     if (lane() % span != 0) return;
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        float& part = parts[(int)threadIdx.x / span * N + i];
-        part = (first ? 0 : part) + mine[i];
-    }
+    for (int i = 0; i < N; i++) parts[(int)threadIdx.x / span * N + i] += mine[i];
 }
 
 // The sum over a group's threads of their number i of N.

@@ -12,8 +12,9 @@ KERNEL __launch_bounds__(CELL_THREADS, 5) combine_kernel(CellView cell, NodeJob 
         float4 total = make_float4(0, 0, 0, 0);
         for (int e = 0; e < job.edges; e++) {
             const InEdge& edge = job.edge[e];
-            total += channel.bypasses ? cell.edge_weight(v, edge.edge) * bypassed(cell, edge, image, channel.at, y, x)
-                                      : mixed(cell, edge, image, channel.at, y, x);
+            total += channel.bypasses
+                         ? cell.edge_weight(v, edge.edge) * bypass_of(cell, edge, image, channel.at).quad(0, y, x)
+                         : mixed(cell, edge, image, channel.at, y, x);
         }
         write_quad(to + ((long long)anew(c) * cell.out_H + y) * cell.out_W, x, cell.out_W, total);
     }

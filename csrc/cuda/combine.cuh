@@ -27,10 +27,11 @@ __forceinline__ float4 dropped(const CellView& cell, int mask, const float4& fou
     return masked(*cell.dropout_scale * four, bits);
 }
 
-__forceinline__ float4 bypassed(const CellView& cell, const InEdge& edge, int image, int channel, int y, int x) {
-    if (edge.bypass_z < 0) return state_of(cell, edge.source, image / cell.N, image % cell.N).quad(channel, y, x);
+// What an edge passes on of a bypassing channel, as a plane of its own.
+__forceinline__ Planes bypass_of(const CellView& cell, const InEdge& edge, int image, int channel) {
+    if (edge.bypass_z < 0) return state_of(cell, edge.source, image / cell.N, image % cell.N).from(channel);
     const StoragePtr plane = cell.saved_of(image) + edge.bypass_z + (long long)(channel - cell.M) * cell.pixels();
-    return read_quad(plane + y * cell.out_W, x, cell.out_W);
+    return {plane, cell.out_H, cell.out_W, nullptr, nullptr};
 }
 
 // An operation's result with its norm.

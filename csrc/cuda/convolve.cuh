@@ -19,15 +19,16 @@ template <int K, int D, int S, bool FLIP = false>
 __forceinline__ float4 depthwise_quad(const float* at, int row, const float* w) {
     constexpr int pad = pad_for(K / 2 * D), start = pad - K / 2 * D, width = 4 * S + 2 * pad;
     float sums[4] = {0, 0, 0, 0};
-#pragma unroll(K <= 5 && !FLIP ? K : 1)
-    for (int i = 0; i < K; i++) {
+    at += start * row;
+    if (FLIP) w += K * K - K;
+#pragma unroll(K == 3 || (K == 5 && !FLIP) ? K : 1)
+    for (int i = 0; i < K; i++, at += D * row, w += FLIP ? -K : K) {
         float window[width];
-        read_fours(at + (start + i * D) * row, window);
+        read_fours(at, window);
 #pragma unroll
         for (int j = 0; j < K; j++)
 #pragma unroll
-            for (int e = 0; e < 4; e++)
-                sums[e] += w[FLIP ? K * K - 1 - i * K - j : i * K + j] * window[start + S * e + j * D];
+            for (int e = 0; e < 4; e++) sums[e] += w[FLIP ? K - 1 - j : j] * window[start + S * e + j * D];
     }
     return make_float4(sums[0], sums[1], sums[2], sums[3]);
 }

@@ -56,12 +56,12 @@ __forceinline__ void add_products(const InputTile& tile, const InputShared& shar
 
 // Channels from c on of the gradient's four pixels at (y, x) of grad z, as far as the ReLU is open. A convolution of stride 2
 // wrote every other pixel of every other row; the rest of its rows are zeros.
-__forceinline__ void store_input(const CellView& cell, const Target& target, const DgradJob& job, int image, int c,
+__forceinline__ void store_input(const CellView& cell, const Target& target, const DgradConv& conv, int image, int c,
                                  int y, int x, const float4 (&sums)[INPUT_R], float* planes) {
-    const int row = job.stride * y + job.first;
+    const int row = conv.stride * y + conv.first;
 #pragma unroll 1
-    for (int half = 0; half < job.stride; half++) {
-        const int column = job.stride * x + 4 * half;
+    for (int half = 0; half < conv.stride; half++) {
+        const int column = conv.stride * x + 4 * half;
         if (column >= target.W) continue;
         unsigned bits[INPUT_R];
 #pragma unroll
@@ -74,7 +74,7 @@ __forceinline__ void store_input(const CellView& cell, const Target& target, con
             if (c + r >= target.channels) continue;
             float4 four = sums[r];
             const float left = half ? four.z : four.x, right = half ? four.w : four.y;
-            if (job.stride == 2) four = job.first ? make_float4(0, left, 0, right) : make_float4(left, 0, right, 0);
+            if (conv.stride == 2) four = conv.first ? make_float4(0, left, 0, right) : make_float4(left, 0, right, 0);
             write_quad(planes + ((long long)(c + r) * target.H + row) * target.W, column, target.W,
                        masked(four, bits[r]));
         }
@@ -86,10 +86,10 @@ __forceinline__ void dgrad_input(const CellView& cell, const GradView& g, const 
                                  const InputTile& tile, int image, int c0, int q0, float* memory) {
     const InputShared shared(tile, memory);
     const Tiling& tiling = tile.tiling;
-    const int lane = tile_lane(tiling), group = tile_group(tiling), q = q0 + lane, outs = job.outs,
+    const int lane = tile_lane(tiling), group = tile_group(tiling), q = q0 + lane, outs = job.conv.outs,
               at = q < tiling.quads ? q : tiling.quads - 1, y = tiling.y(at), x = tiling.x(at);
     const GradZPlanes grad_z(cell, g, job.grad_z, image);
-    const float* weights = cell.weights_of(image / cell.N) + job.pointwise;
+    const float* weights = cell.weights_of(image / cell.N) + job.conv.pointwise;
     float4 dy[INPUT_ITEMS], z[INPUT_ITEMS], sums[INPUT_R];
     grad_z.read(group, tiling.groups, outs - 1, y, x, target.out_W, dy, z);
     for (int o = threadIdx.x; o < outs; o += CELL_THREADS) shared.factors[o] = grad_z.factors(cell, g, o);
@@ -110,7 +110,7 @@ __forceinline__ void dgrad_input(const CellView& cell, const GradView& g, const 
         __syncthreads();
     }
     if (q < tiling.quads)
-        store_input(cell, target, job, image, c0 + group * INPUT_R, y, x, sums,
+        store_input(cell, target, job.conv, image, c0 + group * INPUT_R, y, x, sums,
                     target_plane(cell, g, target, image, 0));
 }
 

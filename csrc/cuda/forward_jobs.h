@@ -148,6 +148,7 @@ inline InEdge in_edge(const Program& program, const rows::Edge& e) {
     need_at_most("operations of an edge", program.sum_of(e).count, MOST_TERMS);
     for (const rows::Term& term : program.sum_of(e))
         edge.term[edge.terms++] = {term.op, std::max(term.z, 0), term.norm};
+    std::stable_partition(edge.term, edge.term + edge.terms, [](const Term& term) { return term.norm != NO_NORM; });
     return edge;
 }
 
@@ -155,11 +156,12 @@ inline NodeJob node_job(const Program& program, int node) {
     NodeJob job{};
     job.node = node;
     need_at_most("edges into a node", node + 2, MOST_IN_EDGES);
-    int terms = 0;
+    int edges = 0, terms = 0;
     for (const rows::Edge& e : program.in_edges_of(node)) {
-        job.edge[job.edges++] = in_edge(program, e);
+        job.edge[edges++] = in_edge(program, e);
         terms = std::max(terms, program.sum_of(e).count);
     }
+    job.edges = Divisor(edges);
     job.terms = Divisor(terms);
     return job;
 }

@@ -10,10 +10,10 @@ constexpr int MOST_TARGETS = 40;
 constexpr int MOST_WGRAD_JOBS = 128;
 constexpr int MOST_CELL_EDGES = 64;
 
-constexpr int GRAD_Z_FLOATS = 12;  // of a GradZPlanes in shared memory
-constexpr int INPUT_R = 8;         // channels of a thread, in the gradient of an input
-constexpr int INPUT_ITEMS = 2;     // quads of grad z that a thread brings at a time
-constexpr int INPUT_LANES = 64;    // quads of a tile, at most
+constexpr int BLOCK_JOB_FLOATS = 20;  // of a job in shared memory
+constexpr int INPUT_R = 8;            // channels of a thread, in the gradient of an input
+constexpr int INPUT_ITEMS = 2;        // quads of grad z that a thread brings at a time
+constexpr int INPUT_LANES = 64;       // quads of a tile, at most
 
 enum class Reader { node, hidden, state };
 
@@ -28,16 +28,23 @@ struct GradZ {
 
 // Batch norm's backward in one channel: dz = factor * (dy - mean_dy - (z - mean) * mean_dy_xhat).
 struct BnFactors {
-    float factor, mean_dy, mean, mean_dy_xhat;
-    float dz(float dy, float z) const { return factor * (dy - mean_dy - (z - mean) * mean_dy_xhat); }
+    float factor, dy_less, mean, z_less;  // what factor * dy and z - mean are too much by
+
+    BnFactors(float factor, float mean_dy, float mean, float mean_dy_xhat)
+        : factor(factor), dy_less(factor * mean_dy), mean(mean), z_less(factor * mean_dy_xhat) {}
+    float dz(float dy, float z) const { return factor * dy - dy_less - (z - mean) * z_less; }
 };
 
 // The way back through one convolution; the rest is as in ConvJob.
-struct DgradJob {
-    GradZ grad_z;
+struct DgradConv {
     int outs;
     int kernel, dilation, stride, first;
     int depthwise, pointwise;
+};
+
+struct DgradJob {
+    GradZ grad_z;
+    DgradConv conv;
 };
 
 enum class To { hidden, state, input };
@@ -58,27 +65,36 @@ struct Target {
 
     PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
     int all(int C) const { return to == To::state ? C : channels; }
-    // Of a block whose threads have R of them each, 1 or 2.
-    PowerOfTwo block_channels(int R) const { return PowerOfTwo(R * in.groups, in.groups.log + R / 2); }
 };
 
-// Where things lie in shared memory, in floats, where a thread has R channels.
+// Where things lie in shared memory, in floats, where a thread has R channels, 1 or 2.
 struct DgradLayout {
-    int channels, steps;  // of a block; outputs at a time
+    PowerOfTwo channels;  // of a block
+    int steps;            // outputs at a time
+    int own;              // channels of a thread whose 1x1 convolution it undoes
+    int batch;            // jobs whose factors and taps are there at a time
+    PowerOfTwo threads;   // that bring those of a job
     int grad_z, weights;  // (steps, lanes), in quads; (steps, channels); then what pools pass back. Planes come first
-    int factors, taps;    // BnFactors (outs); (channels, most taps)
-    int planes;           // GradZPlanes (jobs)
+    int factors, taps;    // BnFactors (batch, outs); (batch, channels, most taps)
+    int jobs;             // of the target
     int floats;
 
-    DgradLayout(const Target& target, int R) {
-        channels = target.block_channels(R);
-        steps = target.out.groups * R;
-        grad_z = channels * target.plane().floats;
-        weights = grad_z + 4 * R * CELL_THREADS;
-        factors = weights + (steps * channels + 3) / 4 * 4;
-        taps = factors + 4 * target.outs;
-        planes = (taps + channels * target.taps + 3) / 4 * 4;
-        floats = planes + GRAD_Z_FLOATS * target.jobs;
+    DgradLayout() = default;
+    // A batch of as many jobs as `room` floats hold, one at least.
+    DgradLayout(const Target& target, int R, int room)
+        : channels(R * target.in.groups), steps(target.out.groups * R),
+          own(channels > target.out.groups ? channels / target.out.groups : 1),
+          grad_z(channels * target.plane().floats), weights(grad_z + 4 * R * CELL_THREADS),
+          factors(weights + (steps * channels + 3) / 4 * 4) {
+        const auto hold = [&](int count) {
+            batch = count;
+            taps = factors + 4 * batch * target.outs;
+            jobs = (taps + batch * channels * target.taps + 3) / 4 * 4;
+            floats = jobs + BLOCK_JOB_FLOATS * target.jobs;
+        };
+        hold(target.jobs > 1 ? target.jobs : 1);
+        while (batch > 1 && floats > room) hold(batch - 1);
+        while (2 * threads * batch <= CELL_THREADS) threads = PowerOfTwo(2 * threads);
     }
 };
 
@@ -110,6 +126,7 @@ struct StateJob {
 struct DgradJobs {
     DgradJob job[MOST_DGRAD_JOBS];
     Target target[MOST_TARGETS];
+    DgradLayout layout[MOST_TARGETS];
     Divisor targets;
     StateJob state[2];  // of the targets that are states
     NodeJob node;       // which a target is, and whose sums come next

@@ -192,8 +192,8 @@ struct InEdge {
 };
 
 struct NodeJob {
-    int node, edges;
-    Divisor terms;  // of an edge, at most
+    int node;
+    Divisor edges, terms;  // terms: of an edge, at most
     InEdge edge[MOST_IN_EDGES];
 };
 

@@ -1,7 +1,7 @@
 // What a state receives past the convolutions: from pools, skips and bypassing channels.
 #pragma once
 
-#include "target.cuh"
+#include "dgrad_part.cuh"
 
 namespace sgl_fast {
 
@@ -9,8 +9,10 @@ namespace sgl_fast {
 struct EdgeWeights {
     float *whole, *skip, *aux;
 
-    EdgeWeights(const CellView& cell, const StateJob& state, int v, float* memory)
-        : whole(memory), skip(memory + MOST_OUT_EDGES), aux(memory + 2 * MOST_OUT_EDGES) {
+    explicit EdgeWeights(float* memory)
+        : whole(memory), skip(memory + MOST_OUT_EDGES), aux(memory + 2 * MOST_OUT_EDGES) {}
+    // A block.
+    __forceinline__ void fill(const CellView& cell, const StateJob& state, int v) const {
         for (int e = threadIdx.x; e < state.edges; e += CELL_THREADS) {
             const OutEdge& edge = state.edge[e];
             const float weight = cell.edge_weight(v, edge.edge);
@@ -32,10 +34,13 @@ struct PoolFactors {
         mean_dy_xhat = mean_dy + channels;
         mean = mean_dy_xhat + channels;
     }
-    // Of channels c0 .. c0 + count - 1. A block; a thread a channel.
-    void fill(const CellView& cell, const GradView& g, const StateJob& state, bool max, int v, int c0,
-              int count) const {
-        for (int c = threadIdx.x; c < count; c += CELL_THREADS) {
+    // Of a block's mixed channels; a thread a channel.
+    __forceinline__ void fill(const DgradPart& part, bool max) const {
+        const CellView& cell = part.cell;
+        const GradView& g = part.g;
+        const StateJob& state = part.state();
+        const int v = part.learner(), c0 = part.c0();
+        for (int c = threadIdx.x; c < part.mixed(); c += CELL_THREADS) {
             float sum = 0, sum_xhat = 0, first_mean = 0;
             bool first = true;
             for (int e = 0; e < state.edges; e++) {
@@ -83,31 +88,32 @@ __forceinline__ float4 shared_out(const float4& dz, int stride, const Target& ta
     return make_float4(dz.x * share(x), dz.y * share(x + 1), dz.z * share(x + 2), dz.w * share(x + 3));
 }
 
-// Into planes[c]: grad z of a state's pool, of all edges that have it, for its mixed channels c0 .. c0 + count - 1; an average
-// pool's share of each pixel of its windows.
-__forceinline__ void pool_grad_z(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
-                                 bool max, int image, int c0, int count, const PoolFactors& factors, float* planes) {
+// Into a block's planes: grad z of a state's pool, of all edges that have it, for its mixed channels; an average pool's share of
+// each pixel of its windows.
+__forceinline__ void pool_grad_z(const DgradPart& part, bool max, const PoolFactors& factors) {
     constexpr int E = 1;  // edges at a time; two would spill
-    const PaddedPlane tile = target.plane();
-    const Tiling& out = target.out;
-    const StoragePtr saved = cell.saved_of(image) + (max ? state.max_z : state.avg_z);
+    const CellView& cell = part.cell;
+    const StateJob& state = part.state();
+    const PaddedPlane tile = part.target().plane();
+    const Tiling& out = part.tiling();
+    const StoragePtr saved = cell.saved_of(part.image()) + (max ? state.max_z : state.avg_z);
     for (int q = tile_lane(out); q < out.quads; q += out.lanes) {
         const int y = out.y(q), x = out.x(q);
-        for (int c = tile_group(out); c < count; c += out.groups) {
-            const int at[1] = {(c0 + c) * cell.pixels() + y * cell.out_W + x};
+        for (int c = tile_group(out); c < part.mixed(); c += out.groups) {
+            const int channel = part.c0() + c, at[1] = {channel * cell.pixels() + y * cell.out_W + x};
             float4 z[1], total = make_float4(0, 0, 0, 0);
             read_quads(saved, at, cell.out_W - x, cell.out_W % 4 == 0, z);
             for (int e0 = 0; e0 < anew(state.edges); e0 += E) {
                 float4 dy[E];
-                read_edges(cell, g, state, image, e0, (c0 + c) * cell.partial, y, x, dy);
+                read_edges(cell, part.g, state, part.image(), e0, channel * cell.partial, y, x, dy);
 #pragma unroll
                 for (int i = 0; i < E; i++)
                     total += (e0 + i < state.edges ? factors.factors[(e0 + i) * factors.channels + c] : 0) * dy[i];
             }
             const BnFactors all{1, factors.mean_dy[c], factors.mean[c], factors.mean_dy_xhat[c]};
             float4 dz = GradZPlanes::quad(all, total, z[0], x, cell.out_W);
-            if (!max) dz = shared_out(dz, state.stride, target, anew(y), anew(x));
-            *(float4*)(planes + c * tile.floats + tile.at(y, x)) = dz;
+            if (!max) dz = shared_out(dz, state.stride, part.target(), anew(y), anew(x));
+            *(float4*)(part.shared + c * tile.floats + tile.at(y, x)) = dz;
         }
     }
 }
@@ -160,10 +166,10 @@ __forceinline__ float4 pool_dgrad(const Target& target, bool chosen, const unsig
 }
 
 // What four pixels of a bypassing channel receive through the 2x2 max-pool, whose outputs' gradients these are.
-__forceinline__ float4 unpooled(const CellView& cell, const Target& target, const StateJob& state, int image,
-                                int channel, int y, int x, const float4& four) {
-    const unsigned bits = argmax_row(cell.pattern_of(image) + state.bypass_argmax, channel - cell.M, target.out_H,
-                                     target.out_W, y / 2, x / 4);
+__forceinline__ float4 unpooled(const DgradPart& part, int channel, int y, int x, const float4& four) {
+    const Target& target = part.target();
+    const unsigned bits = argmax_row(part.cell.pattern_of(part.image()) + part.state().bypass_argmax,
+                                     channel - part.cell.M, target.out_H, target.out_W, y / 2, x / 4);
     const bool upper = x / 2 % 4 != 0;  // which half of the four outputs these pixels belong to
     const float left = upper ? four.z : four.x, right = upper ? four.w : four.y;
     const int first = bits & 15, second = bits >> 4 & 15, row = y % 2 * 2;
@@ -172,11 +178,15 @@ __forceinline__ float4 unpooled(const CellView& cell, const Target& target, cons
     return within(all, x, target.W);
 }
 
-// sums[r] += what channels c + r of four pixels receive through skips of stride 1, or as bypassing channels.
-template <int R>
-__forceinline__ void add_skips(const CellView& cell, const GradView& g, const Target& target, const StateJob& state,
-                               const EdgeWeights& weights, int image, int c, int y, int x, float4 (&sums)[R]) {
+// sums[r] += what this thread's channels receive through skips of stride 1, or as bypassing channels, in its four pixels.
+template <int R> __forceinline__ void add_skips(const DgradPart& part, float4 (&sums)[R]) {
     constexpr int E = R == 1 ? 2 : 1;
+    const CellView& cell = part.cell;
+    const StateJob& state = part.state();
+    const EdgeWeights weights(part.edges);
+    const QuadPlace quad = part.in.unpacked();
+    const int c = part.channel<R>(), y = quad.y, x = quad.x, image = part.image();
+    if (!quad.has || (state.stride == 2 && c + R <= cell.M)) return;
     const bool strided = state.stride == 2;
     const int at_y = strided ? y / 2 : y, at_x = strided ? x / 2 / 4 * 4 : x;
     float4 totals[R];
@@ -187,7 +197,7 @@ __forceinline__ void add_skips(const CellView& cell, const GradView& g, const Ta
 #pragma unroll
         for (int r = 0; r < R; r++) {
             const int channel = c + r < cell.C ? c + r : cell.C - 1;
-            read_edges(cell, g, state, image, e0, channel % cell.M * cell.partial + channel / cell.M, at_y, at_x,
+            read_edges(cell, part.g, state, image, e0, channel % cell.M * cell.partial + channel / cell.M, at_y, at_x,
                        dy[r]);
         }
 #pragma unroll
@@ -211,58 +221,64 @@ __forceinline__ void add_skips(const CellView& cell, const GradView& g, const Ta
     }
 #pragma unroll
     for (int r = 0; r < R; r++) {
-        if (strided && c + r >= cell.M && c + r < cell.C)
-            totals[r] = unpooled(cell, target, state, image, c + r, y, x, totals[r]);
+        if (strided && c + r >= cell.M && c + r < cell.C) totals[r] = unpooled(part, c + r, y, x, totals[r]);
         sums[r] += totals[r];
     }
 }
 
-// Where a block's pools and skips lie in shared memory, and of which channels it is.
-struct StateShared {
-    float *planes, *factors, *edges;
-    int c0, channels;
-};
+__forceinline__ PoolFactors factors_of(const DgradPart& part, bool max) {
+    const int channels = part.at().channels;
+    return PoolFactors(part.state(), channels, (float*)part.grad_z() + max * (MOST_OUT_EDGES + 3) * channels);
+}
 
-// sums[r] += what channels c + r receive past the convolutions, in four pixels from (y, x) on, if the thread has any.
-template <int R>
-__forceinline__ void add_pool_skip_dgrad(const CellView& cell, const GradView& g, const Target& target,
-                                         const StateJob& state, const StateShared& shared, int image, int c, bool has,
-                                         int y, int x, float4 (&sums)[R]) {
-    const int c0 = shared.c0, here = cell.M - c0 < shared.channels ? cell.M - c0 : shared.channels, v = image / cell.N;
-    const PaddedPlane tile = target.plane();
-    const auto factors_of = [&](bool max) {
-        return PoolFactors(state, shared.channels, shared.factors + max * (MOST_OUT_EDGES + 3) * shared.channels);
-    };
-    __syncthreads();  // before: the convolutions' planes, or another tile's
-    const EdgeWeights weights(cell, state, v, shared.edges);
-    for (int max = 1; max >= 0; max--)
-        if ((max ? state.max_z : state.avg_z) >= 0) factors_of(max).fill(cell, g, state, max, v, c0, here);
-    for (int max = 1; max >= 0; max--) {
-        if ((max ? state.max_z : state.avg_z) < 0 || here <= 0) continue;
-        __syncthreads();
-        pool_grad_z(cell, g, target, state, max, image, c0, here, factors_of(max), shared.planes);
-        __syncthreads();
-        const unsigned char* argmax = cell.pattern_of(image) + state.argmax;
-#pragma unroll 1
-        for (int r = 0; r < R && has && c + r < c0 + here; r++) {
-            const float* plane = shared.planes + (c + r - c0) * tile.floats;
-            add_to(sums, r,
-                   state.stride == 1 ? pool_dgrad<1>(target, max, argmax, c + r, y, x, plane)
-                                     : pool_dgrad<2>(target, max, argmax, c + r, y, x, plane));
-        }
-    }
+// sums[r] += what this thread's channels receive through one pool, in its four pixels.
+template <int R> __forceinline__ void add_pool(const DgradPart& part, bool max, float4 (&sums)[R]) {
     __syncthreads();
-    if (has && (state.stride == 1 || c + R > cell.M)) add_skips(cell, g, target, state, weights, image, c, y, x, sums);
-    if (!has || target.index < 2) return;
-    const StoragePtr grad{(void*)(g.grad + ((long long)image * cell.nodes + target.index - 2) * cell.C * cell.pixels()),
-                          false};
+    pool_grad_z(part, max, factors_of(part, max));
+    __syncthreads();
+    const QuadPlace at = part.in.unpacked();
+    const Target& target = part.target();
+    const int group = tile_group(target.in) * R, floats = target.plane().floats;
+    const unsigned char* argmax = part.cell.pattern_of(part.image()) + part.state().argmax;
+#pragma unroll 1
+    for (int r = 0; r < R && at.has && group + r < part.mixed(); r++) {
+        const int c = part.c0() + group + r;
+        const float* plane = part.shared + (group + r) * floats;
+        add_to(sums, r,
+               part.state().stride == 1 ? pool_dgrad<1>(target, max, argmax, c, at.y, at.x, plane)
+                                        : pool_dgrad<2>(target, max, argmax, c, at.y, at.x, plane));
+    }
+}
+
+// sums[r] += the gradient of the cell's output in this thread's channels of a node and its four pixels.
+template <int R> __forceinline__ void add_own(const DgradPart& part, float4 (&sums)[R]) {
+    const CellView& cell = part.cell;
+    const QuadPlace quad = part.in.unpacked();
+    const int c = part.channel<R>();
+    const long long node = (long long)part.image() * cell.nodes + part.target().index - 2;
+    const StoragePtr grad{(void*)(part.g.grad + node * cell.C * cell.pixels()), false};
     int at[R];
     float4 own[R];
 #pragma unroll
-    for (int r = 0; r < R; r++) at[r] = (c + r < cell.C ? c + r : cell.C - 1) * cell.pixels() + y * cell.out_W + x;
-    read_quads(grad, at, cell.out_W - x, cell.out_W % 4 == 0, own);
+    for (int r = 0; r < R; r++)
+        at[r] = (c + r < cell.C ? c + r : cell.C - 1) * cell.pixels() + quad.y * cell.out_W + quad.x;
+    read_quads(grad, at, cell.out_W - quad.x, cell.out_W % 4 == 0, own);
 #pragma unroll
     for (int r = 0; r < R; r++) sums[r] += own[r];
+}
+
+// sums[r] += what this thread's channels receive past the convolutions, in its four pixels.
+template <int R> __forceinline__ void add_pool_skip_dgrad(const DgradPart& part, float4 (&sums)[R]) {
+    const auto has = [&](bool max) { return (max ? part.state().max_z : part.state().avg_z) >= 0; };
+    __syncthreads();  // before: the convolutions' planes, or another tile's
+    EdgeWeights(part.edges).fill(part.cell, part.state(), part.learner());
+    for (int max = 1; max >= 0; max--)
+        if (has(max)) factors_of(part, max).fill(part, max);
+    for (int max = 1; max >= 0; max--)
+        if (has(max) && part.mixed() > 0) add_pool(part, max, sums);
+    __syncthreads();
+    add_skips(part, sums);
+    if (part.target().index >= 2) add_own(part, sums);
 }
 
 }  // namespace sgl_fast

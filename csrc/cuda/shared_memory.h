@@ -11,6 +11,7 @@
 namespace sgl_fast {
 
 constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
+constexpr int DGRAD_FLOATS = 7600;       // of a block of dgrad: three a multiprocessor of 96 KB
 constexpr int BAND_FLOATS = 12288;       // of tensor cores: two blocks a multiprocessor of 96 KB
 
 // std::runtime_error where a block cannot have so many floats.
