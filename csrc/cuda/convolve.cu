@@ -15,6 +15,8 @@ struct ConvTable {
     ConvJob job[GROUP_JOBS];
 };
 
+static_assert(sizeof(PoolJob) <= sizeof(ConvTable), "a pool's job lies in the same place");
+
 // A block, and where its things lie.
 template <int R> struct ConvBlock {
     const CellView& cell;
@@ -24,15 +26,22 @@ template <int R> struct ConvBlock {
     __forceinline__ const JobGroup& group() const { return table.group; }
     __forceinline__ const ConvLayout& at() const { return table.group.layout; }
     __forceinline__ const ConvJob& job(int number) const { return table.job[number]; }
-    __forceinline__ int image() const { return blockIdx.y; }
+    __forceinline__ int image() const { return anew((int)blockIdx.y); }
     __forceinline__ int lane() const { return tile_lane(at().tiling); }
     __forceinline__ float4* hidden() const { return (float4*)(shared + at().hidden); }
-    __forceinline__ float* taps(int number) const { return shared + at().taps + number * job(0).chunk * group().taps; }
+    __forceinline__ float* taps(int number) const { return shared + at().taps + job(number).first_tap * job(0).chunk; }
     __forceinline__ float* pointwise(int number) const {
         return shared + at().pointwise + number * at().slices * R * job(0).chunk;
     }
-    __forceinline__ Moments* moments() const { return (Moments*)(shared + at().moments); }
+    // Of each output of a pass's, of its parts.
+    __forceinline__ Moments* moments(int group, int out) const {
+        return (Moments*)(shared + at().moments) + (group * R + out) * at().parts;
+    }
     __forceinline__ float* planes(int number) const { return shared + number * at().planes; }
+    // Of a tile from row y0 on; channels from c0 on at a time, and of those from number s0 on.
+    __forceinline__ int rows(int y0) const { return job(0).out_H - y0 < at().rows ? job(0).out_H - y0 : at().rows; }
+    __forceinline__ int chunk(int c0) const { return job(0).ins - c0 < job(0).chunk ? job(0).ins - c0 : job(0).chunk; }
+    __forceinline__ int step(int c0, int s0) const { return chunk(c0) - s0 < at().step ? chunk(c0) - s0 : at().step; }
 };
 
 __forceinline__ void copy_table(const ConvJobs& jobs, ConvTable& to) {
@@ -47,126 +56,120 @@ __forceinline__ void copy_table(const ConvJobs& jobs, ConvTable& to) {
     __syncthreads();
 }
 
-// How a block's threads share `jobs` jobs, at most GROUP_JOBS.
+// How a block's threads share some jobs.
 struct JobThreads {
     PowerOfTwo threads;
     int job, mine;
 
-    explicit JobThreads(int jobs) {
-        const int halves = jobs > 2 ? 2 : jobs - 1;
-        threads = PowerOfTwo(CELL_THREADS >> halves, 8 - halves);
-        job = (int)threadIdx.x / threads;
-        mine = (int)threadIdx.x % threads;
+    explicit JobThreads(int jobs) : threads(threads_of_job(jobs)) {
+        const int thread = anew((int)threadIdx.x);
+        job = thread / threads;
+        mine = thread % threads;
     }
 };
 
-// All jobs' weights of channels c0 .. c0 + count - 1, into shared memory.
-template <int R> __forceinline__ void load_weights(const ConvBlock<R>& block, int c0, int count) {
-    constexpr int N = 4;
-    const JobThreads share(block.group().count);
-    if (share.job >= block.group().count) return;
-    const ConvJob& job = block.job(share.job);
-    const float* weights = global(block.cell.weights_of(block.image() / block.cell.N));
-    const int taps = count * job.taps, all = taps + job.chunk * job.outs;
-    float *to_taps = block.taps(share.job), *to_pointwise = block.pointwise(share.job);
-    for (int first = share.mine; first < all; first += N * share.threads) {
-        float w[N];
+// Weights of channels c0 .. c0 + count - 1 of a thread's job, on their way to shared memory: N of them at a time.
+template <int R> struct Weights {
+    static constexpr int N = 4;
+    float w[N];
+
+    // Threads without a job read, too: what only some of them define is kept in registers for all of the kernel.
+    __forceinline__ void read(const ConvBlock<R>& block, int c0, int count, int round) {
+        const JobThreads share(block.group().count);
+        const ConvJob& job = block.job(share.job < block.group().count ? share.job : 0);
+        const float* weights = global(block.cell.weights_of(block.image() / block.cell.N));
+        const int taps = count * job.taps, all = taps + job.chunk * job.outs;
 #pragma unroll
         for (int k = 0; k < N; k++) {
-            const int i = first + k * share.threads, p = i < taps ? 0 : i - taps, out = p / job.chunk,
-                      c = p - out * job.chunk;
+            const int i = share.mine + (round * N + k) * share.threads, p = i < taps ? 0 : i - taps,
+                      out = p / job.chunk, c = p - out * job.chunk;
             const int from = i < taps ? job.depthwise + c0 * job.taps + i : job.pointwise + out * job.ins + c0 + c;
             w[k] = weights[i < all && c < count ? from : job.pointwise];
         }
+    }
+    // Whether there are more.
+    __forceinline__ bool write(const ConvBlock<R>& block, int count, int round) const {
+        const JobThreads share(block.group().count);
+        if (share.job >= block.group().count) return false;
+        const ConvJob& job = block.job(share.job);
+        const int taps = count * job.taps, all = taps + job.chunk * job.outs;
+        float *to_taps = block.taps(share.job), *to_pointwise = block.pointwise(share.job);
 #pragma unroll
         for (int k = 0; k < N; k++) {
-            const int i = first + k * share.threads;
+            const int i = share.mine + (round * N + k) * share.threads, p = i - taps, out = p / job.chunk;
             if (i < taps)
                 to_taps[i] = w[k];
             else if (i < all)
-                to_pointwise[i - taps] = w[k];
+                to_pointwise[(out / R * job.chunk + p - out * job.chunk) * R + out % R] = w[k];
         }
+        return share.mine + (round + 1) * N * share.threads < all;
     }
-}
+};
 
-// Channels c0 .. c0 + count - 1 of what the jobs read, and their weights. fresh: for the first time; there is no border yet.
-template <int R> __forceinline__ void load_chunk(const ConvBlock<R>& block, int c0, int count, bool fresh) {
-    constexpr int N = 1;
+// Channels c0 .. c0 + count - 1 of what the jobs read. fresh: for the first time; there is no border yet.
+template <int R> __forceinline__ void load_planes(const ConvBlock<R>& block, int c0, int count, bool fresh) {
     const CellView& cell = block.cell;
-    const JobThreads share(block.at().planes ? block.group().count : 1);
-    const ConvJob& job = block.job(share.job < block.group().count ? share.job : 0);
-    const Planes from = planes_from(cell, job, block.image() / block.cell.N, block.image() % cell.N);
-    unsigned char* pattern = cell.pattern_of(block.image()) + job.relu_mask;
-    const int octets = share.job < block.group().count && job.kernel > 1 ? count * from.H * job.octets.in_row : 0;
-    const PaddedPlane plane = job.plane();
-    Octets<N> in;
-    if (share.mine < octets)
-        in.read(from, job.octets, c0, count, plane, share.mine, share.threads, cell.replay ? pattern : nullptr);
-    if (fresh) clear(block.shared, block.at().hidden);
-    load_weights(block, c0, count);
-    if (fresh) __syncthreads();
-    for (int first = share.mine; first < octets;) {
-        in.template write<true>(cell.replay, job.record && !cell.replay ? pattern : nullptr, block.planes(share.job));
-        first += N * share.threads;
-        if (first < octets)
-            in.read(from, job.octets, c0, count, plane, first, share.threads, cell.replay ? pattern : nullptr);
+    if (block.job(0).kernel == 1) return;
+    // Found anew for each octet: sums have most registers.
+    const auto share = [&] { return JobThreads(block.at().planes ? block.group().count : 1); };
+    const auto job_of = [&](int job) -> const ConvJob& { return block.job(job < block.group().count ? job : 0); };
+    const auto pattern = [&](const ConvJob& job) { return cell.pattern_of(block.image()) + job.relu_mask; };
+    const auto octets = [&] {
+        return share().job < block.group().count ? count * block.job(0).in_H * block.job(0).octets.in_row : 0;
+    };
+    Octet in;
+    const auto read = [&](int number) {
+        const int image = block.image();
+        const ConvJob& job = job_of(share().job);
+        in.read(planes_from(cell, job, image / cell.N, image % cell.N), job.octets, c0, count, number,
+                cell.replay ? pattern(job) : nullptr);
+    };
+    read(share().mine);  // or the last one
+    if (fresh) {
+        clear(block.shared, block.at().hidden, anew((int)threadIdx.x));
+        __syncthreads();
+    }
+    while (in.number < octets()) {
+        const ConvJob& job = job_of(share().job);
+        in.write<true>(job.octets, job.in_H, job.in_W, c0, block.at().plane, cell.replay,
+                       job.record && !cell.replay ? pattern(job) : nullptr, block.planes(share().job));
+        in.number += share().threads;
+        if (in.number < octets()) read(in.number);
     }
 }
 
-// What 1x1 convolutions alone read, of channels c .. c + count - 1 in a job's tile of `quads` quads from row y0 on.
-template <int R>
-__forceinline__ void strided_rows(const ConvBlock<R>& block, const ConvJob& job, int c, int count, int y0, int quads,
-                                  int threads, int mine, float4* to) {
-    const CellView& cell = block.cell;
-    const Planes from = planes_from(cell, job, block.image() / block.cell.N, block.image() % cell.N);
-    const unsigned char* pattern = cell.pattern_of(block.image()) + job.relu_mask;
-    const Tiling& tiling = block.at().tiling;
-    for (int i = mine; i < count * tiling.lanes; i += threads) {
-        const int q = i % tiling.lanes, y = y0 + tiling.y(q), x = tiling.x(q);
-        if (q < quads) to[i] = strided_quad(from, pattern, cell.replay, job, c + i / tiling.lanes, y, x);
+// The same, and weights.
+template <int R> __forceinline__ void load_chunk(const ConvBlock<R>& block, int c0, bool fresh) {
+    const int count = block.chunk(c0);
+    Weights<R> weights;
+    weights.read(block, c0, count, 0);
+    load_planes(block, c0, count, fresh);
+    for (int round = 0; weights.write(block, count, round); round++) weights.read(block, c0, count, round + 1);
+}
+
+// A thread's place in a batch of jobs from number `first` on.
+template <int R> struct BatchThread : JobThreads {
+    int number;  // of its job; -1: none
+
+    __forceinline__ BatchThread(const ConvBlock<R>& block, int first) : JobThreads(jobs_of(block, first)) {
+        number = job < jobs_of(block, first) ? first + job : -1;
     }
-}
+    static __forceinline__ int jobs_of(const ConvBlock<R>& block, int first) {
+        const int left = block.group().count - first;
+        return left < block.at().batch ? left : block.at().batch;
+    }
+};
 
-// What the 1x1 convolutions of a batch of jobs from number `first` on read: channels c0 + s0 .. c0 + s0 + count - 1.
+// sums[r] += the products of R outputs' weights, next to each other, with `count` channels.
 template <int R>
-__forceinline__ void fill_hidden(const ConvBlock<R>& block, int first, int c0, int s0, int count, int y0, int rows) {
-    const int left = block.group().count - first, jobs = left < block.at().batch ? left : block.at().batch;
-    const JobThreads share(jobs);
-    if (share.job >= jobs) return;
-    const int number = first + share.job;
-    const ConvJob& job = block.job(number);
-    float4* to = block.hidden() + share.job * block.at().step * block.at().tiling.lanes;
-    if (job.kernel == 1)
-        strided_rows(block, job, c0 + s0, count, y0, rows * block.at().tiling.quads_in_row, share.threads, share.mine,
-                     to);
-    else
-        depthwise_rows<strip_of(R)>(job, block.at(), block.planes(number) + s0 * job.plane().floats,
-                                    block.taps(number) + s0 * job.taps, count, y0, rows, share.threads, share.mine, to);
-}
-
-// sums[r] += the products of R outputs' weights, rows of `chunk` floats, with `count` channels.
-template <int R>
-__forceinline__ void add_products(const float4* hidden, int lanes, const float* weights, int chunk, int count,
-                                  float4 (&sums)[R]) {
-    if (chunk % 4 == 0 && count % 4 == 0) {
-        for (int c = 0; c < count; c += 4) {
-            const float4 a = hidden[0], b = hidden[lanes], e = hidden[2 * lanes], f = hidden[3 * lanes];
+__forceinline__ void add_products(const float4* hidden, int lanes, const float* weights, int count, float4 (&sums)[R]) {
+#pragma unroll(R == 4 ? 2 : 1)
+    for (int c = 0; c < count; c++, hidden += lanes, weights += R) {
+        const float4 four = *hidden;
+        float w[R];
+        read_fours(weights, w);
 #pragma unroll
-            for (int r = 0; r < R; r++) {
-                const float4 w = *(const float4*)(weights + r * chunk + c);
-                sums[r] += w.x * a;
-                sums[r] += w.y * b;
-                sums[r] += w.z * e;
-                sums[r] += w.w * f;
-            }
-            hidden += 4 * lanes;
-        }
-        return;
-    }
-    for (int c = 0; c < count; c++) {
-        const float4 four = hidden[c * lanes];
-#pragma unroll
-        for (int r = 0; r < R; r++) sums[r] += weights[r * chunk + c] * four;
+        for (int r = 0; r < R; r++) sums[r] += w[r] * four;
     }
 }
 
@@ -175,8 +178,8 @@ template <int R> struct ConvOuts {
     int job, slice;  // job: of the batch
     bool has;
 
-    __forceinline__ ConvOuts(const ConvBlock<R>& block, int first, int pass) {
-        const int slot = pass * block.at().tiling.groups + tile_group(block.at().tiling);
+    __forceinline__ ConvOuts(const ConvBlock<R>& block, int first, int pass, int group) {
+        const int slot = pass * block.at().tiling.groups + group;
         job = block.at().batch > 1 ? slot / block.at().slices : 0;
         slice = slot - job * block.at().slices;
         has = job < block.at().batch && first + job < block.group().count && slice < block.at().slices;
@@ -184,45 +187,112 @@ template <int R> struct ConvOuts {
     }
 };
 
+// sums += the products of a part of a step.
+template <int R>
+__forceinline__ void add_part(const ConvBlock<R>& block, int first, int pass, int c0, int s0, int part,
+                              float4 (&sums)[R]) {
+    const ConvLayout& at = block.at();
+    const int left = block.step(c0, s0) - part, count = left < at.part ? left : at.part;
+    const ConvOuts<R> outs(block, first, pass, tile_group(at.tiling));
+    add_products(block.hidden() + outs.job * at.part * at.tiling.lanes + block.lane(), at.tiling.lanes,
+                 block.pointwise(first + outs.job) + (outs.slice * block.job(0).chunk + s0 + part) * R, count, sums);
+}
+
+// A step of a batch of jobs from number `first` on: depthwise convolutions of channels s0 .. s0 + step - 1 of those in
+// shared memory, a strip a thread, and their products.
+template <int R>
+__forceinline__ void depthwise_step(const ConvBlock<R>& block, int first, int pass, int c0, int s0, int y0,
+                                    float4 (&sums)[R]) {
+    const ConvLayout& at = block.at();
+    Strip<strip_of(R)> strip;
+    const auto place = [&] {
+        const BatchThread<R> thread(block, first);
+        const int number = thread.number < 0 ? first : thread.number;
+        strip.place(block.job(number), at, thread.number < 0 ? 0 : block.step(c0, s0), y0, block.rows(y0), thread.mine,
+                    thread.job * at.part * at.tiling.lanes);
+        return number;
+    };
+    {
+        const int number = place();
+        const ConvJob& job = block.job(number);
+        strip.convolve(job, at, block.planes(number) + s0 * at.plane.next(), block.taps(number) + s0 * job.taps);
+    }
+    place();  // found again rather than kept in registers
+    for (int part = 0; part < block.step(c0, s0); part += at.part) {
+        if (s0 + part) __syncthreads();
+        const int left = block.step(c0, s0) - part, count = left < at.part ? left : at.part;
+        strip.write(part, count, at.tiling.lanes, block.hidden());
+        __syncthreads();
+        add_part(block, first, pass, c0, s0, part, sums);
+    }
+}
+
+// The same of channels c0 + s0 .. c0 + s0 + step - 1 of jobs that are 1x1 convolutions alone, a quad a thread at a time.
+template <int R>
+__forceinline__ void pointwise_step(const ConvBlock<R>& block, int first, int pass, int c0, int s0, int y0,
+                                    float4 (&sums)[R]) {
+    const CellView& cell = block.cell;
+    const ConvLayout& at = block.at();
+    for (int part = 0; part < block.step(c0, s0); part += at.part) {
+        if (s0 + part) __syncthreads();
+        const int left = block.step(c0, s0) - part, count = left < at.part ? left : at.part;
+        const BatchThread<R> thread(block, first);
+#pragma unroll 1
+        for (int i = thread.mine; i < (thread.number < 0 ? 0 : count * at.tiling.lanes); i += thread.threads) {
+            const ConvJob& job = block.job(thread.number);
+            const int q = i % at.tiling.lanes, image = block.image();
+            if (q >= block.rows(y0) * at.tiling.quads_in_row) continue;
+            block.hidden()[thread.job * at.part * at.tiling.lanes + i] =
+                strided_quad(planes_from(cell, job, image / cell.N, image % cell.N),
+                             cell.pattern_of(image) + job.relu_mask, cell.replay, job,
+                             c0 + s0 + part + i / at.tiling.lanes, y0 + at.tiling.y(q), at.tiling.x(q));
+        }
+        __syncthreads();
+        add_part(block, first, pass, c0, s0, part, sums);
+    }
+}
+
 // R outputs of each thread in a tile: written, and their moments added to those of the tiles before.
 template <int R>
-__forceinline__ void finish_tile(const ConvBlock<R>& block, int first, int pass, int y0, int rows, float4 (&sums)[R]) {
+__forceinline__ void finish_tile(const ConvBlock<R>& block, int first, int pass, int y0, float4 (&sums)[R]) {
     const ConvLayout& at = block.at();
-    const ConvOuts<R> outs(block, first, pass);
+    const ConvOuts<R> outs(block, first, pass, tile_group(at.tiling));
     const ConvJob& job = block.job(first + outs.job);
-    const int q = block.lane(), y = y0 + at.tiling.y(q), x = at.tiling.x(q), left = job.out_W - x;
+    const int q = block.lane(), y = y0 + at.tiling.y(q), x = at.tiling.x(q), left = job.out_W - x, W = job.out_W;
     const PowerOfTwo span = at.tiling.span();
-    const bool has = outs.has && q < rows * at.tiling.quads_in_row;
-    const StoragePtr z = result_at(block.cell, job, block.image());
-#pragma unroll
-    for (int r = 0; r < R; r++) {
-        const int out = outs.slice * R + r;
-        if (has && out < job.outs) write_quad(z + ((long long)out * job.out_H + y) * job.out_W, x, job.out_W, sums[r]);
-        sums[r] = has ? within(as_saved(z, sums[r]), x, job.out_W) : make_float4(0, 0, 0, 0);
-    }
+    const bool has = outs.has && q < block.rows(y0) * at.tiling.quads_in_row;
+    const int pixels = !has ? 0 : left < 4 ? left : 4, out = outs.slice * R;
+    write_quads(block.cell.saved_of(block.image()), job.z + (out * job.out_H + y) * W + x, job.out_H * W,
+                has ? job.outs - out : 0, pixels, W % 4 == 0, sums);
     if (!block.cell.training) return;
-    Moments tile = moments_of(sums, !has ? 0 : left < 4 ? left : 4, span);
-    Moments& all =
-        block.moments()[(((first + outs.job) * at.slices + outs.slice) * R + lane_number<R>()) * at.parts + q / span];
+    Moments tile = moments_of(sums, pixels, span);
     if (!outs.has || q % span >= R) return;
+    Moments& all = block.moments(tile_group(at.tiling), lane_number<R>())[q / span];
     if (y0) merge(tile, all);
     all = tile;
 }
 
-// The norms of a group's jobs, from the moments of their planes' parts.
+// An image's statistics of a pass's outputs, from the moments of their planes' parts.
+template <int R> __forceinline__ void finish_pass(const ConvBlock<R>& block, int first, int pass) {
+    const CellView& cell = block.cell;
+    const int group = threadIdx.x / R, r = threadIdx.x % R;
+    if (group >= block.at().tiling.groups) return;
+    const ConvOuts<R> outs(block, first, pass, group);
+    const ConvJob& job = block.job(first + outs.job);
+    const int out = outs.slice * R + r;
+    if (!outs.has || out >= job.outs) return;
+    const Moments all = merged(block.moments(group, r), block.at().parts);
+    const long long norm = (long long)block.image() * cell.norms + job.norm + out;
+    cell.partial_mean[norm] = all.mean;
+    cell.partial_deviations[norm] = all.deviations;
+}
+
+// The norms of a group's jobs.
 template <int R> __forceinline__ void finish_group(const ConvBlock<R>& block) {
     const CellView& cell = block.cell;
     const Divisor outs = block.job(0).outs;
-    const int count = block.group().count * outs, parts = block.at().parts;
+    const int count = block.group().count * outs;
     const auto norm_of = [&](int i) { return block.job(i / outs).norm + i % outs; };
-    for (int i = threadIdx.x; i < count; i += CELL_THREADS) {
-        const Moments* of = block.moments() + (i / outs * block.at().slices * R + i % outs) * parts;
-        Moments all = of[0];
-        for (int k = 1; k < parts; k++) merge(all, of[k]);
-        const long long norm = (long long)block.image() * cell.norms + norm_of(i);
-        cell.partial_mean[norm] = all.mean;
-        cell.partial_deviations[norm] = all.deviations;
-    }
     if (is_last_block(cell.arrivals + block.image() / block.cell.N * cell.norms + block.job(0).norm, cell.N))
         finish_norms(cell, block.image() / block.cell.N, count, block.job(0).out_H * block.job(0).out_W, norm_of);
 }
@@ -230,44 +300,37 @@ template <int R> __forceinline__ void finish_group(const ConvBlock<R>& block) {
 template <int R> __forceinline__ void convolve(const ConvBlock<R>& block) {
     const ConvLayout& at = block.at();
     const ConvJob& one = block.job(0);
-    int loaded = -1;  // the chunk in shared memory
     for (int first = 0; first < block.group().count; first += at.batch)
         for (int pass = 0; pass == 0 || pass * at.tiling.groups < at.slices; pass++) {
             for (int y0 = 0; y0 < one.out_H; y0 += at.rows) {
-                const int rows = one.out_H - y0 < at.rows ? one.out_H - y0 : at.rows;
                 float4 sums[R];
 #pragma unroll
                 for (int r = 0; r < R; r++) sums[r] = make_float4(0, 0, 0, 0);
                 for (int c0 = 0; c0 < one.ins; c0 += one.chunk) {
-                    const int chunk = one.ins - c0 < one.chunk ? one.ins - c0 : one.chunk;
-                    __syncthreads();
-                    if (loaded != c0) {
-                        load_chunk(block, c0, chunk, loaded < 0);
+                    const bool fresh = !(first | pass | y0 | c0);
+                    if (y0 | c0) __syncthreads();
+                    if (fresh || one.chunk < one.ins) {
+                        load_chunk(block, c0, fresh);
                         __syncthreads();
                     }
-                    loaded = c0;
-                    for (int s0 = 0; s0 < chunk; s0 += at.step) {
-                        const int count = chunk - s0 < at.step ? chunk - s0 : at.step;
-                        if (s0) __syncthreads();
-                        fill_hidden(block, first, c0, s0, count, y0, rows);
-                        __syncthreads();
-                        const ConvOuts<R> outs(block, first, pass);
-                        add_products(block.hidden() + outs.job * at.step * at.tiling.lanes + block.lane(),
-                                     at.tiling.lanes,
-                                     block.pointwise(first + outs.job) + outs.slice * R * one.chunk + s0, one.chunk,
-                                     count, sums);
+                    for (int s0 = 0; s0 < block.chunk(c0); s0 += at.step) {
+                        if (one.kernel > 1)
+                            depthwise_step(block, first, pass, c0, s0, y0, sums);
+                        else
+                            pointwise_step(block, first, pass, c0, s0, y0, sums);
                     }
                 }
-                finish_tile(block, first, pass, y0, rows, sums);
+                finish_tile(block, first, pass, y0, sums);
             }
+            __syncthreads();
+            if (block.cell.training) finish_pass(block, first, pass);
         }
 }
 
 template <int R> __forceinline__ void convolve_block(const CellView& cell, const ConvJobs& jobs) {
     SHARED_DYNAMIC(float, shared);
     SHARED(ConvTable, table, 1);
-    if ((int)blockIdx.x >= jobs.groups)
-        return pool(cell, jobs.pools.job[blockIdx.x - jobs.groups], blockIdx.y, jobs.room, shared);
+    if ((int)blockIdx.x >= jobs.groups) return pool(cell, jobs, *(PoolJob*)table, shared);
     copy_table(jobs, table[0]);
     const ConvBlock<R> block{cell, table[0], shared};
     for (int j = 0; j < block.group().count; j++) {
@@ -277,15 +340,13 @@ template <int R> __forceinline__ void convolve_block(const CellView& cell, const
                     cell.pattern_of(block.image()) + job.relu_mask);
     }
     convolve(block);
-    if (!cell.training) return;
-    __syncthreads();
-    finish_group(block);
+    if (cell.training) finish_group(block);
 }
 
-KERNEL __launch_bounds__(CELL_THREADS, 2) convolve_kernel_4(CellView cell, const ConvJobs* __restrict__ jobs) {
+KERNEL __launch_bounds__(CELL_THREADS, 3) convolve_kernel_4(CellView cell, const ConvJobs* __restrict__ jobs) {
     convolve_block<4>(cell, *jobs);
 }
-KERNEL __launch_bounds__(CELL_THREADS, 2) convolve_kernel_8(CellView cell, const ConvJobs* __restrict__ jobs) {
+KERNEL __launch_bounds__(CELL_THREADS, 3) convolve_kernel_8(CellView cell, const ConvJobs* __restrict__ jobs) {
     convolve_block<8>(cell, *jobs);
 }
 

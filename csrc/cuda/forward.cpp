@@ -18,23 +18,24 @@ static_assert(PAD >= 5 / 2 * 2 && PAD % 4 == 0, "a dilated 5x5 kernel stays in t
 static_assert(pad_for(7 / 2 * 2) >= 7 / 2 * 2, "a dilated 7x7 kernel stays in its border");
 
 // A group's jobs and one more that reads the same planes; or with planes of its own, if all are worked at once.
-bool joins(const ConvJob* jobs, JobGroup& group, const ConvJob& job, int R) {
+bool joins(const ConvJob* jobs, JobGroup& group, ConvJob& job, int R) {
     const ConvJob& first = jobs[group.first];
     const bool alike = (first.kernel > 1) == (job.kernel > 1) && first.pad() == job.pad() && first.from == job.from &&
                        first.ins == job.ins && first.outs == job.outs && first.stride == job.stride &&
                        first.chunk == job.chunk;
     if (!alike || group.count == GROUP_JOBS) return false;
     const bool own = job.kernel > 1 && (first.index != job.index || group.layout.planes);
-    const int count = group.count + 1, taps = std::max<int>(group.taps, job.taps);
+    const int count = group.count + 1, taps = group.taps + job.taps;
     const ConvLayout layout(first, count, own, taps, R);
     const bool whole = job.chunk == job.ins, at_once = layout.batch == count;
-    if (layout.floats > SHARED_FLOATS || !(own ? whole && at_once : whole || at_once)) return false;
+    if (layout.floats > CONV_FLOATS || !(own ? whole && at_once : whole || at_once)) return false;
     if (group.count > 1 && own && !group.layout.planes) return false;
+    job.first_tap = group.taps;
     group = {group.first, count, taps, layout};
     return true;
 }
 
-std::vector<JobGroup> groups_of(const ConvJob* jobs, int count, int R) {
+std::vector<JobGroup> groups_of(ConvJob* jobs, int count, int R) {
     std::vector<JobGroup> groups;
     for (int i = 0; i < count; i++)
         if (groups.empty() || !joins(jobs, groups.back(), jobs[i], R))
@@ -133,16 +134,17 @@ struct Forward {
 
     // Mixed channels of a state whose planes are in so much shared memory at a time.
     int pool_channels(const PoolJob& pool, int room) const {
-        const int channel = PaddedPlane(pool.stride, view.out_H, view.out_W).floats;
-        return std::min<int>(view.M, (room - pool_moments(view.M, view.tiling)) / channel);
+        const PaddedPlane plane(pool.stride, view.out_H, view.out_W);
+        const int planes = room - pool_moments(view.M, view.tiling);
+        return std::min<int>(view.M, (planes - plane.floats) / plane.next() + 1);
     }
 
     // Of shared memory: for one mixed channel of a state at least.
     int pool_floats() const {
-        const int channel = PaddedPlane(view.H / view.out_H, view.out_H, view.out_W).floats,
-                  moments = pool_moments(view.M, view.tiling);
-        need_shared(stream, channel + moments, view.H, view.W);
-        return moments + std::max(channel, std::min(view.M * channel, SHARED_FLOATS - moments));
+        const PaddedPlane plane(view.H / view.out_H, view.out_H, view.out_W);
+        const int moments = pool_moments(view.M, view.tiling);
+        need_shared(stream, plane.floats + moments, view.H, view.W);
+        return moments + std::max(plane.floats, std::min(plane.floats_of(view.M), CONV_FLOATS - moments));
     }
 };
 

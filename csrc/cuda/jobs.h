@@ -21,10 +21,14 @@ constexpr int pad_for(int reach) { return reach <= PAD ? PAD : 2 * PAD; }
 struct PaddedPlane {
     int pad, row, floats;
 
+    PaddedPlane() : PaddedPlane(0, 0, 0) {}
     PaddedPlane(int stride, int out_H, int out_W, int pad = PAD)
         : pad(pad), row(stride * ((out_W + 3) / 4 * 4) + pad), floats((stride * out_H + 2 * pad) * row + pad) {}
     // Of the pixel (y, x).
     int at(int y, int x) const { return (y + pad) * row + x + pad; }
+    // Of planes that share borders, the lower one of each being the upper one of the next: from one to the next, and of all.
+    int next() const { return floats - pad * row - pad; }
+    int floats_of(int count) const { return count * next() + floats - next(); }
 };
 
 // Mean and sum of squared deviations of some numbers.
@@ -59,6 +63,7 @@ struct ConvJob {
     int depthwise, pointwise;
     int z;  // offset of its result: of an input, in the states; else in saved planes
     int norm;
+    int first_tap;  // in shared memory, of a channel's taps of all jobs of its group
 
     int pad() const { return pad_for(kernel / 2 * dilation); }
     PaddedPlane plane() const { return {stride, out_H, out_W, pad()}; }
@@ -68,50 +73,69 @@ struct ConvJob {
 // Rows of a depthwise convolution's outputs that a thread has where it has R outputs of a 1x1 convolution.
 constexpr int strip_of(int R) { return R == 4 ? 4 : 2; }
 
+constexpr int HIDDEN_QUADS = 2 * CELL_THREADS;  // of shared memory: what depthwise convolutions hand on at a time
+
 // Strips of `strip` rows, `apart` rows from one to the next, that cover so many.
-inline int strips_of(int rows, int strip, int apart) { return (rows + strip * apart - 1) / (strip * apart) * apart; }
+inline int strips_of(int rows, int strip, int apart) {
+    const int strips = (rows + strip * apart - 1) / (strip * apart) * apart;
+    return strips < rows ? strips : rows;
+}
+
+// How a block's threads share `jobs` jobs, at most GROUP_JOBS: a power of two has each.
+inline PowerOfTwo threads_of_job(int jobs) {
+    const int halves = jobs > 2 ? 2 : jobs - 1;
+    return PowerOfTwo(CELL_THREADS >> halves, 8 - halves);
+}
 
 // How a block of a group of jobs cuts it, and where things lie in shared memory, in floats, where a thread has R outputs.
 // Planes come first.
 struct ConvLayout {
     Tiling tiling;        // of results
     Divisor slices;       // of R outputs of a job
-    int batch, step;      // jobs at a time; input channels at a time
+    int batch;            // jobs at a time
+    int step, part;       // their input channels at a time; of these, in shared memory at a time
     int rows;             // of a tile
     Divisor strips[2];    // of rows of a tile's depthwise results, in quads; windows' rows one or two apart
+    PaddedPlane plane;    // of what windows read; planes share borders
     int planes;           // of a job, if each has its own, else 0
-    int hidden;           // what 1x1 convolutions read: (batch, step, lanes), in quads
-    int taps, pointwise;  // weights: (count, chunk, most taps); (count, slices * R, chunk)
-    int moments;          // Moments: (count, slices * R, parts)
+    int hidden;           // what 1x1 convolutions read: (batch, part, lanes), in quads
+    int taps, pointwise;  // weights: (chunk, taps of a job), job after job; (count, slices, chunk, R)
+    int moments;          // Moments: (tiling.groups, R, parts)
     int parts, floats;    // parts: of a plane, whose warps add up their own statistics
 
     ConvLayout() = default;
-    // own: whether each of `count` jobs like this one has planes of its own; most: taps of a job.
-    ConvLayout(const ConvJob& job, int count, bool own, int most, int R) {
+    // own: whether each of `count` jobs like this one has planes of its own; all_taps: of a channel, in floats.
+    ConvLayout(const ConvJob& job, int count, bool own, int all_taps, int R) {
         tiling = Tiling(job.out_H, job.out_W);
         const int lanes = tiling.lanes, groups = tiling.groups;
         slices = Divisor((job.outs + R - 1) / R);
         batch = groups / slices > 1 ? groups / slices : 1;
         if (batch > count) batch = count;
-        step = groups * 4 / batch > 1 ? groups * 4 / batch : 1;
-        if (step > job.chunk) step = job.chunk;
         rows = lanes / tiling.quads_in_row;
         if (rows > job.out_H) rows = job.out_H;
-        for (int apart = 1; apart <= 2; apart++)
-            strips[apart - 1] = Divisor(strips_of(rows, strip_of(R), apart) * tiling.quads_in_row);
+        step = job.chunk;
+        for (int apart = 1; apart <= 2; apart++) {
+            const Divisor all(strips_of(rows, strip_of(R), apart) * tiling.quads_in_row);
+            strips[apart - 1] = all;
+            if (step * all > threads_of_job(batch)) step = threads_of_job(batch) / all;
+        }
+        part = HIDDEN_QUADS / (batch * lanes);
+        if (part > step) part = step;
         parts = parts_of(lanes);
-        planes = own ? job.padded_floats() : 0;
-        hidden = (own ? count : 1) * job.padded_floats();
-        taps = hidden + 4 * batch * step * lanes;
-        pointwise = (taps + count * job.chunk * most + 3) / 4 * 4;
+        plane = job.plane();
+        const int padded = job.kernel == 1 ? 0 : plane.floats_of(job.chunk);
+        planes = own ? padded : 0;
+        hidden = (own ? count : 1) * padded;
+        taps = hidden + 4 * batch * part * lanes;
+        pointwise = (taps + job.chunk * all_taps + 3) / 4 * 4;
         moments = pointwise + count * slices * R * job.chunk;
-        floats = moments + count * slices * R * parts * MOMENTS;
+        floats = moments + groups * R * parts * MOMENTS;
     }
 };
 
 // Jobs of a block: they differ in kernels, weights, results, and if layout.planes in the planes that they read.
 struct JobGroup {
-    int first, count, taps;  // taps: the most of a job
+    int first, count, taps;  // taps: of a channel, of all jobs, in floats
     ConvLayout layout;
 };
 

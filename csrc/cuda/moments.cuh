@@ -13,6 +13,21 @@ __forceinline__ void merge(Moments& to, const Moments& more) {
     to.count = count;
 }
 
+// Of some parts.
+__forceinline__ Moments merged(const Moments* parts, int count) {
+    Moments all{0, 0, 0};
+    for (int k = 0; k < count; k++) {
+        all.count += parts[k].count;
+        all.mean += parts[k].count * parts[k].mean;
+    }
+    all.mean /= all.count;
+    for (int k = 0; k < count; k++) {
+        const float off = parts[k].mean - all.mean;
+        all.deviations += parts[k].deviations + parts[k].count * off * off;
+    }
+    return all;
+}
+
 // Of N numbers, a power of two, of each of `span` lanes, the one whose sum lane_sum returns here.
 template <int N> __forceinline__ int lane_number() {
     int number = 0;
@@ -33,8 +48,10 @@ template <int N> __forceinline__ float lane_sum(float (&v)[N], int span) {
             v[i] = mine + __shfl_xor_sync(WHOLE_WARP, other, step);
         }
 #pragma unroll
-    for (int step = N; step < WARP; step *= 2)
-        if (step < span) v[0] += __shfl_xor_sync(WHOLE_WARP, v[0], step);
+    for (int step = N; step < WARP; step *= 2) {
+        const float other = __shfl_xor_sync(WHOLE_WARP, v[0], step);
+        v[0] += step < span ? other : 0;
+    }
     return v[0];
 }
 
@@ -57,8 +74,10 @@ template <int N> __forceinline__ void to_lanes(float mine, float (&v)[N]) {
 template <int N> __forceinline__ Moments moments_of(const float4 (&quads)[N], int pixels, int span) {
     float count = pixels, v[N], means[N];
 #pragma unroll
-    for (int step = 1; step < WARP; step *= 2)
-        if (step < span) count += __shfl_xor_sync(WHOLE_WARP, count, step);
+    for (int step = 1; step < WARP; step *= 2) {
+        const float other = __shfl_xor_sync(WHOLE_WARP, count, step);
+        count += step < span ? other : 0;
+    }
 #pragma unroll
     for (int i = 0; i < N; i++) v[i] = total_of(quads[i]);
     const float mean = lane_sum(v, span) / (count > 0 ? count : 1);
@@ -71,6 +90,54 @@ template <int N> __forceinline__ Moments moments_of(const float4 (&quads)[N], in
         v[i] = dot_of(off, off);
     }
     return {count, mean, lane_sum(v, span)};
+}
+
+// The first `pixels` pixels of a quad of each of N planes, `plane` pixels from one to the next, of which `count` are there:
+// written, and left in `quads` as they are read again, 0 past them. whole: rows start at multiples of 16 bytes.
+template <int N>
+__forceinline__ void write_quads(const StoragePtr& to, int at, int plane, int count, int pixels, bool whole,
+                                 float4 (&quads)[N]) {
+    const int one = pixels > 1 ? 1 : 0, two = pixels > 2 ? 2 : 0, three = pixels > 3 ? 3 : 0;
+    if (to.half) {
+        unsigned short* data = global((unsigned short*)to.data) + at;
+#pragma unroll
+        for (int i = 0; i < N; i++, data += plane) {
+            const float4& x = quads[i];
+            const ushort4 bits =
+                make_ushort4(float_to_saved(x.x), float_to_saved(x.y), float_to_saved(x.z), float_to_saved(x.w));
+            quads[i] = make_float4(half_to_float(bits.x), half_to_float(bits.y), half_to_float(bits.z),
+                                   half_to_float(bits.w));
+            if (i >= count) continue;
+            if (whole) {
+                *(ushort4*)data = bits;
+                continue;
+            }
+            data[three] = three ? bits.w : bits.x;
+            data[two] = two ? bits.z : bits.x;
+            data[one] = one ? bits.y : bits.x;
+            data[0] = bits.x;
+        }
+    } else {
+        float* data = global((float*)to.data) + at;
+        if (whole)
+#pragma unroll
+            for (int i = 0; i < N; i++) {
+                if (i < count) *(float4*)(data + i * plane) = quads[i];
+            }
+        else
+#pragma unroll
+            for (int i = 0; i < N; i++, data += plane) {
+                if (i >= count) continue;
+                const float4& x = quads[i];
+                data[three] = three ? x.w : x.x;
+                data[two] = two ? x.z : x.x;
+                data[one] = one ? x.y : x.x;
+                data[0] = x.x;
+            }
+    }
+    if (pixels >= 4) return;
+#pragma unroll
+    for (int i = 0; i < N; i++) quads[i] = within(quads[i], 0, pixels);
 }
 
 // As it is kept: of float16 what is left of it.

@@ -46,48 +46,39 @@ __forceinline__ unsigned open_bits(const float4& x) {
     return is_open(x.x) | is_open(x.y) << 1 | is_open(x.z) << 2 | is_open(x.w) << 3;
 }
 
-// N octets of a thread, from number `first` of `count` channels on, every `by`th one; past the last one again that one.
-template <int N> struct Octets {
-    float4 quads[2 * N];
-    float mean[N], scale[N];
-    unsigned byte[N];
-    int place[N];  // in the padded planes; -1: none
-    int left[N], mask[N];
+// An octet of some consecutive planes.
+struct Octet {
+    float4 quads[2];
+    float mean, scale;
+    unsigned byte;
+    int number;
 
-    // given: the pattern that is replayed, or null.
-    __forceinline__ void read(const Planes& from, const OctetTiling& octets, int c0, int count,
-                              const PaddedPlane& plane, int first, int by, const unsigned char* given) {
-        const int each = from.H * octets.in_row, all = count * each;
-        int at[N];
-#pragma unroll
-        for (int k = 0; k < N; k++) {
-            const int i = first + k * by < all ? first + k * by : all - 1, x = octets.x(i), y = octets.y(i),
-                      c = octets.plane(i);
-            at[k] = ((c0 + c) * from.H + y) * from.W + x;
-            left[k] = from.W - x;
-            mask[k] = c0 * each + i;
-            place[k] = first + k * by < all ? c * plane.floats + plane.at(y, x) : -1;
-            mean[k] = from.mean ? from.mean[c0 + c] : 0;
-            scale[k] = from.mean ? from.scale[c0 + c] : 1;
-            byte[k] = given ? given[mask[k]] : 0;
-        }
+    // Number `wanted`, or past the last one that, of `count` channels from c0 on. given: the pattern that is replayed, or null.
+    __forceinline__ void read(const Planes& from, const OctetTiling& octets, int c0, int count, int wanted,
+                              const unsigned char* given) {
+        const int each = from.H * octets.in_row, i = wanted < count * each ? wanted : count * each - 1, x = octets.x(i),
+                  c = c0 + octets.plane(i);
+        const int at[1] = {(c * from.H + octets.y(i)) * from.W + x}, left[1] = {from.W - x};
+        number = wanted;
+        mean = from.mean ? from.mean[c] : 0;
+        scale = from.mean ? from.scale[c] : 1;
+        byte = given ? given[c0 * each + i] : 0;
         read_octets(from.first, at, left, from.W, quads);
     }
-    // RELU: whether there is one; record: where its pattern goes, or null.
-    template <bool RELU> __forceinline__ void write(bool replay, unsigned char* record, float* padded) const {
-#pragma unroll
-        for (int k = 0; k < N; k++) {
-            if (place[k] < 0) continue;
-            const float m = mean[k], s = scale[k];
-            const auto norm = [&](const float4& x) {
-                return make_float4((x.x - m) * s, (x.y - m) * s, (x.z - m) * s, (x.w - m) * s);
-            };
-            const float4 a = within(norm(quads[2 * k]), 0, left[k]), b = within(norm(quads[2 * k + 1]), 4, left[k]);
-            const unsigned bits = !RELU ? 255 : replay ? byte[k] : open_bits(a) | open_bits(b) << 4;
-            *(float4*)(padded + place[k]) = masked(a, bits);
-            if (left[k] > 4) *(float4*)(padded + place[k] + 4) = masked(b, bits >> 4);
-            if (record) record[mask[k]] = (unsigned char)bits;
-        }
+    // Into planes that share borders, each H x W. RELU: whether there is one; record: where its pattern goes, or null.
+    template <bool RELU>
+    __forceinline__ void write(const OctetTiling& octets, int H, int W, int c0, const PaddedPlane& plane, bool replay,
+                               unsigned char* record, float* padded) const {
+        const int i = anew(number), x = octets.x(i), left = W - x;
+        const auto norm = [&](const float4& x) {
+            return make_float4((x.x - mean) * scale, (x.y - mean) * scale, (x.z - mean) * scale, (x.w - mean) * scale);
+        };
+        const float4 a = within(norm(quads[0]), 0, left), b = within(norm(quads[1]), 4, left);
+        const unsigned bits = !RELU ? 255 : replay ? byte : open_bits(a) | open_bits(b) << 4;
+        float* to = padded + octets.plane(i) * plane.next() + plane.at(octets.y(i), x);
+        *(float4*)to = masked(a, bits);
+        if (left > 4) *(float4*)(to + 4) = masked(b, bits >> 4);
+        if (record) record[c0 * H * octets.in_row + i] = (unsigned char)bits;
     }
 };
 

@@ -21,10 +21,10 @@ struct Largest {
     float most;
 
     explicit Largest(int first) : best(first), most(-infinity()) {}
-    __forceinline__ void see(int t, float x) {
-        if (!(x > most || x != x)) return;
-        best = t;
-        most = x;
+    __forceinline__ void see(int t, float x) { take(x > most || x != x, t, x); }
+    __forceinline__ void take(bool wanted, int t, float x) {
+        best = wanted ? t : best;
+        most = wanted ? x : most;
     }
 };
 
@@ -42,27 +42,33 @@ template <int S>
 __forceinline__ void pool_quad(const float* plane, const PaddedPlane& tile, int H, int W, int y, int x, bool replay,
                                unsigned& choices, float4& most, float4& mean) {
     constexpr int width = 12, start = PAD - 1;  // start: of the window of the first output
-    const int rows = inside(y, S, H), top = S * y - 1;
-    float window[3][width], largest[4], means[4];
+    const int rows = inside(y, S, H), top = S * y - 1, first = top < 0 ? 3 : 0;
+    Largest found[4] = {Largest(first + (x == 0)), Largest(first), Largest(first), Largest(first)};
+    float largest[4], means[4], totals[4] = {0, 0, 0, 0};
 #pragma unroll
-    for (int i = 0; i < 3; i++) read_fours(plane + tile.at(top + i, S * x - PAD), window[i]);
+    for (int i = 0; i < 3; i++) {
+        float window[width];
+        read_some<start, start + S * 3 + 2>(plane + tile.at(top + i, S * x - PAD), window);
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const int given = choices >> 4 * e & 15;
+#pragma unroll
+            for (int j = 0; j < 3; j++) {
+                const int t = 3 * i + j, row = top + i, column = S * (x + e) - 1 + j;
+                const float pixel = window[start + S * e + j];
+                totals[e] += pixel;
+                const bool there = row >= 0 && row < H && column >= 0 && column < W,
+                           larger = pixel > found[e].most || pixel != pixel;
+                found[e].take(replay ? t == (given < 8 ? given : 8) : there && larger, t, pixel);
+            }
+        }
+    }
     unsigned chosen = 0;
 #pragma unroll
     for (int e = 0; e < 4; e++) {
-        const int left = S * (x + e) - 1, given = choices >> 4 * e & 15;
-        Largest found((top < 0 ? 3 : 0) + (left < 0 ? 1 : 0));
-        float total = 0, replayed = 0;
-#pragma unroll
-        for (int t = 0; t < 9; t++) {
-            const int row = top + t / 3, column = left + t % 3;
-            const float pixel = window[t / 3][start + S * e + t % 3];
-            total += pixel;
-            if (t == (given < 8 ? given : 8)) replayed = pixel;
-            if (row >= 0 && row < H && column >= 0 && column < W) found.see(t, pixel);
-        }
-        largest[e] = replay ? replayed : found.most;
-        chosen |= (unsigned)found.best << 4 * e;
-        means[e] = total / (rows * inside(x + e, S, W));
+        largest[e] = found[e].most;
+        chosen |= (unsigned)found[e].best << 4 * e;
+        means[e] = totals[e] / (rows * inside(x + e, S, W));
     }
     if (!replay) choices = chosen;
     most = make_float4(largest[0], largest[1], largest[2], largest[3]);
@@ -73,14 +79,17 @@ __forceinline__ void pool_quad(const float* plane, const PaddedPlane& tile, int 
 struct PoolBlock {
     const CellView& cell;
     const PoolJob& job;
-    const Planes from;
-    const PaddedPlane tile;
-    const Tiling& out;
-    const int image;
     float* shared;  // planes, then (2, M, parts) Moments: of max-pools, of average pools
     int room;       // floats for planes
 
-    __forceinline__ int parts() const { return parts_of(out.lanes); }
+    // Found where they are needed, rather than kept in registers.
+    __forceinline__ int image() const { return anew((int)blockIdx.y); }
+    __forceinline__ const Tiling& out() const { return cell.tiling; }
+    __forceinline__ Planes from() const { return state_of(cell, job.state, image() / cell.N, image() % cell.N); }
+    __forceinline__ int H() const { return job.state < 2 ? cell.H : cell.out_H; }
+    __forceinline__ int W() const { return job.state < 2 ? cell.W : cell.out_W; }
+    __forceinline__ PaddedPlane tile() const { return {job.stride, job.out_H, job.out_W}; }
+    __forceinline__ int parts() const { return parts_of(out().lanes); }
     __forceinline__ Moments* moments(int average, int channel) const {
         return (Moments*)(shared + room) + (average * cell.M + channel) * parts();
     }
@@ -90,22 +99,30 @@ struct PoolBlock {
 __forceinline__ void pool_quads(const PoolBlock& block, int channel, int c, int q0) {
     const CellView& cell = block.cell;
     const PoolJob& job = block.job;
-    const Tiling& out = block.out;
-    const int q = q0 + tile_lane(out), at = q < out.quads ? q : out.quads - 1, y = out.y(at), x = out.x(at),
-              left = job.out_W - x, mixed = channel < cell.M ? channel : cell.M - 1;
+    const Tiling& out = block.out();
+    unsigned choices = 0;
+    float4 both[2];
+    const auto argmax = [&](int channel, int y, int x) {
+        return cell.pattern_of(block.image()) + (job.argmax + (channel * job.out_H + y) * argmax_bytes(job.out_W) + x / 2);
+    };
+    {
+        const int q = q0 + tile_lane(out), at = q < out.quads ? q : out.quads - 1, y = out.y(at), x = out.x(at);
+        if (job.max_pool && cell.replay)
+            choices = read_choices(argmax(channel < cell.M ? channel : cell.M - 1, y, x), job.out_W - x);
+        const PaddedPlane tile = block.tile();
+        const float* plane = block.shared + c * tile.next();
+        if (job.stride == 1)
+            pool_quad<1>(plane, tile, block.H(), block.W(), y, x, cell.replay, choices, both[0], both[1]);
+        else
+            pool_quad<2>(plane, tile, block.H(), block.W(), y, x, cell.replay, choices, both[0], both[1]);
+    }
+    // Found again rather than kept in registers.
+    const int q = anew(q0) + tile_lane(out), at = q < out.quads ? q : out.quads - 1, y = out.y(at), x = out.x(at),
+              left = job.out_W - x, mixed = anew(channel) < cell.M ? channel : cell.M - 1;
     const PowerOfTwo span = out.span();
     const bool has = q < out.quads && channel < cell.M;
-    unsigned char* argmax = cell.pattern_of(block.image) + job.argmax +
-                            ((long long)mixed * job.out_H + y) * argmax_bytes(job.out_W) + x / 2;
-    unsigned choices = job.max_pool && cell.replay ? read_choices(argmax, left) : 0;
-    float4 both[2];
-    const float* plane = block.shared + c * block.tile.floats;
-    if (job.stride == 1)
-        pool_quad<1>(plane, block.tile, block.from.H, block.from.W, y, x, cell.replay, choices, both[0], both[1]);
-    else
-        pool_quad<2>(plane, block.tile, block.from.H, block.from.W, y, x, cell.replay, choices, both[0], both[1]);
-    if (has && job.max_pool && !cell.replay) write_choices(argmax, choices, left);
-    const StoragePtr saved = cell.saved_of(block.image) + (long long)mixed * cell.pixels() + y * job.out_W;
+    if (has && job.max_pool && !cell.replay) write_choices(argmax(mixed, y, x), choices, left);
+    const StoragePtr saved = cell.saved_of(block.image()) + (long long)mixed * cell.pixels() + y * job.out_W;
     if (has && job.max_pool) write_quad(saved + job.max_z, x, job.out_W, both[0]);
     if (has && job.avg_pool) write_quad(saved + job.avg_z, x, job.out_W, both[1]);
     if (!cell.training || !job.normed) return;
@@ -123,21 +140,25 @@ __forceinline__ void pool_quads(const PoolBlock& block, int channel, int c, int 
 // Both 3x3 pools, in as many channels at a time as `room` floats hold.
 __forceinline__ void pools_of(const PoolBlock& block) {
     const CellView& cell = block.cell;
-    const Planes& from = block.from;
+    const Tiling& out = block.out();
     const int chunk = block.job.chunk;
-    clear(block.shared, chunk * block.tile.floats);
+    clear(block.shared, block.tile().floats_of(chunk), anew((int)threadIdx.x));
+#pragma unroll 1
     for (int c0 = 0; c0 < cell.M; c0 += chunk) {
-        const int count = cell.M - c0 < chunk ? cell.M - c0 : chunk, octets = count * from.H * block.job.octets.in_row;
+        const int count = cell.M - c0 < chunk ? cell.M - c0 : chunk, octets = count * block.H() * block.job.octets.in_row;
         __syncthreads();
+#pragma unroll 1
         for (int first = threadIdx.x; first < octets; first += CELL_THREADS) {
-            Octets<1> in;
-            in.read(from, block.job.octets, c0, count, block.tile, first, CELL_THREADS, nullptr);
-            in.write<false>(false, nullptr, block.shared);
+            Octet in;
+            in.read(block.from(), block.job.octets, c0, count, first, nullptr);
+            in.write<false>(block.job.octets, block.H(), block.W(), c0, block.tile(), false, nullptr, block.shared);
         }
         __syncthreads();
-        for (int c = 0; c < count; c += block.out.groups)
-            for (int q0 = 0; q0 < block.out.quads; q0 += block.out.lanes) {
-                const int mine = c + tile_group(block.out), channel = mine < count ? c0 + mine : cell.M;
+#pragma unroll 1
+        for (int c = 0; c < count; c += out.groups)
+#pragma unroll 1
+            for (int q0 = 0; q0 < out.quads; q0 += out.lanes) {
+                const int mine = c + tile_group(out), channel = mine < count ? c0 + mine : cell.M;
                 pool_quads(block, channel, mine < count ? mine : 0, q0);
             }
     }
@@ -147,14 +168,15 @@ __forceinline__ void pools_of(const PoolBlock& block) {
 __forceinline__ void bypass_pools(const PoolBlock& block) {
     const CellView& cell = block.cell;
     const PoolJob& job = block.job;
-    const Planes& from = block.from;
-    const Tiling& out = block.out;
+    const Planes from = block.from();
+    const Tiling& out = block.out();
+#pragma unroll 1
     for (int i = threadIdx.x; i < (cell.C - cell.M) * out.quads; i += CELL_THREADS) {
         const int channel = i / out.quads, q = i % out.quads, y = out.y(q), x = out.x(q), c = cell.M + channel,
                   first = (c * from.H + 2 * y) * from.W + 2 * x, left = job.out_W - x;
         const int at[2] = {first, first + from.W}, lefts[2] = {from.W - 2 * x, from.W - 2 * x};
         const float mean = from.mean ? from.mean[c] : 0, scale = from.mean ? from.scale[c] : 1;
-        unsigned char* argmax = cell.pattern_of(block.image) + job.bypass_argmax +
+        unsigned char* argmax = cell.pattern_of(block.image()) + job.bypass_argmax +
                                 ((long long)channel * job.out_H + y) * argmax_bytes(job.out_W) + x / 2;
         const unsigned given = cell.replay ? read_choices(argmax, left) : 0;
         float4 quads[4];
@@ -179,14 +201,15 @@ __forceinline__ void bypass_pools(const PoolBlock& block) {
             choices |= (unsigned)found.best << 4 * e;
         }
         if (!cell.replay) write_choices(argmax, choices, left);
-        write_quad(cell.saved_of(block.image) + job.bypass_z + ((long long)channel * job.out_H + y) * job.out_W, x,
+        write_quad(cell.saved_of(block.image()) + job.bypass_z + ((long long)channel * job.out_H + y) * job.out_W, x,
                    job.out_W, make_float4(largest[0], largest[1], largest[2], largest[3]));
     }
 }
 
 // The statistics of the first norm are those of the others.
 __forceinline__ void share_norm(const CellView& cell, int v, int norm, int count, const int* norms) {
-    for (int i = threadIdx.x; i < cell.M * count; i += CELL_THREADS) {
+#pragma unroll 1
+    for (int i = anew((int)threadIdx.x); i < cell.M * count; i += CELL_THREADS) {
         const int to = norms[i / cell.M], channel = i % cell.M;
         for (int row = 0; row < 3 && to != norm; row++) {
             float* stats = cell.stats + ((long long)v * 3 + row) * cell.norms;
@@ -199,15 +222,13 @@ __forceinline__ void share_norm(const CellView& cell, int v, int norm, int count
 __forceinline__ void finish_pools(const PoolBlock& block) {
     const CellView& cell = block.cell;
     const PoolJob& job = block.job;
-    const int v = block.image / cell.N, first = job.max_pool ? 0 : 1, count = (job.max_pool + job.avg_pool) * cell.M;
+    const int v = block.image() / cell.N, first = job.max_pool ? 0 : 1, count = (job.max_pool + job.avg_pool) * cell.M;
     const auto norm_of = [&](int i) {
         return first + i / cell.M ? job.avg_norm + i % cell.M : job.max_norm + i % cell.M;
     };
     for (int i = threadIdx.x; i < count; i += CELL_THREADS) {
-        const Moments* of = block.moments(first + i / cell.M, i % cell.M);
-        Moments all = of[0];
-        for (int k = 1; k < block.parts(); k++) merge(all, of[k]);
-        const long long norm = (long long)block.image * cell.norms + norm_of(i);
+        const Moments all = merged(block.moments(first + i / cell.M, i % cell.M), block.parts());
+        const long long norm = (long long)block.image() * cell.norms + norm_of(i);
         cell.partial_mean[norm] = all.mean;
         cell.partial_deviations[norm] = all.deviations;
     }
@@ -218,16 +239,12 @@ __forceinline__ void finish_pools(const PoolBlock& block) {
     if (job.avg_pool) share_norm(cell, v, job.avg_norm, job.avg_edges, job.avg_norms);
 }
 
-// room: floats of shared memory.
-__forceinline__ void pool(const CellView& cell, const PoolJob& job, int image, int room, float* shared) {
-    const PoolBlock block{cell,
-                          job,
-                          state_of(cell, job.state, image / cell.N, image % cell.N),
-                          PaddedPlane(job.stride, job.out_H, job.out_W),
-                          cell.tiling,
-                          image,
-                          shared,
-                          room - pool_moments(cell.M, cell.tiling)};
+// A block after those of convolutions. job: in shared memory.
+__forceinline__ void pool(const CellView& cell, const ConvJobs& jobs, PoolJob& job, float* shared) {
+    for (int i = threadIdx.x; i < (int)(sizeof(PoolJob) / sizeof(int)); i += CELL_THREADS)
+        ((int*)&job)[i] = ((const int*)&jobs.pools.job[blockIdx.x - jobs.groups])[i];
+    __syncthreads();
+    const PoolBlock block{cell, job, shared, jobs.room - pool_moments(cell.M, cell.tiling)};
     if (job.max_pool || job.avg_pool) pools_of(block);
     if (job.bypass) bypass_pools(block);
     if (!cell.training || !job.normed) return;

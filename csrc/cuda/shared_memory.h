@@ -11,7 +11,8 @@
 namespace sgl_fast {
 
 constexpr int SHARED_FLOATS = 11 << 10;  // of a block, where one channel at a time needs no more
-constexpr int DGRAD_FLOATS = 7600;       // of a block of dgrad: three a multiprocessor of 96 KB
+constexpr int CONV_FLOATS = 7968;        // of the forward's: three blocks a multiprocessor of 96 KB
+constexpr int DGRAD_FLOATS = 7600;       // the same of the gradients of inputs
 constexpr int BAND_FLOATS = 12288;       // of tensor cores: two blocks a multiprocessor of 96 KB
 
 // std::runtime_error where a block cannot have so many floats.
@@ -25,8 +26,9 @@ inline void need_shared(const Stream& stream, int floats, int H, int W) {
 // Sets how many channels at a time fit into a block; returns the floats of shared memory that they need.
 inline int choose_chunk(const Stream& stream, ConvJob& job, int R) {
     const auto floats = [&] { return ConvLayout(job, 1, false, job.taps, R).floats; };
-    job.chunk = Divisor(std::min(job.ins, 16));
-    while (job.chunk > 1 && floats() > SHARED_FLOATS) job.chunk = Divisor(job.chunk - 1);
+    int chunks = (job.ins + 15) / 16;
+    const auto cut = [&] { job.chunk = Divisor((job.ins + chunks - 1) / chunks); };
+    for (cut(); job.chunk > 1 && floats() > CONV_FLOATS; cut()) chunks++;
     need_shared(stream, floats(), job.in_H, job.in_W);
     return floats();
 }
