@@ -160,7 +160,7 @@ struct Backward {
         WgradJobs jobs{};
         int floats = 0, chunks = 0;
         for (size_t i = 0; i < count; i++) {
-            jobs.job[i] = {convs[i].conv, convs[i].grad_z, 0, {}, {}, {}, {}, {}, {}};
+            jobs.job[i] = {convs[i].conv, convs[i].grad_z, 0, {}, {}, {}, {}, {}, {}, {}, {}};
             floats = std::max(floats, choose_tile(stream, jobs.job[i]));
             chunks = std::max(chunks, jobs.job[i].chunks());
         }

@@ -61,7 +61,10 @@ inline PowerOfTwo threads_of(int items) {
 
 // Cuts a job, such that grad z is read the fewest times; returns the floats of shared memory that it needs.
 inline int choose_tile(const Stream& stream, WgradJob& job) {
-    if (choose_band(job)) return TensorCoreLayout(job).floats;
+    if (choose_band(job)) {
+        job.core = TensorCoreLayout(job);
+        return job.core.floats;
+    }
     const auto floats = [&] { return WgradLayout(job).floats; };
     const auto fits = [&] { return floats() <= SHARED_FLOATS && job.pointwise_items() <= CELL_THREADS; };
     WgradJob best = job;
@@ -75,9 +78,10 @@ inline int choose_tile(const Stream& stream, WgradJob& job) {
     job = best;
     job.pointwise_threads = threads_of(job.pointwise_items());
     job.depthwise_threads = threads_of(job.depthwise_items());
-    job.in_items = Divisor(job.ins() / SIDE);
-    need_shared(stream, floats(), job.conv.in_H, job.conv.in_W);
-    return floats();
+    job.in_items = Divisor(job.ins() / SIDE_INS);
+    job.at = WgradLayout(job);
+    need_shared(stream, job.at.floats, job.conv.in_H, job.conv.in_W);
+    return job.at.floats;
 }
 
 }  // namespace sgl_fast
