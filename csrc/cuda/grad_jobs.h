@@ -8,6 +8,7 @@ namespace sgl_fast {
 constexpr int MOST_DGRAD_JOBS = 80;
 constexpr int MOST_TARGETS = 40;
 constexpr int MOST_WGRAD_JOBS = 128;
+constexpr int MOST_WGRAD_CHUNKS = 512;
 constexpr int MOST_CELL_EDGES = 64;
 
 constexpr int GRAD_Z_FLOATS = 12;  // of a GradZPlanes in shared memory
@@ -207,7 +208,13 @@ inline TensorCoreLayout::TensorCoreLayout(const WgradJob& job) {
     floats = all > sums ? all : sums;
 }
 
+// What a block does: of which job, which chunk of its input channels.
+struct WgradChunk {
+    short job, number;
+};
+
 struct WgradJobs {
+    WgradChunk chunk[MOST_WGRAD_CHUNKS];
     WgradJob job[MOST_WGRAD_JOBS];
 };
 

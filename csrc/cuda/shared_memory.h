@@ -32,7 +32,7 @@ inline int choose_chunk(const Stream& stream, ConvJob& job, int R) {
 
 // Cuts a job for tensor cores, as many rows and sixteens of channels at a time as fit; false where one of each does not.
 inline bool choose_band(WgradJob& job) {
-    constexpr int MOST_SIXTEENS = 4;
+    constexpr int MOST_SIXTEENS = 2;
     if (job.conv.ins % WMMA || job.conv.outs % WMMA || job.conv.taps > MOST_TAPS) return false;
     const auto fits = [&] { return job.slots <= CELL_WARPS && TensorCoreLayout(job).floats <= BAND_FLOATS; };
     const int height = job.conv.out_H;

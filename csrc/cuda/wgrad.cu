@@ -244,9 +244,8 @@ KERNEL __launch_bounds__(CELL_THREADS, 2)
     const WgradBlock block{own};
     const WgradShared shared{block.job().at, memory};
     const TensorCoreShared core{block.job(), memory};
-    block.put_job(table->job + blockIdx.z, cell.N, groups);
+    block.put_job(*table, cell.N, groups);
     __syncthreads();
-    if (block.part().count <= 0) return;
     block.put_image(cell, g, block.part().first);
     __syncthreads();
     if (block.job().band)

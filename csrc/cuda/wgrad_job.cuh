@@ -146,14 +146,16 @@ struct WgradBlock {
     const WgradImage& image(int image) const { return ((const WgradImage*)(at + IMAGES))[image % 2]; }
 
     // A block, which then waits.
-    void put_job(const WgradJob* from, int N, const Divisor& groups) const {
+    void put_job(const WgradJobs& jobs, int N, const Divisor& groups) const {
+        const WgradChunk of = jobs.chunk[blockIdx.z];
+        const WgradJob* from = jobs.job + of.job;
         static_assert(sizeof(WgradJob) % sizeof(int) == 0 && sizeof(WgradJob) / sizeof(int) < CELL_THREADS,
                       "a thread copies a word");
         const int mine = thread();
         if (mine < (int)(sizeof(WgradJob) / sizeof(int))) ((int*)at)[mine] = ((const int*)from)[mine];
         if (mine != CELL_THREADS - 1) return;
         const int v = (int)blockIdx.y / groups, group = (int)blockIdx.y - v * groups, chunk = from->conv.chunk,
-                  c0 = (int)blockIdx.x * chunk, left = from->conv.ins - c0;
+                  c0 = of.number * chunk, left = from->conv.ins - c0;
         *(WgradPart*)(at + PART) = {v, v * N + N * group / groups, v * N + N * (group + 1) / groups, c0,
                                     left < chunk ? left : chunk};
     }
