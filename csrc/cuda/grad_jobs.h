@@ -117,14 +117,14 @@ struct DgradJobs {
 };
 
 constexpr int SIDE_OUTS = 4;  // outputs, and inputs, of whose products a thread has the sums
-constexpr int SIDE_INS = 2;
+constexpr int SIDE_INS = 1;
 constexpr int SIDES = SIDE_OUTS * SIDE_INS;
 constexpr int MOST_TAPS = 25;  // whose sums a thread has, of a depthwise convolution
 constexpr int ROWS_OF_7 = 3;   // the taps of 7 x 7 are shared by threads with three, three and one row
 constexpr int PARTS_OF_7 = 3;
 constexpr int SUM_STEP = CELL_THREADS + 1;  // from a thread's sum to its next in shared memory, in another bank
 constexpr int WMMA = 16;                    // rows and columns of a matrix of tensor cores
-constexpr int SWEEP = 2;                    // WMMA outputs whose sums a warp has in registers
+constexpr int SWEEP = 2;                    // WMMA outputs whose sums a warp has in registers; 1 beside those of taps
 constexpr int LANE_TAPS = 15;               // that a lane sums; the two lanes of a channel share its rows
 
 struct WgradJob;
@@ -173,6 +173,7 @@ struct WgradJob {
     int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
     int outs() const { return (conv.outs + SIDE_OUTS - 1) / SIDE_OUTS * SIDE_OUTS; }
     int ins() const { return (conv.chunk + SIDE_INS - 1) / SIDE_INS * SIDE_INS; }
+    int sweep() const { return conv.taps ? 1 : SWEEP; }
     int tap_parts() const { return conv.kernel == 7 ? PARTS_OF_7 : 1; }
     int part_taps() const { return conv.kernel == 7 ? ROWS_OF_7 * 7 : conv.taps; }
     // Of which a thread has the sums: SIDE_OUTS x SIDE_INS 1x1 weights, a part of a channel's taps.

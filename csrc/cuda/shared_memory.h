@@ -42,7 +42,8 @@ inline bool choose_band(WgradJob& job) {
     const auto cut = [&] {
         job.conv.chunk = Divisor(sixteens * WMMA);
         job.sixteens = job.slots = PowerOfTwo(sixteens);
-        while (job.slots * WMMA * SWEEP * WMMA < job.conv.chunk * job.conv.outs) job.slots = PowerOfTwo(2 * job.slots);
+        while (job.slots * WMMA * job.sweep() * WMMA < job.conv.chunk * job.conv.outs)
+            job.slots = PowerOfTwo(2 * job.slots);
     };
     for (cut(); sixteens > 1 && (job.conv.ins % job.conv.chunk || !fits()); cut()) sixteens /= 2;
     while (job.band > 1 && !fits()) job.band--;

@@ -6,8 +6,22 @@
 
 namespace sgl_fast {
 
+// A thread's sums over its quads of all images.
+struct CoreSums {
+    float pointwise[SIDES];  // (outs, ins)
+    float depthwise[MOST_TAPS];
+
+    CoreSums() {
+#pragma unroll
+        for (int i = 0; i < SIDES; i++) pointwise[i] = 0;
+#pragma unroll
+        for (int i = 0; i < MOST_TAPS; i++) depthwise[i] = 0;
+    }
+};
+
 // Where things lie in shared memory: as WgradLayout says.
 struct WgradShared {
+    template <bool> using Sums = CoreSums;
     const WgradLayout& at;
     float* memory;
 
@@ -24,25 +38,6 @@ struct Share {
     int threads, item, mine;  // mine: which of the item's threads
 
     explicit Share(const PowerOfTwo& threads) : threads(threads), item(thread() / threads), mine(thread() % threads) {}
-};
-
-// As CUDA cores add them.
-struct CoreSums {
-    float pointwise[SIDES];  // (outs, ins)
-    float depthwise[MOST_TAPS];
-
-    explicit CoreSums(const WgradSums& sums) {
-#pragma unroll
-        for (int i = 0; i < SIDES; i++) pointwise[i] = sums.x[i];
-#pragma unroll
-        for (int i = 0; i < MOST_TAPS; i++) depthwise[i] = sums.x[SIDES + i];
-    }
-    void put(WgradSums& sums) const {
-#pragma unroll
-        for (int i = 0; i < SIDES; i++) sums.x[i] = pointwise[i];
-#pragma unroll
-        for (int i = 0; i < MOST_TAPS; i++) sums.x[SIDES + i] = depthwise[i];
-    }
 };
 
 __forceinline__ void add_dot(float& sum, const float4& a, const float4& b) {
@@ -140,6 +135,7 @@ __forceinline__ void load_grad_z(const WgradBlock& block, const WgradImage& imag
 }
 
 // What the 1x1 convolution reads: channel c of the chunk, four outputs from (y, x).
+template <bool TAPS>
 __forceinline__ float4 pointwise_in_quad(const WgradBlock& block, const WgradImage& image, int c, int y, int x,
                                          const WgradShared& shared) {
     const ConvJob& conv = block.job().conv;
@@ -150,6 +146,7 @@ __forceinline__ float4 pointwise_in_quad(const WgradBlock& block, const WgradIma
 }
 
 // What the 1x1 convolution reads, in a tile from q0 on.
+template <bool TAPS>
 __forceinline__ void load_pointwise_in(const WgradBlock& block, const WgradImage& image, int q0,
                                        const WgradShared& shared) {
     const WgradJob& job = block.job();
@@ -158,29 +155,28 @@ __forceinline__ void load_pointwise_in(const WgradBlock& block, const WgradImage
     for (int c = group_of(tiling); c < job.ins(); c += tiling.groups) {
         forget();
         shared.pointwise_in()[c * tiling.lanes + lane] = q < tiling.quads && c < block.part().count
-                                                             ? pointwise_in_quad(block, image, c, y, x, shared)
+                                                             ? pointwise_in_quad<TAPS>(block, image, c, y, x, shared)
                                                              : make_float4(0, 0, 0, 0);
     }
 }
 
 // Adds one image to the sums.
+template <bool TAPS>
 __forceinline__ void add_image(const WgradBlock& block, const WgradImage& image, const WgradShared& shared,
-                               WgradSums& all) {
+                               CoreSums& sums) {
     const WgradJob& job = block.job();
     const ConvJob& conv = job.conv;
     const Tiling& tiling = job.tiling;
-    CoreSums sums(all);
     if (conv.taps) load_opened(block, image, 0, conv.in_H, conv.plane(), shared.padded());
     for (int q0 = 0; q0 < tiling.quads; q0 += tiling.lanes) {
         if (q0) __syncthreads();
         load_grad_z(block, image, q0, shared);
         if (conv.taps && q0 == 0) __syncthreads();
-        load_pointwise_in(block, image, q0, shared);
+        load_pointwise_in<TAPS>(block, image, q0, shared);
         __syncthreads();
         add_pointwise(job, shared, sums);
         if (conv.taps) add_depthwise(block, q0, shared, sums);
     }
-    sums.put(all);
 }
 
 // Every thread's first `count` sums into shared memory.
@@ -200,6 +196,7 @@ __forceinline__ float over_threads(const float* memory, const Share& share, int 
 }
 
 // Writes them from the threads' sums.
+template <bool TAPS>
 __forceinline__ void store_sums(const WgradBlock& block, const CoreSums& sums, float* memory, float* dw) {
     const WgradJob& job = block.job();
     const ConvJob& conv = job.conv;
@@ -236,8 +233,29 @@ __forceinline__ void load_weights(const CellView& cell, const GradView& g, const
         shared.pointwise()[i] = weights[conv.pointwise + i % conv.outs * conv.ins + part.c0 + i / conv.outs];
 }
 
+// The gradients of a block's weights. TAPS: of a depthwise convolution, too.
+template <bool TAPS, class Shared>
+__forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradBlock& block, const Shared& shared,
+                           long long weights, float* shares) {
+    load_weights(cell, g, block, shared);
+    typename Shared::template Sums<TAPS> sums;
+    int image = block.part().first;
+    do {
+        block.next(cell, g, image);
+        add_image<TAPS>(block, block.image(image), shared, sums);
+    } while (++image < block.part().end);
+    store_sums<TAPS>(block, sums, shared.memory, shares + anew(blockIdx.y) * weights);
+}
+
+// Blocks of a multiprocessor: as many as the compiler finds registers for without a stack.
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1200)
+constexpr int WGRAD_BLOCKS = 2;
+#else
+constexpr int WGRAD_BLOCKS = 3;
+#endif
+
 // shares (V * groups, weights): of each group of images.
-KERNEL __launch_bounds__(CELL_THREADS, 2)
+KERNEL __launch_bounds__(CELL_THREADS, WGRAD_BLOCKS)
     wgrad_kernel(CellView cell, GradView g, const WgradJobs* table, Divisor groups, long long weights, float* shares) {
     SHARED_DYNAMIC(float, memory);
     SHARED(float4, own, WgradBlock::QUADS);
@@ -248,24 +266,13 @@ KERNEL __launch_bounds__(CELL_THREADS, 2)
     __syncthreads();
     block.put_image(cell, g, block.part().first);
     __syncthreads();
-    if (block.job().band)
-        load_weights(cell, g, block, core);
+    const int band = block.job().band, taps = block.job().conv.taps;
+    if (band && taps)
+        wgrad<true>(cell, g, block, core, weights, shares);
+    else if (band)
+        wgrad<false>(cell, g, block, core, weights, shares);
     else
-        load_weights(cell, g, block, shared);
-    WgradSums sums;
-    int image = block.part().first;
-    do {
-        block.next(cell, g, image);
-        if (block.job().band)
-            add_image(block, block.image(image), core, sums);
-        else
-            add_image(block, block.image(image), shared, sums);
-    } while (++image < block.part().end);
-    float* dw = shares + anew(blockIdx.y) * weights;
-    if (block.job().band)
-        store_sums(block, TensorCoreSums(sums), memory, dw);
-    else
-        store_sums(block, CoreSums(sums), memory, dw);
+        wgrad<true>(cell, g, block, shared, weights, shares);
 }
 
 // sums (V, weights): of the groups.

@@ -177,18 +177,6 @@ struct WgradBlock {
     }
 };
 
-// A thread's sums over its quads of all images, of either way.
-struct WgradSums {
-    static constexpr int CORE = SIDES + MOST_TAPS, TENSOR_CORE = 8 * SWEEP + LANE_TAPS,
-                         COUNT = CORE > TENSOR_CORE ? CORE : TENSOR_CORE;
-    float x[COUNT];
-
-    WgradSums() {
-#pragma unroll
-        for (int i = 0; i < COUNT; i++) x[i] = 0;
-    }
-};
-
 constexpr int READS = 2;  // quads of a thread on their way from memory at a time
 
 // Rows first .. first + rows - 1 of the block's channels, as far as their recorded ReLU is open, into planes with a border;

@@ -8,8 +8,23 @@
 
 namespace sgl_fast {
 
+// A warp's sums.
+template <bool TAPS> struct TensorCoreSums {
+    static constexpr int OUTS = TAPS ? 1 : SWEEP;  // in units of WMMA
+    Accumulator pointwise[OUTS];                   // (outs, WMMA)
+    float depthwise[LANE_TAPS];                    // of the lane's channel and rows of taps
+
+    TensorCoreSums() {
+#pragma unroll
+        for (int k = 0; k < OUTS; k++) pointwise[k] = zero_matrix();
+#pragma unroll
+        for (int i = 0; i < LANE_TAPS; i++) depthwise[i] = 0;
+    }
+};
+
 // Where things lie in shared memory: as TensorCoreLayout says.
 struct TensorCoreShared {
+    template <bool TAPS> using Sums = TensorCoreSums<TAPS>;
     const WgradJob& job;
     float* memory;
 
@@ -51,79 +66,64 @@ __forceinline__ void load_band(const WgradBlock& block, const WgradImage& image,
                 shared.padded() - reach * plane.row);
 }
 
-// A warp's sums.
-struct TensorCoreSums {
-    Accumulator pointwise[SWEEP];  // (outs, WMMA)
-    float depthwise[LANE_TAPS];    // of the lane's channel and rows of taps
-
-    explicit TensorCoreSums(const WgradSums& sums) {
-#pragma unroll
-        for (int i = 0; i < 8 * SWEEP; i++) pointwise[i / 8].x[i % 8] = sums.x[i];
-#pragma unroll
-        for (int i = 0; i < LANE_TAPS; i++) depthwise[i] = sums.x[8 * SWEEP + i];
-    }
-    void put(WgradSums& sums) const {
-#pragma unroll
-        for (int i = 0; i < 8 * SWEEP; i++) sums.x[i] = pointwise[i / 8].x[i % 8];
-#pragma unroll
-        for (int i = 0; i < LANE_TAPS; i++) sums.x[8 * SWEEP + i] = depthwise[i];
-    }
-};
-
 // What a warp has of a block's chunk of channels: WMMA channels, SWEEP * WMMA outputs, some of the tiles.
 struct WarpPart {
     const WgradJob& job;
 
     int sixteen() const { return this_warp() % job.sixteens; }
     int channel() const { return sixteen() * WMMA + WarpTile::row(); }  // of the chunk
-    int out0() const { return this_warp() % job.slots / job.sixteens * SWEEP * WMMA; }
+    int out0() const { return this_warp() % job.slots / job.sixteens * job.sweep() * WMMA; }
 };
 
 // Adds one tile of an image.
+template <bool TAPS>
 __forceinline__ void add_tile(const WgradBlock& block, const WgradImage& image, const GradZRows& rows, int tile,
-                              const TensorCoreShared& shared, TensorCoreSums& sums) {
+                              const TensorCoreShared& shared, TensorCoreSums<TAPS>& sums) {
     const WarpPart part{block.job()};
     const ConvJob& conv = block.job().conv;
+    if (TAPS && part.out0() >= conv.outs) return;
     const PaddedPlane plane = block.job().band_plane();
     const auto window = [&](int q) {
         return shared.padded() + part.channel() * plane.floats +
                conv.stride * ((rows.y(q) - rows.first) * plane.row + rows.x(q));
     };
-    float4 mine[WarpTile::MINE];
+    __syncwarp();
 #pragma unroll
     for (int i = 0; i < WarpTile::MINE; i++) {
         const int q = tile * WarpTile::QUADS + WarpTile::quad(i);
-        mine[i] = make_float4(0, 0, 0, 0);
-        if (q >= rows.quads) continue;
-        mine[i] = conv.taps ? window_quad(conv, window(q), plane.row, shared.taps() + part.channel() * conv.taps)
-                            : image.pointwise_in(conv, block.part().c0 + part.channel(), rows.y(q), rows.x(q));
+        float4 four = make_float4(0, 0, 0, 0);
+        if (q < rows.quads)
+            four = TAPS ? window_quad(conv, window(q), plane.row, shared.taps() + part.channel() * conv.taps)
+                        : image.pointwise_in(conv, block.part().c0 + part.channel(), rows.y(q), rows.x(q));
+        shared.pointwise_in().parts().set(WarpTile::place(i), SPLIT_SCALE * four);
     }
-    shared.pointwise_in().put(mine, SPLIT_SCALE);
-    Accumulator back = zero_matrix();
-#pragma unroll 1
-    for (int k = 0; k < SWEEP; k++) {
+    __syncwarp();
+#pragma unroll
+    for (int k = 0; k < sums.OUTS; k++) {
         const int o = part.out0() + k * WMMA;
         Accumulator sum = sums.pointwise[0];
-        if (o < conv.outs) {
+        if (TAPS || o < conv.outs) {
+            float4 mine[WarpTile::MINE];
             read_grad_z(image.grad_z, shared.factors(), o, rows, tile, mine);
             const Range range = range_of(mine);
             shared.tile().put(mine, range.up);
             Accumulator product = zero_matrix();
             add_product<true, false>(product, shared.tile().parts(), shared.pointwise_in().parts());
             add_scaled(sum, range.down / SPLIT_SCALE, product);
-            if (conv.taps) {
+            if (TAPS) {
                 product = zero_matrix();
                 add_product<false, true>(product, shared.weights() + (o * conv.chunk + part.sixteen() * WMMA),
                                          shared.tile().parts());
+                Accumulator back = zero_matrix();
                 add_scaled(back, range.down / SPLIT_SCALE, product);
+                shared.tile().put(back);
             }
         }
 #pragma unroll
-        for (int i = 1; i < SWEEP; i++) sums.pointwise[i - 1] = sums.pointwise[i];
-        sums.pointwise[SWEEP - 1] = sum;
+        for (int i = 1; i < sums.OUTS; i++) sums.pointwise[i - 1] = sums.pointwise[i];
+        sums.pointwise[sums.OUTS - 1] = sum;
     }
-    if (!conv.taps) return;
-    shared.tile().put(back);
+    if (!TAPS) return;
     for (int i = 0; i < WarpTile::QUADS; i++) {
         const int q = tile * WarpTile::QUADS + i;
         if (q >= rows.quads) break;
@@ -136,13 +136,13 @@ __forceinline__ void add_tile(const WgradBlock& block, const WgradImage& image, 
 }
 
 // Adds one image.
+template <bool TAPS>
 __forceinline__ void add_image(const WgradBlock& block, const WgradImage& image, const TensorCoreShared& shared,
-                               WgradSums& all) {
+                               TensorCoreSums<TAPS>& sums) {
     const WgradJob& job = block.job();
     const ConvJob& conv = job.conv;
-    TensorCoreSums sums(all);
     for (int y0 = 0; y0 < conv.out_H; y0 += job.band) {
-        if (conv.taps) {
+        if (TAPS) {
             __syncthreads();
             load_band(block, image, y0, shared);
             __syncthreads();
@@ -150,32 +150,32 @@ __forceinline__ void add_image(const WgradBlock& block, const WgradImage& image,
         const int height = conv.out_H - y0 < job.band ? conv.out_H - y0 : job.band;
         const GradZRows rows{y0, height * job.tiling.quads_in_row, conv.out_W, job.tiling};
         for (int tile = this_warp() / job.slots; tile * WarpTile::QUADS < rows.quads; tile += CELL_WARPS / job.slots)
-            add_tile(block, image, rows, tile, shared, sums);
+            add_tile<TAPS>(block, image, rows, tile, shared, sums);
     }
-    sums.put(all);
 }
 
 // The block's sums, over its warps in their order.
-__forceinline__ void store_sums(const WgradBlock& block, const TensorCoreSums& sums, float* memory, float* dw) {
+template <bool TAPS>
+__forceinline__ void store_sums(const WgradBlock& block, const TensorCoreSums<TAPS>& sums, float* memory, float* dw) {
     const int c0 = block.part().c0;
     const TensorCoreShared shared{block.job(), memory};
     const ConvJob& conv = block.job().conv;
     const PowerOfTwo &sixteens = block.job().sixteens, &slots = block.job().slots;
     const Divisor& taps = conv.taps;
 #pragma unroll
-    for (int k = 0; k < SWEEP; k++) {
+    for (int k = 0; k < sums.OUTS; k++) {
         __syncthreads();
         shared.tile().put(sums.pointwise[k]);
         __syncthreads();
         for (int i = thread(); i < slots * WMMA * WMMA; i += CELL_THREADS) {
-            const int slot = i / (WMMA * WMMA), o = (slot / sixteens * SWEEP + k) * WMMA + i / WMMA % WMMA;
+            const int slot = i / (WMMA * WMMA), o = (slot / sixteens * sums.OUTS + k) * WMMA + i / WMMA % WMMA;
             if (o >= conv.outs) continue;
             float total = 0;
             for (int w = slot; w < CELL_WARPS; w += slots) total += memory[w * WMMA * WMMA + i % (WMMA * WMMA)];
             dw[conv.pointwise + (long long)o * conv.ins + c0 + slot % sixteens * WMMA + i % WMMA] = total;
         }
     }
-    if (!taps) return;
+    if (!TAPS) return;
     __syncthreads();
 #pragma unroll
     for (int t = 0; t < LANE_TAPS; t++) memory[thread() * LANE_TAPS + t] = sums.depthwise[t];
