@@ -151,24 +151,33 @@ struct Backward {
         const int groups = std::min<int>(view.N, IMAGE_GROUPS);
         const long long count = program.head.weights;
         float* shares = stream.room<float>(size_t(view.V) * groups * count);
-        for (size_t first = 0; first < convs.size(); first += MOST_WGRAD_JOBS)
-            wgrad(convs.data() + first, std::min<size_t>(MOST_WGRAD_JOBS, convs.size() - first), groups, shares);
+        for (size_t first = 0; first < convs.size();)
+            first += wgrad(convs.data() + first, convs.size() - first, groups, shares);
         if (count)
             LAUNCH(add_shares_kernel, stream, (Grid{blocks_for(count, CELL_THREADS), unsigned(view.V)}), CELL_THREADS,
                    0, groups, count, shares, wanted.weights);
     }
 
-    void wgrad(const ConvGrad* convs, size_t count, int groups, float* shares) {
+    // As many of the convolutions as a launch has room for; returns how many.
+    size_t wgrad(const ConvGrad* convs, size_t count, int groups, float* shares) {
         WgradJobs jobs{};
-        int floats = 0, chunks = 0;
-        for (size_t i = 0; i < count; i++) {
-            jobs.job[i] = {convs[i].conv, convs[i].grad_z, 0, {}, {}, {}, {}, {}, {}};
-            floats = std::max(floats, choose_tile(stream, jobs.job[i]));
-            chunks = std::max(chunks, jobs.job[i].chunks());
+        int floats = 0;
+        unsigned chunks = 0;
+        size_t done = 0;
+        for (; done < std::min<size_t>(count, MOST_WGRAD_JOBS); done++) {
+            WgradJob job{convs[done].conv, convs[done].grad_z, 0, {}, {}, {}, {}, {}, {}, {}, {}};
+            const int needed = choose_tile(stream, job);
+            need_at_most("chunks of a convolution's channels", job.chunks(), MOST_WGRAD_CHUNKS);
+            if (chunks + job.chunks() > MOST_WGRAD_CHUNKS) break;
+            for (int i = 0; i < job.chunks(); i++)
+                jobs.chunk[chunks++] = {static_cast<short>(done), static_cast<short>(i)};
+            jobs.job[done] = job;
+            floats = std::max(floats, needed);
         }
-        const Grid grid{unsigned(chunks), unsigned(view.V * groups), unsigned(count)};
+        const Grid grid{1, unsigned(view.V * groups), chunks};
         LAUNCH(wgrad_kernel, stream, grid, CELL_THREADS, floats * sizeof(float), view, grads, on_device(stream, jobs),
                Divisor(groups), static_cast<long long>(program.head.weights), shares);
+        return done;
     }
 };
 

@@ -8,6 +8,7 @@ namespace sgl_fast {
 constexpr int MOST_DGRAD_JOBS = 80;
 constexpr int MOST_TARGETS = 40;
 constexpr int MOST_WGRAD_JOBS = 128;
+constexpr int MOST_WGRAD_CHUNKS = 512;
 constexpr int MOST_CELL_EDGES = 64;
 
 constexpr int BLOCK_JOB_FLOATS = 20;  // of a job in shared memory
@@ -132,47 +133,18 @@ struct DgradJobs {
     NodeJob node;       // which a target is, and whose sums come next
 };
 
-constexpr int SIDE = 4;        // outputs and inputs of whose products a thread has the sums
+constexpr int SIDE_OUTS = 4;  // outputs, and inputs, of whose products a thread has the sums
+constexpr int SIDE_INS = 1;
+constexpr int SIDES = SIDE_OUTS * SIDE_INS;
 constexpr int MOST_TAPS = 25;  // whose sums a thread has, of a depthwise convolution
 constexpr int ROWS_OF_7 = 3;   // the taps of 7 x 7 are shared by threads with three, three and one row
 constexpr int PARTS_OF_7 = 3;
 constexpr int SUM_STEP = CELL_THREADS + 1;  // from a thread's sum to its next in shared memory, in another bank
 constexpr int WMMA = 16;                    // rows and columns of a matrix of tensor cores
-constexpr int SWEEP = 2;                    // WMMA outputs whose sums a warp has in registers
+constexpr int SWEEP = 2;                    // WMMA outputs whose sums a warp has in registers; 1 beside those of taps
 constexpr int LANE_TAPS = 15;               // that a lane sums; the two lanes of a channel share its rows
 
-// Gradients of a convolution's weights. conv: how the forward computed it, its chunk that of the gradient.
-struct WgradJob {
-    ConvJob conv;
-    GradZ grad_z;
-    int band;                                         // of tensor cores: rows of outputs at a time; else 0
-    Tiling tiling;                                    // of outputs; lanes: quads of a tile
-    PowerOfTwo pointwise_threads, depthwise_threads;  // that share an item
-    Divisor in_items;                                 // of the chunk
-    // Of tensor cores: sixteens of channels of the chunk; warps with different channels or outputs, the others have other
-    // tiles.
-    PowerOfTwo sixteens, slots;
-
-    int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
-    int outs() const { return (conv.outs + SIDE - 1) / SIDE * SIDE; }
-    int ins() const { return (conv.chunk + SIDE - 1) / SIDE * SIDE; }
-    int tap_parts() const { return conv.kernel == 7 ? PARTS_OF_7 : 1; }
-    int part_taps() const { return conv.kernel == 7 ? ROWS_OF_7 * 7 : conv.taps; }
-    // Of which a thread has the sums: SIDE x SIDE 1x1 weights, a part of a channel's taps.
-    int pointwise_items() const { return outs() / SIDE * (ins() / SIDE); }
-    int depthwise_items() const { return conv.chunk * tap_parts(); }
-    int channel_of(int depthwise_item) const { return conv.kernel == 7 ? depthwise_item / PARTS_OF_7 : depthwise_item; }
-    // Of tensor cores: neighbours' same pixels are in other banks for four channels and two quads.
-    PaddedPlane band_plane() const {
-        PaddedPlane plane(conv.stride, band, conv.out_W, conv.pad());
-        plane.floats = (plane.floats + 23) / 32 * 32 + 8;
-        return plane;
-    }
-};
-
-struct WgradJobs {
-    WgradJob job[MOST_WGRAD_JOBS];
-};
+struct WgradJob;
 
 // Where things lie in shared memory, in floats. At the end, all of it is for the threads' sums.
 struct WgradLayout {
@@ -182,16 +154,8 @@ struct WgradLayout {
     int taps, pointwise;       // weights of the chunk: depthwise, 1x1 (chunk, outs)
     int floats;
 
-    explicit WgradLayout(const WgradJob& job) : floats(0) {
-        grad_z = take(4 * job.outs() * job.tiling.lanes);
-        pointwise_in = take(4 * job.ins() * job.tiling.lanes);
-        factors = take(4 * job.outs());
-        padded = take(job.conv.padded_floats());
-        taps = take(job.conv.chunk * job.conv.taps);
-        pointwise = take(job.conv.taps ? job.conv.outs * job.conv.chunk : 0);
-        const int sums = job.part_taps() > SIDE * SIDE ? job.part_taps() : SIDE * SIDE;
-        if (floats < sums * SUM_STEP) floats = sums * SUM_STEP;
-    }
+    WgradLayout() = default;
+    explicit WgradLayout(const WgradJob& job);
 
   private:
     int take(int count) {
@@ -205,15 +169,71 @@ struct TensorCoreLayout {
     int weights;  // (outs, chunk), in two parts of float16
     int factors, padded, taps, floats;
 
-    explicit TensorCoreLayout(const WgradJob& job) {
-        const ConvJob& conv = job.conv;
-        weights = 2 * CELL_WARPS * WMMA * WMMA;
-        factors = weights + conv.outs * conv.chunk;
-        padded = factors + 4 * conv.outs;
-        taps = padded + (conv.taps ? conv.chunk * job.band_plane().floats : 0);
-        const int sums = conv.taps ? CELL_THREADS * LANE_TAPS : 0, all = taps + conv.chunk * conv.taps;
-        floats = all > sums ? all : sums;
+    TensorCoreLayout() = default;
+    explicit TensorCoreLayout(const WgradJob& job);
+};
+
+// Gradients of a convolution's weights. conv: how the forward computed it, its chunk that of the gradient.
+struct WgradJob {
+    ConvJob conv;
+    GradZ grad_z;
+    int band;                                         // of tensor cores: rows of outputs at a time; else 0
+    Tiling tiling;                                    // of outputs; lanes: quads of a tile
+    PowerOfTwo pointwise_threads, depthwise_threads;  // that share an item
+    Divisor in_items;                                 // of the chunk
+    // Of tensor cores: sixteens of channels of the chunk; warps with different channels or outputs, the others have other
+    // tiles.
+    PowerOfTwo sixteens, slots;
+    WgradLayout at;  // without tensor cores
+    TensorCoreLayout core;
+
+    int chunks() const { return (conv.ins + conv.chunk - 1) / conv.chunk; }
+    int outs() const { return (conv.outs + SIDE_OUTS - 1) / SIDE_OUTS * SIDE_OUTS; }
+    int ins() const { return (conv.chunk + SIDE_INS - 1) / SIDE_INS * SIDE_INS; }
+    int sweep() const { return conv.taps ? 1 : SWEEP; }
+    int tap_parts() const { return conv.kernel == 7 ? PARTS_OF_7 : 1; }
+    int part_taps() const { return conv.kernel == 7 ? ROWS_OF_7 * 7 : conv.taps; }
+    // Of which a thread has the sums: SIDE_OUTS x SIDE_INS 1x1 weights, a part of a channel's taps.
+    int pointwise_items() const { return outs() / SIDE_OUTS * (ins() / SIDE_INS); }
+    int depthwise_items() const { return conv.chunk * tap_parts(); }
+    int channel_of(int depthwise_item) const { return conv.kernel == 7 ? depthwise_item / PARTS_OF_7 : depthwise_item; }
+    // Of tensor cores: neighbours' same pixels are in other banks for four channels and two quads.
+    PaddedPlane band_plane() const {
+        PaddedPlane plane(conv.stride, band, conv.out_W, conv.pad());
+        plane.floats = (plane.floats + 23) / 32 * 32 + 8;
+        return plane;
     }
+};
+
+inline WgradLayout::WgradLayout(const WgradJob& job) : floats(0) {
+    grad_z = take(4 * job.outs() * job.tiling.lanes);
+    pointwise_in = take(4 * job.ins() * job.tiling.lanes);
+    factors = take(4 * job.outs());
+    padded = take(job.conv.padded_floats());
+    taps = take(job.conv.chunk * job.conv.taps);
+    pointwise = take(job.conv.taps ? job.conv.outs * job.conv.chunk : 0);
+    const int sums = job.part_taps() > SIDES ? job.part_taps() : SIDES;
+    if (floats < sums * SUM_STEP) floats = sums * SUM_STEP;
+}
+
+inline TensorCoreLayout::TensorCoreLayout(const WgradJob& job) {
+    const ConvJob& conv = job.conv;
+    weights = 2 * CELL_WARPS * WMMA * WMMA;
+    factors = weights + conv.outs * conv.chunk;
+    padded = factors + 4 * conv.outs;
+    taps = padded + (conv.taps ? conv.chunk * job.band_plane().floats : 0);
+    const int sums = conv.taps ? CELL_THREADS * LANE_TAPS : 0, all = taps + conv.chunk * conv.taps;
+    floats = all > sums ? all : sums;
+}
+
+// What a block does: of which job, which chunk of its input channels.
+struct WgradChunk {
+    short job, number;
+};
+
+struct WgradJobs {
+    WgradChunk chunk[MOST_WGRAD_CHUNKS];
+    WgradJob job[MOST_WGRAD_JOBS];
 };
 
 struct AlphaBetaEdge {

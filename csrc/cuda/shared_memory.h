@@ -35,7 +35,7 @@ inline int choose_chunk(const Stream& stream, ConvJob& job, int R) {
 
 // Cuts a job for tensor cores, as many rows and sixteens of channels at a time as fit; false where one of each does not.
 inline bool choose_band(WgradJob& job) {
-    constexpr int MOST_SIXTEENS = 4;
+    constexpr int MOST_SIXTEENS = 2;
     if (job.conv.ins % WMMA || job.conv.outs % WMMA || job.conv.taps > MOST_TAPS) return false;
     const auto fits = [&] { return job.slots <= CELL_WARPS && TensorCoreLayout(job).floats <= BAND_FLOATS; };
     const int height = job.conv.out_H;
@@ -45,7 +45,8 @@ inline bool choose_band(WgradJob& job) {
     const auto cut = [&] {
         job.conv.chunk = Divisor(sixteens * WMMA);
         job.sixteens = job.slots = PowerOfTwo(sixteens);
-        while (job.slots * WMMA * SWEEP * WMMA < job.conv.chunk * job.conv.outs) job.slots = PowerOfTwo(2 * job.slots);
+        while (job.slots * WMMA * job.sweep() * WMMA < job.conv.chunk * job.conv.outs)
+            job.slots = PowerOfTwo(2 * job.slots);
     };
     for (cut(); sixteens > 1 && (job.conv.ins % job.conv.chunk || !fits()); cut()) sixteens /= 2;
     while (job.band > 1 && !fits()) job.band--;
@@ -64,7 +65,10 @@ inline PowerOfTwo threads_of(int items) {
 
 // Cuts a job, such that grad z is read the fewest times; returns the floats of shared memory that it needs.
 inline int choose_tile(const Stream& stream, WgradJob& job) {
-    if (choose_band(job)) return TensorCoreLayout(job).floats;
+    if (choose_band(job)) {
+        job.core = TensorCoreLayout(job);
+        return job.core.floats;
+    }
     const auto floats = [&] { return WgradLayout(job).floats; };
     const auto fits = [&] { return floats() <= SHARED_FLOATS && job.pointwise_items() <= CELL_THREADS; };
     WgradJob best = job;
@@ -78,9 +82,10 @@ inline int choose_tile(const Stream& stream, WgradJob& job) {
     job = best;
     job.pointwise_threads = threads_of(job.pointwise_items());
     job.depthwise_threads = threads_of(job.depthwise_items());
-    job.in_items = Divisor(job.ins() / SIDE);
-    need_shared(stream, floats(), job.conv.in_H, job.conv.in_W);
-    return floats();
+    job.in_items = Divisor(job.ins() / SIDE_INS);
+    job.at = WgradLayout(job);
+    need_shared(stream, job.at.floats, job.conv.in_H, job.conv.in_W);
+    return job.at.floats;
 }
 
 }  // namespace sgl_fast

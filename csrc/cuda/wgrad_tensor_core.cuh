@@ -8,128 +8,126 @@
 
 namespace sgl_fast {
 
-// Where things lie in shared memory.
-struct TensorCoreShared {
-    WarpTile tile, pointwise_in;
-    Parts weights;  // (outs, chunk)
-    BnFactors* factors;
-    float *padded, *taps;  // of the chunk
-
-    TensorCoreShared(const WgradJob& job, float* shared, int warp) {
-        const TensorCoreLayout at(job);
-        unsigned short* parts = (unsigned short*)(shared + at.weights);
-        tile = {shared + warp * WMMA * WMMA};
-        pointwise_in = {shared + (CELL_WARPS + warp) * WMMA * WMMA};
-        weights = {parts, parts + job.conv.outs * job.conv.chunk, job.conv.chunk};
-        factors = (BnFactors*)(shared + at.factors);
-        padded = shared + at.padded;
-        taps = shared + at.taps;
-    }
-};
-
-// What all images of a block share.
-__forceinline__ void load_weights(const CellView& cell, const GradView& g, const WgradJob& job,
-                                  const GradZPlanes& grad_z, int v, int c0, const TensorCoreShared& shared) {
-    const ConvJob& conv = job.conv;
-    const float* weights = cell.weights_of(v);
-    for (int i = threadIdx.x; i < conv.outs * conv.chunk; i += CELL_THREADS)
-        shared.weights.set(
-            i, SPLIT_SCALE * weights[conv.pointwise + (long long)(i / conv.chunk) * conv.ins + c0 + i % conv.chunk]);
-    for (int i = threadIdx.x; i < conv.chunk * conv.taps; i += CELL_THREADS)
-        shared.taps[i] = weights[conv.depthwise + c0 * conv.taps + i];
-    for (int o = threadIdx.x; o < conv.outs; o += CELL_THREADS) shared.factors[o] = grad_z.factors(cell, g, o);
-    if (conv.taps) clear(shared.padded, conv.chunk * job.band_plane().floats);
-}
-
-// The rows that windows of outputs from row y0 on read, of the chunk's channels after their ReLU.
-__forceinline__ void load_band(const CellView& cell, const WgradJob& job, int image, int c0, int y0, float* padded) {
-    const ConvJob& conv = job.conv;
-    const Planes from = planes_from(cell, conv, image / cell.N, image % cell.N);
-    const unsigned char* mask = cell.pattern_of(image) + conv.relu_mask;
-    const PaddedPlane plane = job.band_plane();
-    const int reach = conv.kernel / 2 * conv.dilation, first = conv.stride * y0 - reach,
-              rows = conv.stride * job.band + 2 * reach;
-    load_padded(conv.in, rows * conv.in.quads_in_row, conv.chunk, plane, padded - reach * plane.row,
-                [&](int c, int y, int x) {
-                    const int row = first + y;
-                    return row >= 0 && row < from.H ? activated_quad(from, mask, true, c0 + c, row, x)
-                                                    : make_float4(0, 0, 0, 0);
-                });
-}
-
 // A warp's sums.
-struct TensorCoreSums {
-    Accumulator pointwise[SWEEP];  // (outs, WMMA)
-    float depthwise[LANE_TAPS];    // of the lane's channel and rows of taps
+template <bool TAPS> struct TensorCoreSums {
+    static constexpr int OUTS = TAPS ? 1 : SWEEP;  // in units of WMMA
+    Accumulator pointwise[OUTS];                   // (outs, WMMA)
+    float depthwise[LANE_TAPS];                    // of the lane's channel and rows of taps
 
     TensorCoreSums() {
 #pragma unroll
-        for (int k = 0; k < SWEEP; k++) pointwise[k] = zero_matrix();
+        for (int k = 0; k < OUTS; k++) pointwise[k] = zero_matrix();
 #pragma unroll
         for (int i = 0; i < LANE_TAPS; i++) depthwise[i] = 0;
     }
 };
 
-// What a warp has of a block's chunk of channels, from c0 on: WMMA channels, SWEEP * WMMA outputs, some of the tiles.
+// Where things lie in shared memory: as TensorCoreLayout says.
+struct TensorCoreShared {
+    template <bool TAPS> using Sums = TensorCoreSums<TAPS>;
+    const WgradJob& job;
+    float* memory;
+
+    WarpTile tile() const { return {memory + this_warp() * WMMA * WMMA}; }
+    WarpTile pointwise_in() const { return {memory + (CELL_WARPS + this_warp()) * WMMA * WMMA}; }
+    Parts weights() const {  // (outs, chunk)
+        unsigned short* parts = (unsigned short*)(memory + job.core.weights);
+        return {parts, parts + job.conv.outs * job.conv.chunk, job.conv.chunk};
+    }
+    BnFactors* factors() const { return (BnFactors*)(memory + job.core.factors); }
+    float* padded() const { return memory + job.core.padded; }
+    float* taps() const { return memory + job.core.taps; }  // of the chunk
+};
+
+// What all images of a block share.
+__forceinline__ void load_weights(const CellView& cell, const GradView& g, const WgradBlock& block,
+                                  const TensorCoreShared& shared) {
+    const WgradJob& job = block.job();
+    const ConvJob& conv = job.conv;
+    const int c0 = block.part().c0;
+    const float* weights = cell.weights_of(block.part().v);
+    for (int i = thread(); i < conv.outs * conv.chunk; i += CELL_THREADS)
+        shared.weights().set(
+            i, SPLIT_SCALE * weights[conv.pointwise + (long long)(i / conv.chunk) * conv.ins + c0 + i % conv.chunk]);
+    for (int i = thread(); i < conv.chunk * conv.taps; i += CELL_THREADS)
+        shared.taps()[i] = weights[conv.depthwise + c0 * conv.taps + i];
+    for (int o = thread(); o < conv.outs; o += CELL_THREADS)
+        shared.factors()[o] = block.image(block.part().first).grad_z.factors(cell, g, o);
+    if (conv.taps) clear(shared.padded(), conv.chunk * job.band_plane().floats);
+}
+
+// The rows that windows of outputs from row y0 on read, of the chunk's channels after their ReLU.
+__forceinline__ void load_band(const WgradBlock& block, const WgradImage& image, int y0,
+                               const TensorCoreShared& shared) {
+    const ConvJob& conv = block.job().conv;
+    const PaddedPlane plane = block.job().band_plane();
+    const int reach = conv.kernel / 2 * conv.dilation;
+    load_opened(block, image, conv.stride * y0 - reach, conv.stride * block.job().band + 2 * reach, plane,
+                shared.padded() - reach * plane.row);
+}
+
+// What a warp has of a block's chunk of channels: WMMA channels, SWEEP * WMMA outputs, some of the tiles.
 struct WarpPart {
     const WgradJob& job;
-    int c0;
 
-    int sixteen() const { return warp() % job.sixteens; }
+    int sixteen() const { return this_warp() % job.sixteens; }
     int channel() const { return sixteen() * WMMA + WarpTile::row(); }  // of the chunk
-    int out0() const { return warp() % job.slots / job.sixteens * SWEEP * WMMA; }
+    int out0() const { return this_warp() % job.slots / job.sixteens * job.sweep() * WMMA; }
 };
 
 // Adds one tile of an image.
-__forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int image, const GradZPlanes& grad_z,
-                              const GradZRows& rows, int tile, const TensorCoreShared& shared, TensorCoreSums& sums) {
-    const ConvJob& conv = part.job.conv;
-    const PaddedPlane plane = part.job.band_plane();
+template <bool TAPS>
+__forceinline__ void add_tile(const WgradBlock& block, const WgradImage& image, const GradZRows& rows, int tile,
+                              const TensorCoreShared& shared, TensorCoreSums<TAPS>& sums) {
+    const WarpPart part{block.job()};
+    const ConvJob& conv = block.job().conv;
+    if (TAPS && part.out0() >= conv.outs) return;
+    const PaddedPlane plane = block.job().band_plane();
     const auto window = [&](int q) {
-        return shared.padded + part.channel() * plane.floats +
+        return shared.padded() + part.channel() * plane.floats +
                conv.stride * ((rows.y(q) - rows.first) * plane.row + rows.x(q));
     };
-    float4 mine[WarpTile::MINE];
+    __syncwarp();
 #pragma unroll
     for (int i = 0; i < WarpTile::MINE; i++) {
         const int q = tile * WarpTile::QUADS + WarpTile::quad(i);
-        mine[i] = make_float4(0, 0, 0, 0);
-        if (q >= rows.quads) continue;
-        mine[i] = conv.taps ? window_quad(conv, window(q), plane.row, shared.taps + part.channel() * conv.taps)
-                            : strided_quad(planes_from(cell, conv, image / cell.N, image % cell.N),
-                                           cell.pattern_of(image) + conv.relu_mask, true, conv,
-                                           part.c0 + part.channel(), rows.y(q), rows.x(q));
+        float4 four = make_float4(0, 0, 0, 0);
+        if (q < rows.quads)
+            four = TAPS ? window_quad(conv, window(q), plane.row, shared.taps() + part.channel() * conv.taps)
+                        : image.pointwise_in(conv, block.part().c0 + part.channel(), rows.y(q), rows.x(q));
+        shared.pointwise_in().parts().set(WarpTile::place(i), SPLIT_SCALE * four);
     }
-    shared.pointwise_in.put(mine, SPLIT_SCALE);
-    Accumulator back = zero_matrix();
-#pragma unroll 1
-    for (int k = 0; k < SWEEP; k++) {
+    __syncwarp();
+#pragma unroll
+    for (int k = 0; k < sums.OUTS; k++) {
         const int o = part.out0() + k * WMMA;
         Accumulator sum = sums.pointwise[0];
-        if (o < conv.outs) {
-            read_grad_z(grad_z, shared.factors, o, rows, tile, mine);
+        if (TAPS || o < conv.outs) {
+            float4 mine[WarpTile::MINE];
+            read_grad_z(image.grad_z, shared.factors(), o, rows, tile, mine);
             const Range range = range_of(mine);
-            shared.tile.put(mine, range.up);
+            shared.tile().put(mine, range.up);
             Accumulator product = zero_matrix();
-            add_product<true, false>(product, shared.tile.parts(), shared.pointwise_in.parts());
+            add_product<true, false>(product, shared.tile().parts(), shared.pointwise_in().parts());
             add_scaled(sum, range.down / SPLIT_SCALE, product);
-            if (conv.taps) {
+            if (TAPS) {
                 product = zero_matrix();
-                add_product<false, true>(product, shared.weights + (o * conv.chunk + part.sixteen() * WMMA),
-                                         shared.tile.parts());
+                add_product<false, true>(product, shared.weights() + (o * conv.chunk + part.sixteen() * WMMA),
+                                         shared.tile().parts());
+                Accumulator back = zero_matrix();
                 add_scaled(back, range.down / SPLIT_SCALE, product);
+                shared.tile().put(back);
             }
         }
 #pragma unroll
-        for (int i = 1; i < SWEEP; i++) sums.pointwise[i - 1] = sums.pointwise[i];
-        sums.pointwise[SWEEP - 1] = sum;
+        for (int i = 1; i < sums.OUTS; i++) sums.pointwise[i - 1] = sums.pointwise[i];
+        sums.pointwise[sums.OUTS - 1] = sum;
     }
-    if (!conv.taps) return;
-    shared.tile.put(back);
+    if (!TAPS) return;
     for (int i = 0; i < WarpTile::QUADS; i++) {
         const int q = tile * WarpTile::QUADS + i;
         if (q >= rows.quads) break;
-        const float4 dz = *(const float4*)(shared.tile.floats + WarpTile::row() * WMMA + 4 * i);
+        const float4 dz = *(const float4*)(shared.tile().floats + WarpTile::row() * WMMA + 4 * i);
         if (conv.kernel == 3)
             tap_products<2, 3>(conv, WarpTile::side(), dz, window(q), plane.row, sums.depthwise);
         else
@@ -138,69 +136,58 @@ __forceinline__ void add_tile(const CellView& cell, const WarpPart& part, int im
 }
 
 // Adds one image.
-__forceinline__ void add_image_tensor_core(const CellView& cell, const GradView& g, const WarpPart& part, int image,
-                                           const TensorCoreShared& shared, TensorCoreSums& sums) {
-    const ConvJob& conv = part.job.conv;
-    const GradZPlanes grad_z(cell, g, part.job.grad_z, image);
-    const PowerOfTwo& slots = part.job.slots;
-    for (int y0 = 0; y0 < conv.out_H; y0 += part.job.band) {
-        const int height = conv.out_H - y0 < part.job.band ? conv.out_H - y0 : part.job.band;
-        const GradZRows rows{y0, height * part.job.tiling.quads_in_row, conv.out_W, part.job.tiling};
-        if (conv.taps) {
+template <bool TAPS>
+__forceinline__ void add_image(const WgradBlock& block, const WgradImage& image, const TensorCoreShared& shared,
+                               TensorCoreSums<TAPS>& sums) {
+    const WgradJob& job = block.job();
+    const ConvJob& conv = job.conv;
+    for (int y0 = 0; y0 < conv.out_H; y0 += job.band) {
+        if (TAPS) {
             __syncthreads();
-            load_band(cell, part.job, image, part.c0, y0, shared.padded);
+            load_band(block, image, y0, shared);
             __syncthreads();
         }
-        for (int tile = warp() / slots; tile * WarpTile::QUADS < rows.quads; tile += CELL_WARPS / slots)
-            add_tile(cell, part, image, grad_z, rows, tile, shared, sums);
+        const int height = conv.out_H - y0 < job.band ? conv.out_H - y0 : job.band;
+        const GradZRows rows{y0, height * job.tiling.quads_in_row, conv.out_W, job.tiling};
+        for (int tile = this_warp() / job.slots; tile * WarpTile::QUADS < rows.quads; tile += CELL_WARPS / job.slots)
+            add_tile<TAPS>(block, image, rows, tile, shared, sums);
     }
 }
 
 // The block's sums, over its warps in their order.
-__forceinline__ void store_sums(const WarpPart& part, float* memory, const TensorCoreShared& shared,
-                                const TensorCoreSums& sums, float* dw) {
-    const ConvJob& conv = part.job.conv;
-    const PowerOfTwo &sixteens = part.job.sixteens, &slots = part.job.slots;
+template <bool TAPS>
+__forceinline__ void store_sums(const WgradBlock& block, const TensorCoreSums<TAPS>& sums, float* memory, float* dw) {
+    const int c0 = block.part().c0;
+    const TensorCoreShared shared{block.job(), memory};
+    const ConvJob& conv = block.job().conv;
+    const PowerOfTwo &sixteens = block.job().sixteens, &slots = block.job().slots;
     const Divisor& taps = conv.taps;
 #pragma unroll
-    for (int k = 0; k < SWEEP; k++) {
+    for (int k = 0; k < sums.OUTS; k++) {
         __syncthreads();
-        shared.tile.put(sums.pointwise[k]);
+        shared.tile().put(sums.pointwise[k]);
         __syncthreads();
-        for (int i = threadIdx.x; i < slots * WMMA * WMMA; i += CELL_THREADS) {
-            const int slot = i / (WMMA * WMMA), o = (slot / sixteens * SWEEP + k) * WMMA + i / WMMA % WMMA;
+        for (int i = thread(); i < slots * WMMA * WMMA; i += CELL_THREADS) {
+            const int slot = i / (WMMA * WMMA), o = (slot / sixteens * sums.OUTS + k) * WMMA + i / WMMA % WMMA;
             if (o >= conv.outs) continue;
             float total = 0;
             for (int w = slot; w < CELL_WARPS; w += slots) total += memory[w * WMMA * WMMA + i % (WMMA * WMMA)];
-            dw[conv.pointwise + (long long)o * conv.ins + part.c0 + slot % sixteens * WMMA + i % WMMA] = total;
+            dw[conv.pointwise + (long long)o * conv.ins + c0 + slot % sixteens * WMMA + i % WMMA] = total;
         }
     }
-    if (!taps) return;
+    if (!TAPS) return;
     __syncthreads();
 #pragma unroll
-    for (int t = 0; t < LANE_TAPS; t++) memory[threadIdx.x * LANE_TAPS + t] = sums.depthwise[t];
+    for (int t = 0; t < LANE_TAPS; t++) memory[thread() * LANE_TAPS + t] = sums.depthwise[t];
     __syncthreads();
     const int first = (conv.kernel / 2 + 1) * conv.kernel;  // taps of side 0
-    for (int i = threadIdx.x; i < conv.chunk * taps; i += CELL_THREADS) {
+    for (int i = thread(); i < conv.chunk * taps; i += CELL_THREADS) {
         const int c = i / taps, side = i % taps >= first, lane = c % WMMA * WarpTile::MINE + side,
                   tap = i % taps - side * first;
         float total = 0;
         for (int w = c / WMMA; w < CELL_WARPS; w += sixteens) total += memory[(w * WARP + lane) * LANE_TAPS + tap];
-        dw[conv.depthwise + part.c0 * taps + i] = total;
+        dw[conv.depthwise + c0 * taps + i] = total;
     }
-}
-
-// As wgrad.
-__forceinline__ void wgrad_tensor_core(const CellView& cell, const GradView& g, const WgradJob& job,
-                                       const ImageGroup& images, int c0, float* memory) {
-    const TensorCoreShared shared(job, memory, warp());
-    const WarpPart part{job, c0};
-    load_weights(cell, g, job, GradZPlanes(cell, g, job.grad_z, images.first), images.v, c0, shared);
-    __syncthreads();
-    TensorCoreSums sums;
-    for (int image = images.first; image < images.end; image++)
-        add_image_tensor_core(cell, g, part, image, shared, sums);
-    store_sums(part, memory, shared, sums, images.share);
 }
 
 }  // namespace sgl_fast

@@ -1,9 +1,8 @@
 // grad z for tensor cores: a warp computes that of WMMA channels and WMMA pixels in shared memory of its own.
 #pragma once
 
-#include "bn_backward.cuh"
-#include "padded.cuh"
 #include "tensor_core.cuh"
+#include "wgrad_job.cuh"
 
 namespace sgl_fast {
 
@@ -23,8 +22,8 @@ struct WarpTile {
     float* floats;  // WMMA x WMMA in shared memory, the warp's own; in two parts, or as they are
 
     Parts parts() const { return {(unsigned short*)floats, (unsigned short*)floats + WMMA * WMMA, WMMA}; }
-    static int row() { return lane() / MINE; }
-    static int side() { return lane() % MINE; }
+    static int row() { return lane_of_warp() / MINE; }
+    static int side() { return lane_of_warp() % MINE; }
     static int quad(int i) { return side() + MINE * i; }
     static int place(int i) { return row() * WMMA + 4 * quad(i); }
 
@@ -60,15 +59,38 @@ struct GradZRows {
     int x(int q) const { return tiling.x(q); }
 };
 
+// Four pixels of rows of W from each of N places on, of which left[i] are there; the others are any.
+template <int N>
+__forceinline__ void read_quads(const StoragePtr& from, const int (&at)[N], const int (&left)[N], int W,
+                                float4 (&to)[N]) {
+    if (W % 4 == 0) return read_quads(from, at, 4, true, to);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const int one[1] = {at[i]};
+        float4 four[1];
+        read_quads(from, one, left[i], false, four);
+        to[i] = four[0];
+    }
+}
+
 // A warp's WMMA channels of grad z from o on and its tile's pixels, 0 past the rows.
 __forceinline__ void read_grad_z(const GradZPlanes& grad_z, const BnFactors* factors, int o, const GradZRows& rows,
                                  int tile, float4 (&to)[WarpTile::MINE]) {
+    const int channel = o + WarpTile::row();
+    int dy_at[WarpTile::MINE], z_at[WarpTile::MINE], left[WarpTile::MINE];
+    float4 z[WarpTile::MINE];
 #pragma unroll
     for (int i = 0; i < WarpTile::MINE; i++) {
-        const int q = tile * WarpTile::QUADS + WarpTile::quad(i), channel = o + WarpTile::row();
-        to[i] = q < rows.quads ? grad_z.quad(factors[channel], channel, rows.y(q), rows.x(q), rows.W)
-                               : make_float4(0, 0, 0, 0);
+        const int mine = tile * WarpTile::QUADS + WarpTile::quad(i), q = mine < rows.quads ? mine : 0, x = rows.x(q);
+        dy_at[i] = channel * grad_z.dy_step + rows.y(q) * rows.W + x;
+        z_at[i] = channel * grad_z.z_step + rows.y(q) * rows.W + x;
+        left[i] = mine < rows.quads ? rows.W - x : 0;
     }
+    read_quads({(void*)grad_z.dy, false}, dy_at, left, rows.W, to);
+    read_quads(grad_z.z, z_at, left, rows.W, z);
+    const BnFactors f = factors[channel];
+#pragma unroll
+    for (int i = 0; i < WarpTile::MINE; i++) to[i] = GradZPlanes::quad(f, to[i], z[i], 0, left[i]);
 }
 
 }  // namespace sgl_fast
