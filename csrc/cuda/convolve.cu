@@ -242,10 +242,9 @@ __forceinline__ void pointwise_step(const ConvBlock<R>& block, int first, int pa
             const ConvJob& job = block.job(thread.number);
             const int q = i % at.tiling.lanes, image = block.image();
             if (q >= block.rows(y0) * at.tiling.quads_in_row) continue;
-            block.hidden()[thread.job * at.part * at.tiling.lanes + i] =
-                strided_quad(planes_from(cell, job, image / cell.N, image % cell.N),
-                             cell.pattern_of(image) + job.relu_mask, cell.replay, job,
-                             c0 + s0 + part + i / at.tiling.lanes, y0 + at.tiling.y(q), at.tiling.x(q));
+            block.hidden()[thread.job * at.part * at.tiling.lanes + i] = strided_quad(
+                planes_from(cell, job, image / cell.N, image % cell.N), cell.pattern_of(image) + job.relu_mask,
+                cell.replay, job, c0 + s0 + part + i / at.tiling.lanes, y0 + at.tiling.y(q), at.tiling.x(q));
         }
         __syncthreads();
         add_part(block, first, pass, c0, s0, part, sums);
@@ -346,7 +345,7 @@ template <int R> __forceinline__ void convolve_block(const CellView& cell, const
 KERNEL __launch_bounds__(CELL_THREADS, 3) convolve_kernel_4(CellView cell, const ConvJobs* __restrict__ jobs) {
     convolve_block<4>(cell, *jobs);
 }
-KERNEL __launch_bounds__(CELL_THREADS, 3) convolve_kernel_8(CellView cell, const ConvJobs* __restrict__ jobs) {
+KERNEL __launch_bounds__(CELL_THREADS, 2) convolve_kernel_8(CellView cell, const ConvJobs* __restrict__ jobs) {
     convolve_block<8>(cell, *jobs);
 }
 

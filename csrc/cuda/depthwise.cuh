@@ -51,9 +51,9 @@ __forceinline__ void depthwise_strip(int kernel, int dilation, const float* at, 
 
 // A thread's STRIP rows of four outputs of a depthwise convolution.
 template <int STRIP> struct Strip {
-    int c;               // channel, -1: none
-    int y, x, left;      // the first row's, in the plane; rows of the tile from there on
-    int first, by;       // which quad of a batch's, and of the next row
+    int c;           // channel, -1: none
+    int y, x, left;  // the first row's, in the plane; rows of the tile from there on
+    int first, by;   // which quad of a batch's, and of the next row
     float sums[STRIP][4];
 
     // Number `mine` of some channels of a job, in a tile of `rows` rows from y0 on. before: quads before those of the job.
@@ -62,8 +62,8 @@ template <int STRIP> struct Strip {
         const int apart = job.stride == 1 ? job.dilation : 1, quads_in_row = layout.tiling.quads_in_row;
         const Divisor& strips = layout.strips[apart - 1];
         c = mine / strips;
-        const int in_plane = mine - c * strips, strip = in_plane / layout.tiling.quads_in_row, odd = strip & (apart - 1),
-                  row = (strip - odd) * STRIP + odd;
+        const int in_plane = mine - c * strips, strip = in_plane / layout.tiling.quads_in_row,
+                  odd = strip & (apart - 1), row = (strip - odd) * STRIP + odd;
         x = 4 * (in_plane - strip * quads_in_row);
         y = y0 + row;
         left = rows - row;

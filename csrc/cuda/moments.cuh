@@ -105,8 +105,8 @@ __forceinline__ void write_quads(const StoragePtr& to, int at, int plane, int co
             const float4& x = quads[i];
             const ushort4 bits =
                 make_ushort4(float_to_saved(x.x), float_to_saved(x.y), float_to_saved(x.z), float_to_saved(x.w));
-            quads[i] = make_float4(half_to_float(bits.x), half_to_float(bits.y), half_to_float(bits.z),
-                                   half_to_float(bits.w));
+            quads[i] =
+                make_float4(half_to_float(bits.x), half_to_float(bits.y), half_to_float(bits.z), half_to_float(bits.w));
             if (i >= count) continue;
             if (whole) {
                 *(ushort4*)data = bits;

@@ -57,8 +57,8 @@ __forceinline__ void pool_quad(const float* plane, const PaddedPlane& tile, int 
                 const int t = 3 * i + j, row = top + i, column = S * (x + e) - 1 + j;
                 const float pixel = window[start + S * e + j];
                 totals[e] += pixel;
-                const bool there = row >= 0 && row < H && column >= 0 && column < W,
-                           larger = pixel > found[e].most || pixel != pixel;
+                const bool there =
+                    row >= 0 && row < H && column >= 0 && column<W, larger = pixel> found[e].most || pixel != pixel;
                 found[e].take(replay ? t == (given < 8 ? given : 8) : there && larger, t, pixel);
             }
         }
@@ -103,7 +103,8 @@ __forceinline__ void pool_quads(const PoolBlock& block, int channel, int c, int 
     unsigned choices = 0;
     float4 both[2];
     const auto argmax = [&](int channel, int y, int x) {
-        return cell.pattern_of(block.image()) + (job.argmax + (channel * job.out_H + y) * argmax_bytes(job.out_W) + x / 2);
+        return cell.pattern_of(block.image()) +
+               (job.argmax + (channel * job.out_H + y) * argmax_bytes(job.out_W) + x / 2);
     };
     {
         const int q = q0 + tile_lane(out), at = q < out.quads ? q : out.quads - 1, y = out.y(at), x = out.x(at);
@@ -141,11 +142,11 @@ __forceinline__ void pool_quads(const PoolBlock& block, int channel, int c, int 
 __forceinline__ void pools_of(const PoolBlock& block) {
     const CellView& cell = block.cell;
     const Tiling& out = block.out();
-    const int chunk = block.job.chunk;
-    clear(block.shared, block.tile().floats_of(chunk), anew((int)threadIdx.x));
+    clear(block.shared, block.tile().floats_of(block.job.chunk), anew((int)threadIdx.x));
 #pragma unroll 1
-    for (int c0 = 0; c0 < cell.M; c0 += chunk) {
-        const int count = cell.M - c0 < chunk ? cell.M - c0 : chunk, octets = count * block.H() * block.job.octets.in_row;
+    for (int c0 = 0; c0 < cell.M; c0 += block.job.chunk) {
+        const int count = cell.M - c0 < block.job.chunk ? cell.M - c0 : block.job.chunk,
+                  octets = count * block.H() * block.job.octets.in_row;
         __syncthreads();
 #pragma unroll 1
         for (int first = threadIdx.x; first < octets; first += CELL_THREADS) {

@@ -1,7 +1,7 @@
 // Gradients of convolutions' weights: a block some images of a learner, a convolution and a chunk of its input channels. Each
 // group of images has its own sums, added in one order afterwards. A tile of pixels at a time, in shared memory: what the
-// result's norm passes back (grad z), what the 1x1 convolution read. A thread keeps the sums of SIDE_OUTS x SIDE_INS 1x1 weights and of a
-// channel's taps in registers until the block's images are done; those of different pixels are added then.
+// result's norm passes back (grad z), what the 1x1 convolution read. A thread keeps the sums of SIDE_OUTS x SIDE_INS 1x1
+// weights and of a channel's taps in registers until the block's images are done; those of different pixels are added then.
 #include "wgrad_tensor_core.cuh"
 
 namespace sgl_fast {
@@ -248,7 +248,7 @@ __forceinline__ void wgrad(const CellView& cell, const GradView& g, const WgradB
 }
 
 // Blocks of a multiprocessor: as many as the compiler finds registers for without a stack.
-#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1200)
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
 constexpr int WGRAD_BLOCKS = 2;
 #else
 constexpr int WGRAD_BLOCKS = 3;

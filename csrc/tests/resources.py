@@ -54,11 +54,13 @@ class Row(NamedTuple):
 def threads_of() -> dict[str, int]:
     """Of a block of each kernel, as its launch bounds say."""
     texts = [path.read_text(encoding="utf-8") for path in sorted(CUDA.iterdir()) if path.suffix in (".cu", ".h")]
-    constants: dict[str, int] = {}
-    for name, value in re.findall(r"constexpr int (\w+) = ([\w */]+);", "\n".join(texts)):
-        constants[name] = eval(value, {}, constants)
+    constants = dict(re.findall(r"constexpr int (\w+) = ([\w */]+);", "\n".join(texts)))
+
+    def value(text: str) -> int:
+        return int(eval(text, {}, {name: value(constants[name]) for name in re.findall(r"[A-Z]\w*", text)}))
+
     bounds = re.findall(r"KERNEL __launch_bounds__\(([^,)]+)[^)]*\)\s*(\w+)\(", "\n".join(texts))
-    return {kernel: eval(bound, {}, constants) for bound, kernel in bounds}
+    return {kernel: value(bound) for bound, kernel in bounds}
 
 
 def rows_of(sm: int, said: str, threads: dict[str, int]) -> Iterator[Row]:
