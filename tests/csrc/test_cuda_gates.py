@@ -30,7 +30,7 @@ MUTANTS = {
     ),
     "wrong lane": ("pseudo_label", "address", "device.cuh", "v += __shfl_xor_sync(WHOLE_WARP, v, step)", "v += v"),
     "a part too long": ("flat_update", "address", "flat_update.cu", "end = (k + 1) * P;", "end = (k + 1) * P + 1;"),
-    "off by one tile": ("mixed_cell", "address", "convolve.cu", "&& q < rows *", "&& q + 1 < rows *"),
+    "off by one tile": ("mixed_cell", "address", "convolve.cu", "&& q < block.rows", "&& q + 1 < block.rows"),
     "missing initialisation": (
         "mixed_cell",
         "address",
