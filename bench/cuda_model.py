@@ -4,7 +4,9 @@ What a block does is counted by running it (cuda_trace): instructions of machine
 sectors of L2 and DRAM, and the cycles that it takes alone, which are chains of loads, arithmetic, barriers. Assumed:
 
 * PTX stands for machine code. Moves, constant operands and conversions that change no bit are free, 64-bit integers
-  cost two instructions, divisions some tens. Between two branches loads start as early as their addresses are known.
+  cost two instructions, but one where they are addresses of shared memory alone, divisions some tens. Integer additions
+  and left shifts go to the unit of integers or that of floats, whichever has less to do, as the assembler has it.
+  Between two branches loads start as early as their addresses are known.
 * A load takes the latency of the slowest sector that it asks for. L1 holds what the block touched last; what no block
   of an image touched before comes from DRAM, the rest from L2. Nothing survives from launch to launch.
 * A block's chain takes CHAIN times that: registers bound how early loads start, warps of a scheduler wait for others.

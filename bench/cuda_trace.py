@@ -30,7 +30,7 @@ SOME = 4
 OLDEST = 70
 COUNTS = ["slots", "shuffles", "barriers", "loads", "loading", "l2_sectors", "dram_sectors"]
 LATENCIES = ["alu", "fp64", "sfu", "shared", "l1", "l2", "dram", "shuffle", "barrier", "branch"]
-UNITS, NUM_GPUS = 7, 3
+UNITS, NUM_GPUS = 8, 3
 
 
 class LaunchStruct(ctypes.Structure):

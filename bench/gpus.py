@@ -38,7 +38,7 @@ class Gpu(NamedTuple):
     @property
     def units(self) -> tuple[float, ...]:
         """In the order of csrc/tests/trace/operations.h."""
-        return 0.0, 0.5, self.float32, self.double, 2.0, 1.0, self.product
+        return 0.0, 0.5, self.float32, 0.0, self.double, 2.0, 1.0, self.product
 
 
 KB = 1 << 10

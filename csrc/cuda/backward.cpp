@@ -165,7 +165,7 @@ struct Backward {
         unsigned chunks = 0;
         size_t done = 0;
         for (; done < std::min<size_t>(count, MOST_WGRAD_JOBS); done++) {
-            WgradJob job{convs[done].conv, convs[done].grad_z, 0, {}, {}, {}, {}, {}, {}, {}, {}};
+            WgradJob job{convs[done].conv, convs[done].grad_z, 0, {}, {}, {}, {}, {}, {}, {}, {}, {}};
             const int needed = choose_tile(stream, job);
             need_at_most("chunks of a convolution's channels", job.chunks(), MOST_WGRAD_CHUNKS);
             if (chunks + job.chunks() > MOST_WGRAD_CHUNKS) break;

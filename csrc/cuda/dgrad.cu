@@ -225,14 +225,21 @@ template <int R> __forceinline__ void dgrad_block(const CellView& cell, const Gr
     for (int i = threadIdx.x; i < 2 * R * GROUP_PARTS; i += CELL_THREADS) norm_sums[i] = 0;
     copy_table(jobs, cell.C, *(DgradTable*)table);
     const Target& target = ((const DgradTable*)table)->target;
-    DgradPart part{cell, g, jobs, *(const DgradTable*)table, shared, edges, {target.in, 0}, {target.out, 0}};
+    DgradPart part{cell,
+                   g,
+                   jobs,
+                   *(const DgradTable*)table,
+                   shared,
+                   edges,
+                   {target.in, target.in_rows, 0},
+                   {target.out, target.out_rows, 0}};
     if (part.c0() >= target.all(cell.C)) return;
     if (part.c0() < target.channels) {
         put_jobs(part);
         clear(shared, part.at().channels * target.plane().floats);
     }
     for (int q0 = 0; q0 < target.in.quads; q0 += target.in.lanes) {
-        if (q0) part.in = PackedPlace(target.in, q0);
+        if (q0) part.in = PackedPlace(target.in, target.in_rows, q0);
         unsigned char patterns[R];
         read_patterns(part, patterns);
         float4 sums[R];

@@ -43,7 +43,9 @@ struct DgradPart {
     // Of the target's, from its first one on.
     __forceinline__ BlockJob& job(int number) const { return ((BlockJob*)(shared + at().jobs))[number]; }
     // This thread's place in the tile of grad z from quad q0 on.
-    __forceinline__ QuadPlace place(int q0) const { return (q0 ? PackedPlace(tiling(), q0) : out).unpacked(); }
+    __forceinline__ QuadPlace place(int q0) const {
+        return (q0 ? PackedPlace(tiling(), target().out_rows, q0) : out).unpacked();
+    }
     // Of the first of this thread's R channels.
     template <int R> __forceinline__ int channel() const { return c0() + tile_group(target().in) * R; }
     // Channels that pools read; less than 1: there is none.

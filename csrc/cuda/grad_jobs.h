@@ -62,6 +62,7 @@ struct Target {
     int pad;                 // of planes of grad z: what the windows of its jobs need
     int outs = 0, taps = 0;  // of its jobs, at most
     Tiling in{H, W}, out{out_H, out_W, to == To::input ? INPUT_LANES : CELL_THREADS};
+    RowOrder in_rows{H, in.quads_in_row}, out_rows{out_H, out.quads_in_row};
     Divisor parts{(channels + INPUT_R * out.groups - 1) / (INPUT_R * out.groups)};  // of an input's channels
 
     PaddedPlane plane() const { return {1, out_H, out_W, pad}; }
@@ -179,6 +180,7 @@ struct WgradJob {
     GradZ grad_z;
     int band;                                         // of tensor cores: rows of outputs at a time; else 0
     Tiling tiling;                                    // of outputs; lanes: quads of a tile
+    RowOrder rows;                                    // of them, without tensor cores
     PowerOfTwo pointwise_threads, depthwise_threads;  // that share an item
     Divisor in_items;                                 // of the chunk
     // Of tensor cores: sixteens of channels of the chunk; warps with different channels or outputs, the others have other

@@ -98,7 +98,7 @@ __forceinline__ void pool_grad_z(const DgradPart& part, bool max, const PoolFact
     const Tiling& out = part.tiling();
     const StoragePtr saved = cell.saved_of(part.image()) + (max ? state.max_z : state.avg_z);
     for (int q = tile_lane(out); q < out.quads; q += out.lanes) {
-        const int y = out.y(q), x = out.x(q);
+        const int y = part.target().out_rows.row(out.y(q)), x = out.x(q);
         for (int c = tile_group(out); c < part.mixed(); c += out.groups) {
             const int channel = part.c0() + c, at[1] = {channel * cell.pixels() + y * cell.out_W + x};
             float4 z[1], total = make_float4(0, 0, 0, 0);

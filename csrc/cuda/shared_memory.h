@@ -82,6 +82,7 @@ inline int choose_tile(const Stream& stream, WgradJob& job) {
     job = best;
     job.pointwise_threads = threads_of(job.pointwise_items());
     job.depthwise_threads = threads_of(job.depthwise_items());
+    job.rows = RowOrder(job.conv.out_H, job.tiling.quads_in_row);
     job.in_items = Divisor(job.ins() / SIDE_INS);
     job.at = WgradLayout(job);
     need_shared(stream, job.at.floats, job.conv.in_H, job.conv.in_W);

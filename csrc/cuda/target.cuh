@@ -17,9 +17,9 @@ struct QuadPlace {
 struct PackedPlace {
     int bits;
 
-    __forceinline__ PackedPlace(const Tiling& tiling, int q0) {
+    __forceinline__ PackedPlace(const Tiling& tiling, const RowOrder& rows, int q0) {
         const int mine = q0 + tile_lane(tiling), q = mine < tiling.quads ? mine : tiling.quads - 1;
-        bits = (mine < tiling.quads ? 0 : 1 << 31) | tiling.y(q) << 16 | tiling.x(q);
+        bits = (mine < tiling.quads ? 0 : 1 << 31) | rows.row(tiling.y(q)) << 16 | tiling.x(q);
     }
     __forceinline__ QuadPlace unpacked() const {
         const int again = anew(bits);

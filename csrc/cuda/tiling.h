@@ -25,6 +25,21 @@ struct Tiling {
     int x(int quad) const { return quad % quads_in_row * 4; }
 };
 
+// An order of a plane's rows for reading it from shared memory, where eight quads are read at a time: with a border of
+// four floats each of them is in banks of its own. Rows of two quads come as 0, 2, 4, 6, 1, ..., of four as 0, 4, 1, 5, ...
+struct RowOrder {
+    int turn;  // of the three lowest bits of a row's number
+
+    RowOrder() : turn(0) {}
+    RowOrder(int H, int quads_in_row) : turn(0) {
+        if (H % 8 == 0 && (quads_in_row == 2 || quads_in_row == 4)) turn = quads_in_row == 2 ? 2 : 1;
+    }
+    int row(int nth) const {
+        const int low = nth & 7;
+        return nth - low + (low >> turn | (low << (3 - turn) & 7));
+    }
+};
+
 // Consecutive planes of H rows, in octets of eight pixels along a row, as the bytes of patterns are.
 struct OctetTiling {
     Divisor in_row, H;

@@ -83,7 +83,7 @@ __forceinline__ void add_depthwise(const WgradBlock& block, int q0, const WgradS
         for (int o = 0; o < conv.outs; o++)
             dz += shared.pointwise()[c * conv.outs + o] * shared.grad_z()[o * tiling.lanes + at];
         const PaddedPlane plane = conv.plane();
-        const int y = tiling.y(q0 + at), x = tiling.x(q0 + at);
+        const int y = job.rows.row(tiling.y(q0 + at)), x = tiling.x(q0 + at);
         tap_products<ROWS, K, D, S>(ROWS < K ? item - c * PARTS_OF_7 : 0, dz,
                                     shared.padded() + c * plane.floats + S * (y * plane.row + x), plane.row,
                                     sums.depthwise);
@@ -122,7 +122,7 @@ __forceinline__ void load_grad_z(const WgradBlock& block, const WgradImage& imag
         forget();
         const bool has = q < tiling.quads;
         float4 grad_z[READS];
-        image.read_grad_z(shared.factors(), o0, tiling.groups, job.conv.outs - 1, tiling.y(has ? q : 0),
+        image.read_grad_z(shared.factors(), o0, tiling.groups, job.conv.outs - 1, job.rows.row(tiling.y(has ? q : 0)),
                           tiling.x(has ? q : 0), job.conv.out_W, grad_z);
 #pragma unroll
         for (int i = 0; i < READS; i++) {
@@ -151,7 +151,7 @@ __forceinline__ void load_pointwise_in(const WgradBlock& block, const WgradImage
                                        const WgradShared& shared) {
     const WgradJob& job = block.job();
     const Tiling& tiling = job.tiling;
-    const int lane = lane_of(tiling), q = q0 + lane, y = tiling.y(q), x = tiling.x(q);
+    const int lane = lane_of(tiling), q = q0 + lane, y = job.rows.row(tiling.y(q)), x = tiling.x(q);
     for (int c = group_of(tiling); c < job.ins(); c += tiling.groups) {
         forget();
         shared.pointwise_in()[c * tiling.lanes + lane] = q < tiling.quads && c < block.part().count

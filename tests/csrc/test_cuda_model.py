@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -90,7 +91,7 @@ def test_slower_memory_is_a_longer_chain(simulated: StandIn, monkeypatch: pytest
 
 
 def one_launch(images: int = 400, **changes: Any) -> Launch:
-    block = Block(1e4, 0, 8, 100, 4e4, 1e3, 1e3, (0.0,) * 7, (2e4,) * len(GPUS))._replace(**changes)
+    block = Block(1e4, 0, 8, 100, 4e4, 1e3, 1e3, (0.0,) * cuda_trace.UNITS, (2e4,) * len(GPUS))._replace(**changes)
     return Launch("combine_kernel", (images, 1, 1), 256, 0, [block], [block], 0)
 
 
@@ -132,6 +133,30 @@ def test_an_unknown_instruction_is_told(simulated: StandIn) -> None:
     ptx = ".visible .entry f(\n)\n{\n\tfrobnicate.s32 %r1, %r2;\n\tret;\n}\n"
     with pytest.raises(RuntimeError, match="need a known instruction; got frobnicate.s32"):
         cuda_trace.load(cuda_trace.library(), ptx.encode())
+
+
+def run_of(name: str, *lines: str) -> Block:
+    """Of a warp that runs these instructions."""
+    body = "".join(f"\t{line};\n" for line in ("mov.u32 %r1, %tid.x", *lines, "ret"))
+    cuda_trace.load(cuda_trace.library(), f".visible .entry {name}(\n)\n{{\n{body}}}\n".encode())
+    trace, parameters = Trace(), cast(Any, (ctypes.c_void_p * 1)())
+    trace(name.encode(), (1, 1, 1), 32, 1024, parameters)
+    return trace.launches[0].blocks[0]
+
+
+def test_addresses_of_shared_memory_have_32_bits(simulated: StandIn) -> None:
+    """The sum is two instructions only where it is needed as a number, too."""
+    computed, load = ("mul.wide.u32 %rd1, %r1, 4", "add.s64 %rd2, %rd1, %rd1"), "ld.shared.u32 %r2, [%rd2]"
+    assert run_of("address", *computed, load).slots == 3
+    assert run_of("number", *computed, "st.shared.u64 [%rd1], %rd2").slots == 4
+    assert run_of("both", *computed, load, "st.shared.u64 [%rd1], %rd2").slots == 5
+
+
+def test_additions_go_to_whichever_unit_has_less(simulated: StandIn) -> None:
+    sums, masks = (run_of(f"of_{name[:3]}", *[f"{name} %r2, %r1, %r1"] * 9) for name in ("add.s32", "and.b32"))
+    rates = cuda_model.Rates(1, 1)
+    assert sums.slots == masks.slots == 9
+    assert max(cuda_model.bounds(sums, V100, rates)) == 9 / 4 and max(cuda_model.bounds(masks, V100, rates)) == 9 / 2
 
 
 def test_the_committed_figures_are_of_this_code() -> None:

@@ -13,7 +13,8 @@ namespace trace {
 constexpr int LANES = 32;
 using Lanes = std::array<uint64_t, LANES>;  // a register
 
-enum Unit { NONE, ALU, FMA, FP64, SFU, LSU, TENSOR, UNITS };
+// EITHER: ALU or FMA, whichever has less to do, so that no unit bounds such instructions, issue alone does.
+enum Unit { NONE, ALU, FMA, EITHER, FP64, SFU, LSU, TENSOR, UNITS };
 
 struct Operation {
     void (*run)(Lanes& to, const Lanes* const* from);
@@ -51,7 +52,7 @@ template <class T> uint64_t put(T value) {
 // 32-bit integers and floats are one instruction, 64-bit integers two.
 template <class T> constexpr int words() { return sizeof(T) == 8 && !std::is_same_v<T, double> ? 2 : 1; }
 template <class T> constexpr Unit unit_of() {
-    return std::is_same_v<T, float> ? FMA : std::is_same_v<T, double> ? FP64 : ALU;
+    return std::is_same_v<T, float> ? FMA : std::is_same_v<T, double> ? FP64 : EITHER;
 }
 
 template <class T> void add_comparisons(Operations& all, const std::string& type) {
@@ -115,7 +116,7 @@ template <class T> void add_bits(Operations& all, const std::string& type) {
     all["or." + type] = {DO(T, T, T, T, a | b), ALU, n, 1};
     all["xor." + type] = {DO(T, T, T, T, a ^ b), ALU, n, 1};
     all["not." + type] = {DO(T, T, T, T, (std::is_same_v<T, bool> ? !a : ~a)), ALU, n, 1};
-    all["shl." + type] = {DO(T, T, uint32_t, T, b >= 8 * sizeof(T) ? 0 : a << b), ALU, n, 1};
+    all["shl." + type] = {DO(T, T, uint32_t, T, b >= 8 * sizeof(T) ? 0 : a << b), EITHER, n, 1};
     all["selp." + type] = {DO(T, T, T, bool, c ? a : b), ALU, n, 1};
 }
 

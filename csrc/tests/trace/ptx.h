@@ -26,6 +26,7 @@ struct Instruction {
     int target = -1;          // of a branch: a block
     int arrival = 0;          // compares what a counter held: 1 equal, -1 unequal
     bool by_columns = false;  // a matrix of tensor cores
+    int low = -1;  // machine code of the lower 32 of 64 bits alone; -1: they need more than those of operands
 };
 
 struct Block {
@@ -56,6 +57,16 @@ inline std::vector<std::string> split(const std::string& text, char at) {
 inline std::string without_blanks(std::string text) {
     text.erase(std::remove_if(text.begin(), text.end(), [](char c) { return c == ' ' || c == '\t'; }), text.end());
     return text;
+}
+
+// Instructions of machine code that the lower half of a result of 64 bits takes; -1: it needs upper halves, too.
+inline int low_half(const std::string& name) {
+    for (const char* extends : {"cvt.s64.s32", "cvt.u64.u32", "mov.u64", "mov.b64"})
+        if (name == extends) return 0;
+    for (const char* computes :
+         {"add.s64", "sub.s64", "mul.lo.s64", "mad.lo.s64", "shl.b64", "mul.wide.s32", "mul.wide.u32"})
+        if (name == computes) return 1;
+    return -1;
 }
 
 class Reader {
@@ -104,6 +115,7 @@ class Reader {
             kernel->blocks[i].end = i + 1 < kernel->blocks.size() ? kernel->blocks[i + 1].first
                                                                   : static_cast<int>(kernel->instructions.size());
         mark_arrivals();
+        narrow_addresses();
         kernel = nullptr;
         labels.clear();
         jumps.clear();
@@ -118,6 +130,26 @@ class Reader {
                 std::find(held.begin(), held.end(), one.from[1]) == held.end())
                 one.arrival = 0;
         }
+    }
+
+    // In machine code addresses of shared memory have 32 bits, and so has what is computed for them alone.
+    void narrow_addresses() {
+        std::vector<bool> wide(kernel->registers.size());
+        const auto narrow = [&](const Instruction& one) { return one.low >= 0 && !wide[one.to[0]]; };
+        for (bool changed = true; changed;) {
+            changed = false;
+            for (const Instruction& one : kernel->instructions) {
+                if (narrow(one)) continue;
+                const bool shared =
+                    (one.kind == LOAD || one.kind == STORE || one.kind == MATRIX) && one.space == SHARED;
+                for (size_t i = shared; i < one.from.size(); i++) {
+                    changed = changed || !wide[one.from[i]];
+                    wide[one.from[i]] = true;
+                }
+            }
+        }
+        for (Instruction& one : kernel->instructions)
+            if (narrow(one)) one.operation.slots = one.operation.chain = std::min(one.operation.slots, one.low);
     }
 
     void directive(const std::string& line) {
@@ -283,6 +315,7 @@ inline void Reader::fill(Instruction& one, const std::string& name, const std::v
         one.kind = moves ? MOVE : COMPUTE;
         one.operation = found->second;
         one.bytes = bytes_of(type);
+        one.low = low_half(name);
         numbers(words[0], one.to);
         for (size_t i = 1; i < words.size(); i++) numbers(words[i], one.from);
         if (first == "setp" && (parts[1] == "eq" || parts[1] == "ne") && type != "f32")
