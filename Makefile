@@ -26,7 +26,7 @@ test: lint
 	OMP_NUM_THREADS=1 $(RUN) -m pytest $(PARALLEL)
 	OMP_NUM_THREADS=1 $(RUN) -m pytest bench --short --benchmark-only --benchmark-columns=median
 
-# The tests that take long: whether searches find what they should, over five seeds. Half an hour on two cores.
+# The tests that take long: whether searches find what they should, over five seeds. Some 45 minutes on two cores.
 signal: environment
 	OMP_NUM_THREADS=1 $(RUN) -m pytest tests --nightly $(PARALLEL) -rP
 

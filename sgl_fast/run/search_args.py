@@ -34,7 +34,7 @@ OPTIONS = Options(
                "authors; released: SGL's code, the default with that algorithm", PLAN, tuple(CHOICES["settings"])),
         Option("ablation", "str | None", "section 4.4 of the paper", PLAN, tuple(CHOICES["ablation"])),
         Option("scale", "str", "tiny: small and quick, the default on a CPU; at first order but for DARTS "
-               "unless --order or --algorithm is said; paper: on a GPU", PLAN, tuple(CHOICES["scale"])),
+               "and s1 to s3 unless --order or --algorithm is said; paper: on a GPU", PLAN, tuple(CHOICES["scale"])),
         Option("channels", "int", "of the first cell; a reduction cell doubles them", CELLS),
         Option("layers", "ints", "cells; of P-DARTS those of each stage, N,N,N, or of the first, and one more in each",
                CELLS),

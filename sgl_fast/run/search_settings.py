@@ -59,7 +59,8 @@ def tiny(name: str, source: str, given: Mapping[str, Any]) -> dict[str, Any]:
     found |= TINY_STAGED if staged else TINY_DARTS_MINUS if minus else {}
     if source == "paper" and "settings" not in given:
         found |= TINY_ARCH | tiny_rates(name, given)
-    if (staged or minus or not whole) and not HYPERGRADIENT & set(given):
+    noisy = any("noise" in names for names in made.ops("normal"))  # which no backend fuses
+    if (staged or minus or noisy or not whole) and not HYPERGRADIENT & set(given):
         found["order"] = 1  # second order takes more than three minutes there
     data = given.get("data", "auto")
     if made.imagenet or data == "imagenet" or data.startswith((FOLDER, PYTHON)):
