@@ -141,11 +141,25 @@ build/simulate/thread/libcuda.so: $(CUDA_KERNELS) $(SIMULATOR)
 	$(SIMULATE) -DCUDASIM -DCUDASIM_TSAN -fPIC -c csrc/tests/sim/cudasim.cpp -o $@.simulator.o
 	$(SIMULATE) -DCUDASIM $(THREAD) -fPIC -shared csrc/tests/sim/libcuda.cpp $@.simulator.o -o $@
 
-SIMULATED_PROGRAM = $(SIMULATE) -DSIMULATED $< csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS)) $(@D)/libcuda.so \
-	-Wl,-rpath,'$$ORIGIN' -ldl -o $@
+# The host's part of the kernels, once for all programs of a sanitizer.
+HOST := csrc/program.cpp $(filter %.cpp,$(CUDA_KERNELS))
+ADDRESS_OBJECTS := $(HOST:csrc/%.cpp=build/simulate/address/%.o)
+THREAD_OBJECTS := $(HOST:csrc/%.cpp=build/simulate/thread/%.o)
 
-build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(SHARED) build/simulate/address/libcuda.so
+$(ADDRESS_OBJECTS): build/simulate/address/%.o: csrc/%.cpp $(SHARED) $(filter %.h,$(CUDA_KERNELS))
+	mkdir -p $(@D)
+	$(SIMULATE) -DSIMULATED $(ADDRESS) -c $< -o $@
+
+$(THREAD_OBJECTS): build/simulate/thread/%.o: csrc/%.cpp $(SHARED) $(filter %.h,$(CUDA_KERNELS))
+	mkdir -p $(@D)
+	$(SIMULATE) -DSIMULATED $(THREAD) -c $< -o $@
+
+SIMULATED_PROGRAM = $(SIMULATE) -DSIMULATED $(filter %.cpp %.o %.so,$^) -Wl,-rpath,'$$ORIGIN' -ldl -o $@
+
+$(SIMULATED:%=build/simulate/address/%): build/simulate/address/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h \
+		$(ADDRESS_OBJECTS) build/simulate/address/libcuda.so
 	$(SIMULATED_PROGRAM) $(ADDRESS)
 
-build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h $(SHARED) build/simulate/thread/libcuda.so
+$(SIMULATED:%=build/simulate/thread/%): build/simulate/thread/%: csrc/tests/%.cpp csrc/tests/check.h build/programs.h \
+		$(THREAD_OBJECTS) build/simulate/thread/libcuda.so
 	$(SIMULATED_PROGRAM) $(THREAD)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import signal
@@ -16,7 +17,10 @@ from sgl_fast import __main__ as entry
 from sgl_fast import doctor, evaluate, search
 from sgl_fast.run.options import tomllib
 
-PROJECT = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+ROOT = Path(__file__).parent.parent
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
+NOT_OLDEST = "try:\n    pass\nexcept* OSError:\n    pass\n"  # of Python 3.11
 LOADING = """
 import time
 from sgl_fast.run.command import started
@@ -78,6 +82,22 @@ def test_the_pythons_that_the_package_names() -> None:
     """From the least that it takes on, this one among them."""
     named = re.findall(r"Python :: (3\.\d+)", "\n".join(PROJECT["classifiers"]))
     assert PROJECT["requires-python"] == f">={named[0]}" and "{}.{}".format(*sys.version_info) in named
+
+
+def test_every_source_is_of_the_oldest_python() -> None:
+    """Its grammar; what its library lacks mypy looks for, and both linters take the package for that Python's."""
+    oldest = PROJECT["requires-python"].removeprefix(">=")
+    assert SETTINGS["tool"]["mypy"]["python_version"] == oldest
+    assert SETTINGS["tool"]["ruff"]["target-version"] == f"py{oldest.replace('.', '')}"
+    major, minor = map(int, oldest.split("."))
+    with pytest.raises(SyntaxError):
+        ast.parse(NOT_OLDEST, feature_version=(major, minor))
+    folders = "sgl_fast", "kernels", "bench", "tests", "docs", "csrc"
+    paths = [ROOT / "setup.py", *(path for folder in folders for path in (ROOT / folder).rglob("*.py*"))]
+    sources = {path: path.read_text(encoding="utf-8") for path in paths if path.suffix in (".py", ".pyi")}
+    assert len(sources) > 100
+    for path, source in sources.items():
+        ast.parse(source, str(path), feature_version=(major, minor))
 
 
 def test_as_a_module() -> None:
