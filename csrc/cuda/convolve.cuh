@@ -59,15 +59,6 @@ __forceinline__ float4 strided_quad(const Planes& from, const unsigned char* mas
     return make_float4(read(x), read(x + 1), read(x + 2), read(x + 3));
 }
 
-// What the 1x1 convolution reads: channel c0 + c, four outputs from (y, x). padded, taps: of channel c0.
-__forceinline__ float4 pointwise_in_quad(const Planes& from, const unsigned char* mask, bool replay, const ConvJob& job,
-                                         int c0, int c, int y, int x, const float* padded, const float* taps) {
-    if (job.kernel == 1) return strided_quad(from, mask, replay, job, c0 + c, y, x);
-    const PaddedPlane plane = job.plane();
-    return window_quad(job, padded + c * plane.floats + job.stride * (y * plane.row + x), plane.row,
-                       taps + c * job.taps);
-}
-
 // w[r] of a row of shared memory that starts at a multiple of R floats.
 template <int R> __forceinline__ void read_weights(const float* row, float (&w)[R]) {
     if constexpr (R < 4) {
