@@ -98,8 +98,8 @@ __forceinline__ void finish_bn_backward(const CellView& cell, const GradView& g,
     }
 }
 
-// An image's sums for the norms of up to N of an edge's terms, from t0 on, in one mixed channel; terms without a norm have
-// none, but one at least has one: else nothing may be saved. A warp, whose lanes read all of these planes at a time.
+// An image's sums for up to N of an edge's norms, from term t0 on, in one mixed channel. A warp, whose lanes read all of these
+// planes at a time.
 template <int N>
 __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int image, const InEdge& edge, int t0, int m,
                                const float* dy) {
@@ -110,9 +110,9 @@ __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int imag
     int z[N];
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        const Term& term = edge.term[t0 + i < edge.terms ? t0 + i : t0];
-        mean[i] = term.norm != NO_NORM ? means[term.norm] : 0;
-        z[i] = term.norm != NO_NORM ? term.z : 0;
+        const Term& term = edge.term[t0 + i < edge.normed ? t0 + i : t0];
+        mean[i] = means[term.norm];
+        z[i] = term.z;
     }
 #pragma unroll
     for (int i = 0; i <= N; i++) sums[i] = 0;
@@ -138,8 +138,9 @@ __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int imag
     const long long to = (long long)image * cell.norms + m;
 #pragma unroll
     for (int i = 0; i < N; i++) {
-        const int t = anew(t0) + i, norm = t < edge.terms ? edge.term[t].norm : NO_NORM;
-        if (norm == NO_NORM) continue;
+        const int t = anew(t0) + i;
+        if (t >= edge.normed) continue;
+        const int norm = edge.term[t].norm;
         g.partial_dy[to + norm] = sums[N];
         g.partial_dy_z[to + norm] = sums[i];
     }
@@ -147,13 +148,9 @@ __forceinline__ void norm_sums(const CellView& cell, const GradView& g, int imag
 
 // The sum of dy times what an edge's skips pass on of mixed channel m. A warp.
 __forceinline__ float skip_dot(const CellView& cell, const InEdge& edge, int image, int m, const float* dy) {
-    bool skips = false, drops = false;
-    for (int t = 0; t < edge.terms; t++) {
-        if (edge.term[t].norm != NO_NORM) continue;
-        skips = true;
-        drops |= edge.term[t].op >= 0;
-    }
-    if (!skips) return 0;
+    if (edge.normed == edge.terms) return 0;
+    bool drops = false;
+    for (int t = edge.normed; t < edge.terms; t++) drops |= edge.term[t].op >= 0;
     const Planes from = state_of(cell, edge.source, image / cell.N, image % cell.N);
     float total = 0;
     each_quad(cell.tiling, [&](int y, int x) {
@@ -180,11 +177,7 @@ __forceinline__ float edge_sums(const CellView& cell, const GradView& g, const I
                                 const Channel& channel) {
     if (channel.bypasses) return bypass_dot(cell, edge, image, channel.at, dy);
     constexpr int N = 3;
-    for (int t = 0; t < edge.terms; t += N) {
-        bool any = false;
-        for (int i = t; i < edge.terms && i < t + N; i++) any |= edge.term[i].norm != NO_NORM;
-        if (any) norm_sums<N>(cell, g, image, edge, t, channel.at, dy);
-    }
+    for (int t = 0; t < edge.normed; t += N) norm_sums<N>(cell, g, image, edge, t, channel.at, dy);
     return skip_dot(cell, edge, image, channel.at, dy);
 }
 
@@ -261,7 +254,7 @@ __forceinline__ void node_sums(const CellView& cell, const GradView& g, const No
     finish_bn_backward(cell, g, v, job.edges * job.terms * cell.M, cell.pixels(), [&](int i) {
         const int term = i / cell.M, t = term % job.terms;
         const InEdge& edge = job.edge[term / job.terms];
-        return t < edge.terms && edge.term[t].norm != NO_NORM ? edge.term[t].norm + i % cell.M : NO_NORM;
+        return t < edge.normed ? edge.term[t].norm + i % cell.M : NO_NORM;
     });
 }
 

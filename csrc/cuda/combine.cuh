@@ -34,25 +34,45 @@ __forceinline__ Planes bypass_of(const CellView& cell, const InEdge& edge, int i
     return {plane, cell.out_H, cell.out_W, nullptr, nullptr};
 }
 
-// An operation's result with its norm.
-__forceinline__ Planes result_of(const CellView& cell, const Term& term, int image) {
-    const int v = image / cell.N;
-    return {cell.saved_of(image) + term.z, cell.out_H, cell.out_W, cell.mean(v) + term.norm, cell.scale(v) + term.norm};
+// What up to N of an edge's terms with norms add, from t on, by the weights of operations; the loads of all start before one is
+// used.
+template <int N>
+__forceinline__ float4 normed_terms(const CellView& cell, const InEdge& edge, int image, int t, int m, int y, int x) {
+    const int v = image / cell.N, W = cell.out_W;
+    const float *means = cell.mean(v) + m, *scales = cell.scale(v) + m;
+    float mean[N], scale[N], weight[N];
+    int at[N];
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        const bool has = t + i < edge.normed;
+        const Term& term = edge.term[has ? t + i : t];
+        at[i] = term.z + y * W + x;
+        mean[i] = means[term.norm];
+        scale[i] = scales[term.norm];
+        weight[i] = has ? cell.op_weight(v, edge.edge, term.op) : 0;
+    }
+    float4 four[N], total = make_float4(0, 0, 0, 0);
+    read_quads(cell.saved_of(image) + (long long)m * cell.pixels(), at, W - x, W % 4 == 0, four);
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        total += weight[i] * scale[i] *
+                 make_float4(four[i].x - mean[i], four[i].y - mean[i], four[i].z - mean[i], four[i].w - mean[i]);
+    return within(total, x, W);
 }
 
+// Four pixels of mixed channel m, along one edge.
 __forceinline__ float4 mixed(const CellView& cell, const InEdge& edge, int image, int m, int y, int x) {
+    constexpr int N = 3;
     const int v = image / cell.N;
-    const float whole = cell.edge_weight(v, edge.edge);
     float4 total = make_float4(0, 0, 0, 0);
-    for (int t = 0; t < edge.terms; t++) {
+    for (int t = 0; t < edge.normed; t += N) total += normed_terms<N>(cell, edge, image, t, m, y, x);
+    for (int t = edge.normed; t < edge.terms; t++) {
         const Term& term = edge.term[t];
-        const bool skips = term.norm == NO_NORM;
-        const Planes from = skips ? state_of(cell, edge.source, v, image % cell.N) : result_of(cell, term, image);
-        float4 four = from.quad(m, y, x);
-        if (skips && term.op >= 0) four = dropped(cell, edge.dropout, four, image, m, y, x);
-        total += whole * cell.op_weight(v, edge.edge, term.op) * four;
+        float4 four = state_of(cell, edge.source, v, image % cell.N).quad(m, y, x);
+        if (term.op >= 0) four = dropped(cell, edge.dropout, four, image, m, y, x);
+        total += cell.op_weight(v, edge.edge, term.op) * four;
     }
-    return total;
+    return cell.edge_weight(v, edge.edge) * total;
 }
 
 }  // namespace sgl_fast

@@ -144,11 +144,12 @@ inline void add_pool_job(PoolJobs& jobs, int& count, const Program& program, int
 }
 
 inline InEdge in_edge(const Program& program, const rows::Edge& e) {
-    InEdge edge{e.edge, e.source, e.bypass, e.dropout, 0, {}};
+    InEdge edge{e.edge, e.source, e.bypass, e.dropout, 0, 0, {}};
     need_at_most("operations of an edge", program.sum_of(e).count, MOST_TERMS);
     for (const rows::Term& term : program.sum_of(e))
         edge.term[edge.terms++] = {term.op, std::max(term.z, 0), term.norm};
-    std::stable_partition(edge.term, edge.term + edge.terms, [](const Term& term) { return term.norm != NO_NORM; });
+    const auto normed = [](const Term& term) { return term.norm != NO_NORM; };
+    edge.normed = static_cast<int>(std::stable_partition(edge.term, edge.term + edge.terms, normed) - edge.term);
     return edge;
 }
 

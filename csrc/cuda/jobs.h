@@ -211,7 +211,7 @@ struct Term {
 struct InEdge {
     int edge, source, bypass_z;  // bypass_z: of pooled bypassing channels; -1: the state's own
     int dropout;                 // mask of the skip; -1: none
-    int terms;
+    int terms, normed;           // those with norms come first
     Term term[MOST_TERMS];
 };
 
