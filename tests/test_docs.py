@@ -19,7 +19,9 @@ DOCS = sorted((ROOT / "docs").glob("*.md"))
 NUMBER = re.compile(r"(?<![\w#])-?\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)")
 COMMANDS = {"search": search.main, "evaluate": evaluate.main}
 LOG = f"12:00 genotype = {genotypes.PDARTS}\n12:01 genotype = {genotypes.DARTS_V2}\n12:01 valid_acc 97.1\n"
-# Points that a mark may be away from the committed one. Rounding of float32 moves marks of a measured curve.
+# Points that a mark may be away from the committed one: versions of Matplotlib measure words less than half a point
+# apart, and rounding of float32 moves marks of a measured curve.
+NEAR = 0.5
 TOLERANCE = {"frozen_error": 15.0}
 
 
@@ -84,7 +86,7 @@ def test_pictures_are_drawn_so(script: ModuleType, tmp_path: Path) -> None:
         assert NUMBER.sub("0", new) == NUMBER.sub("0", kept), name
         pairs = zip(NUMBER.findall(new), NUMBER.findall(kept), strict=True)
         away = max(abs(float(a) - float(b)) for a, b in pairs)
-        assert away < TOLERANCE.get(Path(name).stem, 0.01), (name, away)
+        assert away < TOLERANCE.get(Path(name).stem, NEAR), (name, away)
 
 
 def test_the_table_of_passes_is_what_a_step_does(script: ModuleType) -> None:

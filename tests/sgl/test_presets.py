@@ -85,7 +85,7 @@ def test_the_tiny_scale_runs_where_the_signal_is() -> None:
         assert (config["lr_min"] == config["lr"]) == (name in constant and "settings" not in given)
         return config["order"], moving, found["image_size"], config["lr"], config["arch_lr"]
 
-    assert of("darts") == of("s4") == (2, 500, 16, 0.025, 3e-3)
+    assert of("darts") == (2, 500, 16, 0.025, 3e-3) and of("s4") == (1, 500, 16, 0.025, 3e-3)
     assert of("darts_minus") == (1, 1000, 16, 0.025, 3e-3) and of("darts_minus", lr=0.1)[3] == 0.1
     assert of("p_darts") == (1, 400, 16, 0.05, 3e-3), "in each stage"
     assert of("pc_darts") == (1, 640, 16, 0.1, 3e-3) and of("pc_darts_imagenet") == (1, 640, None, 0.1, 3e-3)
