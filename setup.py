@@ -44,9 +44,12 @@ COMMANDS = {"build", "build_ext", "bdist_wheel", "editable_wheel", "install", "d
 
 def why_not() -> str | None:
     """Why the extension cannot be compiled here; None if it can."""
-    sys.path.append(sysconfig.get_path("purelib"))  # a build in isolation hides the environment it is for
+    # A build in isolation hides the environment it is for: pip's is this Python's, that of `build` the one activated.
+    active = [os.environ[name] for name in ("VIRTUAL_ENV", "CONDA_PREFIX") if os.environ.get(name)]
+    for base in [sysconfig.get_config_var("base"), *active]:
+        sys.path.append(sysconfig.get_path("purelib", vars={"base": base}))
     if find_spec("torch") is None:
-        return "there is no torch to compile it for: install torch first"
+        return "there is no torch to compile it for: install torch first, and activate its environment"
     compiler = os.environ.get("CXX", "g++").split()[0]
     return None if shutil.which(compiler) else f"there is no C++ compiler {compiler}: install one, or name it in CXX"
 

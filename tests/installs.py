@@ -139,6 +139,8 @@ def from_wheel(env: Environment) -> None:
 
 
 def from_build(env: Environment) -> None:
+    """Isolated as it is, it sees the torch of the environment that is activated."""
+    env.variables["VIRTUAL_ENV"] = str(env.folder / "env")
     env.python("-m", "build")
     env.pip("install", built(env, "*.whl"))
 
