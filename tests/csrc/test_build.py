@@ -79,6 +79,25 @@ runpy.run_path("setup.py")
 """
 
 
+ISOLATED = """
+import runpy, sys, sysconfig
+sys.argv = ["setup.py", "--version"]
+why_not = runpy.run_path("setup.py")["why_not"]
+sys.path = [path for path in sys.path if "site-packages" not in path]
+sysconfig.get_config_vars()["base"] = "/nowhere"
+print(why_not())
+"""
+
+
+@pytest.mark.parametrize("name", ["VIRTUAL_ENV", "CONDA_PREFIX", "ANOTHER"])
+def test_a_build_in_isolation_sees_the_torch_of_the_active_environment(name: str) -> None:
+    environment = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "CONDA_PREFIX")}
+    command = [sys.executable, "-c", ISOLATED]
+    given = environment | {name: sys.prefix, "PYTHONPATH": ""}
+    done = subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, timeout=60, check=True)
+    assert ("there is no torch" in done.stdout) == (name == "ANOTHER"), done.stdout
+
+
 @pytest.mark.parametrize("must", ["0", "1"])
 @pytest.mark.parametrize("missing", ["torch", "compiler"])
 def test_what_the_extension_misses_is_named_in_one_line(missing: str, must: str, tree: Path) -> None:
