@@ -92,20 +92,28 @@ def test_slower_memory_is_a_longer_chain(simulated: StandIn, monkeypatch: pytest
 
 def one_launch(images: int = 400, **changes: Any) -> Launch:
     block = Block(1e4, 0, 8, 100, 4e4, 1e3, 1e3, (0.0,) * cuda_trace.UNITS, (2e4,) * len(GPUS))._replace(**changes)
-    return Launch("combine_kernel", (images, 1, 1), 256, 0, [block], [block], 0)
+    return Launch("narrow_kernel", (images, 1, 1), 256, 0, [block], [block], 0)
+
+
+@pytest.fixture
+def made_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Registers of three kernels that are not here: a launch of `narrow` has five blocks of a multiprocessor."""
+    registers = {"narrow_kernel": 48, "wide_kernel": 80, "wider_kernel": 110}
+    known = {(name, gpu.sm): (number, 0) for name, number in registers.items() for gpu in GPUS}
+    monkeypatch.setattr(cuda_model, "resources", lambda: known)
 
 
 @pytest.mark.parametrize(
     "change", [{"slots": 1e6}, {"dram_sectors": 1e5}, {"l2_sectors": 1e6}, {"cycles": (4e4,) * 3}, {"images": 4000}]
 )
 @pytest.mark.parametrize("gpu", GPUS)
-def test_more_to_do_takes_longer(gpu: gpus.Gpu, change: dict[str, Any]) -> None:
+def test_more_to_do_takes_longer(gpu: gpus.Gpu, change: dict[str, Any], made_up: None) -> None:
     least, more = (cuda_model.cost(launch, gpu) for launch in (one_launch(), one_launch(**change)))
     assert 1.05 * least.seconds < more.seconds
     assert least.floor <= least.seconds and more.floor <= more.seconds
 
 
-def test_a_launch_is_rounds_of_blocks_and_a_tail() -> None:
+def test_a_launch_is_rounds_of_blocks_and_a_tail(made_up: None) -> None:
     """Of five blocks at a time six take two rounds; the last image adds what it has more than the others."""
     chain = 1e6 * cuda_model.CHAIN / V100.hertz
     launch = one_launch(slots=1, l2_sectors=0, dram_sectors=0, cycles=(1e6,) * 3)
@@ -115,13 +123,13 @@ def test_a_launch_is_rounds_of_blocks_and_a_tail() -> None:
     assert cuda_model.cost_on(longer, V100, 1, 1).seconds == pytest.approx(3 * chain, rel=1e-3)
 
 
-def test_blocks_of_a_multiprocessor() -> None:
-    launch = one_launch()
-    assert cuda_model.occupancy(launch._replace(kernel="wgrad_kernel", shared=30 << 10), V100) == 3
-    assert cuda_model.occupancy(launch._replace(kernel="wgrad_kernel", shared=40 << 10), V100) == 2
-    assert cuda_model.occupancy(launch._replace(kernel="wgrad_kernel", shared=60 << 10), V100) == 1
-    assert cuda_model.occupancy(launch, V100) == 5 and cuda_model.occupancy(launch, H100) == 5  # of 48 registers
-    assert cuda_model.occupancy(launch._replace(kernel="wgrad_kernel"), H100) == 2  # of 110
+def test_blocks_of_a_multiprocessor(made_up: None) -> None:
+    narrow = one_launch()
+    wide, wider = narrow._replace(kernel="wide_kernel"), narrow._replace(kernel="wider_kernel")
+    for kilobytes, blocks in ((30, 3), (40, 2), (60, 1)):
+        assert cuda_model.occupancy(wide._replace(shared=kilobytes << 10), V100) == blocks
+    assert cuda_model.occupancy(narrow, V100) == cuda_model.occupancy(narrow, H100) == 5
+    assert cuda_model.occupancy(wider, H100) == 2
 
 
 def test_resources_are_those_of_every_kernel() -> None:
